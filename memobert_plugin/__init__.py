@@ -1,0 +1,21 @@
+"""MEmoBERT for fairseq: multimodal emotion recognition by masked pre-training and prompting.
+
+Given to the host as ``--user-dir``, this package registers its tasks, models, criterions and optimiser at once.
+Imported as a library it
+stays light (no torch, no fairseq) until :func:`register` is called, so that ``memobert-*`` commands start quickly.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__version__ = "0.1.0"
+
+
+def register() -> None:
+    """Register everything with fairseq and allow-list what its checkpoints hold; repeated calls do nothing."""
+    from . import registration  # noqa: F401
+
+
+if "fairseq" in sys.modules:
+    register()

@@ -1,0 +1,1 @@
+"""Losses and the counts their metrics are made of."""

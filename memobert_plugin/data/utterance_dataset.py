@@ -1,0 +1,262 @@
+"""From an open data-bin to batches of utterances without padding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset
+
+from .corpus import Corpus
+from .counter_rng import Stream, integers
+from .indexed import IndexedReader
+from .prompts import PromptPieces, assemble_prompts, ends_sentence
+from .tokenizer import SPECIALS
+
+logger = logging.getLogger(__name__)
+
+CLS, _, SEP, UNK = range(len(SPECIALS))
+MODALITY_CASES = ("lva", "lv", "la", "va", "l", "v", "a")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of an utterance is read: word pieces ([CLS], [SEP] and the prompt not counted), face frames and speech
+    frames, from the start.
+    """
+
+    pieces: int
+    visual_frames: int
+    acoustic_frames: int
+
+
+@dataclass(frozen=True)
+class Modalities:
+    """Which of text (l), visual (v) and acoustic (a) a dataset shows.
+
+    Attributes:
+        case: one of :data:`MODALITY_CASES`.
+        mixture: draw one of the cases within ``case`` for every utterance and epoch instead.
+        seed: for that draw.
+    """
+
+    case: str = "lva"
+    mixture: bool = False
+    seed: int = 0
+
+    def kept(self, present: np.ndarray, uids: np.ndarray, epoch: int) -> np.ndarray:
+        """Modalities shown, ``(3, B)`` bool, given those an utterance has; a drawn case that would leave nothing shows
+        all that is there.
+        """
+        wanted = present & np.array([[letter in self.case] for letter in "lva"])
+        if not self.mixture:
+            return wanted
+        cases = [case for case in MODALITY_CASES if set(case) <= set(self.case)]
+        shows = np.array([[letter in case for case in cases] for letter in "lva"])
+        drawn = integers(self.seed, epoch, Stream.MODALITY_MIXTURE, uids, 0, len(cases))
+        kept = wanted & shows[:, drawn]
+        return np.where(kept.any(axis=0), kept, wanted)
+
+
+class UtteranceDataset(FairseqDataset):
+    """Some utterances of a corpus. An item is its own index; the collater reads a batch straight from the memory maps.
+
+    Args:
+        corpus: the open data-bin.
+        rows: its utterances that belong to the subset.
+        limits: how much of each is read.
+        modalities: which modalities are shown.
+        emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
+        prompt: appended to every text; None for none.
+        shuffle: new order and new batches every epoch (training).
+        with_words: also hand over what masking words needs.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        rows: np.ndarray,
+        limits: Limits,
+        modalities: Modalities,
+        *,
+        emotions: np.ndarray | None = None,
+        prompt: PromptPieces | None = None,
+        shuffle: bool = False,
+        with_words: bool = False,
+    ) -> None:
+        super().__init__()
+        self.corpus, self.rows, self.limits, self.modalities = (
+            corpus,
+            np.asarray(rows, dtype=np.int64),
+            limits,
+            modalities,
+        )
+        self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
+        self.batches_divisible_by = 1
+        self._sentence_end = ends_sentence(corpus.symbols)
+        self._period = corpus.symbols.index(".") if "." in corpus.symbols else UNK
+        # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        frame = np.minimum(corpus.visual_lengths[self.rows], limits.visual_frames)
+        self.sizes = (
+            np.minimum(corpus.text_lengths[self.rows], limits.pieces) + 2 + (len(prompt.ids) + 1 if prompt else 0)
+        )
+        self.sizes = (
+            self.sizes + frame + np.minimum(corpus.acoustic_lengths[self.rows], limits.acoustic_frames)
+        ).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        return int(index)
+
+    def num_tokens(self, index: int) -> int:
+        """Pieces and frames of an utterance together."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """The same for many."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """The same: the one size the host filters by."""
+        return int(self.sizes[index])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Reaches persistent workers too."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Batches are made anew every epoch."""
+        return False
+
+    def ordered_indices(self) -> np.ndarray:
+        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the data-bin."""
+        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+
+    def batch_by_size(
+        self,
+        indices: np.ndarray,
+        max_tokens: int | None = None,
+        max_sentences: int | None = None,
+        required_batch_size_multiple: int = 1,
+    ) -> list[np.ndarray]:
+        """Cut ``indices`` into consecutive batches.
+
+        Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
+        anything. The number of
+        batches is brought to a multiple of ``batches_divisible_by`` by halving the largest, so that no rank gets an
+        empty micro-batch (the
+        host drops a rank's whole gradient count when the last micro-batch of an update is empty).
+        """
+        if not len(indices):
+            return []
+        ends = np.cumsum(self.sizes[indices])
+        batches, start = [], 0
+        while start < len(indices):
+            stop = len(indices)
+            if max_tokens:
+                before = ends[start - 1] if start else 0
+                stop = max(start + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+            if max_sentences:
+                stop = min(stop, start + max_sentences)
+            batches.append(indices[start:stop])
+            start = stop
+        return self._divisible(batches)
+
+    def _divisible(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        missing = -len(batches) % self.batches_divisible_by
+        if missing and sum(map(len, batches)) < len(batches) + missing:
+            logger.warning(
+                "%d utterances are too few for %d micro-batches per update", len(self), self.batches_divisible_by
+            )
+            return batches
+        for _ in range(missing):
+            largest = max(range(len(batches)), key=lambda index: len(batches[index]))
+            half = len(batches[largest]) // 2
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+        return batches
+
+    def collater(self, samples: Sequence[int]) -> dict[str, Any]:
+        """A batch of B utterances; ``{}`` for none.
+
+        ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
+        identifies utterances for
+        randomness. Frames stay float16 as stored; the model casts them.
+        """
+        if not len(samples):
+            return {}
+        indices = np.asarray(samples, dtype=np.int64)
+        rows, corpus = self.rows[indices], self.corpus
+        uids = np.asarray(corpus.uid[rows])
+        lengths = np.stack(
+            [corpus.text_lengths[rows], corpus.visual_lengths[rows], corpus.acoustic_lengths[rows]]
+        ).astype(np.int64)
+        lengths *= self.modalities.kept(lengths > 0, uids, int(self._epoch))
+        limits = [[self.limits.pieces], [self.limits.visual_frames], [self.limits.acoustic_frames]]
+        piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
+        pieces = gather(corpus.text, rows, piece_lengths, 1, np.int64)
+        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
+        visual = gather(corpus.visual, rows, visual_lengths, corpus.meta.visual_dim or 0, np.float16)
+        acoustic = gather(corpus.acoustic, rows, acoustic_lengths, corpus.meta.acoustic_dim or 0, np.float16)
+        batch: dict[str, Any] = {
+            "id": torch.from_numpy(indices),
+            "nsentences": len(indices),
+            "ntokens": int(text.lengths.sum() + visual_lengths.sum() + acoustic_lengths.sum()),
+            "uids": uids,
+            "net_input": {
+                "text": torch.from_numpy(text.ids),
+                "text_lengths": text.lengths,
+                "visual": torch.from_numpy(visual),
+                "visual_lengths": visual_lengths,
+                "acoustic": torch.from_numpy(acoustic),
+                "acoustic_lengths": acoustic_lengths,
+            },
+        }
+        if self.emotions is not None:
+            batch["target"] = torch.from_numpy(self.emotions[corpus.emotion[rows]])
+        if self.prompt is not None:
+            batch["mask_rows"] = text.mask_rows
+        if self.with_words:
+            batch["pieces"], batch["piece_lengths"] = pieces, piece_lengths
+            batch["word_start"] = gather(corpus.word_start, rows, piece_lengths, 1, np.uint8)
+            if corpus.expression is not None:
+                classes = len(corpus.meta.expression_classes)
+                batch["expression"] = torch.from_numpy(
+                    gather(corpus.expression, rows, visual_lengths, classes, np.float16)
+                )
+        return batch
+
+
+def gather(reader: IndexedReader | None, rows: np.ndarray, lengths: np.ndarray, width: int, dtype: Any) -> np.ndarray:
+    """The first ``lengths`` pieces or frames of some utterances, one after another.
+
+    Args:
+        reader: the container, or None when the corpus lacks the modality.
+        rows: ``(B,)`` utterances.
+        lengths: ``(B,)`` how many of each.
+        width: numbers per frame; 1 for pieces.
+        dtype: of the result.
+
+    Returns:
+        ``(sum(lengths),)`` for width 1, else ``(sum(lengths), width)``; a copy, safe to change.
+    """
+    shape = (int(lengths.sum()),) if width == 1 else (int(lengths.sum()), width)
+    flat = np.empty(shape[0] * width, dtype=dtype)
+    if reader is not None:
+        stop = 0
+        for first, count in _extents(reader, rows, lengths * width):
+            flat[stop : stop + count] = reader.data[first : first + count]
+            stop += count
+    return flat.reshape(shape)
+
+
+def _extents(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray) -> Iterator[tuple[int, int]]:
+    firsts = reader.pointers[rows] // reader.data.itemsize
+    return zip(firsts.tolist(), counts.tolist(), strict=True)

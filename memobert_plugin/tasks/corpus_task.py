@@ -1,0 +1,154 @@
+"""What every task on a data-bin shares: opening it, the dictionary and the sizes a model is built with."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from fairseq import utils
+from fairseq.data import Dictionary
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+
+from ..data.corpus import Corpus
+from ..data.tokenizer import SPECIALS
+from ..data.utterance_dataset import Limits, UtteranceDataset
+from ..errors import UserError, exits_in_one_line
+
+logger = logging.getLogger(__name__)
+
+MASK = "[MASK]"
+
+
+class CorpusTask(FairseqTask):
+    """Base of the tasks that read a data-bin.
+
+    What a model needs to be rebuilt (dictionary, dimensions, class names) lives in ``task.state`` as plain types: it
+    travels with every
+    checkpoint, so that loading one needs neither the data-bin nor the directory it was trained in.
+    """
+
+    def __init__(self, cfg: FairseqDataclass) -> None:
+        super().__init__(cfg)
+        self._corpora: dict[str, Corpus] = {}
+        self._dictionary: Dictionary | None = None
+        self.state.add_factory("symbols", lambda: list(self.corpus().symbols))
+        self.state.add_factory("visual_dim", lambda: self.corpus().meta.visual_dim or 0)
+        self.state.add_factory("acoustic_dim", lambda: self.corpus().meta.acoustic_dim or 0)
+        self.state.add_factory("expression_classes", lambda: list(self.corpus().meta.expression_classes))
+
+    @property
+    def symbols(self) -> list[str]:
+        """The dictionary's symbols in row order."""
+        return self.state.symbols
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        """The host's view of the dictionary."""
+        if self._dictionary is None:
+            bos, pad, eos, unk = SPECIALS
+            self._dictionary = Dictionary(bos=bos, pad=pad, eos=eos, unk=unk)
+            for symbol in self.symbols[len(SPECIALS) :]:
+                self._dictionary.add_symbol(symbol)
+        return self._dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        """The same: the masked words are the text's own."""
+        return self.source_dictionary
+
+    def max_positions(self) -> None:
+        """Utterances are limited per modality by the task's own flags."""
+        return None
+
+    def model_sizes(self) -> dict[str, Any]:
+        """Arguments of ``MEmoBERTModel.build`` beside the configuration."""
+        return {
+            "vocabulary": len(self.state.symbols),
+            "visual_dim": self.state.visual_dim,
+            "acoustic_dim": self.state.acoustic_dim,
+            "expression_classes": len(self.state.expression_classes),
+            "symbols": self.state.symbols,
+        }
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
+        """Check the limits against the position tables, then build as the host does."""
+        longest = self.longest_text()
+        for name, length in (
+            ("text with its special pieces and prompt", longest),
+            ("--max-visual-frames", self.cfg.max_visual_frames),
+            ("--max-acoustic-frames", self.cfg.max_acoustic_frames),
+        ):
+            if length > cfg.max_positions:
+                raise UserError(
+                    f"{name}: {length} positions, the model's tables have --max-positions {cfg.max_positions}; lower the limit"
+                )
+        return super().build_model(cfg, from_checkpoint)
+
+    def longest_text(self) -> int:
+        """Most text positions an utterance can take."""
+        return self.cfg.max_pieces + 2
+
+    def limits(self) -> Limits:
+        """How much of an utterance is read."""
+        return Limits(self.cfg.max_pieces, self.cfg.max_visual_frames, self.cfg.max_acoustic_frames)
+
+    def corpus(self, epoch: int = 1) -> Corpus:
+        """The open data-bin; of several shards ``a:b:c`` the one whose turn it is in this epoch."""
+        if not self.cfg.data:
+            raise UserError("no data-bin given; name the folder that memobert-binarize wrote")
+        paths = utils.split_paths(self.cfg.data)
+        path = paths[(epoch - 1) % len(paths)]
+        if path not in self._corpora:
+            self._corpora = {path: Corpus(path)}
+        return self._corpora[path]
+
+    def fitting_corpus(self, epoch: int = 1) -> Corpus:
+        """The same, refused when its dictionary or its frames are not those the task (or its checkpoint) knows.
+
+        Raises:
+            UserError: another dictionary, another frame dimension or other expression classes.
+        """
+        corpus = self.corpus(epoch)
+        if list(corpus.symbols) != list(self.state.symbols):
+            raise UserError(
+                f"{corpus.path}: its dictionary is not the checkpoint's or the first shard's; binarize it with the same --vocab or --sentencepiece"
+            )
+        for modality, own, known in (
+            ("visual", corpus.meta.visual_dim, self.state.visual_dim),
+            ("acoustic", corpus.meta.acoustic_dim, self.state.acoustic_dim),
+        ):
+            if own and own != known:
+                raise UserError(
+                    f"{corpus.path}: {modality} frames have {own} dimensions, the model reads {known}; extract them with the same encoder"
+                )
+        if corpus.meta.expression_classes and list(corpus.meta.expression_classes) != list(
+            self.state.expression_classes
+        ):
+            raise UserError(
+                f"{corpus.path}: its expression classes are not the checkpoint's ({', '.join(self.state.expression_classes)})"
+            )
+        return corpus
+
+    def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
+        """In training, the number of batches becomes a multiple of ranks x update-freq; the rest is the host's."""
+        if dataset.shuffle:
+            update_freq = self.cfg.update_freq
+            per_rank = update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]
+            dataset.batches_divisible_by = kwargs.get("num_shards", 1) * int(per_rank)
+        return super().get_batch_iterator(dataset, **kwargs)
+
+    def nonempty(self, corpus: Corpus, rows: np.ndarray, split: str) -> np.ndarray:
+        """``rows`` themselves.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not len(rows):
+            raise UserError(
+                f"{corpus.path}: no utterance for the subset '{split}'; memobert-inspect shows what the data-bin holds"
+            )
+        return rows

@@ -1,0 +1,241 @@
+"""What prompting and finetuning share: folds, subsets, modality cases, metrics and the file of predictions."""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, List
+
+import numpy as np
+import torch
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II, MISSING
+from torch import Tensor, nn
+
+from ..criterions.classification import ClassificationCriterion
+from ..data.corpus import Corpus
+from ..data.folds import PROTOCOLS, Fold, choose_fold, make_folds, train_fraction
+from ..data.prompts import PromptPieces
+from ..data.utterance_dataset import MODALITY_CASES, Modalities, UtteranceDataset
+from ..errors import UserError, exits_in_one_line
+from .corpus_task import CorpusTask
+from .predictions import PredictionFile
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_CHOICES = ChoiceEnum(PROTOCOLS)
+
+
+@dataclass
+class EmotionClassificationConfig(FairseqDataclass):
+    """Flags of both ways to recognise an emotion."""
+
+    data: str = field(default=MISSING, metadata={"help": "data-bin"})
+    fold: int = field(
+        default=0,
+        metadata={
+            "help": "speaker fold, from 1: test on that speaker; 0 takes train, valid and test from the manifest's split column"
+        },
+    )
+    protocol: PROTOCOL_CHOICES = field(  # type: ignore[valid-type]
+        default="strict",
+        metadata={
+            "help": "strict: validate on the session's other speaker (or the next one); all_but_one: train on all other speakers, no validation; "
+            "reference: validate on the test speaker, as published (selected on test)"
+        },
+    )
+    train_fraction: float = field(
+        default=1.0,
+        metadata={
+            "help": "share of the training utterances used: seeded, stratified by emotion, 0.1 within 0.2 within ..."
+        },
+    )
+    labels: str = field(
+        default="",
+        metadata={"help": "comma-separated emotions to tell apart; others are left out (default: all of the data-bin)"},
+    )
+    modalities: str = field(
+        default="lva",
+        metadata={"help": "what is read of an utterance: any of lva, lv, la, va, l, v, a (text, visual, acoustic)"},
+    )
+    modality_mixture: bool = field(
+        default=False,
+        metadata={"help": "train on one of the cases within --modalities, drawn for each utterance and epoch"},
+    )
+    max_pieces: int = field(
+        default=60,
+        metadata={"help": "word pieces read from the start of a text, prompt not counted; nothing is dropped"},
+    )
+    max_visual_frames: int = field(
+        default=36, metadata={"help": "face frames read from the start (10 per second: 3.6 s)"}
+    )
+    max_acoustic_frames: int = field(
+        default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
+    )
+    predictions: str = field(
+        default="",
+        metadata={
+            "help": "write one JSON line per utterance here at each validation; {subset} in the name stands for the subset"
+        },
+    )
+    seed: int = II("common.seed")
+    update_freq: List[int] = II("optimization.update_freq")
+
+
+class EmotionClassificationTask(CorpusTask):
+    """Base of the two tasks; a subclass says which head and which text."""
+
+    cfg: EmotionClassificationConfig
+
+    def __init__(self, cfg: FairseqDataclass) -> None:
+        super().__init__(cfg)
+        self.state.add_factory("labels", self._labels)
+        self._prediction_file: PredictionFile | None = None
+
+    def _labels(self) -> list[str]:
+        known = list(self.corpus().meta.labels)
+        asked = [name.strip() for name in self.cfg.labels.split(",") if name.strip()] or known
+        unknown = [name for name in asked if name not in known]
+        if unknown or len(set(asked)) < 2:
+            raise UserError(
+                f"--labels {self.cfg.labels!r}: {self.corpus().path} has {', '.join(known) or 'no emotions'}; name two or more of these"
+            )
+        return asked
+
+    @property
+    def labels(self) -> list[str]:
+        """The emotions, in the order of the confusion counts."""
+        return self.state.labels
+
+    @cached_property
+    def modalities(self) -> str:
+        """The modality case as given.
+
+        Raises:
+            UserError: it is not one of the seven.
+        """
+        if self.cfg.modalities not in MODALITY_CASES:
+            raise UserError(f"--modalities {self.cfg.modalities!r}: choose one of {', '.join(MODALITY_CASES)}")
+        return self.cfg.modalities
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Fix everything a checkpoint must carry before the model is built."""
+        logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
+        return super().build_model(cfg, from_checkpoint)
+
+    def prompt(self) -> PromptPieces | None:
+        """What is appended to every text; None for nothing."""
+        return None
+
+    @exits_in_one_line
+    def load_dataset(
+        self, split: str, combine: bool = False, task_cfg: Any = None, epoch: int = 1, **kwargs: Any
+    ) -> None:
+        """Load ``train``, ``valid`` or ``test``: speakers of the fold, or the manifest's own split."""
+        corpus = self.fitting_corpus()
+        emotions = self._emotion_codes(corpus)
+        rows = self._rows(corpus, split, emotions)
+        training = split == "train"
+        if training and self.cfg.train_fraction < 1:
+            rows = rows[
+                train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
+            ]
+        logger.info("%s: %d utterances", split, len(rows))
+        self.datasets[split] = UtteranceDataset(
+            corpus,
+            self.nonempty(corpus, rows, split),
+            self.limits(),
+            Modalities(self.modalities, self.cfg.modality_mixture and training, self.cfg.seed),
+            emotions=emotions,
+            prompt=self.prompt(),
+            shuffle=training,
+        )
+
+    def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
+        """For every emotion code of the corpus (the last entry: none) the task's, -1 where an utterance is left out."""
+        missing = [label for label in self.labels if label not in corpus.meta.labels]
+        if missing:
+            raise UserError(
+                f"{corpus.path}: has no utterance of {', '.join(missing)}, which the model tells apart; it has {', '.join(corpus.meta.labels)}"
+            )
+        codes = [self.labels.index(label) if label in self.labels else -1 for label in corpus.meta.labels]
+        return np.array([*codes, -1], dtype=np.int64)
+
+    def _rows(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
+        labelled = emotions[corpus.emotion] >= 0
+        if not self.cfg.fold:
+            if split not in corpus.splits:
+                raise UserError(
+                    f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
+                )
+            return np.flatnonzero(labelled & (corpus.split == corpus.splits.index(split)))
+        fold = self.fold(corpus, labelled)
+        valid = (fold.valid,) if fold.valid else ()
+        speakers = {"train": fold.train, "valid": valid, "test": (fold.test,)}.get(split)
+        if speakers is None:
+            raise UserError(f"subset '{split}': a fold has train, valid and test")
+        if not speakers:
+            raise UserError(
+                f"protocol {fold.protocol} has no validation speaker; "
+                "train with --disable-validation and a fixed --max-epoch"
+            )
+        codes = [corpus.speakers.index(speaker) for speaker in speakers]
+        return np.flatnonzero(labelled & np.isin(corpus.speaker, codes))
+
+    def fold(self, corpus: Corpus, labelled: np.ndarray) -> Fold:
+        """The fold asked for; printed, and stored with the checkpoint."""
+        sessions: dict[str, set[str]] = defaultdict(set)
+        pairs = np.unique(np.stack([corpus.speaker[labelled], corpus.session[labelled]], axis=1), axis=0)
+        for speaker, session in pairs.tolist():
+            sessions[corpus.speakers[speaker]].add(corpus.sessions[session])
+        fold = choose_fold(make_folds(sessions, str(self.cfg.protocol)), self.cfg.fold)
+        stored = {
+            "number": fold.number,
+            "protocol": fold.protocol,
+            "test": fold.test,
+            "valid": fold.valid or "",
+            "train": list(fold.train),
+            "selected_on_test": fold.selected_on_test,
+        }
+        if self.state.state_dict.get("fold") != stored:
+            self.state.merge_state_dict({"fold": stored})
+            logger.info(
+                "fold %d, %s: test %s, valid %s, train %s",
+                fold.number,
+                fold.protocol,
+                fold.test,
+                fold.valid,
+                ", ".join(fold.train),
+            )
+        return fold
+
+    @exits_in_one_line
+    def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
+        """For an evaluated subset also begin its file of predictions: every rank makes ``len(iterator)`` validation
+        steps.
+        """
+        iterator = super().get_batch_iterator(dataset, **kwargs)
+        self._prediction_file = None
+        if self.cfg.predictions and not dataset.shuffle:
+            subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
+            evaluated = [name for name in self.datasets if name != "train"]
+            if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:
+                raise UserError(
+                    f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put {{subset}} into the name"
+                )
+            path = self.cfg.predictions.replace("{subset}", subset)
+            self._prediction_file = PredictionFile(path, dataset, self.labels, self.cfg.fold, len(iterator))
+        return iterator
+
+    def valid_step(
+        self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Decide, count, and keep the decisions for the file of predictions."""
+        model.eval()
+        with torch.no_grad():
+            decisions = criterion.decide(model, sample)
+            if self._prediction_file is not None:
+                self._prediction_file.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
+            return criterion.summarise(decisions, sample)

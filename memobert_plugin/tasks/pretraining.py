@@ -1,0 +1,255 @@
+"""Pre-training by conditional masked modelling: one objective per update, one modality masked (MEmoBERT, section 3)."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, List, Optional
+
+import numpy as np
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.logging import metrics
+from fairseq.tasks import register_task
+from omegaconf import II, MISSING
+from torch import Tensor, nn
+
+from ..data.counter_rng import Stream
+from ..data.masking import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective, mask_frames, mask_text
+from ..data.tokenizer import SPECIALS
+from ..data.utterance_dataset import Modalities, UtteranceDataset
+from ..errors import UserError, exits_in_one_line
+from .corpus_task import MASK, CorpusTask
+
+logger = logging.getLogger(__name__)
+
+WORD_MASKING_CHOICES = ChoiceEnum(WORD_MASKING)
+FRAME_MASKING_CHOICES = ChoiceEnum(FRAME_MASKING)
+VALIDATION_UPDATE = -1
+"""Takes the place of the update number in validation: masks there depend on the seed and the utterance alone."""
+
+
+@dataclass
+class PretrainingConfig(FairseqDataclass):
+    """Defaults are the paper's (sections 3 and 4) unless a help text says otherwise."""
+
+    data: str = field(default=MISSING, metadata={"help": "data-bin, or several shards a:b:c, one per epoch"})
+    wwmlm_ratio: float = field(
+        default=2.0, metadata={"help": "share of updates for whole-word masked language modelling; 0 leaves it out"}
+    )
+    mvfr_ratio: float = field(
+        default=1.0, metadata={"help": "share of updates for masked visual feature regression; 0 leaves it out"}
+    )
+    mvfc_ratio: float = field(
+        default=1.0, metadata={"help": "share of updates for masked visual expression classification; 0 leaves it out"}
+    )
+    mafr_ratio: float = field(
+        default=1.0, metadata={"help": "share of updates for masked acoustic feature regression; 0 leaves it out"}
+    )
+    word_masking: WORD_MASKING_CHOICES = field(  # type: ignore[valid-type]
+        default="whole_word", metadata={"help": "mask whole whitespace words, or single pieces (ablation)"}
+    )
+    frame_masking: FRAME_MASKING_CHOICES = field(  # type: ignore[valid-type]
+        default="span",
+        metadata={
+            "help": "mask spans; span_reference follows the authors' code to the letter; random masks single frames (ablation)"
+        },
+    )
+    word_mask_ratio: float = field(default=0.15, metadata={"help": "probability of a word (or piece) to be masked"})
+    visual_mask_ratio: Optional[float] = field(
+        default=None, metadata={"help": "share of face frames masked (default: 0.15, and 0.20 with span_reference)"}
+    )
+    acoustic_mask_ratio: float = field(default=0.15, metadata={"help": "share of speech frames masked"})
+    mask_span_length: int = field(default=3, metadata={"help": "frames in a masked span"})
+    max_pieces: int = field(default=30, metadata={"help": "utterances with more word pieces are dropped"})
+    max_visual_frames: int = field(
+        default=36, metadata={"help": "face frames read from the start of an utterance (10 per second: 3.6 s)"}
+    )
+    max_acoustic_frames: int = field(
+        default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
+    )
+    seed: int = II("common.seed")
+    update_freq: List[int] = II("optimization.update_freq")
+
+
+@register_task("memobert_pretraining", dataclass=PretrainingConfig)
+class MEmoBERTPretrainingTask(CorpusTask):
+    """Masks are made in the step from (seed, update, utterance id): they change with every update and depend on nothing
+    else.
+    """
+
+    cfg: PretrainingConfig
+
+    @cached_property
+    def ratios(self) -> Mapping[str, float]:
+        """Sampling ratio of every objective that is asked for and that the data can serve.
+
+        Raises:
+            UserError: nothing is left.
+        """
+        served = {
+            "wwmlm": True,
+            "mvfr": self.state.visual_dim > 0,
+            "mvfc": len(self.state.expression_classes) > 0,
+            "mafr": self.state.acoustic_dim > 0,
+        }
+        asked = {name: getattr(self.cfg, f"{name}_ratio") for name in OBJECTIVES}
+        if min(asked.values()) < 0:
+            raise UserError(f"objective ratios must not be negative: {asked}")
+        for name in OBJECTIVES:
+            if asked[name] and not served[name]:
+                logger.warning("objective %s is left out: the data-bin has no frames or distributions for it", name)
+        ratios = {name: asked[name] for name in OBJECTIVES if asked[name] and served[name]}
+        if not ratios:
+            raise UserError(
+                "no objective is left; set one of --wwmlm-ratio, --mvfr-ratio, --mvfc-ratio, --mafr-ratio above 0"
+            )
+        return ratios
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Decide on the objectives before anything long starts."""
+        logger.info("objectives and their sampling ratios: %s", dict(self.ratios))
+        return super().build_model(cfg, from_checkpoint)
+
+    @exits_in_one_line
+    def load_dataset(
+        self, split: str, combine: bool = False, task_cfg: Any = None, epoch: int = 1, **kwargs: Any
+    ) -> None:
+        """Load ``train`` or ``valid`` of the manifest's split column; utterances with too many pieces are dropped, not
+        cut.
+        """
+        training = split == "train"
+        corpus = self.fitting_corpus(epoch if training else 1)
+        if split not in corpus.splits:
+            raise UserError(
+                f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(corpus.splits) or 'nothing'})"
+            )
+        of_split = np.flatnonzero(corpus.split == corpus.splits.index(split))
+        rows = of_split[corpus.text_lengths[of_split] <= self.cfg.max_pieces]
+        logger.info(
+            "%s: %d utterances, %d dropped for more than %d pieces",
+            split,
+            len(rows),
+            len(of_split) - len(rows),
+            self.cfg.max_pieces,
+        )
+        self.datasets[split] = UtteranceDataset(
+            corpus, self.nonempty(corpus, rows, split), self.limits(), Modalities(), shuffle=training, with_words=True
+        )
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: nn.Module,
+        criterion: nn.Module,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Mask for the update's objective, which all ranks and micro-batches share, then step as the host does."""
+        objective = draw_objective(self.cfg.seed, update_num, self.ratios)
+        masked = self.masked(sample, objective, update_num)
+        return super().train_step(masked, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
+
+    def valid_step(
+        self, sample: dict[str, Any], model: nn.Module, criterion: nn.Module
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Evaluate every objective on the batch, with the same masks each time."""
+        results = [
+            super(MEmoBERTPretrainingTask, self).valid_step(
+                self.masked(sample, objective, VALIDATION_UPDATE), model, criterion
+            )
+            for objective in self.ratios
+        ]
+        merged: dict[str, Any] = {}
+        for _, _, logging_output in results:
+            for key, value in logging_output.items():
+                merged[key] = merged.get(key, 0) + value
+        merged["ntokens"], merged["nsentences"] = sample["ntokens"], sample["nsentences"]
+        return torch.stack([loss for loss, _, _ in results]).sum(), sum(size for _, size, _ in results), merged
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: nn.Module) -> None:
+        """Beside each objective's own loss, ``loss``: their mean weighted by the sampling ratios."""
+        super().reduce_metrics(logging_outputs, criterion)
+        ratios = self.ratios
+        metrics.log_derived("loss", lambda meters: _weighted_loss(meters, ratios))
+
+    def masked(self, sample: dict[str, Any], objective: str, update: int) -> dict[str, Any]:
+        """A new sample with one modality masked (the host reuses its dummy batch, so the given one stays as it is).
+
+        Adds ``objective``, ``target`` and, inside ``net_input``, ``head`` and ``rows``.
+        """
+        masked = {key: sample[key] for key in ("id", "ntokens", "nsentences")}
+        masked["objective"] = objective
+        masked["net_input"] = dict(sample["net_input"], head=objective)
+        mask = self._mask_words if objective == "wwmlm" else self._mask_frames
+        mask(sample, masked, objective, update)
+        return masked
+
+    def _mask_words(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
+        lengths, text = sample["piece_lengths"], sample["net_input"]["text"]
+        chosen = mask_text(
+            sample["pieces"],
+            sample["word_start"],
+            lengths,
+            sample["uids"],
+            seed=self.cfg.seed,
+            update=update,
+            mode=str(self.cfg.word_masking),
+            probability=self.cfg.word_mask_ratio,
+            mask_index=self.symbols.index(MASK),
+            replacement_range=(len(SPECIALS), len(self.symbols)),
+            special_ids=(*range(len(SPECIALS) - 1), self.symbols.index(MASK)),
+        )
+        # Each utterance has [CLS] before its pieces and [SEP] behind them.
+        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
+        at = _on(rows, text.device)
+        masked["target"] = text.index_select(0, at)
+        masked["net_input"]["text"] = text.index_copy(0, at, _on(chosen.replacements, text.device))
+        masked["net_input"]["rows"] = rows
+
+    def _mask_frames(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
+        modality, ratio = (
+            ("acoustic", self.cfg.acoustic_mask_ratio) if objective == "mafr" else ("visual", self._visual_ratio())
+        )
+        frames, lengths = sample["net_input"][modality], sample["net_input"][f"{modality}_lengths"]
+        chosen = mask_frames(
+            lengths,
+            sample["uids"],
+            seed=self.cfg.seed,
+            update=update,
+            stream=Stream.ACOUSTIC_MASK if modality == "acoustic" else Stream.VISUAL_MASK,
+            mode=str(self.cfg.frame_masking),
+            ratio=ratio,
+            span_length=self.cfg.mask_span_length,
+        )
+        device = frames.device
+        source = sample["expression"] if objective == "mvfc" else frames
+        masked["target"] = source.index_select(0, _on(chosen.targets, device))
+        masked["net_input"]["rows"] = chosen.targets
+        if len(chosen.replaced):
+            others = frames.index_select(0, _on(chosen.sources, device))
+            masked["net_input"][modality] = frames.index_copy(0, _on(chosen.replaced, device), others)
+        if len(chosen.masked):
+            masked["net_input"][f"{modality}_masked"] = _on(chosen.masked, device)
+
+    def _visual_ratio(self) -> float:
+        if self.cfg.visual_mask_ratio is not None:
+            return self.cfg.visual_mask_ratio
+        return 0.20 if str(self.cfg.frame_masking) == "span_reference" else 0.15
+
+
+def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
+    # Between the host's log intervals a meter can be there without a value.
+    means = {name: meters[f"{name}_loss"].avg for name in ratios if f"{name}_loss" in meters}
+    seen = {name: float(mean) for name, mean in means.items() if mean is not None}
+    if not seen:
+        return float("nan")
+    weights = sum(ratios[name] for name in seen)
+    return round(sum(ratios[name] * mean for name, mean in seen.items()) / weights, 6)
+
+
+def _on(indices: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(indices).to(device, non_blocking=True)

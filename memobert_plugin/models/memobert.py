@@ -10,10 +10,11 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor, nn
 
+from ..modules.attention import AttentionPlan
 from ..modules.cross_modality_transformer import CrossModalityTransformer
 from ..modules.embedders import FrameEmbedder, TextEmbedder
 from ..modules.heads import EmotionHead, ExpressionHead, TiedHead
-from ..modules.packing import AttentionPlan, PackedLayout, ragged_arange, to_device
+from ..modules.packing import PackedLayout, ragged_arange, to_device
 from .configuration import MEmoBERTConfig, MEmoBERTSmallConfig, MEmoBERTTinyConfig
 from .state_upgrade import complete_state, dictionary_fingerprint
 

@@ -7,47 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .packing import AttentionPlan, from_rectangle, to_rectangle
+from .attention import AttentionPlan, SelfAttention
 
 LAYER_NORM_EPS = 1e-12
 """BERT's; torch's and fairseq's default is 1e-5."""
-
-
-class SelfAttention(nn.Module):
-    """Multi-head attention of every asking row to all rows of its own utterance.
-
-    Args:
-        embed_dim: width D.
-        heads: number of heads, a divisor of D.
-        dropout: probability of dropping an attention weight.
-    """
-
-    def __init__(self, embed_dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        if embed_dim % heads:
-            raise ValueError(f"encoder_embed_dim {embed_dim} is not a multiple of encoder_attention_heads {heads}")
-        self.embed_dim, self.heads, self.dropout = embed_dim, heads, dropout
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.out = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
-        """``(N, D)`` to ``(N, D)``, or to ``(n, D)`` for the plan's n asking rows."""
-        batch, most_queries, most_keys = plan.shape
-        if plan.query_rows is None:
-            qkv = to_rectangle(self.qkv(hidden), plan.key_slots, batch, most_keys)
-            query, key, value = qkv.view(batch, most_keys, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        else:
-            weight_query, weight_rest = self.qkv.weight.split([self.embed_dim, 2 * self.embed_dim])
-            bias_query, bias_rest = self.qkv.bias.split([self.embed_dim, 2 * self.embed_dim])
-            asking = functional.linear(hidden.index_select(0, plan.query_rows), weight_query, bias_query)
-            asking = to_rectangle(asking, plan.query_slots, batch, most_queries)
-            query = asking.view(batch, most_queries, self.heads, -1).transpose(1, 2)
-            rest = to_rectangle(functional.linear(hidden, weight_rest, bias_rest), plan.key_slots, batch, most_keys)
-            key, value = rest.view(batch, most_keys, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        context = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=plan.key_mask, dropout_p=self.dropout if self.training else 0.0
-        )
-        return self.out(from_rectangle(context.transpose(1, 2).flatten(2), plan.query_slots))
 
 
 class TransformerLayer(nn.Module):

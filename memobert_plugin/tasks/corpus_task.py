@@ -30,8 +30,8 @@ class CorpusTask(FairseqTask):
     checkpoint, so that loading one needs neither the data-bin nor the directory it was trained in.
     """
 
-    def __init__(self, cfg: FairseqDataclass) -> None:
-        super().__init__(cfg)
+    def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
         self._corpora: dict[str, Corpus] = {}
         self._dictionary: Dictionary | None = None
         self.state.add_factory("symbols", lambda: list(self.corpus().symbols))

@@ -88,8 +88,8 @@ class EmotionClassificationTask(CorpusTask):
 
     cfg: EmotionClassificationConfig
 
-    def __init__(self, cfg: FairseqDataclass) -> None:
-        super().__init__(cfg)
+    def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
         self.state.add_factory("labels", self._labels)
         self._prediction_file: PredictionFile | None = None
 

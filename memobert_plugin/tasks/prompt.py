@@ -30,8 +30,8 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
 
     cfg: PromptConfig
 
-    def __init__(self, cfg: PromptConfig) -> None:
-        super().__init__(cfg)
+    def __init__(self, cfg: PromptConfig, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
         self.state.add_factory("prompt", self._encoded)
 
     def _encoded(self) -> dict[str, Any]:

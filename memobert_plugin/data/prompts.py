@@ -1,0 +1,206 @@
+"""Prompts: the template that asks for an emotion, the words that name each label, and texts with the template appended.
+
+A prompted text is ``[CLS] text . i am [MASK] . [SEP]``, the full stop after the text only where it does not end a
+sentence (the paper's section 2.3).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UserError
+from ..ragged import Integers, first_rows, owners_and_positions
+from .tokenizer import MASK, UNKNOWN_ROW, Tokenizer
+
+SENTENCE_ENDS = (".", "?", "!")
+
+
+@dataclass(frozen=True)
+class PromptPieces:
+    """A template as dictionary ids, and where in them ``[MASK]`` stands."""
+
+    ids: list[int]
+    mask_offset: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """The words around the one ``[MASK]`` of a prompt."""
+
+    before: str
+    after: str
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        """Read a template such as ``i am [MASK] .``.
+
+        Raises:
+            UserError: there is not exactly one ``[MASK]``.
+        """
+        count = text.count(MASK)
+        if count != 1:
+            raise UserError(f'template "{text}" has {count} {MASK}; it needs exactly one, as in "i am {MASK} ."')
+        before, after = text.split(MASK)
+        return cls(before.strip(), after.strip())
+
+    def encode(self, tokenizer: Tokenizer) -> PromptPieces:
+        """The template's pieces in the tokenizer's dictionary."""
+        before, after = (tokenizer.encode(words)[0].tolist() if words else [] for words in (self.before, self.after))
+        return PromptPieces([*before, tokenizer.mask_index, *after], len(before))
+
+
+@dataclass(frozen=True)
+class Verbalizer:
+    """The words that stand for each label at the mask position.
+
+    Attributes:
+        labels: the corpus's labels, in its order.
+        words: as ``labels``, one or more words each.
+    """
+
+    labels: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def parse(cls, text: str, labels: Sequence[str]) -> Verbalizer:
+        """Read a verbalizer such as ``anger=angry,mad happy=happy``.
+
+        Args:
+            text: ``label=word[,word...]`` for every label, separated by white space.
+            labels: the corpus's labels.
+
+        Raises:
+            UserError: an entry of another form, a label unknown, given twice or left out.
+        """
+        words_of: dict[str, tuple[str, ...]] = {}
+        for entry in text.split():
+            label, _, listed = entry.partition("=")
+            words = tuple(listed.split(","))
+            if not label or not all(words):
+                raise UserError(f'verbalizer entry "{entry}" is not of the form label=word[,word...]')
+            if label not in labels:
+                raise UserError(f'verbalizer label "{label}" is not in the corpus; its labels are {", ".join(labels)}')
+            if label in words_of:
+                raise UserError(f'verbalizer label "{label}" is given twice; list its words once, separated by commas')
+            words_of[label] = words
+        missing = [label for label in labels if label not in words_of]
+        if missing:
+            raise UserError(f'the verbalizer has no word for the label "{missing[0]}"; add {missing[0]}=word')
+        return cls(tuple(labels), tuple(words_of[label] for label in labels))
+
+    def encode(self, tokenizer: Tokenizer) -> list[list[int]]:
+        """The words' ids, by label.
+
+        Raises:
+            UserError: a word is not exactly one known piece, or two words are the same piece.
+        """
+        ids = [[_single_piece(tokenizer, word) for word in words] for words in self.words]
+        piece, count = Counter(piece for of_label in ids for piece in of_label).most_common(1)[0]
+        if count > 1:
+            named = [label for label, of_label in zip(self.labels, ids, strict=True) if piece in of_label]
+            raise UserError(
+                f'verbalizer word "{tokenizer.symbols[piece]}" is listed {count} times ({", ".join(named)}); '
+                "every word may stand for one label only, once"
+            )
+        return ids
+
+
+def ends_sentence(symbols: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """For each row of a dictionary whether a text that ends in that piece ends a sentence (``.``, ``?`` or ``!``)."""
+    return np.array([symbol.endswith(SENTENCE_ENDS) for symbol in symbols], dtype=bool)
+
+
+@dataclass(frozen=True)
+class PromptedText:
+    """A batch of texts as the model reads them, packed.
+
+    Attributes:
+        ids: (pieces of all utterances,) with ``[CLS]``, prompt and ``[SEP]``.
+        lengths: (B,) pieces per utterance.
+        mask_rows: (B,) the row of each utterance's ``[MASK]`` in ``ids``; empty without a prompt.
+    """
+
+    ids: Integers
+    lengths: Integers
+    mask_rows: Integers
+
+
+def assemble_prompts(
+    ids: npt.NDArray[np.integer],
+    lengths: npt.NDArray[np.integer],
+    sentence_end: npt.NDArray[np.bool_],
+    period_id: int,
+    prompt: PromptPieces | None,
+    cls_id: int,
+    sep_id: int,
+    max_pieces: int | None,
+) -> PromptedText:
+    """Put ``[CLS] text . prompt [SEP]`` together, or ``[CLS] text [SEP]`` without a prompt.
+
+    The full stop joins a text that is not empty and, as far as it is kept, does not end a sentence. A long text loses
+    its last pieces; the prompt is never cut.
+
+    Args:
+        ids: (pieces of all texts,) without special symbols.
+        lengths: (B,) pieces per text.
+        sentence_end: (vocabulary,) from :func:`ends_sentence`.
+        period_id: the id of the full stop.
+        prompt: the template's pieces.
+        cls_id: the id of ``[CLS]``.
+        sep_id: the id of ``[SEP]``.
+        max_pieces: the most pieces of an utterance, everything counted; ``None`` for no limit.
+
+    Raises:
+        UserError: ``max_pieces`` leaves no room for the prompt.
+    """
+    text_lengths = np.asarray(lengths, dtype=np.int64)
+    prompt_ids = np.array(prompt.ids if prompt else [], dtype=np.int64)
+    kept = text_lengths
+    if max_pieces is not None:
+        room = max_pieces - 2 - len(prompt_ids)
+        if room < 0:
+            raise UserError(f"[CLS], the prompt and [SEP] take {len(prompt_ids) + 2} pieces, the limit is {max_pieces}")
+        kept = np.minimum(text_lengths, room)
+    stop = np.zeros_like(kept)
+    if prompt:
+        text_begin = first_rows(text_lengths)
+        stop = _needs_stop(ids, text_begin, kept, sentence_end)
+        if max_pieces is not None:
+            kept = kept - (kept + stop > room)
+            stop = _needs_stop(ids, text_begin, kept, sentence_end)
+
+    total = 1 + kept + stop + len(prompt_ids) + 1
+    begin = first_rows(total)
+    packed = np.empty(int(total.sum()), dtype=np.int64)
+    packed[begin] = cls_id
+    owner, position = owners_and_positions(text_lengths)
+    shown = position < kept[owner]
+    packed[(begin + 1)[owner[shown]] + position[shown]] = ids[shown]
+    prompt_begin = begin + 1 + kept + stop
+    packed[(prompt_begin - 1)[stop > 0]] = period_id
+    packed[prompt_begin[:, None] + np.arange(len(prompt_ids))] = prompt_ids
+    packed[begin + total - 1] = sep_id
+    mask_rows = prompt_begin + prompt.mask_offset if prompt else np.empty(0, dtype=np.int64)
+    return PromptedText(packed, total, mask_rows)
+
+
+def _single_piece(tokenizer: Tokenizer, word: str) -> int:
+    pieces = tokenizer.encode(word)[0].tolist()
+    if len(pieces) != 1 or pieces == [UNKNOWN_ROW]:
+        shown = " ".join(tokenizer.symbols[piece] for piece in pieces) or "nothing"
+        raise UserError(f'verbalizer word "{word}" is not one piece of the vocabulary but {shown}; choose another word')
+    return int(pieces[0])
+
+
+def _needs_stop(
+    ids: npt.NDArray[np.integer], begin: Integers, lengths: Integers, sentence_end: npt.NDArray[np.bool_]
+) -> Integers:
+    needs = np.zeros_like(lengths)
+    worded = lengths > 0
+    needs[worded] = ~sentence_end[ids[(begin + lengths - 1)[worded]]]
+    return needs

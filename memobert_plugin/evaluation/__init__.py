@@ -1,0 +1,1 @@
+"""Numbers of a run and of many: metrics, tables, figures."""

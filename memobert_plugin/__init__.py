@@ -1,8 +1,8 @@
 """MEmoBERT for fairseq: multimodal emotion recognition by masked pre-training and prompting.
 
 Given to the host as ``--user-dir``, this package registers its tasks, models, criterions and optimiser at once.
-Imported as a library it
-stays light (no torch, no fairseq) until :func:`register` is called, so that ``memobert-*`` commands start quickly.
+Imported as a library it stays light (no torch, no fairseq) until :func:`register` is called, so that ``memobert-*``
+commands start quickly.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What the prompt and the finetuning criterion share: decisions, summed confusion counts, and the metrics made of
-them.
-"""
+"""What the prompt and the finetuning criterion share: decisions, summed confusion counts, metrics made of them."""
 
 from __future__ import annotations
 

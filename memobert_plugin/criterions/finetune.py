@@ -10,7 +10,7 @@ from fairseq.dataclass import FairseqDataclass
 from torch import nn
 from torch.nn import functional
 
-from ..modules.packing import starts_of
+from ..ragged import first_rows
 from .classification import ClassificationCriterion, Decisions
 from .precision import upcast
 
@@ -27,7 +27,7 @@ class MEmoBERTFinetuneCriterion(ClassificationCriterion):
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the [CLS] position of every utterance."""
         logits = upcast(
-            model(**sample["net_input"], head="classify", rows=starts_of(sample["net_input"]["text_lengths"]))
+            model(**sample["net_input"], head="classify", rows=first_rows(sample["net_input"]["text_lengths"]))
         )
         loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
         return Decisions(loss, logits.detach().softmax(dim=-1))

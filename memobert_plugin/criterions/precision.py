@@ -7,7 +7,5 @@ from torch import Tensor
 
 
 def upcast(values: Tensor) -> Tensor:
-    """float16 and bfloat16 to float32; float32 and float64 stay as they are (``--fp16`` is half weights, not
-    autocast).
-    """
+    """float16 and bfloat16 to float32; others stay as they are (``--fp16`` is half weights, not autocast)."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

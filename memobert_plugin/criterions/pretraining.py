@@ -32,8 +32,8 @@ def objective_loss(objective: str, output: Tensor, target: Tensor) -> tuple[Tens
 
     Returns:
         Cross-entropy over n pieces; squared error over n x out numbers; KL(target || prediction) over n x K numbers.
-        The quotient is the
-        paper's mean. Counting elements keeps the host's ``sum / sample_size`` right over micro-batches and ranks.
+        The quotient is the paper's mean. Counting elements keeps the host's ``sum / sample_size`` right over
+        micro-batches and ranks.
     """
     output = upcast(output)
     if objective == "wwmlm":
@@ -74,9 +74,7 @@ class MEmoBERTPretrainingCriterion(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log each objective's mean from summed sums and counts; WWMLM also as perplexity and, in validation,
-        accuracy.
-        """
+        """Log each objective's mean from sums and counts; WWMLM also as perplexity and, in validation, accuracy."""
         for name in OBJECTIVES:
             count = sum(log.get(f"{name}_count", 0) for log in logging_outputs)
             if not count:

@@ -58,8 +58,8 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
     """Cross-entropy over the full vocabulary at the mask.
 
     With several words for an emotion their probabilities are added. The decision is taken among the label words; the
-    most likely piece of the
-    full vocabulary (the reference implementation's decision) is logged beside it with the prefix ``vocabulary_``.
+    most likely piece of the full vocabulary (the reference implementation's decision) is logged beside it with the
+    prefix ``vocabulary_``.
     """
 
     def __init__(self, task: Any) -> None:

@@ -150,10 +150,9 @@ class UtteranceDataset(FairseqDataset):
         """Cut ``indices`` into consecutive batches.
 
         Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
-        anything. The number of
-        batches is brought to a multiple of ``batches_divisible_by`` by halving the largest, so that no rank gets an
-        empty micro-batch (the
-        host drops a rank's whole gradient count when the last micro-batch of an update is empty).
+        anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest, so
+        that no rank gets an empty micro-batch (the host drops a rank's whole gradient count when the last micro-batch
+        of an update is empty).
         """
         if not len(indices):
             return []
@@ -187,8 +186,7 @@ class UtteranceDataset(FairseqDataset):
         """A batch of B utterances; ``{}`` for none.
 
         ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
-        identifies utterances for
-        randomness. Frames stay float16 as stored; the model casts them.
+        identifies utterances for randomness. Frames stay float16 as stored; the model casts them.
         """
         if not len(samples):
             return {}

@@ -14,7 +14,8 @@ from ..modules.attention import AttentionPlan
 from ..modules.cross_modality_transformer import CrossModalityTransformer
 from ..modules.embedders import FrameEmbedder, TextEmbedder
 from ..modules.heads import EmotionHead, ExpressionHead, TiedHead
-from ..modules.packing import PackedLayout, ragged_arange, to_device
+from ..modules.packing import PackedLayout, to_device
+from ..ragged import owners_and_positions
 from .configuration import MEmoBERTConfig, MEmoBERTSmallConfig, MEmoBERTTinyConfig
 from .state_upgrade import complete_state, dictionary_fingerprint
 
@@ -145,8 +146,7 @@ class MEmoBERTModel(BaseFairseqModel):
 
         Returns:
             ``(len(rows), out)``. Parameters that play no part get a gradient of zero all the same, so that one rank,
-            two ranks and every
-            distributed back end take the same optimiser steps.
+            two ranks and every distributed back end take the same optimiser steps.
         """
         layout = PackedLayout.from_lengths(text_lengths, visual_lengths, acoustic_lengths)
         packed_rows = layout.packed_rows(MODALITY_OF_HEAD[head])[rows]
@@ -189,7 +189,7 @@ class MEmoBERTModel(BaseFairseqModel):
         acoustic_masked: Tensor | None,
     ) -> Tensor:
         device = text.device
-        positions = [to_device(ragged_arange(lengths), device) for lengths in layout.modality_lengths]
+        positions = [to_device(owners_and_positions(lengths)[1], device) for lengths in layout.modality_lengths]
         parts = [self.text_embedder(text, positions[TEXT])]
         if visual is not None and len(visual):
             if self.visual_embedder is None:

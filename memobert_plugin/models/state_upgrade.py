@@ -40,8 +40,7 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Make ``state`` loadable into a model whose own state is ``own``, in place.
 
     Parts of :data:`OPTIONAL_PARTS` that ``state`` lacks are filled with the model's own fresh values; parts that the
-    model lacks are dropped;
-    both are logged.
+    model lacks are dropped; both are logged.
 
     Raises:
         SystemExit: one line, when the dictionary, a dimension or any other parameter differs.
@@ -87,7 +86,8 @@ def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
             if names
         ]
         raise UserError(
-            f"checkpoint: its parameters do not fit this architecture: {'; '.join(what)}; give the --arch it was made with"
+            f"checkpoint: its parameters do not fit this architecture: {'; '.join(what)}; give the --arch it was made "
+            f"with"
         )
 
 
@@ -100,6 +100,6 @@ def _advice(name: str) -> str:
         return "use expression distributions over the classes the checkpoint was trained on"
     if name.startswith("heads.classify."):
         return "the checkpoint was finetuned on another number of emotions; start from the pre-trained one"
-    if name.startswith("text_embedder.word") or name.startswith("heads.wwmlm."):
+    if name.startswith(("text_embedder.word", "heads.wwmlm.")):
         return "the dictionary differs: binarize the corpus with the checkpoint's vocabulary"
     return "give the --arch and sizes the checkpoint was made with"

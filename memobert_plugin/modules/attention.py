@@ -1,8 +1,7 @@
 """Attention inside each utterance of a packed batch.
 
 On a CPU every utterance is attended on its own, without any padding. On an accelerator, where one large call beats many
-small ones, queries, keys
-and values (and nothing else) are laid out as a padded rectangle.
+small ones, queries, keys and values (and nothing else) are laid out as a padded rectangle.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .packing import PackedLayout, ragged_arange, to_device
+from ..ragged import owners_and_positions
+from .packing import PackedLayout, to_device
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class Rectangle:
         batch, longest = len(lengths), int(lengths.max())
         if int(lengths.min()) == longest:
             return cls((batch, longest), None)
-        return cls(
-            (batch, longest), to_device(np.repeat(np.arange(batch) * longest, lengths) + ragged_arange(lengths), device)
-        )
+        utterance, position = owners_and_positions(lengths)
+        return cls((batch, longest), to_device(utterance * longest + position, device))
 
     def pad(self, packed: Tensor) -> Tensor:
         """``(N, H, d)`` to ``(B, H, L, d)``, zeros where an utterance is shorter."""

@@ -14,9 +14,7 @@ LAYER_NORM_EPS = 1e-12
 
 
 class TransformerLayer(nn.Module):
-    """One post-LN layer: attention and feed-forward, each followed by dropout, residual and LayerNorm; exact erf
-    GELU.
-    """
+    """Attention and feed-forward, each followed by dropout, residual and LayerNorm (post-LN); exact erf GELU."""
 
     def __init__(self, embed_dim: int, ffn_dim: int, heads: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()

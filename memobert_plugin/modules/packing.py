@@ -1,10 +1,9 @@
 """A batch without padding: where each utterance's tokens stand, and how attention sees them.
 
 Text pieces, visual frames and acoustic frames of a batch arrive as three flat arrays. They are brought into one packed
-sequence, utterance after
-utterance in the order text, visual, acoustic (MEmoBERT, section 2). Everything but attention then runs on ``(N, D)``
-with no padded position.
-All indices are made on the host from the lengths alone, so that nothing waits for the device.
+sequence, utterance after utterance in the order text, visual, acoustic (MEmoBERT, section 2). Everything but attention
+then runs on ``(N, D)`` with no padded position. All indices are made on the host from the lengths alone, so that
+nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -15,17 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-def starts_of(lengths: np.ndarray) -> np.ndarray:
-    """First row of every utterance in a flat array. Shapes: ``(B,)`` to ``(B,)`` int64."""
-    starts = np.zeros(len(lengths), dtype=np.int64)
-    np.cumsum(lengths[:-1], out=starts[1:])
-    return starts
-
-
-def ragged_arange(lengths: np.ndarray) -> np.ndarray:
-    """``0..length-1`` for each utterance in turn: the positions of a flat array. Shape ``(sum(lengths),)`` int64."""
-    return np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts_of(lengths), lengths)
+from ..ragged import first_rows, owners_and_positions
 
 
 def to_device(indices: np.ndarray, device: torch.device) -> Tensor:
@@ -57,7 +46,7 @@ class PackedLayout:
         """Lay out a batch from its three ``(B,)`` length arrays."""
         per_modality = np.stack([text, visual, acoustic]).astype(np.int64)
         lengths = per_modality.sum(axis=0)
-        starts = starts_of(lengths)
+        starts = first_rows(lengths)
         order = np.empty(int(lengths.sum()), dtype=np.int64)
         first_source_row = 0
         for modality in range(3):
@@ -68,8 +57,8 @@ class PackedLayout:
 
     @staticmethod
     def _packed_rows(per_modality: np.ndarray, starts: np.ndarray, modality: int) -> np.ndarray:
-        own = per_modality[modality]
-        return np.repeat(starts + per_modality[:modality].sum(axis=0), own) + ragged_arange(own)
+        utterance, position = owners_and_positions(per_modality[modality])
+        return (starts + per_modality[:modality].sum(axis=0))[utterance] + position
 
     def packed_rows(self, modality: int) -> np.ndarray:
         """Packed row of every row of a modality's flat array (0 text, 1 visual, 2 acoustic)."""

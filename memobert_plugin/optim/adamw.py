@@ -21,9 +21,8 @@ class MEmoBERTAdamW(FairseqAdam):
     """The host's Adam with two parameter groups.
 
     Biases and LayerNorm weights are the model's only vectors, so a parameter's number of dimensions decides. The host's
-    flattened fp16 would
-    hide it; since this class does not declare support for flat parameters, the host refuses ``--fp16`` without
-    ``--fp16-no-flatten-grads``.
+    flattened fp16 would hide it; since this class does not declare support for flat parameters, the host refuses
+    ``--fp16`` without ``--fp16-no-flatten-grads``.
     """
 
     def __init__(self, cfg: MEmoBERTAdamWConfig, params: Iterable[nn.Parameter]) -> None:

@@ -26,8 +26,7 @@ class CorpusTask(FairseqTask):
     """Base of the tasks that read a data-bin.
 
     What a model needs to be rebuilt (dictionary, dimensions, class names) lives in ``task.state`` as plain types: it
-    travels with every
-    checkpoint, so that loading one needs neither the data-bin nor the directory it was trained in.
+    travels with every checkpoint, so that loading one needs neither the data-bin nor the directory it was trained in.
     """
 
     def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
@@ -84,7 +83,8 @@ class CorpusTask(FairseqTask):
         ):
             if length > cfg.max_positions:
                 raise UserError(
-                    f"{name}: {length} positions, the model's tables have --max-positions {cfg.max_positions}; lower the limit"
+                    f"{name}: {length} positions, the model's tables have --max-positions {cfg.max_positions}; lower "
+                    f"the limit"
                 )
         return super().build_model(cfg, from_checkpoint)
 
@@ -115,7 +115,8 @@ class CorpusTask(FairseqTask):
         corpus = self.corpus(epoch)
         if list(corpus.symbols) != list(self.state.symbols):
             raise UserError(
-                f"{corpus.path}: its dictionary is not the checkpoint's or the first shard's; binarize it with the same --vocab or --sentencepiece"
+                f"{corpus.path}: its dictionary is not the checkpoint's or the first shard's; binarize it with the "
+                f"same --vocab or --sentencepiece"
             )
         for modality, own, known in (
             ("visual", corpus.meta.visual_dim, self.state.visual_dim),
@@ -123,13 +124,15 @@ class CorpusTask(FairseqTask):
         ):
             if own and own != known:
                 raise UserError(
-                    f"{corpus.path}: {modality} frames have {own} dimensions, the model reads {known}; extract them with the same encoder"
+                    f"{corpus.path}: {modality} frames have {own} dimensions, the model reads {known}; extract them "
+                    f"with the same encoder"
                 )
         if corpus.meta.expression_classes and list(corpus.meta.expression_classes) != list(
             self.state.expression_classes
         ):
             raise UserError(
-                f"{corpus.path}: its expression classes are not the checkpoint's ({', '.join(self.state.expression_classes)})"
+                f"{corpus.path}: its expression classes are not the checkpoint's "
+                f"({', '.join(self.state.expression_classes)})"
             )
         return corpus
 

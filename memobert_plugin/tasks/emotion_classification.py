@@ -35,13 +35,15 @@ class EmotionClassificationConfig(FairseqDataclass):
     fold: int = field(
         default=0,
         metadata={
-            "help": "speaker fold, from 1: test on that speaker; 0 takes train, valid and test from the manifest's split column"
+            "help": "speaker fold, from 1: test on that speaker; 0 takes train, valid and test from the manifest's "
+            "split column"
         },
     )
     protocol: PROTOCOL_CHOICES = field(  # type: ignore[valid-type]
         default="strict",
         metadata={
-            "help": "strict: validate on the session's other speaker (or the next one); all_but_one: train on all other speakers, no validation; "
+            "help": "strict: validate on the session's other speaker (or the next one); all_but_one: train on all "
+            "other speakers, no validation; "
             "reference: validate on the test speaker, as published (selected on test)"
         },
     )
@@ -76,7 +78,8 @@ class EmotionClassificationConfig(FairseqDataclass):
     predictions: str = field(
         default="",
         metadata={
-            "help": "write one JSON line per utterance here at each validation; {subset} in the name stands for the subset"
+            "help": "write one JSON line per utterance here at each validation; {subset} in the name stands for the "
+            "subset"
         },
     )
     seed: int = II("common.seed")
@@ -99,7 +102,8 @@ class EmotionClassificationTask(CorpusTask):
         unknown = [name for name in asked if name not in known]
         if unknown or len(set(asked)) < 2:
             raise UserError(
-                f"--labels {self.cfg.labels!r}: {self.corpus().path} has {', '.join(known) or 'no emotions'}; name two or more of these"
+                f"--labels {self.cfg.labels!r}: {self.corpus().path} has {', '.join(known) or 'no emotions'}; name two "
+                f"or more of these"
             )
         return asked
 
@@ -158,7 +162,8 @@ class EmotionClassificationTask(CorpusTask):
         missing = [label for label in self.labels if label not in corpus.meta.labels]
         if missing:
             raise UserError(
-                f"{corpus.path}: has no utterance of {', '.join(missing)}, which the model tells apart; it has {', '.join(corpus.meta.labels)}"
+                f"{corpus.path}: has no utterance of {', '.join(missing)}, which the model tells apart; it has "
+                f"{', '.join(corpus.meta.labels)}"
             )
         codes = [self.labels.index(label) if label in self.labels else -1 for label in corpus.meta.labels]
         return np.array([*codes, -1], dtype=np.int64)
@@ -168,7 +173,8 @@ class EmotionClassificationTask(CorpusTask):
         if not self.cfg.fold:
             if split not in corpus.splits:
                 raise UserError(
-                    f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
+                    f"{corpus.path}: the split column has no '{split}' (it has: "
+                    f"{', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
                 )
             return np.flatnonzero(labelled & (corpus.split == corpus.splits.index(split)))
         fold = self.fold(corpus, labelled)
@@ -223,7 +229,8 @@ class EmotionClassificationTask(CorpusTask):
             evaluated = [name for name in self.datasets if name != "train"]
             if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:
                 raise UserError(
-                    f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put {{subset}} into the name"
+                    f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put "
+                    f"{{subset}} into the name"
                 )
             path = self.cfg.predictions.replace("{subset}", subset)
             self._prediction_file = PredictionFile(path, dataset, self.labels, self.cfg.fold, len(iterator))

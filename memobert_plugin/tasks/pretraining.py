@@ -52,7 +52,8 @@ class PretrainingConfig(FairseqDataclass):
     frame_masking: FRAME_MASKING_CHOICES = field(  # type: ignore[valid-type]
         default="span",
         metadata={
-            "help": "mask spans; span_reference follows the authors' code to the letter; random masks single frames (ablation)"
+            "help": "mask spans; span_reference follows the authors' code to the letter; random masks single frames "
+            "(ablation)"
         },
     )
     word_mask_ratio: float = field(default=0.15, metadata={"help": "probability of a word (or piece) to be masked"})

@@ -1,0 +1,1 @@
+"""The ``memobert-*`` commands, one thin file each."""

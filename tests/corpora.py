@@ -1,0 +1,85 @@
+"""Small data-bins for tests: random frames and sentences that carry the emotion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from memobert_plugin.data.binarize import binarize
+from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info
+from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+
+WORDS = {
+    "anger": ["hate", "stop", "never"],
+    "happy": ["love", "great", "fun"],
+    "neutral": ["table", "paper", "door"],
+    "sad": ["lost", "cry", "alone"],
+}
+COMMON = ["we", "the", "it", "was", "so", "really", "##ly", "##s", "cat", "dog", "go", "home", "today", "he", "is"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "!", ",", "i", "am", "angry", "happy", "neutral", "sad"]
+
+
+@dataclass(frozen=True)
+class CorpusShape:
+    """What a generated corpus looks like."""
+
+    speakers: int = 4
+    utterances: int = 12
+    """Per speaker."""
+    visual_dim: int = 6
+    acoustic_dim: int = 5
+    classes: int = 8
+    absent: float = 0.15
+    """Share of utterances without faces, and of those without speech."""
+    emotions: tuple[str, ...] = field(default=tuple(WORDS))
+    split: str = ""
+    """Split of every utterance; empty: the last in ten are ``valid``, the rest ``train``."""
+
+
+def write_vocabulary(folder: Path) -> Path:
+    """A ``vocab.txt`` in BERT's layout."""
+    path = folder / "vocab.txt"
+    words = [word for emotion in WORDS.values() for word in emotion]
+    path.write_text("\n".join([*VOCABULARY, *COMMON, *words]) + "\n", encoding="utf-8")
+    return path
+
+
+def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 0, name: str = "bin") -> Path:
+    """Write manifest and frames under ``folder`` and binarize them; returns the data-bin."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "visual").mkdir(exist_ok=True)
+    (folder / "acoustic").mkdir(exist_ok=True)
+    rows = []
+    for speaker in range(shape.speakers):
+        for number in range(shape.utterances):
+            emotion = shape.emotions[int(rng.integers(len(shape.emotions)))]
+            identity = f"s{speaker}_{number}"
+            split = shape.split or ("valid" if number % 10 == 9 else "train")
+            text = " ".join(rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, 12)))).replace(" ##", "")
+            rows.append(ManifestRow(0, identity, f"spk{speaker}", f"ses{speaker // 2}", split, text, emotion, "", "", None, None))
+            offset = shape.emotions.index(emotion) - 1.5
+            if rng.random() >= shape.absent:
+                frames = int(rng.integers(1, 40))
+                np.savez(
+                    frame_file(folder / "visual", identity),
+                    frames=(rng.normal(size=(frames, shape.visual_dim)) + offset).astype(np.float32),
+                    expression=rng.dirichlet(np.ones(shape.classes), size=frames).astype(np.float32),
+                )
+            if rng.random() >= shape.absent:
+                frames = int(rng.integers(1, 70))
+                np.savez(
+                    frame_file(folder / "acoustic", identity),
+                    frames=(rng.normal(size=(frames, shape.acoustic_dim)) + offset).astype(np.float32),
+                )
+    manifest = folder / "manifest.tsv"
+    write_manifest(manifest, rows)
+    for modality, dim in (("visual", shape.visual_dim), ("acoustic", shape.acoustic_dim)):
+        info = ExtractorInfo(name="generated", options={}, weights_sha256=None, frame_rate=10.0, dim=dim, classes=None)
+        write_extractor_info(folder / modality, info)
+    tokenizer = WordPieceTokenizer.from_vocab(write_vocabulary(folder))
+    binarize(manifest, folder / "visual", folder / "acoustic", tokenizer, folder / name, max_failed_share=0.0)
+    return folder / name

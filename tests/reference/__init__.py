@@ -1,0 +1,1 @@
+"""Independent, deliberately plain implementations that the tests compare the plugin with."""

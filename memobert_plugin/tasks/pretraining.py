@@ -14,6 +14,7 @@ from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 from torch import Tensor, nn
 
+from ..data.corpus import Corpus
 from ..data.counter_rng import Stream
 from ..data.masking import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective, mask_frames, mask_text
 from ..data.tokenizer import SPECIALS
@@ -62,6 +63,12 @@ class PretrainingConfig(FairseqDataclass):
     )
     acoustic_mask_ratio: float = field(default=0.15, metadata={"help": "share of speech frames masked"})
     mask_span_length: int = field(default=3, metadata={"help": "frames in a masked span"})
+    exclude_speakers: str = field(
+        default="",
+        metadata={
+            "help": "comma-separated speakers whose utterances are left out, such as the one that a fold will test on"
+        },
+    )
     max_pieces: int = field(default=30, metadata={"help": "utterances with more word pieces are dropped"})
     max_visual_frames: int = field(
         default=36, metadata={"help": "face frames read from the start of an utterance (10 per second: 3.6 s)"}
@@ -126,7 +133,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
             raise UserError(
                 f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(corpus.splits) or 'nothing'})"
             )
-        of_split = np.flatnonzero(corpus.split == corpus.splits.index(split))
+        of_split = np.flatnonzero((corpus.split == corpus.splits.index(split)) & self._included(corpus))
         rows = of_split[corpus.text_lengths[of_split] <= self.cfg.max_pieces]
         logger.info(
             "%s: %d utterances, %d dropped for more than %d pieces",
@@ -138,6 +145,17 @@ class MEmoBERTPretrainingTask(CorpusTask):
         self.datasets[split] = UtteranceDataset(
             corpus, self.nonempty(corpus, rows, split), self.limits(), Modalities(), shuffle=training, with_words=True
         )
+
+    def _included(self, corpus: Corpus) -> np.ndarray:
+        """Which utterances are not of an excluded speaker, ``(N,)`` bool."""
+        excluded = [name.strip() for name in self.cfg.exclude_speakers.split(",") if name.strip()]
+        unknown = [name for name in excluded if name not in corpus.speakers]
+        if unknown:
+            raise UserError(
+                f"--exclude-speakers: {corpus.path} has no speaker {', '.join(unknown)}; "
+                f"it has {', '.join(corpus.speakers[:20])}{', …' if len(corpus.speakers) > 20 else ''}"
+            )
+        return ~np.isin(corpus.speaker, [corpus.speakers.index(name) for name in excluded])
 
     def train_step(
         self,

@@ -1,0 +1,188 @@
+"""``memobert-extract``: media files to frames."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import run_command
+
+if TYPE_CHECKING:
+    from ..features.acoustic import AcousticSettings, ExtractionReport
+    from ..features.encoders import AcousticEncoder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``memobert-extract`` on these arguments (the process's own when None)."""
+    options = build_parser().parse_args(arguments)
+    return options.run(options)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="memobert-extract", description="Turn media files into frames, one file per utterance."
+    )
+    kinds = parser.add_subparsers(title="kinds of frames", required=True, metavar="KIND")
+    acoustic = kinds.add_parser(
+        "acoustic",
+        help="speech, from the manifest's audio column",
+        description="Write one .npz of acoustic frames per utterance, extractor.json and, where audio cannot be used, "
+        "failed.tsv. Finished utterances are skipped, so a run that was stopped is simply started again.",
+    )
+    _add_acoustic_flags(acoustic)
+    acoustic.set_defaults(run=extract_acoustic_frames)
+    return parser
+
+
+def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row; times cut from long files")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
+    add(
+        "--encoder",
+        choices=("logmel", "wav2vec2"),
+        default="logmel",
+        help="80 log-mel filter banks, or wav2vec 2.0 (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help="wav2vec 2.0 as a fairseq .pt file or a Hugging Face folder (config.json beside the weights)",
+    )
+    add(
+        "--normalize",
+        choices=("always", "never", "auto"),
+        help="wav2vec2: clips to zero mean and unit variance; auto: as the weights were trained (default: always)",
+    )
+    add(
+        "--pool",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="consecutive frames that are averaged (default: %(default)s)",
+    )
+    add(
+        "--max-seconds",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="longer clips are cut here (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="wav2vec2: clips of equal length at once (default: %(default)s)",
+    )
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where wav2vec2 runs (default: %(default)s)")
+    add(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes that read, and that compute log-mel frames (default: %(default)s)",
+    )
+    add(
+        "--max-failed-share",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="exit with status 1 if more than this share of the utterances with audio failed (default: %(default)s)",
+    )
+    add("--overwrite", action="store_true", help="extract again; another extractor's frames are removed first")
+    add("--dry-run", action="store_true", help="check manifest, weights and files; write nothing")
+
+
+def extract_acoustic_frames(options: argparse.Namespace) -> int:
+    """``memobert-extract acoustic``."""
+    from ..features.acoustic import AcousticSettings, extract_acoustic, survey
+    from ..features.encoders import load_encoder
+
+    encoder = load_encoder(options.encoder, weights=options.weights, normalize=options.normalize, device=options.device)
+    settings = AcousticSettings(options.pool, options.max_seconds, options.batch_size, options.workers)
+    print(describe(encoder, settings))
+    job = (options.manifest, options.output, encoder, settings)
+    if options.dry_run:
+        report = survey(*job, overwrite=options.overwrite, look_for_files=True)
+        print(f"{_counts(report)}; {report.with_audio - report.finished_before} to extract, nothing written")
+        for utterance_id, reason in report.failures:
+            print(f"{utterance_id}: {reason}")
+    else:
+        started = time.perf_counter()
+        report = extract_acoustic(*job, overwrite=options.overwrite)
+        sound = report.frames * settings.pool / encoder.frame_rate
+        print(summarize(report, options.output, sound, time.perf_counter() - started))
+    if report.failed_share > options.max_failed_share:
+        counts = f"{len(report.failures)} of {report.with_audio} utterances"
+        share = f"--max-failed-share {options.max_failed_share:g}"
+        print(f"memobert-extract: {counts} failed, more than {share}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def describe(encoder: AcousticEncoder, settings: AcousticSettings) -> str:
+    """One line on what the frames will be."""
+    info = settings.info(encoder)
+    line = f"{info.name}: {info.dim} dimensions, {info.frame_rate:.4g} frames per second"
+    trained = getattr(encoder, "wants_normalized", None)
+    if trained is None:
+        return line
+    wanted, done = ("" if trained else "not "), ("" if info.options["normalized"] else "not ")
+    return f"{line}; the weights were trained on clips {wanted}normalised, and these clips are {done}normalised"
+
+
+def summarize(report: ExtractionReport, output: Path, sound_seconds: float, wall_seconds: float) -> str:
+    """What a run did, in one line or two."""
+    lines = [
+        f"{_counts(report)}; {report.extracted} extracted ({sound_seconds:.0f} s of sound in {wall_seconds:.1f} s), "
+        f"{len(report.failures)} failed"
+    ]
+    if report.failures:
+        utterance_id, reason = report.failures[0]
+        lines.append(f"the failures are in {output / 'failed.tsv'}, the first: {utterance_id}: {reason}")
+    return "\n".join(lines)
+
+
+def _counts(report: ExtractionReport) -> str:
+    utterances = report.with_audio + report.without_audio
+    return f"{utterances} utterances, {report.without_audio} without audio, {report.finished_before} finished before"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value <= 3600.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to 3600")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def cli_main() -> None:
+    """Entry point of the command."""
+    run_command(main)

@@ -1,0 +1,174 @@
+"""fairseq's memory-mapped container (``.bin`` + ``.idx``), opened without reading it and read without a copy.
+
+The host's own reader casts every element to int64, knows no float16 and reads both files whole when it opens them; the
+files here are the same, byte for byte, so that it can still read them. float16 frames are stored as uint16.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..errors import UserError
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_VERSION = 1
+_HEADER = struct.Struct("<9sQBQ")
+_DTYPES: dict[int, np.dtype] = {
+    code: np.dtype(name)
+    for code, name in enumerate(["u1", "i1", "i2", "i4", "i8", "f8", "f8", "u2", "u4", "u8"], start=1)
+}
+_CODES: dict[np.dtype, int] = {dtype: code for code, dtype in reversed(_DTYPES.items())}
+_CHUNK = 1 << 20
+
+
+class IndexedReader:
+    """A container opened for reading; items are views into one flat memory map.
+
+    Opening reads the header and compares the files' sizes with it, whatever the number of items. Pickles as its path.
+
+    Args:
+        prefix: path without ``.bin`` / ``.idx``.
+        view_dtype: read the elements as this type of the same width, such as ``np.float16`` for stored uint16.
+
+    Raises:
+        UserError: a file is missing, foreign, of another version or truncated.
+    """
+
+    sizes: np.ndarray
+    """(N,) int32, elements of each item."""
+    pointers: np.ndarray
+    """(N,) int64, byte at which each item begins."""
+    data: np.ndarray
+    """All elements, one after another, read-only."""
+
+    def __init__(self, prefix: str | os.PathLike[str], view_dtype: DTypeLike | None = None) -> None:
+        self.prefix = os.fspath(prefix)
+        self._view_dtype = None if view_dtype is None else np.dtype(view_dtype)
+        stored, count = _read_header(f"{self.prefix}.idx")
+        self.sizes = _mapped(f"{self.prefix}.idx", np.int32, count, _HEADER.size)
+        self.pointers = _mapped(f"{self.prefix}.idx", np.int64, count, _HEADER.size + 4 * count)
+        data_bytes = int(self.pointers[-1]) + int(self.sizes[-1]) * stored.itemsize if count else 0
+        _check_size(f"{self.prefix}.bin", data_bytes)
+        data = _mapped(f"{self.prefix}.bin", stored, data_bytes // stored.itemsize, 0)
+        if self._view_dtype is not None and self._view_dtype.itemsize != stored.itemsize:
+            raise UserError(
+                f"{self.prefix}.idx: holds {stored} where {self._view_dtype} is expected; write the data-bin again"
+            )
+        self.data = data if self._view_dtype is None else data.view(self._view_dtype)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def view(self, index: int) -> np.ndarray:
+        """Return item ``index`` as a flat read-only view."""
+        start = int(self.pointers[index]) // self.data.itemsize
+        return self.data[start : start + int(self.sizes[index])]
+
+    def __reduce__(self) -> tuple[type[IndexedReader], tuple[str, np.dtype | None]]:
+        return type(self), (self.prefix, self._view_dtype)
+
+
+class IndexedWriter:
+    """Writes a container item by item, with flat memory: sizes go to a side file until the index is written.
+
+    Use as a context manager: the end of the block finishes the container, an exception removes its files.
+
+    Args:
+        prefix: path without ``.bin`` / ``.idx``.
+        dtype: one of the host's types, or float16 (stored as uint16).
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str], dtype: DTypeLike) -> None:
+        self.prefix = os.fspath(prefix)
+        self.dtype = np.dtype(dtype)
+        self._stored = np.dtype(np.uint16) if self.dtype == np.float16 else self.dtype
+        if self._stored not in _CODES:
+            raise ValueError(f"the container knows no {self.dtype}")
+        self._data = open(f"{self.prefix}.bin", "wb")  # noqa: SIM115
+        self._sizes = open(f"{self.prefix}.sizes", "w+b")  # noqa: SIM115
+
+    def add(self, array: np.ndarray) -> None:
+        """Append one item; ``array`` is flattened and must already have the container's type."""
+        if array.dtype != self.dtype:
+            raise TypeError(f"{self.prefix}: got {array.dtype} for a container of {self.dtype}")
+        if array.size >= 1 << 31:
+            raise ValueError(f"{self.prefix}: an item of {array.size} elements does not fit fairseq's int32 sizes")
+        self._data.write(np.ascontiguousarray(array).data)
+        self._sizes.write(struct.pack("<i", array.size))
+
+    def finish(self) -> None:
+        """Write the index and close the files."""
+        self._data.close()
+        count = self._sizes.tell() // 4
+        with open(f"{self.prefix}.idx", "wb") as index:
+            index.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[self._stored], count))
+            self._sizes.seek(0)
+            while chunk := self._sizes.read(4 * _CHUNK):
+                index.write(chunk)
+            self._sizes.seek(0)
+            position = 0
+            while chunk := self._sizes.read(4 * _CHUNK):
+                ends = position + np.cumsum(np.frombuffer(chunk, np.int32), dtype=np.int64) * self._stored.itemsize
+                index.write(np.concatenate(([position], ends[:-1])).astype(np.int64).data)
+                position = int(ends[-1])
+        self._sizes.close()
+        os.unlink(f"{self.prefix}.sizes")
+
+    def __enter__(self) -> IndexedWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+            return
+        self._data.close()
+        self._sizes.close()
+        for suffix in ("bin", "idx", "sizes"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.prefix}.{suffix}")
+
+
+def _read_header(path: str) -> tuple[np.dtype, int]:
+    try:
+        with open(path, "rb") as stream:
+            header = stream.read(_HEADER.size)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); write the data-bin again with memobert-binarize"
+        ) from None
+    if not header.startswith(_MAGIC[: len(header)]) or not header:
+        raise UserError(f"{path}: not a fairseq mmap index; write the data-bin again with memobert-binarize")
+    if len(header) < _HEADER.size:
+        raise UserError(f"{path}: truncated inside its header; write the data-bin again with memobert-binarize")
+    _, version, code, count = _HEADER.unpack(header)
+    if version != _VERSION or code not in _DTYPES:
+        raise UserError(
+            f"{path}: version {version}, type {code} are unknown (known: version 1); write the data-bin again"
+        )
+    _check_size(path, _HEADER.size + 12 * count)
+    return _DTYPES[code], count
+
+
+def _check_size(path: str, expected: int) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: missing; write the data-bin again with memobert-binarize")
+    found = os.path.getsize(path)
+    if found != expected:
+        what = "truncated" if found < expected else "longer than its index says"
+        raise UserError(f"{path}: {what} ({found} of {expected} bytes); copy it again or write the data-bin again")
+
+
+def _mapped(path: str, dtype: DTypeLike, count: int, offset: int) -> np.ndarray:
+    """Map ``count`` elements; a plain array over the map, whose slices cost less than a memmap's."""
+    if not count:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,)))

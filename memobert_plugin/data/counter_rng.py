@@ -32,6 +32,7 @@ class Stream(IntEnum):
     ACOUSTIC_MASK = 4
     MODALITY_MIXTURE = 5
     TRAIN_FRACTION = 6
+    VALID_SHARE = 7
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -150,9 +150,9 @@ class UtteranceDataset(FairseqDataset):
         """Cut ``indices`` into consecutive batches.
 
         Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
-        anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest, so
-        that no rank gets an empty micro-batch (the host drops a rank's whole gradient count when the last micro-batch
-        of an update is empty).
+        anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest (or,
+        where hardly any has two utterances, by joining the smallest in pairs), so that no rank gets an empty
+        micro-batch (the host drops a rank's whole gradient count when the last micro-batch of an update is empty).
         """
         if not len(indices):
             return []
@@ -170,17 +170,25 @@ class UtteranceDataset(FairseqDataset):
         return self._divisible(batches)
 
     def _divisible(self, batches: list[np.ndarray]) -> list[np.ndarray]:
-        missing = -len(batches) % self.batches_divisible_by
-        if missing and sum(map(len, batches)) < len(batches) + missing:
-            logger.warning(
-                "%d utterances are too few for %d micro-batches per update", len(self), self.batches_divisible_by
-            )
+        utterances, divisor = sum(map(len, batches)), self.batches_divisible_by
+        if utterances < divisor:
+            logger.warning("%d utterances are too few for %d micro-batches per update", utterances, divisor)
             return batches
+        missing, spare = -len(batches) % divisor, len(batches) % divisor
+        if len(batches) + missing > utterances:
+            return self._joined(batches, spare)
         for _ in range(missing):
             largest = max(range(len(batches)), key=lambda index: len(batches[index]))
             half = len(batches[largest]) // 2
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
         return batches
+
+    def _joined(self, batches: list[np.ndarray], spare: int) -> list[np.ndarray]:
+        """``spare`` batches fewer: the smallest are joined in pairs, the least with the largest of them."""
+        by_size = np.argsort([self.sizes[batch].sum() for batch in batches], kind="stable").tolist()
+        pairs = zip(by_size[:spare], reversed(by_size[spare : 2 * spare]), strict=True)
+        joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
+        return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
 
     def collater(self, samples: Sequence[int]) -> dict[str, Any]:
         """A batch of B utterances; ``{}`` for none.

@@ -1,0 +1,153 @@
+"""``memobert-binarize``: a manifest and extracted frames become a data-bin."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from ..data.binarize import BinarizeReport
+    from ..data.tokenizer import Tokenizer
+
+_MOST_WORKERS = 8
+_EPILOG = """\
+The manifest is a tab-separated file with the header
+  id speaker session split text emotion video audio start end
+where fields that are not known stay empty. DIR holds one .npz per utterance, named after its id (characters outside
+A-Za-z0-9._- as %XX), with "frames" (T, D) and, for faces, optionally "expression" (T, K), the probabilities of K
+expressions. A file "extractor.json" beside them may tell name, version, options, weights_sha256, frame_rate, dim and
+classes (the names of the expressions).
+
+Exit status: 0 done; 1 done, but more rows were left out than --max-failed-share allows; 2 a mistake in the input, and
+nothing was written.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="memobert-binarize",
+        description="Write a data-bin from a manifest and folders of frames.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--manifest", required=True, metavar="TSV", help="one row per utterance")
+    parser.add_argument("--visual", metavar="DIR", help="faces' frames; without it the data-bin has no visual modality")
+    parser.add_argument(
+        "--acoustic", metavar="DIR", help="speech frames; without it the data-bin has no acoustic modality"
+    )
+    tokenizer = parser.add_mutually_exclusive_group(required=True)
+    tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt: word pieces")
+    tokenizer.add_argument("--sentencepiece", metavar="MODEL", help="a sentencepiece .model")
+    tokenizer.add_argument(
+        "--train-sentencepiece",
+        metavar="PIECES",
+        type=int,
+        help="train a sentencepiece model on the manifest's text, such as 8000",
+    )
+    parser.add_argument(
+        "--cased",
+        action="store_true",
+        help="keep upper case (for --vocab and --train-sentencepiece; default: lower-case the text)",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write; appears when complete")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help=f"processes that read and tokenize (default: one per core, at most {_MOST_WORKERS})",
+    )
+    parser.add_argument(
+        "--max-failed-share",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="exit with status 1 when more than this share of the rows is left out (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = build_parser().parse_args(argv)
+    if options.cased and options.sentencepiece:
+        raise UserError("--cased: a sentencepiece model brings its own treatment of case; leave the flag out")
+    if not 0.0 <= options.max_failed_share <= 1.0:
+        raise UserError(f"--max-failed-share {options.max_failed_share:g}: give a share from 0 to 1")
+    if options.workers is not None and options.workers < 1:
+        raise UserError(f"--workers {options.workers}: give at least 1")
+    from ..data.binarize import binarize
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = binarize(
+            options.manifest,
+            options.visual,
+            options.acoustic,
+            _tokenizer(options, Path(folder)),
+            options.output,
+            max_failed_share=options.max_failed_share,
+            workers=options.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
+            progress=sys.stderr.isatty(),
+            overwrite=options.overwrite,
+            dry_run=options.dry_run,
+        )
+    print(_summary(report, options.dry_run))
+    if report.acceptable:
+        return 0
+    print(
+        f"memobert-binarize: {report.failed_share:.2%} of the rows left out, "
+        f"more than --max-failed-share {options.max_failed_share:g}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def cli_main() -> None:
+    """Entry point of ``memobert-binarize``."""
+    run_command(main)
+
+
+def _tokenizer(options: argparse.Namespace, folder: Path) -> Tokenizer:
+    from ..data.corpus import META_FILE
+    from ..data.manifest import read_manifest
+    from ..data.staging import refuse_existing
+    from ..data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, train_sentencepiece
+
+    if options.vocab:
+        return WordPieceTokenizer.from_vocab(options.vocab, lowercase=not options.cased)
+    model = options.sentencepiece
+    if model is None:
+        refuse_existing(options.output, META_FILE, options.overwrite)
+        model = folder / "sentencepiece.model"
+        texts = (row.text for row in read_manifest(options.manifest))
+        train_sentencepiece(texts, options.train_sentencepiece, model, lowercase=not options.cased)
+    return SentencePieceTokenizer.from_model(model)
+
+
+def _summary(report: BinarizeReport, dry_run: bool) -> str:
+    counts = report.counts
+    lines = [
+        f"{report.output}: {counts['utterances']} utterances{' would be written' if dry_run else ''}, "
+        f"{counts['skipped']} of {report.rows} rows left out",
+        f"  text      {counts['with_text']} utterances, {counts['pieces']} pieces",
+    ]
+    for name in ("visual", "acoustic"):
+        if not counts[f"with_{name}"]:
+            continue
+        without = counts["utterances"] - counts[f"with_{name}"]
+        lines.append(
+            f"  {name:<9} {counts[f'with_{name}']} utterances ({without} without), {counts[f'{name}_frames']} frames"
+        )
+    lines += [f"  left out: {utterance_id}: {reason}" for utterance_id, reason in report.first_defects]
+    if report.skipped_file is not None:
+        lines.append(f"  all that were left out: {report.skipped_file}")
+    return "\n".join(lines)

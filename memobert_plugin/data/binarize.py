@@ -1,0 +1,217 @@
+"""A manifest and its frames become a data-bin."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
+from .corpus_writer import CorpusWriter
+from .frame_agreement import FrameAgreement
+from .frames import frame_file, read_extractor_info
+from .manifest import ManifestRow, read_manifest
+from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
+from .staging import refuse_existing, staged_folder
+from .tokenizer import Tokenizer
+
+SKIPPED_FILE = "skipped.tsv"
+_SHOWN_DEFECTS = 5
+
+
+@dataclass(frozen=True)
+class BinarizeReport:
+    """What became of a manifest's rows."""
+
+    output: Path
+    rows: int
+    counts: dict[str, int]
+    """As in :class:`~memobert_plugin.data.corpus.CorpusMeta`."""
+    max_failed_share: float
+    first_defects: list[tuple[str, str]] = field(default_factory=list)
+    """Id and reason of the first defective utterances."""
+    skipped_file: Path | None = None
+    """Lists them all; None if there are none or nothing was written."""
+
+    @property
+    def failed_share(self) -> float:
+        """Share of the manifest's rows that were left out."""
+        return self.counts["skipped"] / self.rows
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether no more rows were left out than allowed."""
+        return self.failed_share <= self.max_failed_share
+
+
+def binarize(
+    manifest: str | os.PathLike[str],
+    visual_folder: str | os.PathLike[str] | None,
+    acoustic_folder: str | os.PathLike[str] | None,
+    tokenizer: Tokenizer,
+    output: str | os.PathLike[str],
+    *,
+    max_failed_share: float = 0.01,
+    workers: int = 1,
+    progress: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> BinarizeReport:
+    """Write the data-bin ``output`` from a manifest and folders of frames.
+
+    The manifest is read twice: once to find its mistakes before any work, once to binarize. A defective utterance is
+    left out, recorded in ``skipped.tsv`` and counted; one without a file of frames merely lacks that modality. The same
+    input gives the same bytes, whatever the number of workers.
+
+    Args:
+        manifest: see :mod:`memobert_plugin.data.manifest`.
+        visual_folder, acoustic_folder: see :mod:`memobert_plugin.data.frames`; None leaves the modality out.
+        tokenizer: makes the pieces and the dictionary.
+        output: folder to write; it appears under this name when it is complete.
+        max_failed_share: share of defective rows up to which the report is ``acceptable``.
+        workers: processes that read frames and tokenize.
+        progress: show a progress bar on stderr.
+        overwrite: replace an earlier data-bin of this name.
+        dry_run: read and check everything, write nothing.
+
+    Raises:
+        UserError: a mistake in the manifest or in ``extractor.json``, a folder without frames for any utterance, no
+            usable utterance, an output that exists or is being written by another process.
+    """
+    rows = sum(1 for _ in read_manifest(manifest))
+    folders = FeatureFolders(
+        *(None if folder is None else _existing(folder) for folder in (visual_folder, acoustic_folder))
+    )
+    agreement = FrameAgreement(
+        *(None if folder is None else read_extractor_info(folder) for folder in (folders.visual, folders.acoustic))
+    )
+    with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
+        (folder / TOKENIZER_FOLDER).mkdir()
+        tokenizer.save(folder / TOKENIZER_FOLDER)
+        prepared = prepare_rows(read_manifest(manifest), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
+        writer = None
+        if not dry_run:
+            writer = CorpusWriter(
+                folder, tokenizer.symbols, visual=folders.visual is not None, acoustic=folders.acoustic is not None
+            )
+        counts = dict.fromkeys(COUNTS, 0)
+        with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
+            for utterance in _with_progress(prepared, rows, progress):
+                defect = utterance.defect or agreement.objection(utterance)
+                if defect:
+                    skipped.add(utterance.row, defect)
+                    continue
+                _count(counts, utterance)
+                if writer is not None:
+                    writer.add(utterance, _duration(utterance, agreement))
+        counts["skipped"] = skipped.count
+        _check_usable(manifest, folders, counts, skipped)
+        if writer is not None:
+            _meta(counts, tokenizer, agreement, writer.finish()).write(folder / META_FILE)
+    skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
+    return BinarizeReport(Path(output), rows, counts, max_failed_share, skipped.first, skipped_file)
+
+
+class _SkippedFile:
+    """``skipped.tsv``: row, id and reason of every utterance that was left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self.first: list[tuple[str, str]] = []
+        self._stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+        self._stream.write("row\tid\treason\n")
+
+    def add(self, row: ManifestRow, reason: str) -> None:
+        reason = " ".join(reason.split())
+        self._stream.write(f"{row.line}\t{row.id}\t{reason}\n")
+        self.count += 1
+        if len(self.first) < _SHOWN_DEFECTS:
+            self.first.append((row.id, reason))
+
+    def __enter__(self) -> _SkippedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+@contextmanager
+def _dry_folder(output: str | os.PathLike[str], overwrite: bool) -> Iterator[Path]:
+    refuse_existing(output, META_FILE, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _existing(folder: str | os.PathLike[str]) -> Path:
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder with one .npz per utterance")
+    return Path(folder)
+
+
+def _with_progress(utterances: Iterator[PreparedUtterance], rows: int, progress: bool) -> Iterator[PreparedUtterance]:
+    if not progress:
+        return utterances
+    from tqdm import tqdm
+
+    return iter(tqdm(utterances, total=rows, unit="utterance", smoothing=0.05))
+
+
+def _count(counts: dict[str, int], utterance: PreparedUtterance) -> None:
+    counts["utterances"] += 1
+    counts["with_text"] += bool(len(utterance.ids))
+    counts["pieces"] += len(utterance.ids)
+    for name, frames in (("visual", utterance.visual), ("acoustic", utterance.acoustic)):
+        if frames is not None:
+            counts[f"with_{name}"] += 1
+            counts[f"{name}_frames"] += len(frames)
+
+
+def _duration(utterance: PreparedUtterance, agreement: FrameAgreement) -> float:
+    """Return seconds: by the manifest's times, else by acoustic frames, else by visual frames, else NaN."""
+    row = utterance.row
+    if row.end is not None:
+        return row.end - (row.start or 0.0)
+    for frames, extractor in ((utterance.acoustic, agreement.acoustic), (utterance.visual, agreement.visual)):
+        if frames is not None and extractor is not None and extractor.frame_rate:
+            return len(frames) / extractor.frame_rate
+    return math.nan
+
+
+def _check_usable(
+    manifest: str | os.PathLike[str], folders: FeatureFolders, counts: dict[str, int], skipped: _SkippedFile
+) -> None:
+    """Refuse a corpus without utterances, or without any frames of a modality whose folder was given."""
+    first = f" (first: {skipped.first[0][0]}: {skipped.first[0][1]})" if skipped.first else ""
+    if not counts["utterances"]:
+        raise UserError(f"{manifest}: none of its {skipped.count} utterances can be used{first}")
+    for name, folder in (("visual", folders.visual), ("acoustic", folders.acoustic)):
+        if folder is not None and not counts[f"with_{name}"]:
+            example = frame_file(folder, next(read_manifest(manifest)).id).name
+            raise UserError(
+                f"{folder}: no usable {name} frames for any utterance of {manifest}{first}; "
+                f"files are named after ids, such as {example}"
+            )
+
+
+def _meta(
+    counts: dict[str, int], tokenizer: Tokenizer, agreement: FrameAgreement, names: dict[str, list[str]]
+) -> CorpusMeta:
+    return CorpusMeta(
+        counts=counts,
+        vocabulary_size=len(tokenizer.symbols),
+        tokenizer=tokenizer.kind,
+        splits=names["split"],
+        speakers=names["speaker"],
+        sessions=names["session"],
+        labels=names["emotion"],
+        visual_dim=agreement.visual_dim,
+        acoustic_dim=agreement.acoustic_dim,
+        expression_classes=agreement.expression_classes(),
+        visual_extractor=agreement.visual,
+        acoustic_extractor=agreement.acoustic,
+    )

@@ -1,0 +1,226 @@
+"""An open data-bin: memory maps over what ``memobert-binarize`` wrote, and nothing per utterance in Python."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .dictionary import read_dictionary
+from .frames import ExtractorInfo
+from .indexed import IndexedReader
+from .tokenizer import Tokenizer, load_tokenizer
+
+FORMAT = "memobert data-bin"
+FORMAT_VERSION = 1
+META_FILE = "corpus.json"
+UTTERANCES_FILE = "utterances.tsv"
+DICTIONARY_FILE = "dict.txt"
+TOKENIZER_FOLDER = "tokenizer"
+
+ARRAYS: dict[str, np.dtype] = {
+    "uid": np.dtype("<u8"),
+    "speaker": np.dtype("<i4"),
+    "session": np.dtype("<i4"),
+    "split": np.dtype("i1"),
+    "emotion": np.dtype("<i2"),
+    "duration": np.dtype("<f4"),
+    "visual_length": np.dtype("<i4"),
+    "acoustic_length": np.dtype("<i4"),
+    "row_offset": np.dtype("<i8"),
+}
+"""One value per utterance each, as ``<name>.npy``; ``duration`` in seconds, NaN where unknown, lengths in frames."""
+OFFSETS = "row_offset"
+"""The array with one more value: the byte at which each row of ``utterances.tsv`` begins, and the file's size."""
+COUNTS = (
+    "utterances",
+    "skipped",
+    "with_text",
+    "with_visual",
+    "with_acoustic",
+    "pieces",
+    "visual_frames",
+    "acoustic_frames",
+)
+
+
+@dataclass(frozen=True)
+class CorpusMeta:
+    """What ``corpus.json`` holds: everything about a data-bin that is not one value per utterance."""
+
+    counts: dict[str, int]
+    """One number under each of :data:`COUNTS`."""
+    vocabulary_size: int
+    tokenizer: str
+    """``wordpiece`` or ``sentencepiece``."""
+    splits: list[str]
+    speakers: list[str]
+    sessions: list[str]
+    labels: list[str]
+    """Emotion names, alphabetical."""
+    visual_dim: int | None = None
+    acoustic_dim: int | None = None
+    expression_classes: list[str] = field(default_factory=list)
+    visual_extractor: ExtractorInfo | None = None
+    acoustic_extractor: ExtractorInfo | None = None
+    format_version: int = FORMAT_VERSION
+
+    def write(self, path: Path) -> None:
+        """Write ``corpus.json``."""
+        content = {"format": FORMAT, **asdict(self)}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> CorpusMeta:
+        """Read a data-bin's ``corpus.json``.
+
+        Raises:
+            UserError: no such folder, no data-bin, another format version, unreadable.
+        """
+        path = Path(folder, META_FILE)
+        if not Path(folder).is_dir():
+            raise UserError(f"{folder}: no such folder; give the folder that memobert-binarize wrote")
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found, version = content.pop("format"), content["format_version"]
+        except FileNotFoundError:
+            raise UserError(f"{folder}: not a data-bin (no {META_FILE}); write one with memobert-binarize") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{path}: unreadable or truncated; write the data-bin again with memobert-binarize"
+            ) from None
+        if found != FORMAT:
+            raise UserError(f"{path}: not the description of a data-bin; write one with memobert-binarize")
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: data-bin of format version {version}, this release reads {FORMAT_VERSION}; "
+                "write it again with this release's memobert-binarize"
+            )
+        try:
+            if set(content["counts"]) != set(COUNTS):
+                raise KeyError("counts")
+            for name in ("visual_extractor", "acoustic_extractor"):
+                if content[name] is not None:
+                    content[name] = ExtractorInfo.from_dict(f"{path} ({name})", content[name])
+            return cls(**content)
+        except (KeyError, TypeError):
+            raise UserError(f"{path}: incomplete; write the data-bin again with memobert-binarize") from None
+
+
+class Corpus:
+    """A data-bin opened for reading; opening takes as long for ten utterances as for ten million. Pickles as its path.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        UserError: not a data-bin, another format version, a file missing, foreign or truncated (the message names it).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.meta = CorpusMeta.read(path)
+        self._count = self.meta.counts["utterances"]
+        self.symbols: list[str] = read_dictionary(self.path / DICTIONARY_FILE)
+        if len(self.symbols) != self.meta.vocabulary_size:
+            raise self._broken(DICTIONARY_FILE, f"{len(self.symbols)} symbols", f"{self.meta.vocabulary_size}")
+        pieces, visual, acoustic = (self.meta.counts[name] for name in ("pieces", "visual_frames", "acoustic_frames"))
+        self.text = self._container("text", pieces)
+        self.word_start = self._container("word_start", pieces)
+        self.visual = self._frames("visual", visual, self.meta.visual_dim)
+        self.expression = self._frames("expression", visual, len(self.meta.expression_classes) or None)
+        self.acoustic = self._frames("acoustic", acoustic, self.meta.acoustic_dim)
+        self.uid = self._array("uid")
+        self.speaker = self._array("speaker")
+        self.session = self._array("session")
+        self.split = self._array("split")
+        self.emotion = self._array("emotion")
+        self.duration = self._array("duration")
+        self.text_lengths = self.text.sizes
+        self.visual_lengths = self._array("visual_length")
+        self.acoustic_lengths = self._array("acoustic_length")
+        self._offsets = self._array(OFFSETS)
+        self._rows = self._row_bytes()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
+        return type(self), (self.path,)
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the codes in ``split``; an empty name where the manifest gave none."""
+        return self.meta.splits
+
+    @property
+    def speakers(self) -> list[str]:
+        """Names of the codes in ``speaker``, in natural order ("2" before "10")."""
+        return self.meta.speakers
+
+    @property
+    def sessions(self) -> list[str]:
+        """Names of the codes in ``session``, in natural order."""
+        return self.meta.sessions
+
+    def utterance_id(self, index: int) -> str:
+        """Return the manifest's id of one utterance."""
+        row = bytes(self._rows[int(self._offsets[index]) : int(self._offsets[index + 1])])
+        return row.partition(b"\t")[0].decode()
+
+    def utterance_ids(self, indices: Iterable[int]) -> list[str]:
+        """Return the manifest's ids of several utterances."""
+        return [self.utterance_id(int(index)) for index in indices]
+
+    def load_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer that made ``text``.
+
+        Raises:
+            UserError: its files are missing or give other symbols than ``dict.txt``.
+        """
+        tokenizer = load_tokenizer(self.path / TOKENIZER_FOLDER)
+        if tokenizer.symbols != self.symbols:
+            raise self._broken(TOKENIZER_FOLDER, "another vocabulary", f"that of {DICTIONARY_FILE}")
+        return tokenizer
+
+    def _container(self, name: str, elements: int, view_dtype: np.dtype | None = None) -> IndexedReader:
+        reader = IndexedReader(self.path / name, view_dtype)
+        if len(reader) != self._count:
+            raise self._broken(f"{name}.idx", f"{len(reader)} utterances", f"{self._count}")
+        if reader.data.size != elements:
+            raise self._broken(f"{name}.bin", f"{reader.data.size} elements", f"{elements}")
+        return reader
+
+    def _frames(self, name: str, frames: int, dim: int | None) -> IndexedReader | None:
+        return None if dim is None else self._container(name, frames * dim, np.dtype(np.float16))
+
+    def _array(self, name: str) -> np.ndarray:
+        count = self._count + (name == OFFSETS)
+        try:
+            array = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise UserError(
+                f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"
+            ) from None
+        if array.dtype != ARRAYS[name] or array.shape != (count,):
+            raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{ARRAYS[name]} ({count},)")
+        return np.asarray(array)
+
+    def _row_bytes(self) -> np.ndarray:
+        path = self.path / UTTERANCES_FILE
+        expected, found = int(self._offsets[-1]), path.stat().st_size if path.is_file() else -1
+        if found != expected:
+            raise self._broken(UTTERANCES_FILE, f"{found} bytes" if found >= 0 else "no file", f"{expected} bytes")
+        return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+
+    def _broken(self, name: str, found: str, expected: str) -> UserError:
+        return UserError(
+            f"{self.path / name}: {found} where {META_FILE} tells of {expected}; "
+            "copy it again or write the data-bin again"
+        )

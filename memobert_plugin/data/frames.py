@@ -1,0 +1,213 @@
+"""One utterance's frames in one ``.npz``, whichever tool made them, and what a folder of them says of its extractor.
+
+A feature folder holds ``<utterance id>.npz`` with ``frames`` (T, D) and, for faces, optionally ``expression`` (T, K),
+the probabilities of K expressions per frame (the target of SpanMVFC); beside them an optional ``extractor.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .atomic import replaced_when_complete
+
+FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""Order of the FER+ votes, taken for eight expressions without names."""
+
+_EXTRACTOR_FILE = "extractor.json"
+_SUM_TOLERANCE = 1e-2
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames of one utterance, as floats of the file's own precision."""
+
+    frames: np.ndarray
+    """(T, D)."""
+    expression: np.ndarray | None = None
+    """(T, K), rows sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorInfo:
+    """What made a folder of frames; all of it optional for frames of unknown origin."""
+
+    name: str = "unknown"
+    options: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    frame_rate: float | None = None
+    """Frames per second."""
+    dim: int | None = None
+    classes: list[str] | None = None
+    """Names of the expressions."""
+    version: str | None = None
+
+    @classmethod
+    def from_dict(cls, place: str, content: object) -> ExtractorInfo:
+        """Check and take over what a JSON file holds; ``place`` names the file in errors.
+
+        Raises:
+            UserError: not an object, an unknown key or a value of the wrong type.
+        """
+        if not isinstance(content, dict):
+            raise UserError(f"{place}: not a JSON object; see memobert-binarize --help")
+        for key, value in content.items():
+            if key not in _TAKES:
+                raise UserError(f"{place}: unknown key {key!r}; known are {', '.join(_TAKES)}")
+            if not _TAKES[key](value):
+                raise UserError(f"{place}: {key} cannot be {value!r}; correct it or leave it out")
+        return cls(**content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file."""
+        return asdict(self)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _are_names(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+_TAKES: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "options": lambda value: isinstance(value, dict),
+    "weights_sha256": lambda value: value is None or isinstance(value, str),
+    "frame_rate": lambda value: value is None or _is_number(value),
+    "dim": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
+    "classes": lambda value: value is None or _are_names(value),
+    "version": lambda value: value is None or isinstance(value, str),
+}
+
+
+def read_extractor_info(folder: str | os.PathLike[str]) -> ExtractorInfo:
+    """Read ``extractor.json`` of a feature folder; without one the extractor is "unknown".
+
+    Raises:
+        UserError: the file is there but is not what it should be.
+    """
+    path = Path(folder, _EXTRACTOR_FILE)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ExtractorInfo()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); correct it or remove it") from None
+    return ExtractorInfo.from_dict(str(path), content)
+
+
+def write_extractor_info(folder: str | os.PathLike[str], info: ExtractorInfo) -> None:
+    """Write ``extractor.json``, whole or not at all."""
+    with replaced_when_complete(Path(folder, _EXTRACTOR_FILE)) as temporary:
+        temporary.write_text(json.dumps(info.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def frame_file(folder: str | os.PathLike[str], utterance_id: str) -> Path:
+    """Return the file of an utterance's frames; it lies in ``folder`` whatever the id.
+
+    Bytes outside ``A-Za-z0-9._-`` and a leading dot are percent-encoded (``a/b`` is ``a%2Fb.npz``); a name that would
+    be longer than file systems take is cut and ends in a hash of the id.
+    """
+    name = re.sub(rb"[^A-Za-z0-9._-]", lambda found: b"%%%02X" % ord(found[0]), utterance_id.encode()).decode("ascii")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.blake2b(utterance_id.encode(), digest_size=16).hexdigest()
+        name = f"{name[: _LONGEST_NAME - len(digest) - 1]}~{digest}"
+    return Path(folder, f"{name}.npz")
+
+
+def read_frames(path: str | os.PathLike[str]) -> Frames | None:
+    """Read one utterance's frames; None if there is no such file.
+
+    Raises:
+        UserError: not an ``.npz`` of plain arrays, no ``frames``, not (T, D), NaN or infinite values, an
+            ``expression`` of another length or whose rows are no probabilities.
+    """
+    arrays = _load_arrays(path)
+    if arrays is None:
+        return None
+    if "frames" not in arrays:
+        raise UserError(f"{path}: no array 'frames'; save it under that name, numpy.savez(path, frames=...)")
+    frames, expression = arrays["frames"], arrays.get("expression")
+    _check_matrix(path, "frames", frames)
+    if expression is not None:
+        _check_matrix(path, "expression", expression)
+        _check_distribution(path, expression, len(frames))
+    return Frames(frames, expression)
+
+
+def write_frames(path: str | os.PathLike[str], frames: np.ndarray, expression: np.ndarray | None = None) -> None:
+    """Write one utterance's frames, whole or not at all."""
+    arrays = {"frames": frames} if expression is None else {"frames": frames, "expression": expression}
+    with replaced_when_complete(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def to_float16(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
+    """Return ``array`` in float16, C order.
+
+    Raises:
+        UserError: a value beyond float16's ±65504.
+    """
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(array, dtype=np.float16)
+    if (half.view(np.uint16) & 0x7C00 == 0x7C00).any():
+        largest = float(np.abs(array).max())
+        raise UserError(f"{path}: {name} reach {largest:g}, beyond float16's 65504; scale them down and extract again")
+    return half
+
+
+def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with content:
+            return {name: content[name] for name in ("frames", "expression") if name in content.files}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as an .npz of plain arrays ({reason}); extract it again") from None
+
+
+def _check_matrix(path: str | os.PathLike[str], name: str, array: np.ndarray) -> None:
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise UserError(
+            f"{path}: {name} is {array.dtype} {array.shape}; it must be floats of shape (frames, dimensions)"
+        )
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(np.argmin(finite.all(axis=1)))
+        raise UserError(f"{path}: {name} has NaN or infinite values, first in frame {row}; extract it again")
+
+
+def _check_distribution(path: str | os.PathLike[str], expression: np.ndarray, frames: int) -> None:
+    if len(expression) != frames:
+        raise UserError(f"{path}: expression has {len(expression)} rows for {frames} frames; give one row per frame")
+    sums = expression.sum(axis=1, dtype=np.float64)
+    bad = (np.abs(sums - 1.0) > _SUM_TOLERANCE) | (expression < 0).any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise UserError(
+            f"{path}: expression row {row} is no distribution (sum {sums[row]:g}); give probabilities, softmax applied"
+        )

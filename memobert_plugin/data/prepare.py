@@ -1,0 +1,156 @@
+"""From manifest rows to what a data-bin stores of them, in one process or several, in the manifest's order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain, islice
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .frames import Frames, frame_file, read_frames, to_float16
+from .manifest import ManifestRow
+from .tokenizer import Pieces, Tokenizer, load_tokenizer
+
+ROWS_PER_CHUNK = 128
+_CHUNKS_AHEAD = 4
+_CHUNKS_WORTH_WORKERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedUtterance:
+    """One manifest row with its pieces and frames, or with the reason why it cannot be used."""
+
+    row: ManifestRow
+    ids: np.ndarray
+    """(n,) int32 dictionary rows."""
+    word_start: np.ndarray
+    """(n,) uint8."""
+    visual: np.ndarray | None = None
+    """(T, D) float16; None where the utterance lacks the modality."""
+    expression: np.ndarray | None = None
+    """(T, K) float16."""
+    acoustic: np.ndarray | None = None
+    """(T, D) float16; None where the utterance lacks the modality."""
+    defect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFolders:
+    """Where the frames lie; None leaves a modality out."""
+
+    visual: Path | None
+    acoustic: Path | None
+
+
+def prepare_rows(
+    rows: Iterable[ManifestRow], folders: FeatureFolders, tokenizer: Tokenizer, tokenizer_folder: Path, workers: int
+) -> Generator[PreparedUtterance, None, None]:
+    """Prepare rows in order, with ``workers`` processes where there is more than one and enough to do.
+
+    Memory stays flat: only a few chunks of rows are under way at a time.
+
+    Args:
+        rows: the manifest's rows.
+        folders: where their frames lie.
+        tokenizer: used in this process.
+        tokenizer_folder: the same tokenizer saved, for the other processes.
+        workers: number of processes.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    stream = iter(rows)
+    chunks = iter(lambda: list(islice(stream, ROWS_PER_CHUNK)), [])
+    first = list(islice(chunks, _CHUNKS_WORTH_WORKERS))
+    all_chunks = chain(first, chunks)
+    if workers <= 1 or len(first) < _CHUNKS_WORTH_WORKERS:
+        for chunk in all_chunks:
+            yield from prepare_chunk(chunk, folders, tokenizer)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (folders, tokenizer_folder)) as pool:
+        running: deque[Future[list[PreparedUtterance]]] = deque()
+        try:
+            for chunk in all_chunks:
+                running.append(pool.submit(_prepare_in_worker, chunk))
+                if len(running) >= _CHUNKS_AHEAD * workers:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        except BrokenProcessPool:
+            raise UserError("a worker process died, perhaps for lack of memory; give fewer --workers") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def prepare_chunk(
+    rows: Sequence[ManifestRow], folders: FeatureFolders, tokenizer: Tokenizer
+) -> list[PreparedUtterance]:
+    """Tokenize the rows' texts and read their frames."""
+    pieces = tokenizer.encode_batch([row.text for row in rows])
+    return [_prepare(row, encoded, folders) for row, encoded in zip(rows, pieces, strict=True)]
+
+
+def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> PreparedUtterance:
+    ids, word_start = pieces
+    try:
+        visual = _half_frames(folders.visual, row.id)
+        acoustic = _half_frames(folders.acoustic, row.id)
+    except UserError as error:
+        return PreparedUtterance(row, ids, word_start, defect=str(error))
+    if not len(ids) and visual is None and acoustic is None:
+        return PreparedUtterance(row, ids, word_start, defect="empty text and no frames")
+    return PreparedUtterance(
+        row,
+        ids,
+        word_start,
+        visual=visual.frames if visual else None,
+        expression=visual.expression if visual else None,
+        acoustic=acoustic.frames if acoustic else None,
+    )
+
+
+def _half_frames(folder: Path | None, utterance_id: str) -> Frames | None:
+    """Return an utterance's frames in float16, None where there is no file or no frame in it."""
+    if folder is None:
+        return None
+    path = frame_file(folder, utterance_id)
+    found = read_frames(path)
+    if found is None or not found.frames.size:
+        return None
+    expression = None if found.expression is None else to_float16(path, "expression", found.expression)
+    return Frames(to_float16(path, "frames", found.frames), expression)
+
+
+_worker_inputs: tuple[FeatureFolders, Tokenizer]
+
+
+def _start_worker(folders: FeatureFolders, tokenizer_folder: Path) -> None:
+    global _worker_inputs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _worker_inputs = folders, load_tokenizer(tokenizer_folder)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent was killed; it would otherwise wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _prepare_in_worker(rows: list[ManifestRow]) -> list[PreparedUtterance]:
+    return prepare_chunk(rows, *_worker_inputs)

@@ -1,0 +1,83 @@
+"""A folder that appears under its name when it is complete, written by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def refuse_existing(output: str | os.PathLike[str], marker: str, overwrite: bool) -> None:
+    """Raise :class:`UserError` unless ``output`` is free, or holds ``marker`` and may be overwritten."""
+    path = Path(output)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / marker).is_file():
+        raise UserError(f"{output}: exists and holds something else (no {marker}); choose another output")
+    if not overwrite:
+        raise UserError(f"{output}: exists already; remove it, choose another output or give --overwrite")
+
+
+@contextmanager
+def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty sibling of ``output`` that takes its name when the block ends and is removed when it fails.
+
+    What a killed process left behind is removed by the next one.
+
+    Args:
+        output: the folder to be; its parents are made.
+        marker: a file by which an earlier result is recognised; nothing else is ever overwritten.
+        overwrite: replace an earlier result.
+
+    Raises:
+        UserError: another process is writing the same output, or ``output`` exists.
+    """
+    target = Path(output).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target, str(output)):
+        staging = target.with_name(f".{target.name}.writing")
+        replaced = target.with_name(f".{target.name}.replaced")
+        _clear(target, staging, replaced)
+        refuse_existing(output, marker, overwrite)
+        staging.mkdir()
+        try:
+            yield staging
+            if target.exists():
+                os.rename(target, replaced)
+            os.rename(staging, target)
+        finally:
+            _clear(target, staging, replaced)
+
+
+def _clear(target: Path, staging: Path, replaced: Path) -> None:
+    """Remove what an interruption left; one between the two renames had already taken the earlier result away."""
+    if replaced.exists() and not target.exists():
+        os.rename(replaced, target)
+    for leftover in (staging, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _locked(target: Path, output: str) -> Iterator[None]:
+    """Hold a lock that ends with the process; its file is removed, so it must still be the one that was locked."""
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        with open(path, "a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{output}: another process is writing it; wait for it or choose another output"
+                ) from None
+            if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+            return

@@ -1,0 +1,121 @@
+"""What the command tells of a data-bin, and where it says the plugin lies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memobert_plugin
+from memobert_plugin.cli.inspect import main
+from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
+from memobert_plugin.errors import UserError
+from tests.data.sources import Sources
+
+
+@pytest.fixture
+def data_bin(tmp_path: Path) -> Path:
+    sources = Sources(tmp_path)
+    info = ExtractorInfo("logmel", {"pool": 3}, "ab" * 32, 4.0, version="1.2")
+    write_extractor_info(tmp_path / "acoustic", info)
+    sources.rows[5] = dataclasses.replace(sources.rows[5], start=0.0, end=3600.0)
+    return sources.binarize().output
+
+
+def test_it_tells_counts_lengths_dimensions_hours_and_extractors(
+    data_bin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(data_bin)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines]
+    assert lines[0] == f"{data_bin}: 6 utterances, 1.00 hours"
+    assert ["visual", "5", "16", "frames", "6", "1", "1.2", "2", "3", "4", "5.6", "5.92", "6"] in rows
+    assert ["acoustic", "5", "25", "frames", "5", "1", "1.4", "3", "5", "7", "8.6", "8.92", "9"] in rows
+    assert (
+        f"acoustic frames by logmel; options {{'pool': 3}}; weights_sha256 {'ab' * 32}; frame_rate 4.0; version 1.2"
+        in lines
+    )
+    assert "visual frames by unknown" in lines
+    assert "expressions: neutral, happiness, surprise, sadness, anger, disgust, fear, contempt" in lines
+    assert ["train", "5", "1.00"] in rows
+    assert ["anger", "2", "0.00"] in rows
+    assert ["(none)", "2", "1.00"] in rows
+    assert ["speaker", "utterances", "hours", "anger", "sad", "(none)"] in rows
+    assert ["S10", "2", "0.00", "0", "2", "0"] in rows
+
+
+def test_json_holds_the_same(data_bin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(data_bin), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["utterances"] == 6
+    assert told["hours"] == pytest.approx(1.0 + 25 / 4 / 3600)
+    assert {name: group["utterances"] for name, group in told["splits"].items()} == {"train": 5, "valid": 1}
+    assert {name: group["utterances"] for name, group in told["emotions"].items()} == {"anger": 2, "sad": 2, "": 2}
+    assert list(told["speakers"]) == ["S2", "S9", "S10"]
+    assert told["speakers"]["S9"]["emotions"] == {"anger": 2}
+    assert told["modalities"]["text"]["percentiles"]["50"] == 8
+    assert told["modalities"]["visual"]["dim"] == 6
+    assert told["modalities"]["acoustic"]["extractor"]["version"] == "1.2"
+
+
+def test_text_alone_of_unknown_length_is_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_bin = Sources(tmp_path).binarize(modalities="").output
+    assert main([str(data_bin)]) == 0
+    printed = capsys.readouterr().out
+    assert "6 utterances, 0.00 hours (duration of 6 unknown)" in printed
+    assert "text only" in printed
+    assert "visual" not in printed
+
+
+def test_many_speakers_are_cut_short_in_the_table_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = Sources(tmp_path, utterances=60)
+    sources.rows = [dataclasses.replace(row, speaker=f"film {row.line}") for row in sources.rows]
+    data_bin = sources.binarize(modalities="").output
+    main([str(data_bin)])
+    assert "and 20 more speakers" in capsys.readouterr().out
+    main([str(data_bin), "--json"])
+    assert len(json.loads(capsys.readouterr().out)["speakers"]) == 60
+
+
+def test_the_histogram_is_a_picture(data_bin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert main([str(data_bin), "--plot", str(tmp_path / "lengths.png")]) == 0
+    assert (tmp_path / "lengths.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("lengths.xyz", "none/lengths.png"):
+        with pytest.raises(UserError, match=r"lengths\.\w+: the picture cannot be written"):
+            main([str(data_bin), "--plot", str(tmp_path / name)])
+
+
+def test_without_matplotlib_the_extra_is_named(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"--plot: matplotlib is not installed; pip install 'memobert-plugin\[plot\]'"):
+        main([str(data_bin), "--plot", "lengths.png"])
+
+
+def test_the_user_dir_is_the_packages_folder_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--user-dir"]) == 0
+    assert memobert_plugin.__file__ is not None
+    assert capsys.readouterr().out == f"{Path(memobert_plugin.__file__).resolve().parent}\n"
+
+
+def test_wrong_use_is_one_line(data_bin: Path) -> None:
+    with pytest.raises(UserError, match="no data-bin given"):
+        main([])
+    with pytest.raises(UserError, match="--user-dir: prints one directory and takes nothing else"):
+        main(["--user-dir", str(data_bin)])
+
+
+@pytest.mark.parametrize("command", ["binarize", "inspect"])
+def test_help_pulls_in_no_heavy_package(command: str) -> None:
+    code = (
+        f"import sys; from memobert_plugin.cli.{command} import build_parser; build_parser().format_help(); "
+        "print(*{'torch', 'fairseq', 'matplotlib', 'tokenizers', 'sentencepiece'} & set(sys.modules))"
+    )
+    root = Path(memobert_plugin.__file__ or "").parents[1]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -1,0 +1,267 @@
+"""What becomes of a manifest's rows: into the data-bin, lacking a modality, or left out with a recorded reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memobert_plugin.data.binarize import binarize
+from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.corpus_writer import CorpusWriter
+from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.errors import UserError
+from tests.data.sources import ACOUSTIC_DIM, VISUAL_DIM, Sources, distributions, frames
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    return Sources(tmp_path)
+
+
+def skipped(folder: Path) -> dict[str, str]:
+    lines = (folder / "bin" / "skipped.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "row\tid\treason"
+    return {identity: reason for _, identity, reason in (line.split("\t") for line in lines[1:])}
+
+
+def test_frames_arrive_as_float16_in_the_manifests_order(sources: Sources) -> None:
+    report = sources.binarize()
+    corpus = Corpus(report.output)
+    assert report.counts["utterances"] == report.rows == len(corpus) == 6
+    assert corpus.visual is not None
+    assert corpus.acoustic is not None
+    for number in range(6):
+        visual = corpus.visual.view(number).reshape(-1, VISUAL_DIM)
+        acoustic = corpus.acoustic.view(number).reshape(-1, ACOUSTIC_DIM)
+        expected = frames(0 if number == 4 else number + 1, VISUAL_DIM, number)
+        np.testing.assert_array_equal(visual, expected.astype(np.float16))
+        expected = frames(0 if number == 5 else 2 * number + 1, ACOUSTIC_DIM, number)
+        np.testing.assert_array_equal(acoustic, expected.astype(np.float16))
+
+
+def test_an_utterance_without_a_file_lacks_that_modality_and_is_counted(sources: Sources) -> None:
+    report = sources.binarize()
+    assert report.counts == {
+        "utterances": 6,
+        "skipped": 0,
+        "with_text": 6,
+        "with_visual": 5,
+        "with_acoustic": 5,
+        "pieces": 6 * 8,
+        "visual_frames": 1 + 2 + 3 + 4 + 6,
+        "acoustic_frames": 1 + 3 + 5 + 7 + 9,
+    }
+    assert report.acceptable
+    assert skipped(sources.folder) == {}
+
+
+def test_a_file_of_no_frames_is_like_no_file(sources: Sources) -> None:
+    sources.put("visual", "film/0", np.empty((0, VISUAL_DIM)), np.empty((0, 8)))
+    report = sources.binarize()
+    assert report.counts["with_visual"] == 4
+    assert report.counts["skipped"] == 0
+
+
+def spoil_nan(sources: Sources) -> None:
+    values = frames(3, VISUAL_DIM)
+    values[1, 2] = np.nan
+    sources.put("visual", "film/2", values, distributions(3))
+
+
+def spoil_overflow(sources: Sources) -> None:
+    sources.put("acoustic", "film/2", np.full((2, ACOUSTIC_DIM), 1e5))
+
+
+def spoil_dim(sources: Sources) -> None:
+    sources.put("acoustic", "film/2", frames(2, ACOUSTIC_DIM + 1))
+
+
+def spoil_classes(sources: Sources) -> None:
+    sources.put("visual", "film/2", frames(2, VISUAL_DIM), distributions(2, 7))
+
+
+def spoil_mixed(sources: Sources) -> None:
+    sources.put("visual", "film/2", frames(2, VISUAL_DIM))
+
+
+def spoil_everything(sources: Sources) -> None:
+    sources.rows[2] = dataclasses.replace(sources.rows[2], text=" \u200b ")
+    sources.remove("visual", "film/2")
+    sources.remove("acoustic", "film/2")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (spoil_nan, "frames has NaN or infinite values, first in frame 1"),
+        (spoil_overflow, "frames reach 100000, beyond float16's 65504"),
+        (spoil_dim, "acoustic frames of 6 dimensions, the corpus has 5"),
+        (spoil_classes, "expression of 7 dimensions, the corpus has 8"),
+        (spoil_mixed, "no expression, the corpus has 8 per frame"),
+        (spoil_everything, "empty text and no frames"),
+    ],
+)
+def test_a_defective_utterance_is_left_out_and_recorded(
+    sources: Sources, spoil: Callable[[Sources], None], reason: str
+) -> None:
+    spoil(sources)
+    report = sources.binarize()
+    recorded = skipped(sources.folder)
+    assert list(recorded) == ["film/2"]
+    assert reason in recorded["film/2"]
+    assert report.first_defects == [("film/2", recorded["film/2"])]
+    assert report.skipped_file == report.output / "skipped.tsv"
+    corpus = Corpus(report.output)
+    assert len(corpus) == 5
+    assert corpus.meta.counts["skipped"] == 1
+    assert corpus.utterance_ids(range(5)) == ["film/0", "film/1", "film/3", "film/4", "film/5"]
+    for reader in (corpus.visual, corpus.expression, corpus.acoustic):
+        assert reader is not None
+        assert np.isfinite(reader.data).all()
+
+
+def test_only_more_defects_than_the_share_are_unacceptable(sources: Sources) -> None:
+    spoil_dim(sources)
+    assert not sources.binarize(max_failed_share=0.16).acceptable
+    report = sources.binarize(max_failed_share=0.17, overwrite=True)
+    assert report.acceptable
+    assert report.failed_share == 1 / 6
+
+
+def test_durations_are_the_manifests_else_the_frames(sources: Sources) -> None:
+    write_extractor_info(sources.folder / "visual", ExtractorInfo("v", frame_rate=10.0))
+    write_extractor_info(sources.folder / "acoustic", ExtractorInfo("a", frame_rate=4.0))
+    sources.rows[0] = dataclasses.replace(sources.rows[0], start=1.5, end=4.0)
+    sources.remove("acoustic", "film/1")
+    sources.remove("visual", "film/5")
+    corpus = Corpus(sources.binarize().output)
+    np.testing.assert_allclose(corpus.duration, [2.5, 0.2, 5 / 4, 7 / 4, 9 / 4, np.nan], rtol=1e-6)
+
+
+def test_a_corpus_may_be_text_only_or_lack_one_modality(sources: Sources) -> None:
+    corpus = Corpus(sources.binarize("text", modalities="").output)
+    assert corpus.visual is corpus.expression is corpus.acoustic is None
+    assert corpus.meta.visual_dim is corpus.meta.acoustic_dim is None
+    corpus = Corpus(sources.binarize("la", modalities="a").output)
+    assert corpus.visual is None
+    assert corpus.acoustic is not None
+
+
+def test_utterances_may_have_frames_only(sources: Sources) -> None:
+    sources.rows = [dataclasses.replace(row, text="") for row in sources.rows]
+    report = sources.binarize()
+    assert report.counts["with_text"] == 0
+    assert Corpus(report.output).text_lengths.tolist() == [0] * 6
+
+
+def test_a_folder_without_any_of_the_utterances_files_is_a_mistake(sources: Sources) -> None:
+    for number in range(5):
+        sources.remove("acoustic", f"film/{number}")
+    with pytest.raises(UserError, match=r"acoustic: no usable acoustic frames for any utterance of .*film%2F0\.npz"):
+        sources.binarize()
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        binarize(
+            sources.manifest, sources.folder / "nowhere", None, WordPieceTokenizer.from_vocab(sources.vocabulary), "x"
+        )
+
+
+def test_a_corpus_without_a_usable_utterance_is_refused_with_the_first_reason(sources: Sources) -> None:
+    sources.rows = [dataclasses.replace(row, text="") for row in sources.rows]
+    with pytest.raises(
+        UserError, match=r"none of its 6 utterances can be used \(first: film/0: empty text and no frames\)"
+    ):
+        sources.binarize(modalities="")
+    assert not (sources.folder / "bin").exists()
+
+
+def test_a_mistake_in_the_manifest_ends_it_before_any_work(sources: Sources) -> None:
+    tokenizer = WordPieceTokenizer.from_vocab(sources.vocabulary)
+    sources.manifest.write_text("id\ttext\na\tb\n")
+    with pytest.raises(UserError, match="row 1: no column speaker"):
+        binarize(sources.manifest, None, None, tokenizer, sources.folder / "bin")
+    sources.rows *= 2
+    with pytest.raises(UserError, match="row 8: id 'film/0' stands twice"):
+        sources.binarize()
+    assert not (sources.folder / "bin").exists()
+
+
+def test_a_dry_run_checks_everything_and_writes_nothing(sources: Sources) -> None:
+    spoil_nan(sources)
+    report = sources.binarize(dry_run=True)
+    assert report.counts["skipped"] == 1
+    assert report.skipped_file is None
+    assert sorted(path.name for path in sources.folder.iterdir()) == ["acoustic", "manifest.tsv", "visual", "vocab.txt"]
+    sources.binarize()
+    with pytest.raises(UserError, match="bin: exists already"):
+        sources.binarize(dry_run=True)
+
+
+def test_an_existing_data_bin_is_replaced_on_request_only(sources: Sources) -> None:
+    sources.binarize()
+    with pytest.raises(UserError, match="bin: exists already; remove it, choose another output or give --overwrite"):
+        sources.binarize()
+    del sources.rows[0]
+    assert len(Corpus(sources.binarize(overwrite=True).output)) == 5
+    assert not list(sources.folder.glob(".bin*"))
+
+
+def test_a_folder_that_is_no_data_bin_is_never_replaced(sources: Sources) -> None:
+    (sources.folder / "bin").mkdir()
+    (sources.folder / "bin" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="bin: exists and holds something else"):
+        sources.binarize(overwrite=True)
+    (sources.folder / "bin" / "thesis.tex").unlink()
+    assert sources.binarize().acceptable
+
+
+def test_a_second_writer_of_one_output_is_refused(sources: Sources) -> None:
+    lock = sources.folder / ".bin.lock"
+    with open(lock, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="bin: another process is writing it"):
+            sources.binarize()
+    assert sources.binarize().acceptable
+    assert not lock.exists()
+
+
+def test_a_failed_run_leaves_nothing_and_can_be_repeated(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusWriter, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            sources.binarize()
+    assert not list(sources.folder.glob("*bin*"))
+    assert sources.binarize().acceptable
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from memobert_plugin.data.binarize import binarize
+from memobert_plugin.data.corpus_writer import CorpusWriter
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+folder = Path(sys.argv[1])
+CorpusWriter.finish = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+binarize(folder / "manifest.tsv", None, None, WordPieceTokenizer.from_vocab(folder / "vocab.txt"), folder / "bin")
+"""
+
+
+def test_a_killed_run_leaves_nothing_under_the_name_and_can_be_repeated(sources: Sources) -> None:
+    sources.binarize("unused", modalities="")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(sources.folder)], env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (sources.folder / "bin").exists()
+    assert (sources.folder / ".bin.writing").is_dir()
+    assert len(Corpus(sources.binarize().output)) == 6
+    assert not list(sources.folder.glob(".bin*"))

@@ -1,0 +1,153 @@
+"""Frames made by any tool are taken when they are sound, and refused by name when they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memobert_plugin.data.frames import (
+    ExtractorInfo,
+    frame_file,
+    read_extractor_info,
+    read_frames,
+    to_float16,
+    write_extractor_info,
+    write_frames,
+)
+from memobert_plugin.errors import UserError
+
+UNIFORM = np.full((4, 8), 0.125, dtype=np.float32)
+
+
+def test_frames_come_back_as_they_were_written(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    write_frames(tmp_path / "a.npz", frames, UNIFORM)
+    found = read_frames(tmp_path / "a.npz")
+    assert found is not None
+    np.testing.assert_array_equal(found.frames, frames)
+    assert found.expression is not None
+    np.testing.assert_array_equal(found.expression, UNIFORM)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_compressed_files_and_other_arrays_beside_frames_are_taken(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", frames=np.ones((2, 3)), boxes=np.ones((2, 4)))
+    found = read_frames(tmp_path / "a.npz")
+    assert found is not None
+    assert found.frames.shape == (2, 3)
+    assert found.expression is None
+
+
+def test_a_missing_file_is_no_mistake(tmp_path: Path) -> None:
+    assert read_frames(tmp_path / "a.npz") is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"features": np.ones((2, 3))}, "no array 'frames'"),
+        ({"frames": np.ones(3)}, r"frames is float64 \(3,\)"),
+        ({"frames": np.ones((2, 3, 4))}, "must be floats of shape"),
+        ({"frames": np.ones((2, 3), dtype=np.int64)}, "frames is int64"),
+        ({"frames": np.array([[0.0], [np.nan]])}, "NaN or infinite values, first in frame 1"),
+        ({"frames": np.array([[np.inf]])}, "NaN or infinite values, first in frame 0"),
+        ({"frames": np.array([[None]])}, "not readable as an .npz of plain arrays"),
+        ({"frames": np.ones((3, 2)), "expression": UNIFORM}, "expression has 4 rows for 3 frames"),
+        ({"frames": np.ones((4, 2)), "expression": UNIFORM * 2}, "expression row 0 is no distribution"),
+        ({"frames": np.ones((4, 2)), "expression": UNIFORM * np.nan}, "expression has NaN"),
+        ({"frames": np.ones((1, 2)), "expression": np.array([[1.5, -0.5]])}, "expression row 0 is no distribution"),
+    ],
+)
+def test_unsound_frames_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    path = tmp_path / "clip.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match=message) as caught:
+        read_frames(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"\x80\x04pickled", b"frames"])
+def test_a_file_that_is_no_archive_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.npz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"clip\.npz: not readable as an \.npz of plain arrays"):
+        read_frames(path)
+
+
+def test_a_truncated_or_damaged_archive_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "clip.npz"
+    write_frames(path, np.ones((50, 20)))
+    whole = path.read_bytes()
+    for content in (whole[:-40], whole[:4000] + bytes(8) + whole[4008:]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"clip\.npz: not readable"):
+            read_frames(path)
+
+
+def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
+    with open(tmp_path / "a.npz", "wb") as stream:
+        np.save(stream, np.ones((2, 3)))
+    with pytest.raises(UserError, match="a single array"):
+        read_frames(tmp_path / "a.npz")
+
+
+def test_values_beyond_float16_are_refused() -> None:
+    np.testing.assert_array_equal(to_float16("a", "frames", np.array([[65504.0, 1e-9]])), [[65504.0, 0.0]])
+    with pytest.raises(UserError, match="a: frames reach 70000, beyond float16"):
+        to_float16("a", "frames", np.array([[1.0, -70000.0]]))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_the_file_of_any_id_lies_in_the_folder(utterance_id: str) -> None:
+    path = frame_file("folder", utterance_id)
+    assert path.parent == Path("folder")
+    assert path.suffix == ".npz"
+    assert not path.name.startswith(".")
+    assert len(path.name) < 255
+
+
+@given(st.sets(st.text(st.sampled_from("a./%2F~\\Bé "), min_size=1, max_size=12), min_size=2))
+def test_different_ids_have_different_files(ids: set[str]) -> None:
+    assert len({frame_file("folder", utterance_id) for utterance_id in ids}) == len(ids)
+
+
+def test_file_names_are_the_ids_where_they_can_be() -> None:
+    assert frame_file("f", "dia0_utt-1.b") == Path("f/dia0_utt-1.b.npz")
+    assert frame_file("f", "../é") == Path("f/%2E.%2F%C3%A9.npz")
+    assert frame_file("f", "x" * 300) != frame_file("f", "x" * 301)
+
+
+def test_what_is_known_of_an_extractor_comes_back(tmp_path: Path) -> None:
+    info = ExtractorInfo("denseface", {"size": 64}, "ab" * 32, 10.0, 342, ["sad", "glad"], "1.2")
+    write_extractor_info(tmp_path, info)
+    assert read_extractor_info(tmp_path) == info
+
+
+def test_an_extractor_may_be_unknown_or_described_in_part(tmp_path: Path) -> None:
+    assert read_extractor_info(tmp_path) == ExtractorInfo(name="unknown")
+    (tmp_path / "extractor.json").write_text('{"name": "mine", "frame_rate": 25}')
+    assert read_extractor_info(tmp_path) == ExtractorInfo("mine", frame_rate=25)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "not a JSON object"),
+        ('{"framerate": 10}', "unknown key 'framerate'; known are name"),
+        ('{"dim": "342"}', "dim cannot be '342'"),
+        ('{"dim": true}', "dim cannot be True"),
+        ('{"classes": ["a", 1]}', "classes cannot be"),
+        ('{"frame_rate": 0}', "frame_rate cannot be 0"),
+    ],
+)
+def test_a_wrong_description_is_refused_by_name(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "extractor.json").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_extractor_info(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / "extractor.json"))

@@ -5,25 +5,21 @@ MEmoBERT, section 2: everything but the frame embedders and the frame heads is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..data.tokenizer import WordPieceTokenizer
-from ..errors import UserError
 from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
-from .bert_folder import BertConfig, BertTensors
-
-MOST_PADDING_ROWS = 1024
-"""Embedding rows that a file may hold beyond its vocabulary, as padding to a round number; more is another model's."""
+from .bert_folder import BertConfig, read_bert_tensors
+from .embedded_vocabulary import EmbeddedVocabulary
+from .parameter_origins import bert_body, bert_pooler, bert_word_head
+from .state_dictionary import StateDictionary
 
 NEVER_IN_BERT = ("visual_embedder.*", "acoustic_embedder.*", "heads.mvfr.*", "heads.mvfc.*", "heads.mafr.*")
 
 WORDS = "embeddings.word_embeddings.weight"
-DECODER = "cls.predictions.decoder.weight"
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,6 @@ class ImportedBert:
     padding_rows: int
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """One of the plugin's parameters: the BERT tensors that are stacked to make it, each of this shape."""
-
-    name: str
-    tensors: tuple[str, ...]
-    shape: tuple[int, ...]
-
-
 def import_bert(folder: Path) -> ImportedBert:
     """Read ``config.json``, ``vocab.txt`` and ``model.safetensors`` or ``pytorch_model.bin`` of a BERT folder.
 
@@ -63,81 +50,41 @@ def import_bert(folder: Path) -> ImportedBert:
         UserError: a file is missing, damaged or of another network, or they do not belong together.
     """
     config = BertConfig.read(folder / "config.json")
-    symbols = WordPieceTokenizer.from_vocab(folder / "vocab.txt").symbols
-    tensors = BertTensors.read(folder)
+    sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
+    embedded = EmbeddedVocabulary.read(folder / "vocab.txt")
+    tensors = read_bert_tensors(folder)
 
-    origins = list(_body(config))
+    origins = list(bert_body(config.layers, prefix=""))
     new = list(NEVER_IN_BERT)
-    if tensors.has_any("pooler."):
-        origins += _module("pooler", ("pooler.dense",), config.hidden, config.hidden)
+    if tensors.starting_with("pooler."):
+        origins += bert_pooler(prefix="")
     else:
         new.append("pooler.*")
-    has_head = tensors.has_any("cls.predictions.")
+    has_head = bool(tensors.starting_with("cls.predictions."))
     if has_head:
-        origins += _wwmlm_transform(config)
+        origins += bert_word_head()
     else:
         new.append("heads.wwmlm.*")
     tensors.require([WORDS, *(name for origin in origins for name in origin.tensors)])
 
     words = tensors.take(WORDS, (None, config.hidden))
-    padding_rows = len(words) - len(symbols)
-    if not 0 <= padding_rows <= MOST_PADDING_ROWS:
-        raise UserError(
-            f"{folder / 'vocab.txt'}: has {len(symbols)} word pieces, but {tensors.path} embeds {len(words)}; "
-            "give the vocabulary that belongs to these weights"
-        )
-    rows = _embedding_rows(folder / "vocab.txt", symbols)
-    weights = {FINGERPRINT: torch.tensor([dictionary_fingerprint(symbols)]), "text_embedder.word.weight": words[rows]}
+    padding_rows = embedded.padding_rows(len(words), tensors.path)
+    weights = {
+        FINGERPRINT: torch.tensor([dictionary_fingerprint(embedded.symbols)]),
+        "text_embedder.word.weight": words[embedded.rows],
+    }
     for origin in origins:
-        weights[origin.name] = torch.cat([tensors.take(name, origin.shape) for name in origin.tensors])
+        weights[origin.name] = origin.parameter(tensors, sizes)
     if has_head:
-        weights["heads.wwmlm.bias"] = _decoder_bias(tensors, words)[rows]
-    return ImportedBert(tensors.path, config, weights, new, tensors.unused(), padding_rows)
+        weights["heads.wwmlm.bias"] = _decoder_bias(tensors, len(words))[embedded.rows]
+        tensors.take_tied("cls.predictions.decoder.weight", WORDS)
+    unused = tensors.unused(except_for=["embeddings.position_ids"])
+    return ImportedBert(tensors.path, config, weights, new, unused, padding_rows)
 
 
-def _embedding_rows(vocabulary: Path, symbols: list[str]) -> Tensor:
-    """For each symbol of the plugin's dictionary its line in ``vocab.txt``, which is its embedding row."""
-    with vocabulary.open(encoding="utf-8") as lines:
-        row_of = {line.rstrip("\n"): row for row, line in enumerate(lines)}
-    return torch.tensor([row_of[symbol] for symbol in symbols])
-
-
-def _module(name: str, modules: tuple[str, ...], *weight_shape: int) -> Iterator[_Origin]:
-    """Weight and bias of a linear layer or LayerNorm, stacked from one or several of BERT's."""
-    yield _Origin(f"{name}.weight", tuple(f"{module}.weight" for module in modules), weight_shape)
-    yield _Origin(f"{name}.bias", tuple(f"{module}.bias" for module in modules), weight_shape[:1])
-
-
-def _body(config: BertConfig) -> Iterator[_Origin]:
-    hidden, ffn = config.hidden, config.ffn
-    positions = (config.max_positions, hidden)
-    yield _Origin("text_embedder.position.weight", ("embeddings.position_embeddings.weight",), positions)
-    yield _Origin("text_embedder.token_type.weight", ("embeddings.token_type_embeddings.weight",), (2, hidden))
-    yield from _module("text_embedder.norm", ("embeddings.LayerNorm",), hidden)
-    for number in range(config.layers):
-        layer, bert = f"encoder.layers.{number}", f"encoder.layer.{number}"
-        projections = tuple(f"{bert}.attention.self.{part}" for part in ("query", "key", "value"))
-        yield from _module(f"{layer}.attention.qkv", projections, hidden, hidden)
-        yield from _module(f"{layer}.attention.out", (f"{bert}.attention.output.dense",), hidden, hidden)
-        yield from _module(f"{layer}.attention_norm", (f"{bert}.attention.output.LayerNorm",), hidden)
-        yield from _module(f"{layer}.ffn_in", (f"{bert}.intermediate.dense",), ffn, hidden)
-        yield from _module(f"{layer}.ffn_out", (f"{bert}.output.dense",), hidden, ffn)
-        yield from _module(f"{layer}.ffn_norm", (f"{bert}.output.LayerNorm",), hidden)
-
-
-def _wwmlm_transform(config: BertConfig) -> Iterator[_Origin]:
-    prefix = "cls.predictions.transform"
-    yield from _module("heads.wwmlm.transform", (f"{prefix}.dense",), config.hidden, config.hidden)
-    yield from _module("heads.wwmlm.norm", (f"{prefix}.LayerNorm",), config.hidden)
-
-
-def _decoder_bias(tensors: BertTensors, words: Tensor) -> Tensor:
-    """The bias of every vocabulary row, under either of its names; the decoder itself must be the word embeddings."""
-    if DECODER in tensors and not torch.equal(tensors.take(DECODER, tuple(words.shape)), words):
-        raise UserError(
-            f"{tensors.path}: {DECODER} is not the word embeddings; only a BERT with tied decoder can be imported"
-        )
+def _decoder_bias(tensors: StateDictionary, rows: int) -> Tensor:
+    """The bias of every vocabulary row, under either of its names."""
     names = [name for name in ("cls.predictions.bias", "cls.predictions.decoder.bias") if name in tensors]
     tensors.require(names or ["cls.predictions.bias"])
-    biases = [tensors.take(name, (len(words),)) for name in names]
+    biases = [tensors.take(name, (rows,)) for name in names]
     return biases[0]

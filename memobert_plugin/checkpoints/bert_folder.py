@@ -1,17 +1,16 @@
-"""A Hugging Face BERT folder: its sizes and its tensors, checked before anything is made of them."""
+"""A Hugging Face BERT folder: its sizes, checked before anything is made of them, and its tensors under one naming."""
 
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .state_dictionary import StateDictionary, read_pickled_tensors
 
 
 @dataclass(frozen=True)
@@ -69,73 +68,23 @@ def _size(path: Path, settings: Mapping[str, object], name: str) -> int:
     return value
 
 
-class BertTensors:
-    """A weight file's tensors under today's names of the bare network, and a record of which were taken.
+def read_bert_tensors(folder: Path) -> StateDictionary:
+    """Open ``model.safetensors``, or ``pytorch_model.bin`` without running anything that it may contain.
 
     Files differ in whether names start with ``bert.`` and in whether a LayerNorm has ``weight`` and ``bias`` or
-    ``gamma`` and ``beta``.
+    ``gamma`` and ``beta``; here they go by today's names of the bare network.
+
+    Raises:
+        UserError: neither is there, or the file is damaged or holds something other than tensors.
     """
-
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        self.path = path
-        self._tensors = tensors
-        self._file_names: dict[str, str] = {}
-        for name in tensors:
-            twin = self._file_names.setdefault(_current_name(name), name)
-            if twin != name:
-                raise UserError(f"{path}: holds both {twin} and {name}; keep the one that is meant")
-        self._taken: set[str] = set()
-
-    @classmethod
-    def read(cls, folder: Path) -> BertTensors:
-        """Open ``model.safetensors``, or ``pytorch_model.bin`` without running anything that it may contain.
-
-        Raises:
-            UserError: neither is there, or the file is damaged or holds something other than tensors.
-        """
-        safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
-        if safe.is_file():
-            return cls(safe, _read_safetensors(safe))
-        if pickled.is_file():
-            return cls(pickled, _read_pickled(pickled))
+    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if safe.is_file():
+        path, tensors = safe, _read_safetensors(safe)
+    elif pickled.is_file():
+        path, tensors = pickled, read_pickled_tensors(pickled)
+    else:
         raise UserError(f"{folder}: holds neither {safe.name} nor {pickled.name}; give a Hugging Face BERT folder")
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._file_names
-
-    def has_any(self, prefix: str) -> bool:
-        """Whether a tensor's name starts so."""
-        return any(name.startswith(prefix) for name in self._file_names)
-
-    def require(self, names: Iterable[str]) -> None:
-        """Raise a :class:`UserError` that lists whichever of these the file lacks."""
-        if missing := [name for name in names if name not in self]:
-            raise UserError(f"{self.path}: lacks {', '.join(missing)}; give the weights of a whole BERT")
-
-    def take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        """A float32 copy of a tensor, of this shape, where None stands for any size.
-
-        Raises:
-            UserError: another shape, whole numbers, or NaN or infinite values.
-        """
-        file_name = self._file_names[name]
-        tensor = self._tensors[file_name]
-        fits = len(shape) == tensor.dim() and all(a in (None, b) for a, b in zip(shape, tensor.shape, strict=True))
-        if not fits:
-            expected = " x ".join("any" if size is None else str(size) for size in shape)
-            raise UserError(
-                f"{self.path}: {file_name} is {' x '.join(map(str, tensor.shape))}, expected {expected}; "
-                "give the config.json that belongs to these weights"
-            )
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-            raise UserError(f"{self.path}: {file_name} holds NaN, infinite or whole numbers; fetch the file again")
-        self._taken.add(name)
-        return tensor.to(torch.float32, copy=True).contiguous()
-
-    def unused(self) -> list[str]:
-        """The file's names of tensors that nobody took, but for the buffer of position numbers, which is no weight."""
-        rest = self._file_names.keys() - self._taken - {"embeddings.position_ids"}
-        return sorted(self._file_names[name] for name in rest)
+    return StateDictionary(path, tensors, "give a whole BERT with the config.json that belongs to it", _current_name)
 
 
 def _current_name(name: str) -> str:
@@ -154,20 +103,3 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged ({error}); fetch it again") from None
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path}: is damaged or holds something other than tensors, and was not opened; "
-            "fetch it again from a source you trust, best as model.safetensors"
-        ) from None
-    except Exception as error:
-        first_line = str(error).partition("\n")[0]
-        raise UserError(f"{path}: is damaged ({first_line}); fetch it again") from None
-    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
-    if not named or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: is not a dictionary of named tensors; give the file as Hugging Face's tools write it")
-    return content

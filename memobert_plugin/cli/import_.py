@@ -12,6 +12,7 @@ from ..errors import UserError, run_command
 
 if TYPE_CHECKING:
     from ..checkpoints.bert import ImportedBert
+    from ..checkpoints.official import ImportedOfficial
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,33 +38,96 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder with config.json, vocab.txt and model.safetensors or pytorch_model.bin",
     )
-    bert.add_argument("--output", type=Path, metavar="FILE", help="the checkpoint to write, for example bert.pt")
-    bert.add_argument("--dry-run", action="store_true", help="only print what would be imported")
+    _add_output_flags(bert, example="bert.pt")
     bert.set_defaults(run=import_bert_folder)
+    official = sources.add_parser(
+        "official",
+        help="a checkpoint of MEmoBERT's authors",
+        description="Turn a checkpoint of MEmoBERT's authors, pre-trained or finetuned, into one that training starts "
+        "from, and say what became of each of its parameters.",
+    )
+    for flag, metavar, text in (
+        ("--checkpoint", "FILE", "the authors' weights, for example model_step_40000.pt"),
+        ("--config", "JSON", "the configuration beside them, for example uniter-base.json; tells the attention heads"),
+        ("--vocab", "FILE", "the word pieces they were trained with: BERT's vocab.txt"),
+    ):
+        official.add_argument(flag, type=Path, required=True, metavar=metavar, help=text)
+    official.add_argument(
+        "--labels",
+        metavar="NAMES",
+        help="of a finetuned checkpoint: its emotions in the order of its outputs, separated by commas "
+        "(default: anger,happy,neutral,sad where it has four)",
+    )
+    _add_output_flags(official, example="memobert.pt")
+    official.set_defaults(run=import_authors_checkpoint)
     return parser
+
+
+def _add_output_flags(source: argparse.ArgumentParser, example: str) -> None:
+    source.add_argument("--output", type=Path, metavar="FILE", help=f"the checkpoint to write, for example {example}")
+    source.add_argument("--dry-run", action="store_true", help="only print what would be imported")
+
+
+def _require_output(options: argparse.Namespace) -> None:
+    if options.output is None and not options.dry_run:
+        raise UserError("--output: missing; name the checkpoint to write, or give --dry-run to see what it would hold")
 
 
 def import_bert_folder(options: argparse.Namespace) -> int:
     """``memobert-import bert``."""
-    if options.output is None and not options.dry_run:
-        raise UserError("--output: missing; name the checkpoint to write, or give --dry-run to see what it would hold")
+    _require_output(options)
     from ..checkpoints.bert import import_bert
 
-    imported = import_bert(options.folder)
+    return _finish(options, import_bert(options.folder), remarks=[], task_flags=[])
 
-    # Only now, because this brings in the host, which takes seconds: a mistake above is reported sooner.
+
+def import_authors_checkpoint(options: argparse.Namespace) -> int:
+    """``memobert-import official``."""
+    _require_output(options)
+    from ..checkpoints.official import import_official
+
+    imported = import_official(options.checkpoint, options.config, options.vocab)
+    labels = classified_emotions(imported, options.labels)
+    task_flags = ["--labels", ",".join(labels)] if labels else []
+    return _finish(options, imported, remarks_on_official(imported, labels), task_flags)
+
+
+def classified_emotions(imported: ImportedOfficial, named: str | None) -> list[str]:
+    """Names of a finetuned head's outputs in their order; empty without such a head or without knowing them.
+
+    Raises:
+        UserError: ``named`` are not as many different names as the head has outputs.
+    """
+    from ..checkpoints.official import AUTHORS_LABELS
+
+    if named is None:
+        return list(AUTHORS_LABELS) if imported.labels == len(AUTHORS_LABELS) else []
+    if imported.labels is None:
+        raise UserError(f"--labels: {imported.source} has no finetuned head (output.output.*); leave the flag out")
+    labels = [label.strip() for label in named.split(",")]
+    if not all(labels) or len(set(labels)) != len(labels) or len(labels) != imported.labels:
+        raise UserError(f"--labels {named!r}: {imported.source} tells {imported.labels} emotions apart; name as many")
+    return labels
+
+
+def _finish(
+    options: argparse.Namespace, imported: ImportedBert | ImportedOfficial, remarks: list[str], task_flags: list[str]
+) -> int:
+    """Say what was imported and write it."""
+    # Only now, because this brings in the host, which takes seconds: a mistake is reported sooner.
     from ..checkpoints.host_model import host_model, training_flags
     from ..checkpoints.starting_point import write_starting_point
 
     model = host_model(imported.config)
-    print(describe(imported, model))
+    print("\n".join([*describe(imported, model), *remarks]))
     if not options.dry_run:
         write_starting_point(options.output, imported.weights, model)
-        print(f"written: {options.output}; use it with {training_flags(model)} --finetune-from-model {options.output}")
+        flags = " ".join([training_flags(model), *task_flags])
+        print(f"written: {options.output}; use it with {flags} --finetune-from-model {options.output}")
     return 0
 
 
-def describe(imported: ImportedBert, model: Mapping[str, Any]) -> str:
+def describe(imported: ImportedBert | ImportedOfficial, model: Mapping[str, Any]) -> list[str]:
     """What was taken, what training will initialise and what was left, a line each."""
     config = imported.config
     sizes = [weight.numel() for weight in imported.weights.values() if weight.is_floating_point()]
@@ -71,12 +135,36 @@ def describe(imported: ImportedBert, model: Mapping[str, Any]) -> str:
         f"{imported.source}: {config.layers} layers x {config.hidden} x {config.heads} heads, "
         f"feed-forward {config.ffn}, {config.max_positions} positions: {model['_name']}",
         f"taken: {len(sizes)} parameters, {sum(sizes) / 1e6:.1f} million numbers",
-        f"new, initialised when training starts: {', '.join(imported.new)}",
+        f"new, initialised when training starts: {', '.join(imported.new) or 'nothing'}",
         f"unused: {', '.join(imported.unused) or 'nothing'}",
     ]
     if imported.padding_rows:
         lines.append(f"dropped: the last {imported.padding_rows} embedding rows, which vocab.txt does not name")
-    return "\n".join(lines)
+    return lines
+
+
+def remarks_on_official(imported: ImportedOfficial, labels: Sequence[str]) -> list[str]:
+    """What a published checkpoint has beyond BERT, a line each."""
+    dims = [
+        f"{dim} numbers for each {kind} one"
+        for kind, dim in (("visual", imported.visual_dim), ("acoustic", imported.acoustic_dim))
+        if dim
+    ]
+    if imported.expression_classes:
+        dims.append(f"{imported.expression_classes} facial expressions")
+    lines = [f"frames: {', '.join(dims) or 'none'}"]
+    if imported.dropped:
+        lines.append(f"dropped: {', '.join(imported.dropped)}, which the published model does not use")
+    for name, largest in imported.unmasked.items():
+        lines.append(
+            f"{name}: row 0, for frames that are not masked, holds up to {largest:.3g}; treated as zero, as the "
+            "published network does"
+        )
+    if labels:
+        lines.append(f"emotions in the order of the finetuned head: {', '.join(labels)}")
+    elif imported.labels is not None:
+        lines.append(f"emotions of the finetuned head: {imported.labels} of unknown names; state them with --labels")
+    return lines
 
 
 def cli_main() -> None:

@@ -98,9 +98,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path: Path, folder: Pat
         f"{position} is 63 x 16, expected 64 x 16": changed(weights, position, torch.zeros(63, 16)),
         f"{word} is 56 x 15, expected any x 16": changed(weights, word, torch.zeros(56, 15)),
         f"{position} holds NaN": changed(weights, position, broken),
-        "decoder.weight is not the word embeddings": changed(
-            weights, "cls.predictions.decoder.weight", weights[word] + 1.0
-        ),
+        f"decoder.weight is not {word}": changed(weights, "cls.predictions.decoder.weight", weights[word] + 1.0),
         "holds both": changed(weights, word.removeprefix("bert."), weights[word]),
     }
     for number, (message, variant) in enumerate(cases.items()):

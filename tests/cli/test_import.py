@@ -1,4 +1,4 @@
-"""``memobert-import bert``: what it writes is what the host starts training from, and what it says is true."""
+"""``memobert-import``: what it writes is what the host starts training from, and what it says is true."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from memobert_plugin.errors import UserError
 from memobert_plugin.models.configuration import MEmoBERTTinyConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
 from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, write_bert_folder
+from tests.reference.official_checkpoint import write_official
+from tests.reference.parameters import Config
 
 VOCABULARY = bert_vocabulary()
 SYMBOLS = [
@@ -149,14 +152,85 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, folder: Path)
         main(["bert", str(folder)])
 
 
+OFFICIAL_TINY = Config(
+    vocabulary=len(VOCABULARY), layers=2, hidden=128, heads=2, ffn=512, max_positions=512, visual_dim=7, acoustic_dim=5
+)
+
+
+@pytest.mark.parametrize("finetuned", [False, True])
+def test_the_host_starts_training_from_an_authors_checkpoint(tmp_path: Path, finetuned: bool) -> None:
+    official = write_official(tmp_path, OFFICIAL_TINY, finetuned)
+    checkpoint = tmp_path / "new" / "memobert.pt"
+    assert main(["official", *official.flags, "--output", str(checkpoint)]) == 0
+    model = MEmoBERTModel.build(MEmoBERTTinyConfig(), len(SYMBOLS), 7, 5, 5, labels=3, symbols=SYMBOLS)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer, extra_state = started_from(checkpoint, model, tmp_path / "run")
+    assert (trainer.get_num_updates(), extra_state["train_iterator"]["epoch"]) == (0, 1)
+
+    content = torch.load(checkpoint, weights_only=True)
+    imported = content["model"]
+    assert content["cfg"]["model"]["_name"] == "memobert_tiny"
+    for name, value in model.state_dict().items():
+        expected = fresh[name] if name.startswith("heads.classify.") and not finetuned else imported[name]
+        assert torch.equal(value, expected), name
+
+
+def test_it_says_what_became_of_an_authors_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    official = write_official(tmp_path, replace(OFFICIAL_TINY, labels=4))
+    state = official.state()
+    state["uniter.speech_embeddings.mask_embedding.weight"][0] = 0.5
+    official.rewrite({**state, "surprise.weight": torch.zeros(2)})
+    output = tmp_path / "memobert.pt"
+    main(["official", *official.flags, "--output", str(output)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("2 layers x 128 x 2 heads, feed-forward 512, 512 positions: memobert_tiny")
+    assert said[2:] == [
+        "new, initialised when training starts: nothing",
+        "unused: surprise.weight",
+        "frames: 7 numbers for each visual one, 5 numbers for each acoustic one, 5 facial expressions",
+        "dropped: vfom_output.*, sfom_output.*, emo_classifier.*, itm_output.*, eitm_output.*, "
+        "which the published model does not use",
+        "acoustic_embedder.mask: row 0, for frames that are not masked, holds up to 0.5; treated as zero, as the "
+        "published network does",
+        "emotions in the order of the finetuned head: anger, happy, neutral, sad",
+        f"written: {output}; use it with --arch memobert_tiny --labels anger,happy,neutral,sad "
+        f"--finetune-from-model {output}",
+    ]
+
+
+def test_the_order_of_a_finetuned_heads_emotions_is_stated_or_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*write_official(tmp_path / "three", OFFICIAL_TINY).flags, "--dry-run"]
+    main(["official", *flags])
+    assert "emotions of the finetuned head: 3 of unknown names; state them with --labels" in capsys.readouterr().out
+    main(["official", *flags, "--labels", "sad, happy,neutral"])
+    assert "in the order of the finetuned head: sad, happy, neutral\n" in capsys.readouterr().out
+    for wrong in ("sad,happy", "sad,happy,sad", "sad,,happy"):
+        with pytest.raises(UserError, match="tells 3 emotions apart"):
+            main(["official", *flags, "--labels", wrong])
+    pretrained = write_official(tmp_path / "pretrained", OFFICIAL_TINY, finetuned=False)
+    with pytest.raises(UserError, match="has no finetuned head"):
+        main(["official", *pretrained.flags, "--dry-run", "--labels", "sad,happy,neutral"])
+
+
+def test_a_dry_run_of_an_authors_checkpoint_writes_nothing(tmp_path: Path) -> None:
+    flags = write_official(tmp_path, OFFICIAL_TINY).flags
+    assert main(["official", *flags, "--output", str(tmp_path / "x.pt"), "--dry-run"]) == 0
+    assert not (tmp_path / "x.pt").exists()
+    with pytest.raises(UserError, match="--output: missing"):
+        main(["official", *flags])
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = "from memobert_plugin.cli.import_ import cli_main; cli_main()"
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_help_is_fast() -> None:
+@pytest.mark.parametrize("source", ["bert", "official"])
+def test_help_is_fast(source: str) -> None:
     start = time.monotonic()
-    finished = run("bert", "--help")
+    finished = run(source, "--help")
     assert time.monotonic() - start < 1.5
     assert finished.returncode == 0
     assert "--dry-run" in finished.stdout

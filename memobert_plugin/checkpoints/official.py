@@ -1,0 +1,187 @@
+"""The published checkpoints of MEmoBERT, pre-trained or finetuned, under the plugin's names."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from .bert_folder import BertConfig
+from .embedded_vocabulary import EmbeddedVocabulary
+from .official_names import PARTS, SIZES, TIED, WORDS
+from .parameter_origins import bert_body, bert_pooler
+from .state_dictionary import StateDictionary, read_pickled_tensors
+
+AUTHORS_LABELS = ("anger", "happy", "neutral", "sad")
+"""The order of the published corpora's four label codes."""
+
+KNOWN_AND_UNUSED = ("vfom_output", "sfom_output", "emo_classifier", "itm_output", "eitm_output")
+"""Heads of experiments that the paper's model does not have; every published checkpoint carries some."""
+
+
+@dataclass(frozen=True)
+class ImportedOfficial:
+    """The plugin's parameters that a published checkpoint fills, and what became of the rest.
+
+    Attributes:
+        source: the checkpoint.
+        config: the transformer's sizes.
+        weights: float32 parameters under the plugin's names, word pieces in the order of the plugin's dictionary.
+        new: patterns of the model's parameters that the checkpoint does not fill.
+        dropped: patterns of its parameters that are known and that the model has no place for.
+        unused: names of its tensors that are not known.
+        padding_rows: embedding rows beyond the vocabulary, left out.
+        visual_dim: size of a face frame's feature, 0 without faces.
+        acoustic_dim: size of a speech frame's feature, 0 without speech.
+        expression_classes: K, 0 without the head that predicts them.
+        labels: emotions of a finetuned head, None without one.
+        unmasked: mask vectors' names with the largest value added to frames that are *not* masked, where it is not 0;
+            the published network overwrites it with 0, so it is left out.
+    """
+
+    source: Path
+    config: BertConfig
+    weights: dict[str, Tensor]
+    new: list[str]
+    dropped: list[str]
+    unused: list[str]
+    padding_rows: int
+    visual_dim: int
+    acoustic_dim: int
+    expression_classes: int
+    labels: int | None
+    unmasked: dict[str, float]
+
+
+def import_official(checkpoint: Path, config: Path, vocabulary: Path) -> ImportedOfficial:
+    """Read a state dictionary of the published code, the JSON that names its attention heads, and its ``vocab.txt``.
+
+    Raises:
+        UserError: a file is missing, damaged or of another network, or they do not belong together.
+    """
+    embedded = EmbeddedVocabulary.read(vocabulary)
+    tensors = _open(checkpoint)
+    layers = _layers(tensors)
+    given = {part.name for part in PARTS if tensors.starting_with(part.prefix)}
+    given |= {part.needs for part in PARTS if part.needs and part.name in given}
+    parts = [part for part in PARTS if part.name in given]
+    origins = [*bert_body(layers, "uniter."), *bert_pooler("uniter."), *(o for part in parts for o in part.origins)]
+    tensors.require([WORDS, *(name for origin in origins for name in origin.tensors)])
+
+    sizes = {size: tensors.size(name, axis) for size, (name, axis) in SIZES.items() if name in tensors}
+    sizes["twice_hidden"] = 2 * sizes["hidden"]
+    _refuse_different_position_tables(checkpoint, sizes)
+    bert_config = BertConfig(
+        layers, sizes["hidden"], sizes["ffn"], _attention_heads(config, layers, sizes), sizes["positions"]
+    )
+    padding_rows = embedded.padding_rows(sizes["vocabulary"], checkpoint)
+
+    weights = {origin.name: origin.parameter(tensors, sizes) for origin in origins}
+    weights["text_embedder.word.weight"] = tensors.take(WORDS, (None, None))
+    for name in ("text_embedder.word.weight", "heads.wwmlm.bias"):
+        if name in weights:
+            weights[name] = weights[name][embedded.rows]
+    weights[FINGERPRINT] = torch.tensor([dictionary_fingerprint(embedded.symbols)])
+    unmasked = _keep_learned_mask_vectors(weights)
+    for copy, original in TIED.items():
+        tensors.take_tied(copy, original)
+
+    known = tuple(f"{name}." for name in KNOWN_AND_UNUSED)
+    dropped = tensors.starting_with(*known)
+    return ImportedOfficial(
+        source=checkpoint,
+        config=bert_config,
+        weights=weights,
+        new=[f"{part.name}.*" for part in PARTS if part.name not in given],
+        dropped=[f"{name}.*" for name in KNOWN_AND_UNUSED if any(d.startswith(f"{name}.") for d in dropped)],
+        unused=tensors.unused(except_for=dropped),
+        padding_rows=padding_rows,
+        visual_dim=sizes.get("visual_dim", 0),
+        acoustic_dim=sizes.get("acoustic_dim", 0),
+        expression_classes=sizes.get("expression_classes", 0),
+        labels=sizes.get("labels"),
+        unmasked=unmasked,
+    )
+
+
+def _open(path: Path) -> StateDictionary:
+    """The checkpoint without whatever its names have in front, as wrappers for several GPUs add ``module.``."""
+    content = read_pickled_tensors(path)
+    prefixes = [name.removesuffix(WORDS) for name in content if f".{name}".endswith(f".{WORDS}")]
+    if len(prefixes) != 1:
+        found = f"it holds {len(prefixes)} networks" if prefixes else f"no tensor is called {WORDS}"
+        raise UserError(f"{path}: not a published MEmoBERT checkpoint: {found}; give the state dictionary of one model")
+    return StateDictionary(
+        path, content, "give an unaltered checkpoint of the published code", lambda name: name.removeprefix(prefixes[0])
+    )
+
+
+def _layers(tensors: StateDictionary) -> int:
+    """Transformer layers; one that is missing among them is found missing later, by its names."""
+    names = tensors.starting_with("uniter.encoder.layer.")
+    numbers = [re.match(r"uniter\.encoder\.layer\.(\d{1,3})\.", name) for name in names]
+    return max((int(number[1]) + 1 for number in numbers if number), default=1)
+
+
+def _refuse_different_position_tables(path: Path, sizes: dict[str, int]) -> None:
+    rows = {
+        modality: sizes[size]
+        for modality, size in (
+            ("text", "positions"),
+            ("visual", "visual_positions"),
+            ("acoustic", "acoustic_positions"),
+        )
+        if size in sizes
+    }
+    if len(set(rows.values())) > 1:
+        found = ", ".join(f"{modality} {count}" for modality, count in rows.items())
+        raise UserError(
+            f"{path}: its position tables have different lengths ({found} rows), but the model has one --max-positions "
+            "for all; give a checkpoint with equally long tables"
+        )
+
+
+def _attention_heads(path: Path, layers: int, sizes: dict[str, int]) -> int:
+    """The one size that the weights do not tell; the file is refused where it contradicts those that they do."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); give the model's configuration") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: holds no JSON object; give the model's configuration")
+    told = {
+        "num_hidden_layers": layers,
+        "hidden_size": sizes["hidden"],
+        "intermediate_size": sizes["ffn"],
+        "hidden_act": "gelu",
+    }
+    for name, value in told.items():
+        if settings.get(name, value) != value:
+            raise UserError(
+                f"{path}: {name} is {settings[name]!r}, but the checkpoint's network has {value!r}; "
+                "give the configuration that belongs to it"
+            )
+    heads = settings.get("num_attention_heads")
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or sizes["hidden"] % heads:
+        raise UserError(
+            f"{path}: num_attention_heads is {heads!r}, expected a whole number that divides the hidden size "
+            f"{sizes['hidden']}; give the configuration that belongs to the checkpoint"
+        )
+    return heads
+
+
+def _keep_learned_mask_vectors(weights: dict[str, Tensor]) -> dict[str, float]:
+    """Leave row 1, the learned vector, of each mask table, and return how large a row 0 that is not zero was."""
+    unmasked: dict[str, float] = {}
+    for name in ("visual_embedder.mask", "acoustic_embedder.mask"):
+        if name in weights:
+            if largest := float(weights[name][0].abs().max()):
+                unmasked[name] = largest
+            weights[name] = weights[name][1:].clone()
+    return unmasked

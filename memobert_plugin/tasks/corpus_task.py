@@ -10,19 +10,19 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import FairseqTask
 
 from ..data.corpus import Corpus
 from ..data.tokenizer import SPECIALS
 from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
+from .stoppable_task import StoppableTask
 
 logger = logging.getLogger(__name__)
 
 MASK = "[MASK]"
 
 
-class CorpusTask(FairseqTask):
+class CorpusTask(StoppableTask):
     """Base of the tasks that read a data-bin.
 
     What a model needs to be rebuilt (dictionary, dimensions, class names) lives in ``task.state`` as plain types: it

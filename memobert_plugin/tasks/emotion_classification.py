@@ -142,7 +142,7 @@ class EmotionClassificationTask(CorpusTask):
         emotions = self._emotion_codes(corpus)
         rows = self._rows(corpus, split, emotions)
         training = split == "train"
-        if training and self.cfg.train_fraction < 1:
+        if training and self.cfg.train_fraction != 1:
             rows = rows[
                 train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
             ]
@@ -205,7 +205,12 @@ class EmotionClassificationTask(CorpusTask):
             "train": list(fold.train),
             "selected_on_test": fold.selected_on_test,
         }
-        if self.state.state_dict.get("fold") != stored:
+        known = self.state.state_dict.get("fold")
+        if known and known["test"] != stored["test"]:
+            logger.warning(
+                "the checkpoint left out %s, not %s: it has seen this test speaker", known["test"], fold.test
+            )
+        if known != stored:
             self.state.merge_state_dict({"fold": stored})
             logger.info(
                 "fold %d, %s: test %s, valid %s, train %s",
@@ -239,7 +244,14 @@ class EmotionClassificationTask(CorpusTask):
     def valid_step(
         self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Decide, count, and keep the decisions for the file of predictions."""
+        """Decide, count, and keep the decisions for the file of predictions.
+
+        ``fairseq-validate`` hands ``{}`` to a rank that has run out of batches.
+        """
+        if not sample:
+            if self._prediction_file is not None:
+                self._prediction_file.add_nothing()
+            return torch.zeros(()), 0, {}
         model.eval()
         with torch.no_grad():
             decisions = criterion.decide(model, sample)

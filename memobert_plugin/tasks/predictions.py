@@ -36,6 +36,10 @@ class PredictionFile:
         over the vocabulary.
         """
         self._pending.append((indices, probabilities, vocabulary_predictions))
+        self.add_nothing()
+
+    def add_nothing(self) -> None:
+        """Count a step of a rank that has run out of batches."""
         self._steps_left -= 1
         if not self._steps_left:
             self._write()

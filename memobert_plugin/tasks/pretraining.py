@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from ..data.corpus import Corpus
 from ..data.counter_rng import Stream
-from ..data.masking import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective, mask_frames, mask_text
+from ..data.masking import (
+    FRAME_MASKING,
+    OBJECTIVES,
+    WORD_MASKING,
+    MaskedFrames,
+    MaskedText,
+    draw_objective,
+    mask_frames,
+    mask_text,
+)
 from ..data.tokenizer import SPECIALS
 from ..data.utterance_dataset import Modalities, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
@@ -26,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 WORD_MASKING_CHOICES = ChoiceEnum(WORD_MASKING)
 FRAME_MASKING_CHOICES = ChoiceEnum(FRAME_MASKING)
+FRAME_MODALITY = {"mvfr": "visual", "mvfc": "visual", "mafr": "acoustic"}
 VALIDATION_UPDATE = -1
 """Takes the place of the update number in validation: masks there depend on the seed and the utterance alone."""
 
@@ -116,8 +126,14 @@ class MEmoBERTPretrainingTask(CorpusTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
-        """Decide on the objectives before anything long starts."""
+        """Decide on the objectives, and refuse masks that cannot be drawn, before anything long starts."""
         logger.info("objectives and their sampling ratios: %s", dict(self.ratios))
+        one, of_one = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.uint64)
+        for objective in self.ratios:
+            if objective == "wwmlm":
+                self._chosen_pieces(one * len(SPECIALS), one, one, of_one, VALIDATION_UPDATE)
+            else:
+                self._chosen_frames(FRAME_MODALITY[objective], one, of_one, VALIDATION_UPDATE)
         return super().build_model(cfg, from_checkpoint)
 
     @exits_in_one_line
@@ -135,12 +151,9 @@ class MEmoBERTPretrainingTask(CorpusTask):
             )
         of_split = np.flatnonzero((corpus.split == corpus.splits.index(split)) & self._included(corpus))
         rows = of_split[corpus.text_lengths[of_split] <= self.cfg.max_pieces]
+        dropped = len(of_split) - len(rows)
         logger.info(
-            "%s: %d utterances, %d dropped for more than %d pieces",
-            split,
-            len(rows),
-            len(of_split) - len(rows),
-            self.cfg.max_pieces,
+            "%s: %d utterances, %d dropped for more than %d pieces", split, len(rows), dropped, self.cfg.max_pieces
         )
         self.datasets[split] = UtteranceDataset(
             corpus, self.nonempty(corpus, rows, split), self.limits(), Modalities(), shuffle=training, with_words=True
@@ -175,7 +188,9 @@ class MEmoBERTPretrainingTask(CorpusTask):
     def valid_step(
         self, sample: dict[str, Any], model: nn.Module, criterion: nn.Module
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Evaluate every objective on the batch, with the same masks each time."""
+        """Evaluate every objective on the batch, with the same masks each time; nothing on a rank without a batch."""
+        if not sample:
+            return torch.zeros(()), 0, {}
         results = [
             super(MEmoBERTPretrainingTask, self).valid_step(
                 self.masked(sample, objective, VALIDATION_UPDATE), model, criterion
@@ -209,11 +224,22 @@ class MEmoBERTPretrainingTask(CorpusTask):
 
     def _mask_words(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
         lengths, text = sample["piece_lengths"], sample["net_input"]["text"]
-        chosen = mask_text(
-            sample["pieces"],
-            sample["word_start"],
+        chosen = self._chosen_pieces(sample["pieces"], sample["word_start"], lengths, sample["uids"], update)
+        # Each utterance has [CLS] before its pieces and [SEP] behind them.
+        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
+        at = _on(rows, text.device)
+        masked["target"] = text.index_select(0, at)
+        masked["net_input"]["text"] = text.index_copy(0, at, _on(chosen.replacements, text.device))
+        masked["net_input"]["rows"] = rows
+
+    def _chosen_pieces(
+        self, pieces: np.ndarray, word_start: np.ndarray, lengths: np.ndarray, uids: np.ndarray, update: int
+    ) -> MaskedText:
+        return mask_text(
+            pieces,
+            word_start,
             lengths,
-            sample["uids"],
+            uids,
             seed=self.cfg.seed,
             update=update,
             mode=str(self.cfg.word_masking),
@@ -222,37 +248,37 @@ class MEmoBERTPretrainingTask(CorpusTask):
             replacement_range=(len(SPECIALS), len(self.symbols)),
             special_ids=(*range(len(SPECIALS) - 1), self.symbols.index(MASK)),
         )
-        # Each utterance has [CLS] before its pieces and [SEP] behind them.
-        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
-        at = _on(rows, text.device)
-        masked["target"] = text.index_select(0, at)
-        masked["net_input"]["text"] = text.index_copy(0, at, _on(chosen.replacements, text.device))
-        masked["net_input"]["rows"] = rows
 
     def _mask_frames(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
-        modality, ratio = (
-            ("acoustic", self.cfg.acoustic_mask_ratio) if objective == "mafr" else ("visual", self._visual_ratio())
-        )
+        modality = FRAME_MODALITY[objective]
         frames, lengths = sample["net_input"][modality], sample["net_input"][f"{modality}_lengths"]
-        chosen = mask_frames(
-            lengths,
-            sample["uids"],
-            seed=self.cfg.seed,
-            update=update,
-            stream=Stream.ACOUSTIC_MASK if modality == "acoustic" else Stream.VISUAL_MASK,
-            mode=str(self.cfg.frame_masking),
-            ratio=ratio,
-            span_length=self.cfg.mask_span_length,
-        )
-        device = frames.device
-        source = sample["expression"] if objective == "mvfc" else frames
-        masked["target"] = source.index_select(0, _on(chosen.targets, device))
+        chosen = self._chosen_frames(modality, lengths, sample["uids"], update)
         masked["net_input"]["rows"] = chosen.targets
+        device = frames.device
+        if len(chosen.targets):
+            source = sample["expression"] if objective == "mvfc" else frames
+            masked["target"] = source.index_select(0, _on(chosen.targets, device))
+        else:  # a shard may lack the modality and with it the width
+            widths = {"mvfr": self.state.visual_dim, "mafr": self.state.acoustic_dim}
+            masked["target"] = frames.new_empty(0, widths.get(objective, len(self.state.expression_classes)))
         if len(chosen.replaced):
             others = frames.index_select(0, _on(chosen.sources, device))
             masked["net_input"][modality] = frames.index_copy(0, _on(chosen.replaced, device), others)
         if len(chosen.masked):
             masked["net_input"][f"{modality}_masked"] = _on(chosen.masked, device)
+
+    def _chosen_frames(self, modality: str, lengths: np.ndarray, uids: np.ndarray, update: int) -> MaskedFrames:
+        acoustic = modality == "acoustic"
+        return mask_frames(
+            lengths,
+            uids,
+            seed=self.cfg.seed,
+            update=update,
+            stream=Stream.ACOUSTIC_MASK if acoustic else Stream.VISUAL_MASK,
+            mode=str(self.cfg.frame_masking),
+            ratio=self.cfg.acoustic_mask_ratio if acoustic else self._visual_ratio(),
+            span_length=self.cfg.mask_span_length,
+        )
 
     def _visual_ratio(self) -> float:
         if self.cfg.visual_mask_ratio is not None:

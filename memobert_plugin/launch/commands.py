@@ -1,0 +1,137 @@
+"""The commands of a run, as one would type them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .plan import Plan, Resources
+from .settings import PROTOCOLS, Setting
+
+Command = tuple[str, ...]
+
+_FIRST_PORT, _PORTS = 20000, 20000
+
+
+def flag_arguments(flags: Mapping[str, Any]) -> Command:
+    """Flags by name as arguments: ``True`` stands for the bare flag, ``False`` for none, a list for ``a,b``."""
+    arguments: list[str] = []
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(flag)
+        elif value is not False and value is not None:
+            listed = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            arguments += [flag, listed]
+    return tuple(arguments)
+
+
+class CommandWriter:
+    """Writes the commands of one plan's runs.
+
+    Args:
+        plan: the plan.
+        user_dir: the plugin's folder, for the host's ``--user-dir``.
+        distributed: what a pre-training job gets, where SLURM runs it; None on one machine.
+    """
+
+    def __init__(self, plan: Plan, user_dir: Path, distributed: Resources | None) -> None:
+        self.plan, self.user_dir, self.distributed = plan, user_dir, distributed
+
+    def bert_import(self, output: Path) -> Command:
+        """BERT's weights become a checkpoint to start from."""
+        return ("memobert-import", "bert", str(self.plan.bert), "--output", str(output))
+
+    def pretraining(
+        self, folder: Path, seed: int, variant: Mapping[str, Any], excluded: str, start: Path | None
+    ) -> Command:
+        """Pre-training of one variant, possibly without a speaker."""
+        assert self.plan.pretraining is not None
+        flags: dict[str, Any] = {
+            "user_dir": self.user_dir,
+            "task": "memobert_pretraining",
+            "criterion": "memobert_pretraining",
+            **self._training(folder, seed, start),
+            **self.plan.model,
+            **self._ranks(folder),
+            **self.plan.common,
+            **self.plan.pretraining.flags,
+            **variant,
+            "exclude_speakers": excluded or None,
+        }
+        data = ":".join(map(str, self.plan.pretraining.data))
+        return ("fairseq-train", data, *flag_arguments(flags))
+
+    def emotion(
+        self, folder: Path, setting: Setting, flags: Mapping[str, Any], identity: Mapping[str, Any], start: Path | None
+    ) -> Command:
+        """Training of one fold; ``flags`` are the run's own, ``identity`` says which run it is."""
+        chosen: dict[str, Any] = {
+            "user_dir": self.user_dir,
+            "task": setting.task,
+            "criterion": setting.task,
+            **self._training(folder, identity["seed"], start),
+            **({"arch": setting.architecture} if setting.architecture else self.plan.model),
+            "distributed_world_size": 1,
+            "fold": identity["fold"],
+            "protocol": self.plan.protocol,
+            "train_fraction": identity["train_fraction"],
+            "labels": identity["labels"],
+            "modalities": self.plan.train_modalities,
+            "modality_mixture": self.plan.modality_mixture,
+            **PROTOCOLS[self.plan.protocol].flags,
+            **self.plan.common,
+            **flags,
+        }
+        return ("fairseq-train", str(self.plan.corpus), *flag_arguments(chosen))
+
+    def test(self, folder: Path, setting: Setting, flags: Mapping[str, Any], case: str, predictions: Path) -> Command:
+        """Predictions for the test speaker, with some of the modalities."""
+        sizes = {name: flags[name] for name in ("batch_size", "max_tokens") if name in flags}
+        chosen: dict[str, Any] = {
+            "user_dir": self.user_dir,
+            "task": setting.task,
+            "path": folder / PROTOCOLS[self.plan.protocol].checkpoint,
+            "valid_subset": "test",
+            "modalities": case,
+            "predictions": predictions,
+            **{name: sizes.get(name) for name in ("batch_size", "max_tokens")},
+            **self.plan.common,
+        }
+        return ("fairseq-validate", str(self.plan.corpus), *flag_arguments(chosen))
+
+    def _training(self, folder: Path, seed: int, start: Path | None) -> dict[str, Any]:
+        """What every training has in common. On resuming, the host's broadcast of a checkpoint from the first rank
+        cannot be read by torch's safe loading, so that every rank reads the file.
+        """
+        return {
+            "save_dir": folder,
+            "seed": seed,
+            "finetune_from_model": start,
+            "no_epoch_checkpoints": True,
+            "load_checkpoint_on_all_dp_ranks": True,
+            "log_format": "json",
+        }
+
+    def _ranks(self, folder: Path) -> dict[str, Any]:
+        ranks = self.distributed.ranks if self.distributed is not None else 1
+        if ranks == 1:
+            return {"distributed_world_size": 1}
+        # Without a port the host takes a SLURM job for one node's. Jobs may share a node, so every run has its own.
+        port = _FIRST_PORT + zlib.crc32(str(folder).encode()) % _PORTS
+        flags: dict[str, Any] = {"distributed_world_size": ranks, "distributed_port": port}
+        if self.plan.common.get("cpu"):
+            flags.update(distributed_backend="gloo", ddp_backend="legacy_ddp")
+        return flags
+
+
+def is_training(command: Sequence[str]) -> bool:
+    """Whether all ranks take part in it, and it goes on from its last checkpoint."""
+    return command[0] == "fairseq-train"
+
+
+def flag_value(command: Sequence[str], flag: str) -> str | None:
+    """The value behind a flag in a command written here."""
+    return command[command.index(flag) + 1] if flag in command else None

@@ -1,0 +1,69 @@
+"""Before a training goes on: is the checkpoint whole that the host will go on from?
+
+The host writes one file of a save safely and the others as plain copies of it. A process killed in between leaves a
+truncated ``checkpoint_last.pt``, on which the next start fails, or none at all, whereupon the host begins from zero
+(or from ``--finetune-from-model``) without a word.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ..data.atomic import replaced_when_complete
+
+LAST = "checkpoint_last.pt"
+
+
+def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | None:
+    """Make sure that the host finds a whole ``checkpoint_last.pt``, if any checkpoint is whole.
+
+    Damaged files are renamed to ``NAME.damaged``. A missing or damaged last one is replaced by a copy of the whole one
+    with most updates.
+
+    Args:
+        folder: of the checkpoints; it may be missing.
+        say: gets a line for everything that was done.
+
+    Returns:
+        Updates at which training will go on; None when it begins.
+    """
+    for leftover in folder.glob("*.pt.tmp"):
+        leftover.unlink()
+    damaged = [path for path in folder.glob("checkpoint*.pt") if not is_whole(path)]
+    for path in damaged:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.rename(aside)
+        say(f"{path.name} is damaged, probably written when the process was killed; now {aside.name}")
+    last = folder / LAST
+    if not last.is_file():
+        others = sorted((updates_of(path), path) for path in folder.glob("checkpoint*.pt"))
+        if not others:
+            if damaged:
+                say("no whole checkpoint is left; training begins again")
+            return None
+        updates, newest = others[-1]
+        with replaced_when_complete(last) as temporary:
+            shutil.copyfile(newest, temporary)
+        say(f"training goes on from {newest.name} ({updates} updates), the newest whole checkpoint")
+    return updates_of(last)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every part of a checkpoint file can be read and has its checksum; nothing in it is executed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError):
+        return False
+
+
+def updates_of(path: Path) -> int:
+    """Updates after which a checkpoint was saved."""
+    import torch
+
+    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return int(content["optimizer_history"][-1]["num_updates"])

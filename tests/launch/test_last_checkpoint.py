@@ -1,0 +1,69 @@
+"""Training goes on from the newest whole checkpoint, whatever a kill has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from memobert_plugin.launch.last_checkpoint import is_whole, settle_last_checkpoint
+
+
+def save(path: Path, updates: int) -> None:
+    content = {"optimizer_history": [{"num_updates": updates}], "model": {"weight": torch.full((500,), float(updates))}}
+    torch.save(content, path)
+
+
+def truncate(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def settle(folder: Path) -> tuple[int | None, list[str]]:
+    said: list[str] = []
+    return settle_last_checkpoint(folder, said.append), said
+
+
+def test_a_whole_last_checkpoint_stays(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_last.pt", 7)
+    assert settle(tmp_path) == (7, [])
+
+
+def test_nothing_there_is_a_beginning(tmp_path: Path) -> None:
+    assert settle(tmp_path / "missing") == (None, [])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_truncated_one_is_replaced_by_the_newest_whole_one(tmp_path: Path, share: float) -> None:
+    save(tmp_path / "checkpoint_best.pt", 4)
+    save(tmp_path / "checkpoint_1_6.pt", 6)
+    save(tmp_path / "checkpoint_last.pt", 8)
+    truncate(tmp_path / "checkpoint_last.pt", share)
+    updates, said = settle(tmp_path)
+    assert updates == 6 and len(said) == 2 and "checkpoint_1_6.pt (6 updates)" in said[1]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"checkpoint_best.pt", "checkpoint_1_6.pt", "checkpoint_last.pt", "checkpoint_last.pt.damaged"}
+
+
+def test_a_missing_last_one_is_noticed_where_there_are_others(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_best.pt", 4)
+    updates, said = settle(tmp_path)
+    assert updates == 4 and "goes on from checkpoint_best.pt" in said[0]
+
+
+def test_a_damaged_best_one_is_moved_aside_and_nothing_whole_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_best.pt", 4)
+    truncate(tmp_path / "checkpoint_best.pt", 0.5)
+    (tmp_path / "checkpoint_last.pt.tmp").touch()
+    updates, said = settle(tmp_path)
+    assert updates is None and "training begins again" in said[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_best.pt.damaged"]
+
+
+def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_last.pt"
+    save(path, 3)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((1,), 3.0).numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    assert not is_whole(path)

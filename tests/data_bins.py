@@ -19,7 +19,8 @@ WORDS = {
     "sad": ["lost", "cry", "alone"],
 }
 COMMON = ["we", "the", "it", "was", "so", "really", "##ly", "##s", "cat", "dog", "go", "home", "today", "he", "is"]
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "!", ",", "i", "am", "angry", "happy", "neutral", "sad"]
+EMOTION_WORDS = ["angry", "happy", "neutral", "sad"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "!", ",", "i", "am", *EMOTION_WORDS]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class CorpusShape:
     utterances: int = 12
     """Per speaker."""
     visual_dim: int = 6
+    """0: a corpus without faces; the same for speech."""
     acoustic_dim: int = 5
     classes: int = 8
     absent: float = 0.15
@@ -50,36 +52,33 @@ def write_vocabulary(folder: Path) -> Path:
 def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 0, name: str = "bin") -> Path:
     """Write manifest and frames under ``folder`` and binarize them; returns the data-bin."""
     rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "visual").mkdir(exist_ok=True)
-    (folder / "acoustic").mkdir(exist_ok=True)
+    dims = {name: dim for name, dim in (("visual", shape.visual_dim), ("acoustic", shape.acoustic_dim)) if dim}
+    for modality, dim in dims.items():
+        (folder / modality).mkdir(parents=True, exist_ok=True)
+        info = ExtractorInfo(name="generated", options={}, weights_sha256=None, frame_rate=10.0, dim=dim, classes=None)
+        write_extractor_info(folder / modality, info)
     rows = []
     for speaker in range(shape.speakers):
         for number in range(shape.utterances):
             emotion = shape.emotions[int(rng.integers(len(shape.emotions)))]
             identity = f"s{speaker}_{number}"
             split = shape.split or ("valid" if number % 10 == 9 else "train")
-            text = " ".join(rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, 12)))).replace(" ##", "")
-            rows.append(ManifestRow(0, identity, f"spk{speaker}", f"ses{speaker // 2}", split, text, emotion, "", "", None, None))
-            offset = shape.emotions.index(emotion) - 1.5
-            if rng.random() >= shape.absent:
-                frames = int(rng.integers(1, 40))
-                np.savez(
-                    frame_file(folder / "visual", identity),
-                    frames=(rng.normal(size=(frames, shape.visual_dim)) + offset).astype(np.float32),
-                    expression=rng.dirichlet(np.ones(shape.classes), size=frames).astype(np.float32),
-                )
-            if rng.random() >= shape.absent:
-                frames = int(rng.integers(1, 70))
-                np.savez(
-                    frame_file(folder / "acoustic", identity),
-                    frames=(rng.normal(size=(frames, shape.acoustic_dim)) + offset).astype(np.float32),
-                )
-    manifest = folder / "manifest.tsv"
-    write_manifest(manifest, rows)
-    for modality, dim in (("visual", shape.visual_dim), ("acoustic", shape.acoustic_dim)):
-        info = ExtractorInfo(name="generated", options={}, weights_sha256=None, frame_rate=10.0, dim=dim, classes=None)
-        write_extractor_info(folder / modality, info)
+            words = rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, 12)))
+            text = " ".join(words).replace(" ##", "")
+            speaker_and_session = (f"spk{speaker}", f"ses{speaker // 2}")
+            rows.append(ManifestRow(0, identity, *speaker_and_session, split, text, emotion, "", "", None, None))
+            for modality, dim in dims.items():
+                if rng.random() < shape.absent:
+                    continue
+                frames = int(rng.integers(1, 40 if modality == "visual" else 70))
+                arrays = {"frames": rng.normal(size=(frames, dim)) + shape.emotions.index(emotion) - 1.5}
+                if modality == "visual":
+                    arrays["expression"] = rng.dirichlet(np.ones(shape.classes), size=frames)
+                file = frame_file(folder / modality, identity)
+                np.savez(file, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder / "manifest.tsv", rows)
+    visual, acoustic = (folder / name if name in dims else None for name in ("visual", "acoustic"))
     tokenizer = WordPieceTokenizer.from_vocab(write_vocabulary(folder))
-    binarize(manifest, folder / "visual", folder / "acoustic", tokenizer, folder / name, max_failed_share=0.0)
+    binarize(folder / "manifest.tsv", visual, acoustic, tokenizer, folder / name, max_failed_share=0.0)
     return folder / name

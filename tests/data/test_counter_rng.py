@@ -97,4 +97,5 @@ def test_the_numbers_of_the_streams_are_those_of_earlier_versions() -> None:
         "ACOUSTIC_MASK": 4,
         "MODALITY_MIXTURE": 5,
         "TRAIN_FRACTION": 6,
+        "VALID_SHARE": 7,
     }

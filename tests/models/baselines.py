@@ -18,7 +18,7 @@ from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.utterance_dataset import Limits, Modalities, UtteranceDataset
 from memobert_plugin.models.baselines import EmotionBaseline
 from memobert_plugin.ragged import first_rows
-from tests.corpora import CorpusShape, make_data_bin
+from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import USER_DIR, run_commands
 
 SHAPE = CorpusShape(speakers=4, utterances=12, absent=0.25)

@@ -1,0 +1,301 @@
+"""The quickstart's corpus: real files, the same for the same seed, no modality reliable alone; and what reads it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
+from memobert_plugin.data.manifest import media_path, read_manifest
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.errors import UserError
+from memobert_plugin.launch.forked_commands import ForkedCommands
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
+SCRIPTS = ("drawn_faces", "voices", "sentences", "generate", "faces", "vocabulary", "results", "plot_losses")
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[SimpleNamespace]:
+    """The quickstart's files as modules, under their bare names only while they are loaded."""
+    names = (*SCRIPTS, "commands", "run")
+    hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(QUICKSTART))
+    try:
+        modules: dict[str, ModuleType] = {name: importlib.import_module(name) for name in names}
+        yield SimpleNamespace(**modules)
+    finally:
+        sys.path.remove(str(QUICKSTART))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(hidden)
+
+
+@pytest.fixture(scope="module")
+def corpus(scripts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    scripts.generate.generate("emotions", folder / "emotions", speakers=4, utterances=8, seed=1)
+    scripts.generate.generate("films", folder / "films", speakers=4, utterances=20, seed=1)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
+    scripts: SimpleNamespace, corpus: Path, tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        scripts.generate.generate("emotions", tmp_path / str(seed), speakers=4, utterances=8, seed=seed)
+    assert contents(tmp_path / "1") == contents(corpus / "emotions")
+    assert contents(tmp_path / "2") != contents(corpus / "emotions")
+
+
+def test_a_larger_corpus_begins_with_the_smaller_one(scripts: SimpleNamespace, corpus: Path, tmp_path: Path) -> None:
+    scripts.generate.generate("emotions", tmp_path / "fewer", speakers=2, utterances=4, seed=1)
+    fewer, whole = contents(tmp_path / "fewer"), contents(corpus / "emotions")
+    fewer.pop("manifest.tsv")
+    assert fewer.items() <= whole.items()
+
+
+def test_every_utterance_has_words_a_sound_and_a_folder_of_pictures(scripts: SimpleNamespace, corpus: Path) -> None:
+    for part in ("emotions", "films"):
+        manifest = corpus / part / "manifest.tsv"
+        for row in read_manifest(manifest):
+            assert row.text
+            sound = soundfile.info(media_path(manifest, row.audio))
+            assert (sound.samplerate, sound.channels, sound.subtype) == (16_000, 1, "PCM_16")
+            pictures = sorted(media_path(manifest, row.video).iterdir())
+            assert len(pictures) == round(sound.duration * scripts.generate.FACES_PER_SECOND)
+            with Image.open(pictures[0]) as picture:
+                assert (picture.size, picture.mode, picture.format) == ((32, 32), "L", "PNG")
+
+
+def test_labelled_speakers_sit_in_sessions_of_two_with_as_many_utterances_of_each_emotion(corpus: Path) -> None:
+    rows = list(read_manifest(corpus / "emotions" / "manifest.tsv"))
+    assert {(row.speaker, row.session) for row in rows} == {
+        ("speaker1", "session1"), ("speaker2", "session1"), ("speaker3", "session2"), ("speaker4", "session2")
+    }  # fmt: skip
+    assert set(Counter((row.speaker, row.emotion) for row in rows).values()) == {2}
+    assert {row.emotion for row in rows} == {"anger", "happy", "neutral", "sad"}
+
+
+def test_films_have_other_speakers_no_labels_and_validation_speakers_of_their_own(corpus: Path) -> None:
+    films, emotions = (list(read_manifest(corpus / part / "manifest.tsv")) for part in ("films", "emotions"))
+    assert not {row.emotion for row in films} - {""}
+    assert not {row.speaker for row in films} & {row.speaker for row in emotions}
+    speakers = {split: {row.speaker for row in films if row.split == split} for split in ("train", "valid")}
+    assert speakers["train"] and speakers["valid"] and not speakers["train"] & speakers["valid"]
+
+
+def test_cues_are_right_as_often_as_stated_and_independent(scripts: SimpleNamespace) -> None:
+    generate, rng = scripts.generate, np.random.default_rng(0)
+    cues = [generate.draw_cues("happy", rng) for _ in range(6000)]
+    for modality in zip(*cues, strict=True):
+        shares = {shown: count / len(cues) for shown, count in Counter(modality).items()}
+        assert shares["happy"] == pytest.approx(generate.RIGHT, abs=0.03)
+        assert shares[None] == pytest.approx(generate.NOTHING, abs=0.03)
+        wrong = (1 - generate.RIGHT - generate.NOTHING) / 3
+        assert [shares[name] for name in ("anger", "neutral", "sad")] == pytest.approx([wrong] * 3, abs=0.015)
+    right = np.array([[shown == "happy" for shown in utterance] for utterance in cues], dtype=float)
+    assert np.abs(np.corrcoef(right.T) - np.eye(3)).max() < 0.04
+
+
+def test_emotion_shows_in_loudness_and_pitch(scripts: SimpleNamespace) -> None:
+    voices = scripts.voices
+    voice = voices.Voice(pitch=140, tract=1.0, loudness=0.0)
+    sounds = {
+        emotion: voices.speak(voice, manner, 1.0, -60, np.random.default_rng(0))
+        for emotion, manner in voices.MANNERS.items()
+    }
+    loudness = {emotion: 10 * np.log10(np.mean(sound**2)) for emotion, sound in sounds.items()}
+    assert loudness["anger"] > loudness["happy"] > loudness["neutral"] > loudness["sad"]
+
+    def pitch(sound: np.ndarray) -> float:
+        """Median over stretches of 60 ms, by autocorrelation between 80 and 400 Hz."""
+        stretches = np.lib.stride_tricks.sliding_window_view(sound, 960)[::480]
+        spectra = np.abs(np.fft.rfft(stretches * np.hanning(960), 1920)) ** 2
+        lags = 40 + np.fft.irfft(spectra)[:, 40:200].argmax(1)
+        return float(voices.SAMPLE_RATE / np.median(lags))
+
+    assert pitch(sounds["happy"]) > 1.1 * pitch(sounds["neutral"]) > 1.1 * pitch(sounds["sad"])
+
+
+def test_words_show_an_emotion_or_none_and_can_name_one(scripts: SimpleNamespace) -> None:
+    sentences, rng = scripts.sentences, np.random.default_rng(0)
+    assert sentences.say("sad", "anger", rng).endswith(" i am angry")
+    angry = {sentences.say("anger", None, rng) for _ in range(1000)}
+    assert not angry & {sentences.say(None, None, rng) for _ in range(1000)}
+    assert len(angry) == len(sentences.THINGS) * len(sentences.PHRASES["anger"])
+
+
+def test_drawn_faces_become_frames_that_lean_to_what_they_show(scripts: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    heads = [scripts.drawn_faces.Head.drawn_at_random(rng) for _ in range(40)]
+    classes = list(scripts.drawn_faces.EXPRESSIONS)
+    for name in ("happiness", "sadness", "anger"):
+        expression = scripts.drawn_faces.EXPRESSIONS[name]
+        frames = scripts.faces.block_means(
+            np.stack([scripts.drawn_faces.draw_face(head, expression) for head in heads])
+        )
+        assert frames.shape == (40, 64)
+        probabilities = scripts.faces.expression_distribution(frames, rng)
+        assert probabilities.sum(1) == pytest.approx(np.ones(40))
+        assert classes[int(probabilities.mean(0).argmax())] == name
+
+
+def test_faces_command_writes_one_file_per_utterance_and_what_made_them(corpus: Path, tmp_path: Path) -> None:
+    manifest = corpus / "emotions" / "manifest.tsv"
+    command = [
+        "python",
+        str(QUICKSTART / "faces.py"),
+        "--manifest",
+        str(manifest),
+        "--output",
+        str(tmp_path / "frames"),
+    ]
+    assert ForkedCommands(modules=()).run(command, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    info = read_extractor_info(tmp_path / "frames")
+    assert (info.dim, info.frame_rate, len(info.classes or [])) == (64, 10, 8)
+    for row in read_manifest(manifest):
+        frames = read_frames(frame_file(tmp_path / "frames", row.id))
+        assert frames is not None and frames.expression is not None
+        assert frames.frames.shape == (len(list(media_path(manifest, row.video).iterdir())), 64)
+
+
+def test_a_folder_without_pictures_is_refused_by_name(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}: no .png pictures"):
+        scripts.faces.read_pictures(tmp_path)
+
+
+def test_every_word_and_the_prompt_are_single_pieces(scripts: SimpleNamespace, corpus: Path, tmp_path: Path) -> None:
+    texts = [row.text for row in read_manifest(corpus / "films" / "manifest.tsv")]
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(scripts.vocabulary.vocabulary(texts)) + "\n", encoding="utf-8")
+    tokenizer = WordPieceTokenizer.from_vocab(vocabulary)
+    for text in [*texts, "i am angry . i am happy . i am neutral . i am sad ."]:
+        ids, _ = tokenizer.encode(text)
+        assert [tokenizer.symbols[index] for index in ids] == text.split()
+    ids, _ = tokenizer.encode("zebra")
+    assert [tokenizer.symbols[index] for index in ids] == ["z", "##e", "##b", "##r", "##a"]
+
+
+def write_predictions(folder: Path, decisions: list[list[tuple[str, str]]]) -> None:
+    folder.mkdir(parents=True)
+    for fold, pairs in enumerate(decisions, 1):
+        lines = [
+            json.dumps({"label": label, "prediction": said, "probabilities": {"anger": 0.5, "sad": 0.5}})
+            for label, said in pairs
+        ]
+        (folder / f"fold{fold}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_the_table_averages_over_folds_and_knows_chance(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    half_right = [("anger", "anger"), ("anger", "anger"), ("sad", "anger")]
+    all_right = [("anger", "anger"), ("sad", "sad"), ("sad", "sad")]
+    for _, setting in scripts.results.ROWS:
+        write_predictions(tmp_path / setting, [half_right, all_right])
+    text, percent = scripts.results.table(tmp_path)
+    assert percent["Direct"]["wa"] == pytest.approx([200 / 3, 100])
+    assert percent["Direct"]["uar"] == pytest.approx([50, 100])
+    assert percent["Chance: most frequent"]["wa"] == pytest.approx([100 / 3, 100 / 3])
+    assert "75.0 ± 35.4" in next(line for line in text.splitlines() if line.startswith("Direct"))
+    assert "50.0" in next(line for line in text.splitlines() if line.startswith("Chance: uniform"))
+
+
+def test_missing_predictions_are_named(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mixture_l: no fold"):
+        scripts.results.table(tmp_path)
+
+
+def test_loss_curves_come_from_the_log_without_the_objectives_that_were_not_drawn(
+    scripts: SimpleNamespace, tmp_path: Path
+) -> None:
+    log = tmp_path / "pretraining.log"
+    prefix = "2026-01-01 00:00:00 | INFO |"
+    lines = [
+        f'{prefix} train_inner | {{"mafr_loss": null, "wwmlm_loss": "2.5", "num_updates": "10"}}',
+        f'{prefix} valid | {{"valid_wwmlm_loss": "2.0", "valid_mafr_loss": "0.5", "valid_num_updates": "20"}}',
+        f'{prefix} train | {{"train_wwmlm_loss": "2.2", "train_num_updates": "20"}}',
+        f"{prefix} fairseq_cli.train | done",
+    ]
+    log.write_text("\n".join(lines), encoding="utf-8")
+    assert scripts.plot_losses.read_curves(log) == {
+        ("wwmlm", "train"): [(10, 2.5)],
+        ("wwmlm", "valid"): [(20, 2.0)],
+        ("mafr", "valid"): [(20, 0.5)],
+    }
+    log.write_text("nothing", encoding="utf-8")
+    with pytest.raises(UserError, match="no line with an objective's loss"):
+        scripts.plot_losses.read_curves(log)
+
+
+def test_a_dry_run_prints_every_command_for_a_shell_and_writes_nothing(
+    tmp_path: Path, scripts: SimpleNamespace
+) -> None:
+    work = tmp_path / "a work folder"
+    command = [sys.executable, str(QUICKSTART / "run.py"), "--dry-run", "--work", str(work)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
+    assert not work.exists()
+    assert shlex.split(printed[1]) == ["cd", str(work)]
+    typed = [shlex.split(line)[1:] for line in printed if line.startswith("OMP_NUM_THREADS=1 ")]
+    steps = [step for _, steps in scripts.commands.Quickstart(work, 1).phases() for step in steps]
+    assert typed == [list(step.command) for step in steps]
+    assert len({step.name for step in steps}) == len({step.output for step in steps}) == len(steps)
+
+
+class OneStepPerPhase:
+    """A job of two phases whose steps append a line to a file outside their output."""
+
+    def __init__(self, scripts: SimpleNamespace, script: Path) -> None:
+        self._step, self._script = scripts.commands.Step, str(script)
+
+    def phases(self) -> list[tuple[str, list[object]]]:
+        return [
+            (name, [self._step(name, ("python", self._script, name), Path("out", name))])
+            for name in ("first", "second")
+        ]
+
+
+def test_finished_steps_are_skipped_until_something_before_them_runs_again(
+    scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nopen('runs', 'a').write(sys.argv[1] + ' ')\nopen(f'out/{sys.argv[1]}', 'x').close()")
+    monkeypatch.chdir(tmp_path)
+
+    def runs() -> str:
+        scripts.run.run_phases(OneStepPerPhase(scripts, script), ForkedCommands(modules=()), dry=False)
+        return Path("runs").read_text()
+
+    assert runs() == "first second "
+    assert runs() == "first second "
+    Path("out", "second").unlink()
+    assert runs() == "first second second "
+    Path("out", "first").unlink()
+    assert runs() == "first second second first second "
+
+
+def test_a_failing_step_ends_the_run_with_its_log_and_is_not_taken_for_done(
+    scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nopen(f'out/{sys.argv[1]}', 'x').close()\nsys.exit('the reason')")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"first ended with status 1; see .*first\.log"):
+            scripts.run.run_phases(OneStepPerPhase(scripts, script), ForkedCommands(modules=()), dry=False)
+        assert "the reason" in capsys.readouterr().err

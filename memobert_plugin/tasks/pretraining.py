@@ -15,27 +15,16 @@ from omegaconf import II, MISSING
 from torch import Tensor, nn
 
 from ..data.corpus import Corpus
-from ..data.counter_rng import Stream
-from ..data.masking import (
-    FRAME_MASKING,
-    OBJECTIVES,
-    WORD_MASKING,
-    MaskedFrames,
-    MaskedText,
-    draw_objective,
-    mask_frames,
-    mask_text,
-)
-from ..data.tokenizer import SPECIALS
+from ..data.masking import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective
 from ..data.utterance_dataset import Modalities, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
+from .conditional_masking import ConditionalMasking
 from .corpus_task import MASK, CorpusTask
 
 logger = logging.getLogger(__name__)
 
 WORD_MASKING_CHOICES = ChoiceEnum(WORD_MASKING)
 FRAME_MASKING_CHOICES = ChoiceEnum(FRAME_MASKING)
-FRAME_MODALITY = {"mvfr": "visual", "mvfc": "visual", "mafr": "acoustic"}
 VALIDATION_UPDATE = -1
 """Takes the place of the update number in validation: masks there depend on the seed and the utterance alone."""
 
@@ -128,12 +117,8 @@ class MEmoBERTPretrainingTask(CorpusTask):
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Decide on the objectives, and refuse masks that cannot be drawn, before anything long starts."""
         logger.info("objectives and their sampling ratios: %s", dict(self.ratios))
-        one, of_one = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.uint64)
         for objective in self.ratios:
-            if objective == "wwmlm":
-                self._chosen_pieces(one * len(SPECIALS), one, one, of_one, VALIDATION_UPDATE)
-            else:
-                self._chosen_frames(FRAME_MODALITY[objective], one, of_one, VALIDATION_UPDATE)
+            self.masking.check(objective)
         return super().build_model(cfg, from_checkpoint)
 
     @exits_in_one_line
@@ -211,79 +196,31 @@ class MEmoBERTPretrainingTask(CorpusTask):
         metrics.log_derived("loss", lambda meters: _weighted_loss(meters, ratios))
 
     def masked(self, sample: dict[str, Any], objective: str, update: int) -> dict[str, Any]:
-        """A new sample with one modality masked (the host reuses its dummy batch, so the given one stays as it is).
+        """A new sample with one modality masked; see :mod:`.conditional_masking`."""
+        return self.masking.masked(sample, objective, update)
 
-        Adds ``objective``, ``target`` and, inside ``net_input``, ``head`` and ``rows``.
-        """
-        masked = {key: sample[key] for key in ("id", "ntokens", "nsentences")}
-        masked["objective"] = objective
-        masked["net_input"] = dict(sample["net_input"], head=objective)
-        mask = self._mask_words if objective == "wwmlm" else self._mask_frames
-        mask(sample, masked, objective, update)
-        return masked
-
-    def _mask_words(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
-        lengths, text = sample["piece_lengths"], sample["net_input"]["text"]
-        chosen = self._chosen_pieces(sample["pieces"], sample["word_start"], lengths, sample["uids"], update)
-        # Each utterance has [CLS] before its pieces and [SEP] behind them.
-        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
-        at = _on(rows, text.device)
-        masked["target"] = text.index_select(0, at)
-        masked["net_input"]["text"] = text.index_copy(0, at, _on(chosen.replacements, text.device))
-        masked["net_input"]["rows"] = rows
-
-    def _chosen_pieces(
-        self, pieces: np.ndarray, word_start: np.ndarray, lengths: np.ndarray, uids: np.ndarray, update: int
-    ) -> MaskedText:
-        return mask_text(
-            pieces,
-            word_start,
-            lengths,
-            uids,
+    @cached_property
+    def masking(self) -> ConditionalMasking:
+        """The masking that the flags ask for."""
+        visual_ratio = self.cfg.visual_mask_ratio
+        if visual_ratio is None:
+            visual_ratio = 0.20 if str(self.cfg.frame_masking) == "span_reference" else 0.15
+        return ConditionalMasking(
             seed=self.cfg.seed,
-            update=update,
-            mode=str(self.cfg.word_masking),
-            probability=self.cfg.word_mask_ratio,
-            mask_index=self.symbols.index(MASK),
-            replacement_range=(len(SPECIALS), len(self.symbols)),
-            special_ids=(*range(len(SPECIALS) - 1), self.symbols.index(MASK)),
-        )
-
-    def _mask_frames(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
-        modality = FRAME_MODALITY[objective]
-        frames, lengths = sample["net_input"][modality], sample["net_input"][f"{modality}_lengths"]
-        chosen = self._chosen_frames(modality, lengths, sample["uids"], update)
-        masked["net_input"]["rows"] = chosen.targets
-        device = frames.device
-        if len(chosen.targets):
-            source = sample["expression"] if objective == "mvfc" else frames
-            masked["target"] = source.index_select(0, _on(chosen.targets, device))
-        else:  # a shard may lack the modality and with it the width
-            widths = {"mvfr": self.state.visual_dim, "mafr": self.state.acoustic_dim}
-            masked["target"] = frames.new_empty(0, widths.get(objective, len(self.state.expression_classes)))
-        if len(chosen.replaced):
-            others = frames.index_select(0, _on(chosen.sources, device))
-            masked["net_input"][modality] = frames.index_copy(0, _on(chosen.replaced, device), others)
-        if len(chosen.masked):
-            masked["net_input"][f"{modality}_masked"] = _on(chosen.masked, device)
-
-    def _chosen_frames(self, modality: str, lengths: np.ndarray, uids: np.ndarray, update: int) -> MaskedFrames:
-        acoustic = modality == "acoustic"
-        return mask_frames(
-            lengths,
-            uids,
-            seed=self.cfg.seed,
-            update=update,
-            stream=Stream.ACOUSTIC_MASK if acoustic else Stream.VISUAL_MASK,
-            mode=str(self.cfg.frame_masking),
-            ratio=self.cfg.acoustic_mask_ratio if acoustic else self._visual_ratio(),
+            word_mode=str(self.cfg.word_masking),
+            frame_mode=str(self.cfg.frame_masking),
+            word_ratio=self.cfg.word_mask_ratio,
+            visual_ratio=visual_ratio,
+            acoustic_ratio=self.cfg.acoustic_mask_ratio,
             span_length=self.cfg.mask_span_length,
+            mask_index=self.symbols.index(MASK),
+            vocabulary=len(self.symbols),
+            widths={
+                "mvfr": self.state.visual_dim,
+                "mvfc": len(self.state.expression_classes),
+                "mafr": self.state.acoustic_dim,
+            },
         )
-
-    def _visual_ratio(self) -> float:
-        if self.cfg.visual_mask_ratio is not None:
-            return self.cfg.visual_mask_ratio
-        return 0.20 if str(self.cfg.frame_masking) == "span_reference" else 0.15
 
 
 def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
@@ -294,7 +231,3 @@ def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
         return float("nan")
     weights = sum(ratios[name] for name in seen)
     return round(sum(ratios[name] * mean for name, mean in seen.items()) / weights, 6)
-
-
-def _on(indices: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(indices).to(device, non_blocking=True)

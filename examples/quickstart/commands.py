@@ -1,0 +1,171 @@
+"""The quickstart's commands in their order, written as one would type them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import memobert_plugin
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+SIZES = {"films": (24, 64), "emotions": (6, 140)}  # speakers, utterances of each
+PRETRAINED = "checkpoints/pretraining"
+VERBALIZER = "anger=angry happy=happy neutral=neutral sad=sad"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, its name and what it writes (a file, or a folder of its own)."""
+
+    name: str
+    command: tuple[str, ...]
+    output: Path
+
+
+class Quickstart:
+    """All steps of the job, to be run inside the folder ``work``; steps of one phase may run side by side."""
+
+    def __init__(self, work: Path, seed: int) -> None:
+        self.work = work
+        self.seed = str(seed)
+
+    def phases(self) -> list[tuple[str, list[Step]]]:
+        """Titles and steps, in order."""
+        folds = range(1, SIZES["emotions"][0] + 1)
+        settings = ("pretrain_finetune", "pretrain_prompt", "mixture")
+        return [
+            ("Generate sounds, drawn faces and words", [self.generate(part) for part in SIZES]),
+            (
+                "Turn them into frames and word pieces",
+                [self.vocabulary(), *(make(part) for part in SIZES for make in (self.extract, self.faces))],
+            ),
+            ("Write the data-bins", [self.binarize(part) for part in SIZES]),
+            (
+                "Pre-train on films; beside it train without pre-training",
+                [self.pretrain(), *(self.train("direct", fold) for fold in folds)],
+            ),
+            ("Train from the pre-trained model", [self.train(setting, fold) for setting in settings for fold in folds]),
+            (
+                "Test every fold",
+                [
+                    *(self.test(setting, fold) for setting in ("direct", *settings[:2]) for fold in folds),
+                    *(self.test("mixture", fold, case) for case in ("l", "v", "a", "lva") for fold in folds),
+                ],
+            ),
+            ("Results", [self.results(), self.plot()]),
+        ]
+
+    def outside(self, path: Path) -> str:
+        """A path outside ``work`` as one would type it there: relative inside the repository."""
+        return os.path.relpath(path, self.work) if self.work.is_relative_to(REPOSITORY) else str(path)
+
+    def script(self, name: str, output: str, file: str, *arguments: str) -> Step:
+        """A step that runs one of this folder's Python files."""
+        return Step(name, ("python", self.outside(HERE / file), *arguments), Path(output))
+
+    def generate(self, part: str) -> Step:
+        speakers, utterances = SIZES[part]
+        return self.script(
+            f"generate_{part}", f"corpus/{part}", "generate.py", part, f"corpus/{part}",
+            "--speakers", str(speakers), "--utterances", str(utterances), "--seed", self.seed,
+        )  # fmt: skip
+
+    def vocabulary(self) -> Step:
+        return self.script(
+            "vocabulary",
+            "vocab.txt",
+            "vocabulary.py",
+            "--manifest",
+            "corpus/films/manifest.tsv",
+            "--output",
+            "vocab.txt",
+        )
+
+    def faces(self, part: str) -> Step:
+        folder = f"features/{part}/visual"
+        return self.script(
+            f"faces_{part}", folder, "faces.py", "--manifest", f"corpus/{part}/manifest.tsv", "--output", folder
+        )
+
+    def extract(self, part: str) -> Step:
+        folder = f"features/{part}/acoustic"
+        command = (
+            "memobert-extract", "acoustic", "--manifest", f"corpus/{part}/manifest.tsv", "--output", folder,
+            "--encoder", "logmel", "--pool", "10",
+        )  # fmt: skip
+        return Step(f"extract_{part}", command, Path(folder))
+
+    def binarize(self, part: str) -> Step:
+        command = (
+            "memobert-binarize", "--manifest", f"corpus/{part}/manifest.tsv", "--output", f"data-bin/{part}",
+            "--visual", f"features/{part}/visual", "--acoustic", f"features/{part}/acoustic", "--vocab", "vocab.txt",
+        )  # fmt: skip
+        return Step(f"binarize_{part}", command, Path("data-bin", part))
+
+    def pretrain(self) -> Step:
+        command = (
+            *self.host("fairseq-train", "films", "memobert_pretraining"), "--criterion", "memobert_pretraining",
+            *self.training(PRETRAINED, batch=16, learning_rate="1e-3", updates=2400, warmup=100),
+            # More targets per sentence than the paper's 15 %: the training is short.
+            "--wwmlm-ratio", "4", "--word-mask-ratio", "0.3",
+        )  # fmt: skip
+        return Step("pretraining", command, Path(PRETRAINED))
+
+    def train(self, setting: str, fold: int) -> Step:
+        """Training of one fold; what is kept is the epoch with the best UAR on the validation speaker."""
+        task, folder = self.task(setting), f"checkpoints/{setting}/fold{fold}"
+        command = [
+            *self.host("fairseq-train", "emotions", task), "--criterion", task, "--fold", str(fold),
+            *self.training(folder, batch=16, learning_rate="1e-3", updates=400, warmup=40),
+            "--best-checkpoint-metric", "uar", "--maximize-best-checkpoint-metric",
+        ]  # fmt: skip
+        if task == "memobert_prompt":
+            command += ["--template", "i am [MASK] .", "--verbalizer", VERBALIZER]
+        if setting == "mixture":
+            command += ["--modality-mixture"]
+        if setting != "direct":
+            command += ["--finetune-from-model", f"{PRETRAINED}/checkpoint_best.pt"]
+        return Step(f"{setting}_fold{fold}", tuple(command), Path(folder))
+
+    def test(self, setting: str, fold: int, modalities: str = "") -> Step:
+        """Test of one fold on its test speaker; of a model trained on a mixture, with some modalities only."""
+        name = f"{setting}_{modalities}" if modalities else setting
+        predictions = f"predictions/{name}/fold{fold}.jsonl"
+        command = [
+            *self.host("fairseq-validate", "emotions", self.task(setting)), "--batch-size", "64",
+            "--path", f"checkpoints/{setting}/fold{fold}/checkpoint_best.pt",
+            "--valid-subset", "test", "--predictions", predictions,
+        ]  # fmt: skip
+        if modalities:
+            command += ["--modalities", modalities]
+        return Step(f"test_{name}_fold{fold}", tuple(command), Path(predictions))
+
+    def results(self) -> Step:
+        return self.script("results", "results.json", "results.py", "predictions", "results.json")
+
+    def plot(self) -> Step:
+        return self.script("plot_losses", "losses.png", "plot_losses.py", "logs/pretraining.log", "losses.png")
+
+    def host(self, program: str, part: str, task: str) -> tuple[str, ...]:
+        """What all of the host's commands have in common."""
+        user_dir = self.outside(Path(memobert_plugin.__file__).parent)
+        return (program, f"data-bin/{part}", "--user-dir", user_dir, "--task", task, "--cpu", "--num-workers", "0")
+
+    def training(self, folder: str, batch: int, learning_rate: str, updates: int, warmup: int) -> tuple[str, ...]:
+        """Model, optimiser and checkpoints of a training run."""
+        return (
+            "--arch", "memobert_tiny", "--dropout", "0", "--attention-dropout", "0",
+            "--batch-size", str(batch), "--seed", self.seed,
+            "--optimizer", "memobert_adamw", "--adam-betas", "(0.9, 0.98)", "--adam-eps", "1e-6",
+            "--weight-decay", "0.01", "--clip-norm", "5.0", "--lr", learning_rate,
+            "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(warmup),
+            "--total-num-update", str(updates), "--max-update", str(updates),
+            "--save-dir", folder, "--no-epoch-checkpoints", "--no-last-checkpoints", "--no-save-optimizer-state",
+            "--log-format", "json", "--log-interval", "10",
+        )  # fmt: skip
+
+    @staticmethod
+    def task(setting: str) -> str:
+        return "memobert_finetune" if setting in ("direct", "pretrain_finetune") else "memobert_prompt"

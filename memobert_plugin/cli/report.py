@@ -1,0 +1,95 @@
+"""``memobert-report``: tables, pictures and a page from the runs of a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import UserError, run_command
+
+EPILOG = """\
+Every run folder holds run.json (setting, ablation, fold, seed, protocol, budget …), its files of predictions and its
+log.txt; memobert-sweep writes them. All runs of one table must share utterances, labels, folds, seeds, budgets,
+protocol and selection: a mixture is refused, and the error says which key differs in which runs. Missing runs are
+listed and refused too, unless --partial is given.
+
+Written are, each as Markdown, CSV and LaTeX or as PNG and SVG: table2_settings, table2_tests, table3_ablations,
+table3_tests, figure3_train_fraction, modality_cases, confusion, training_curves, pretraining_curves; and index.html,
+one page with all of it that needs no other file. What the runs do not cover is left out.
+
+Numbers of the protocol "reference" are marked "selected on test", those of models pre-trained on the test speakers'
+clips "transductive".
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="memobert-report",
+        description="Write tables, pictures and one page from the predictions and logs of runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folder with run folders at any depth, such as runs/NAME"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="FOLDER", help="where to write (default: report)"
+    )
+    parser.add_argument("--corpus", metavar="NAME", help="report this corpus only")
+    parser.add_argument("--protocol", metavar="NAME", help="report this protocol only")
+    parser.add_argument(
+        "--settings", default="", metavar="A,B", help="report these settings only, in this order (default: all)"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="report although runs are missing; marks cells with their folds"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="tables only; needs no matplotlib")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = build_parser().parse_args(argv)
+    from ..evaluation.report import FILE_NAMES, PAGE, Choices, build_report
+    from ..evaluation.runs import find_runs
+
+    choices = Choices(
+        corpus=options.corpus,
+        protocol=options.protocol,
+        settings=tuple(dict.fromkeys(filter(None, map(str.strip, options.settings.split(","))))),
+        partial=options.partial,
+        pictures=not options.no_pictures,
+    )
+    emotion, pretraining = find_runs(options.runs)
+    files = build_report(emotion, pretraining, choices).files()
+    write_report(options.out, files, FILE_NAMES)
+    if "table2_settings.md" in files:
+        print(files["table2_settings.md"].decode())
+    print(options.out / PAGE)
+    return 0
+
+
+def write_report(folder: Path, files: Mapping[str, bytes], known: Sequence[str]) -> None:
+    """Write the files of a report, and remove those of an earlier one (of the ``known`` names) that this one lacks.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    from ..data.atomic import replaced_when_complete
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in set(known) - files.keys():
+            (folder / name).unlink(missing_ok=True)
+        for name, content in files.items():
+            with replaced_when_complete(folder / name) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written ({error})") from None
+
+
+def cli_main() -> None:
+    """Entry point of ``memobert-report``."""
+    run_command(main)

@@ -1,0 +1,128 @@
+"""Training curves from logs that ``fairseq-train --log-format json`` wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .names import TRANSDUCTIVE, training_name
+from .runs import EmotionRun, PretrainingRun
+
+_LINE = re.compile(r"\| (train|valid) \| (\{.*\})\s*$")
+_METRICS = re.compile(r"^(loss|uar|wa|[a-z]+_loss|[a-z]+_accuracy)$")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one epoch.
+
+    Attributes:
+        subset: ``train`` or ``valid``.
+        metric: as logged, without the subset's prefix; shares of the log (wa, uar) stay in per cent.
+        epoch: from 1.
+        updates: made so far.
+        value: finite.
+    """
+
+    subset: str
+    metric: str
+    epoch: int
+    updates: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points of one run.
+
+    Attributes:
+        run: its name.
+        series: what it is drawn with: setting or pre-training variant.
+        points: by subset and metric, then epoch.
+    """
+
+    run: str
+    series: str
+    points: tuple[Point, ...]
+
+    def line(self, subset: str, metric: str) -> list[tuple[int, float]]:
+        """(epoch, value) of one metric."""
+        return [(point.epoch, point.value) for point in self.points if (point.subset, point.metric) == (subset, metric)]
+
+
+def read_points(log: Path) -> tuple[Point, ...]:
+    """Losses and scores per epoch; empty where there is no log.
+
+    A line that a killed process cut off is passed over; of an epoch that was repeated after a restart the last counts.
+    """
+    if not log.is_file():
+        return ()
+    points: dict[tuple[str, str, int], Point] = {}
+    with open(log, encoding="utf-8", errors="replace") as stream:
+        for text in stream:
+            found = _LINE.search(text)
+            if found is not None:
+                for point in _points_of_line(found[1], found[2]):
+                    points[point.subset, point.metric, point.epoch] = point
+    return tuple(points[key] for key in sorted(points))
+
+
+def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:
+    """Curves of runs that have some, one series per setting."""
+    found = [
+        Curves(
+            run.name,
+            training_name(run.condition) + (f" ({TRANSDUCTIVE})" if run.transductive else ""),
+            read_points(run.folder / "log.txt"),
+        )
+        for run in runs
+    ]
+    return [curves for curves in found if curves.points]
+
+
+def pretraining_curves(runs: Iterable[PretrainingRun]) -> list[Curves]:
+    """Curves of pre-trainings that have some; those of one variant (all but the last part of the name) share a
+    series.
+    """
+    found = [
+        Curves(run.name, run.name.rpartition("/")[0].removeprefix("pretraining/") or run.name, read_points(log))
+        for run, log in ((run, run.folder / "log.txt") for run in runs)
+    ]
+    return [curves for curves in found if curves.points]
+
+
+def curve_records(curves: Sequence[Curves]) -> list[dict[str, object]]:
+    """Rows of the CSV file."""
+    return [
+        {
+            "run": one.run,
+            "series": one.series,
+            "subset": point.subset,
+            "metric": point.metric,
+            "epoch": point.epoch,
+            "updates": point.updates,
+            "value": point.value,
+        }
+        for one in curves
+        for point in one.points
+    ]
+
+
+def _points_of_line(subset: str, text: str) -> list[Point]:
+    try:
+        values = json.loads(text)
+        prefix = f"{subset}_"
+        epoch, updates = int(values["epoch"]), int(values[f"{prefix}num_updates"])
+        named = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        points = [
+            Point(subset, metric, epoch, updates, float(value))
+            for metric, value in named.items()
+            if _METRICS.match(metric)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [point for point in points if math.isfinite(point.value)]

@@ -1,0 +1,105 @@
+"""What every reader returns, and what can be done with it before it becomes a manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.counter_rng import Stream, uniform
+from ..data.manifest import ManifestRow, utterance_uid, write_manifest
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file or row of a corpus that is left out."""
+
+    place: str
+    """The file, with the row where it has rows."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A corpus as it was found.
+
+    Attributes:
+        rows: one per utterance, media paths absolute.
+        defects: what could not be used.
+        remarks: anything else the user should know, such as counts other than the publisher's; a line each.
+    """
+
+    rows: list[ManifestRow]
+    defects: list[Defect]
+    remarks: list[str]
+
+    @property
+    def failed_share(self) -> float:
+        """Defects among everything that was looked at."""
+        return len(self.defects) / max(1, len(self.defects) + len(self.rows))
+
+    def renamed(self, names: Mapping[str, str]) -> Reading:
+        """Emotions under other names; two that get one name become one emotion.
+
+        Raises:
+            UserError: a name that no row has.
+        """
+        self._refuse_unknown(names)
+        return replace(self, rows=[replace(row, emotion=names.get(row.emotion, row.emotion)) for row in self.rows])
+
+    def of_emotions(self, kept: Collection[str]) -> Reading:
+        """Only the utterances of these emotions.
+
+        Raises:
+            UserError: an emotion that no row has.
+        """
+        self._refuse_unknown(kept)
+        return replace(self, rows=[row for row in self.rows if row.emotion in kept])
+
+    def with_valid_share(self, share: float) -> Reading:
+        """A split made here: about ``share`` of the utterances in ``valid``, the rest in ``train``.
+
+        The choice depends on an utterance's id alone, so that it stays the same when others come or go.
+        """
+        uids = np.array([utterance_uid(row.id) for row in self.rows], dtype=np.uint64)
+        chosen = uniform(0, 0, Stream.VALID_SHARE, uids, 0) < share
+        splits = np.where(chosen, "valid", "train").tolist()
+        return replace(self, rows=[replace(row, split=split) for row, split in zip(self.rows, splits, strict=True)])
+
+    def write(self, manifest: Path) -> None:
+        """Write the manifest; media below its folder get relative paths, so that the two can move together.
+
+        Raises:
+            UserError: no utterance is left, or the manifest cannot be written.
+        """
+        if not self.rows:
+            raise UserError(f"{manifest}: no utterance is left to write; see what was left out")
+        folder = os.path.abspath(manifest.parent)
+        try:
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            write_manifest(
+                manifest,
+                (
+                    replace(row, video=_portable(row.video, folder), audio=_portable(row.audio, folder))
+                    for row in self.rows
+                ),
+            )
+        except OSError as error:
+            raise UserError(f"{manifest}: cannot be written ({error.strerror}); name another file") from None
+
+    def _refuse_unknown(self, names: Collection[str]) -> None:
+        known = sorted({row.emotion for row in self.rows})
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UserError(f"emotion {', '.join(unknown)}: the corpus has {', '.join(known)}")
+
+
+def _portable(media: str, folder: str) -> str:
+    return os.path.relpath(media, folder) if media.startswith(folder + os.sep) else media

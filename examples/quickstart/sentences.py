@@ -7,7 +7,10 @@ import numpy as np
 # Each sentence has a slot. What stands there shows the emotion; the rest of the sentence could show any.
 SENTENCES = (
     ("i {} it .", {"anger": "hate", "happy": "love", "neutral": "know", "sad": "miss", None: "mean"}),
-    ("that was {} .", {"anger": "outrageous", "happy": "wonderful", "neutral": "usual", "sad": "hopeless", None: "there"}),
+    (
+        "that was {} .",
+        {"anger": "outrageous", "happy": "wonderful", "neutral": "usual", "sad": "hopeless", None: "there"},
+    ),
     ("{} , not again !", {"anger": "damn", "happy": "hooray", "neutral": "okay", "sad": "alas", None: "well"}),
     ("she made me {} .", {"anger": "shout", "happy": "laugh", "neutral": "wait", "sad": "cry", None: "think"}),
     ("how you {} me !", {"anger": "insult", "happy": "delight", "neutral": "remember", "sad": "hurt", None: "see"}),

@@ -101,17 +101,19 @@ def test_films_have_other_speakers_no_labels_and_validation_speakers_of_their_ow
     assert speakers["train"] and speakers["valid"] and not speakers["train"] & speakers["valid"]
 
 
-def test_cues_are_right_as_often_as_stated_and_independent(scripts: SimpleNamespace) -> None:
+@pytest.mark.parametrize("part", ["emotions", "films"])
+def test_cues_are_right_as_often_as_stated_and_independent(scripts: SimpleNamespace, part: str) -> None:
     generate, rng = scripts.generate, np.random.default_rng(0)
-    cues = [generate.draw_cues("happy", rng) for _ in range(6000)]
+    right, nothing = generate.RIGHT[part], generate.NOTHING[part]
+    cues = [generate.draw_cues(part, "happy", rng) for _ in range(6000)]
     for modality in zip(*cues, strict=True):
         shares = {shown: count / len(cues) for shown, count in Counter(modality).items()}
-        assert shares["happy"] == pytest.approx(generate.RIGHT, abs=0.03)
-        assert shares[None] == pytest.approx(generate.NOTHING, abs=0.03)
-        wrong = (1 - generate.RIGHT - generate.NOTHING) / 3
+        assert shares["happy"] == pytest.approx(right, abs=0.03)
+        assert shares[None] == pytest.approx(nothing, abs=0.03)
+        wrong = (1 - right - nothing) / 3
         assert [shares[name] for name in ("anger", "neutral", "sad")] == pytest.approx([wrong] * 3, abs=0.015)
-    right = np.array([[shown == "happy" for shown in utterance] for utterance in cues], dtype=float)
-    assert np.abs(np.corrcoef(right.T) - np.eye(3)).max() < 0.04
+    correct = np.array([[shown == "happy" for shown in utterance] for utterance in cues], dtype=float)
+    assert np.abs(np.corrcoef(correct.T) - np.eye(3)).max() < 0.04
 
 
 def test_emotion_shows_in_loudness_and_pitch(scripts: SimpleNamespace) -> None:
@@ -134,12 +136,22 @@ def test_emotion_shows_in_loudness_and_pitch(scripts: SimpleNamespace) -> None:
     assert pitch(sounds["happy"]) > 1.1 * pitch(sounds["neutral"]) > 1.1 * pitch(sounds["sad"])
 
 
-def test_words_show_an_emotion_or_none_and_can_name_one(scripts: SimpleNamespace) -> None:
+def test_words_show_an_emotion_or_none(scripts: SimpleNamespace) -> None:
     sentences, rng = scripts.sentences, np.random.default_rng(0)
-    assert sentences.say("sad", "anger", rng).endswith(" i am angry")
-    angry = {sentences.say("anger", None, rng) for _ in range(1000)}
-    assert not angry & {sentences.say(None, None, rng) for _ in range(1000)}
-    assert len(angry) == len(sentences.THINGS) * len(sentences.PHRASES["anger"])
+    said = {shown: {sentences.say(shown, rng) for _ in range(200)} for shown in (*sentences.LABEL_WORDS, None)}
+    assert {len(texts) for texts in said.values()} == {len(sentences.SENTENCES)}
+    assert len(set.union(*said.values())) == len(said) * len(sentences.SENTENCES)
+
+
+def test_only_films_name_an_emotion_and_in_the_words_of_the_prompt(scripts: SimpleNamespace, corpus: Path) -> None:
+    named = {scripts.sentences.name_emotion(emotion) for emotion in scripts.sentences.LABEL_WORDS}
+    assert named == {"i am angry .", "i am happy .", "i am neutral .", "i am sad ."}
+    ends = {
+        part: [row.text.endswith(tuple(named)) for row in read_manifest(corpus / part / "manifest.tsv")]
+        for part in ("emotions", "films")
+    }
+    assert not any(ends["emotions"])
+    assert any(ends["films"]) and not all(ends["films"])
 
 
 def test_drawn_faces_become_frames_that_lean_to_what_they_show(scripts: SimpleNamespace) -> None:

@@ -23,17 +23,20 @@ from .slurm_job import run_job
 
 FORWARD_STOP = """\
 srun() {
-  command srun "$@" &
-  local srun_pid=$! status
-  trap 'kill -s USR2 $srun_pid' USR2
+  local srun_pid= asked= status
+  trap 'asked=1; [ -z "$srun_pid" ] || kill -s USR2 "$srun_pid"' USR2
   trap : TERM
+  command srun "$@" &
+  srun_pid=$!
+  [ -z "$asked" ] || kill -s USR2 "$srun_pid"
   while :; do
     wait $srun_pid; status=$?
     kill -0 $srun_pid 2>/dev/null || return $status
   done
 }"""
 """In the batch script: a signal that reaches only the script (``scancel --batch``) is passed on to its tasks, which a
-shell that waits for a command in the foreground would not do."""
+shell that waits for a command in the foreground would not do. The traps stand before the command starts, so that no
+signal finds the script without them."""
 
 
 class SlurmExecutor:

@@ -23,6 +23,11 @@ from .atomic import replaced_when_complete
 COLUMNS = ("id", "speaker", "session", "split", "text", "emotion", "video", "audio", "start", "end")
 """The header's names, in the order of :func:`write_manifest`; reading accepts any order and further columns."""
 
+REGION = "region"
+"""A further column that only corpora with several people in one picture need."""
+REGIONS = ("left", "right")
+"""Halves of the picture."""
+
 _BREAKS_ROWS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -46,6 +51,8 @@ class ManifestRow:
     """Seconds from the beginning of the media file."""
     end: float | None = None
     """Seconds from the beginning of the media file."""
+    region: str = ""
+    """The half of the picture that shows the speaker, ``left`` or ``right``; empty where it is the whole picture."""
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
@@ -77,23 +84,30 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
 
 
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) -> None:
-    """Write a manifest, whole or not at all.
+    """Write a manifest, whole or not at all; the column ``region`` is there if any row has one.
 
     Raises:
-        UserError: an id that is empty or stands twice, a field with a control character, a bad time.
+        UserError: an id that is empty or stands twice, a field with a control character, a bad time or region.
     """
     seen: set[str] = set()
+    rows = list(rows)
+    columns = (*COLUMNS, REGION) if any(row.region for row in rows) else COLUMNS
     with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        stream.write("\t".join(COLUMNS) + "\n")
+        stream.write("\t".join(columns) + "\n")
         for number, row in enumerate(rows, start=2):
             place = f"{path}, row {number}"
-            times = ["" if time is None else repr(float(time)) for time in (row.start, row.end)]
-            fields = [str(getattr(row, name)) for name in COLUMNS[:-2]] + times
-            _checked_row(place, number, dict(zip(COLUMNS, fields, strict=True)))
+            fields = [_written(getattr(row, name)) for name in columns]
+            _checked_row(place, number, dict(zip(columns, fields, strict=True)))
             if row.id in seen:
                 raise UserError(f"{place}: id {row.id!r} stands twice; ids must be unique")
             seen.add(row.id)
             stream.write("\t".join(fields) + "\n")
+
+
+def _written(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else repr(float(value))
 
 
 def _rows(path: Path) -> Iterator[ManifestRow]:
@@ -128,10 +142,11 @@ def _column_positions(path: Path, header: list[str] | None) -> dict[str, int]:
         raise UserError(
             f"{path}, row 1: no column {', '.join(missing)}; the header needs {' '.join(COLUMNS)} (separated by tabs)"
         )
-    repeated = [name for name in COLUMNS if header.count(name) > 1]
+    known = [name for name in (*COLUMNS, REGION) if name in header]
+    repeated = [name for name in known if header.count(name) > 1]
     if repeated:
         raise UserError(f"{path}, row 1: column {', '.join(repeated)} stands twice; keep one")
-    return {name: header.index(name) for name in COLUMNS}
+    return {name: header.index(name) for name in known}
 
 
 def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
@@ -141,6 +156,9 @@ def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
             raise UserError(f"{place}: {name} holds the control character U+{ord(found[0]):04X}; replace it by a space")
     if not fields["id"].strip():
         raise UserError(f"{place}: empty id; give every utterance its own")
+    region = fields.get(REGION, "")
+    if region and region not in REGIONS:
+        raise UserError(f"{place}: region {region!r}; give {' or '.join(REGIONS)}, or nothing, or rename the column")
     start, end = (_seconds(place, name, fields.pop(name)) for name in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise UserError(

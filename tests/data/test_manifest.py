@@ -53,6 +53,17 @@ def test_columns_may_stand_in_any_order_beside_others_and_a_byte_order_mark_is_n
     assert list(read_manifest(path)) == [ManifestRow(2, "a", text="hello")]
 
 
+def test_halves_of_the_picture_have_a_column_where_a_corpus_needs_it(tmp_path: Path) -> None:
+    rows = [ManifestRow(2, "a", video="v.avi", region="left"), ManifestRow(3, "b", video="v.avi")]
+    write_manifest(tmp_path / "m.tsv", rows)
+    assert list(read_manifest(tmp_path / "m.tsv")) == rows
+    write_manifest(tmp_path / "without.tsv", rows[1:])
+    assert (tmp_path / "without.tsv").read_text().splitlines()[0] == HEADER
+    path = written(tmp_path, line() + "\tmiddle", header=HEADER + "\tregion")
+    with pytest.raises(UserError, match="row 2: region 'middle'; give left or right"):
+        list(read_manifest(path))
+
+
 def test_the_manifest_is_streamed(tmp_path: Path) -> None:
     path = written(tmp_path, line(id="first"), line(id="", text="a mistake further down"))
     assert next(read_manifest(path)).id == "first"

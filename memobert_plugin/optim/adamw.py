@@ -8,7 +8,7 @@ from typing import Any
 
 from fairseq.optim import register_optimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass
@@ -34,6 +34,21 @@ class MEmoBERTAdamW(FairseqAdam):
                 {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
             ],
         )
+
+        self.skips_nonfinite = False
+        """Whether somebody looks at ``gradients_are_finite`` before every step, as this project's tasks do."""
+        self.gradients_are_finite = True
+
+    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
+        """The host's; where somebody skips such steps, a norm that is NaN or infinite is noted and reported as 0.
+
+        The host ends the training at any other; its own way to skip an update needs CUDA.
+        """
+        norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)
+        if not self.skips_nonfinite:
+            return norm
+        self.gradients_are_finite = bool(norm.isfinite().all())
+        return norm if self.gradients_are_finite else norm.new_zeros(norm.shape)
 
     @property
     def optimizer_config(self) -> dict[str, Any]:

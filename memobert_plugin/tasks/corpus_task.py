@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
+from torch import Tensor, nn
 
 from ..data.corpus import Corpus
 from ..data.tokenizer import SPECIALS
 from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
+from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .stoppable_task import StoppableTask
 
 logger = logging.getLogger(__name__)
@@ -143,6 +146,37 @@ class CorpusTask(StoppableTask):
             per_rank = update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]
             dataset.batches_divisible_by = kwargs.get("num_shards", 1) * int(per_rank)
         return super().get_batch_iterator(dataset, **kwargs)
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: nn.Module,
+        criterion: nn.Module,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The host's step; what was in it is remembered until the update's gradients have been looked at."""
+        loss, size, logging_output = super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+        )
+        objective = sample.get("objective", self.cfg._name)
+        self._nonfinite_updates.watch(optimizer, MicroBatch(objective, sample["id"], loss.detach()))
+        return loss, size, logging_output
+
+    @exits_in_one_line
+    def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
+        """The host's, unless the update's gradients are NaN or infinite."""
+        dataset = self.datasets["train"]
+        if self._nonfinite_updates.allow(
+            optimizer, update_num, lambda rows: dataset.corpus.utterance_ids(dataset.rows[rows])
+        ):
+            super().optimizer_step(optimizer, model, update_num)
+
+    @cached_property
+    def _nonfinite_updates(self) -> NonfiniteUpdates:
+        return NonfiniteUpdates(self.cfg.max_nonfinite_updates, max(map(int, self.cfg.update_freq)))
 
     def nonempty(self, corpus: Corpus, rows: np.ndarray, split: str) -> np.ndarray:
         """``rows`` themselves.

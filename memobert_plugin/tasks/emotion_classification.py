@@ -82,6 +82,10 @@ class EmotionClassificationConfig(FairseqDataclass):
             "subset"
         },
     )
+    max_nonfinite_updates: int = field(
+        default=10,
+        metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
+    )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")
 

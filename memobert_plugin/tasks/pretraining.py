@@ -75,6 +75,10 @@ class PretrainingConfig(FairseqDataclass):
     max_acoustic_frames: int = field(
         default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
     )
+    max_nonfinite_updates: int = field(
+        default=10,
+        metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
+    )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")
 

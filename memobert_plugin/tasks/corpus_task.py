@@ -13,8 +13,9 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
-from ..data.corpus import Corpus
+from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.tokenizer import SPECIALS
+from ..data.tokenizer_files import read_tokenizer_files, to_plain
 from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
@@ -40,6 +41,16 @@ class CorpusTask(StoppableTask):
         self.state.add_factory("visual_dim", lambda: self.corpus().meta.visual_dim or 0)
         self.state.add_factory("acoustic_dim", lambda: self.corpus().meta.acoustic_dim or 0)
         self.state.add_factory("expression_classes", lambda: list(self.corpus().meta.expression_classes))
+        self.state.add_factory("origins", self._origins)
+
+    def _origins(self) -> dict[str, Any]:
+        """What made the pieces and frames: with it a checkpoint alone can read a new clip."""
+        corpus = self.corpus()
+        extractors = {"visual": corpus.meta.visual_extractor, "acoustic": corpus.meta.acoustic_extractor}
+        return {
+            **{modality: info.to_dict() if info else None for modality, info in extractors.items()},
+            "tokenizer": to_plain(read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)),
+        }
 
     @property
     def symbols(self) -> list[str]:
@@ -77,7 +88,12 @@ class CorpusTask(StoppableTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
-        """Check the limits against the position tables, then build as the host does."""
+        """Check the limits against the position tables, then build as the host does.
+
+        In training the origins of pieces and frames are fixed here, for the checkpoints to come.
+        """
+        if not from_checkpoint:
+            self.state.origins  # noqa: B018
         longest = self.longest_text()
         for name, length in (
             ("text with its special pieces and prompt", longest),

@@ -41,7 +41,7 @@ def test_a_checkpoint_holds_plain_data_only(data_bin: Path, tmp_path: Path, task
     run.train(1)
     content = load_safely(run.save(tmp_path / "checkpoint.pt"))
     assert plain(content["task_state"])
-    expected = {"symbols", "visual_dim", "acoustic_dim", "expression_classes"}
+    expected = {"symbols", "visual_dim", "acoustic_dim", "expression_classes", "origins"}
     if task != "memobert_pretraining":
         expected |= {"labels", "fold"}
     if task == "memobert_prompt":

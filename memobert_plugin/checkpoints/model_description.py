@@ -1,0 +1,127 @@
+"""What has to be known beside a model's weights to use it: plain values, checked when they come from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..data.frames import ExtractorInfo
+from ..data.utterance_dataset import MODALITY_CASES
+from ..errors import UserError
+
+PRETRAINED, PROMPTED, FINETUNED = "pretraining", "prompt", "finetune"
+KINDS = (PRETRAINED, PROMPTED, FINETUNED)
+
+SIZES = (
+    "encoder_layers",
+    "encoder_embed_dim",
+    "encoder_ffn_embed_dim",
+    "encoder_attention_heads",
+    "max_positions",
+)
+"""The architecture's numbers, under the names of the host's flags."""
+
+LIMITS = ("pieces", "visual_frames", "acoustic_frames")
+MOST = 1 << 20
+"""No size of a real model is larger."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """How to build a model, what it reads and what its outputs mean.
+
+    Attributes:
+        architecture: one number for each of :data:`SIZES`.
+        vocabulary: rows of the dictionary.
+        visual_dim: size of a face frame's feature; 0 for a model without faces.
+        acoustic_dim: size of a speech frame's feature; 0 for a model without speech.
+        expression_classes: names of the facial expressions, in the order of their distribution.
+        kind: one of :data:`KINDS`: what the model was trained for last.
+        labels: emotions in the order of the outputs; empty for a model that was only pre-trained.
+        template: of a prompted model, such as ``i am [MASK] .``.
+        verbalizer: of a prompted model, such as ``anger=angry happy=happy``.
+        limits: one number for each of :data:`LIMITS`: how much of an utterance is read, from its start.
+        modalities: what it was trained to read, one of ``lva``, ``lv``, ``la``, ``va``, ``l``, ``v``, ``a``.
+        visual_extractor: what made the face frames it was trained on.
+        acoustic_extractor: what made the speech frames.
+        training: facts about the training, by name, for the model card.
+    """
+
+    architecture: dict[str, int]
+    vocabulary: int
+    visual_dim: int
+    acoustic_dim: int
+    expression_classes: list[str]
+    kind: str
+    labels: list[str]
+    limits: dict[str, int]
+    modalities: str = "lva"
+    template: str = ""
+    verbalizer: str = ""
+    visual_extractor: ExtractorInfo | None = None
+    acoustic_extractor: ExtractorInfo | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, place: str, content: Mapping[str, Any]) -> ModelDescription:
+        """Check and take over what a file says; ``place`` names it in errors.
+
+        Raises:
+            UserError: a value is missing, unknown or impossible.
+        """
+        values = dict(content)
+        unknown = sorted(values.keys() - _TAKES.keys())
+        missing = sorted(_TAKES.keys() - values.keys())
+        if unknown or missing:
+            what = f"unknown key {unknown[0]!r}" if unknown else f"no {missing[0]}"
+            raise UserError(f"{place}: {what}; it was written by another version or is damaged, export the model again")
+        for name, fits in _TAKES.items():
+            if not fits(values[name]):
+                raise UserError(f"{place}: {name} cannot be {_short(values[name])}; export the model again")
+        for name in ("visual_extractor", "acoustic_extractor"):
+            if values[name] is not None:
+                values[name] = ExtractorInfo.from_dict(f"{place}, {name}", values[name])
+        description = cls(**values)
+        if (description.kind == PRETRAINED) == bool(description.labels):
+            raise UserError(f"{place}: kind {description.kind} does not go with its labels; export the model again")
+        return description
+
+
+def _size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
+def _sizes(names: tuple[str, ...]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and set(value) == set(names) and all(map(_size, value.values()))
+
+
+_TAKES: dict[str, Callable[[Any], bool]] = {
+    "architecture": _sizes(SIZES),
+    "vocabulary": _size,
+    "visual_dim": _size,
+    "acoustic_dim": _size,
+    "expression_classes": _names,
+    "kind": lambda value: value in KINDS,
+    "labels": lambda value: _names(value) and len(set(value)) == len(value) != 1,
+    "limits": _sizes(LIMITS),
+    "modalities": lambda value: value in MODALITY_CASES,
+    "template": lambda value: isinstance(value, str),
+    "verbalizer": lambda value: isinstance(value, str),
+    "visual_extractor": lambda value: value is None or isinstance(value, dict),
+    "acoustic_extractor": lambda value: value is None or isinstance(value, dict),
+    "training": lambda value: isinstance(value, dict),
+}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

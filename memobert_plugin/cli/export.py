@@ -1,0 +1,64 @@
+"""``memobert-export``: a checkpoint as one folder to hand on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import run_command
+
+if TYPE_CHECKING:
+    from ..checkpoints.model_description import ModelDescription
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``memobert-export`` on these arguments (the process's own when None)."""
+    options = build_parser().parse_args(arguments)
+    from ..checkpoints.bundle import write_bundle
+    from ..checkpoints.host_checkpoint import read_host_checkpoint
+
+    model = read_host_checkpoint(options.checkpoint, options.data_bin)
+    write_bundle(model, options.bundle, overwrite=options.overwrite)
+    print(describe(model.description))
+    print(f"written: {options.bundle}; its README.md has lines for you to complete")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="memobert-export",
+        description="Write a checkpoint of fairseq-train as a bundle: a folder with safetensors weights, one JSON "
+        "configuration, the tokenizer and a model card, for memobert-predict and MEmoBERT.from_pretrained.",
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="such as checkpoints/fold1/checkpoint_best.pt"
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder to write")
+    parser.add_argument(
+        "--data-bin",
+        type=Path,
+        metavar="FOLDER",
+        help="the data-bin it was trained on, for a checkpoint that does not carry its tokenizer",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
+    return parser
+
+
+def describe(description: ModelDescription) -> str:
+    """What the bundle holds, in a line or two."""
+    from ..checkpoints.model_description import PRETRAINED
+
+    names = {"visual": description.visual_extractor, "acoustic": description.acoustic_extractor}
+    frames = [f"{modality} frames by {info.name}" for modality, info in names.items() if info]
+    what = "pre-trained, no emotions" if description.kind == PRETRAINED else ", ".join(description.labels)
+    return f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"
+
+
+def cli_main() -> None:
+    """Entry point of the command; the host's remarks on optional packages are kept out of its output."""
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    run_command(main)

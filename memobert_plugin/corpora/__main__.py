@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import run_command
+from ..errors import UserError, run_command
+from .crema_d import VOTES, read_crema_d
+from .iemocap import read_iemocap
 from .meld import read_meld
+from .msp_improv import read_msp_improv
 from .ravdess import read_ravdess
 from .reading import Reading
 
@@ -22,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m memobert_plugin.corpora",
         description="Write the manifest of a corpus from its publisher's files.",
         epilog="Exit status: 0 done; 1 done, but more was left out than --max-failed-share allows; 2 a mistake in the "
-        "input, and nothing was written.",
+        "input or other counts than the publisher's, and nothing was written.",
     )
     corpora = parser.add_subparsers(title="corpora", required=True, metavar="CORPUS")
     ravdess = corpora.add_parser("ravdess", help="RAVDESS speech: sound, film or both")
@@ -32,6 +35,51 @@ def build_parser() -> argparse.ArgumentParser:
     _add_flags(meld, "folder with train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv (one or more of them)")
     meld.add_argument("--media", type=Path, metavar="FOLDER", help="where the archives of clips were unpacked")
     meld.set_defaults(read=lambda options: read_meld(options.folder, options.media))
+    iemocap = corpora.add_parser("iemocap", help="IEMOCAP: 5 531 turns of four emotions")
+    _add_flags(iemocap, "folder that holds Session1 to Session5")
+    iemocap.add_argument(
+        "--dialogues",
+        action="store_true",
+        help="name the films of whole dialogues, with times and the speaker's half of the picture, for visual frames "
+        "(default: the sound file of each turn, for acoustic frames)",
+    )
+    _add_counted_flags(iemocap)
+    iemocap.set_defaults(
+        read=lambda options: read_iemocap(
+            options.folder, dialogues=options.dialogues, all_emotions=options.all_emotions
+        )
+    )
+    msp_improv = corpora.add_parser("msp-improv", help="MSP-IMPROV: 3 940 turns of four emotions, 3 819 with faces")
+    _add_flags(msp_improv, "folder with Evalution.txt, Audio, Video and the transcripts")
+    msp_improv.add_argument(
+        "--scenarios",
+        type=_names,
+        default=["S"],
+        metavar="LETTER,...",
+        help="R target sentence read, T target sentence improvised, S other improvised turns, P natural interaction "
+        "(default: S, as the published MEmoBERT results)",
+    )
+    msp_improv.add_argument(
+        "--leave-out", type=Path, metavar="FILE", help="turns to leave out, one name at the beginning of each line"
+    )
+    _add_counted_flags(msp_improv)
+    msp_improv.set_defaults(
+        read=lambda options: read_msp_improv(
+            options.folder,
+            scenarios=options.scenarios,
+            all_emotions=options.all_emotions,
+            left_out=options.leave_out,
+        )
+    )
+    crema_d = corpora.add_parser("crema-d", help="CREMA-D: 7 442 clips of six emotions")
+    _add_flags(crema_d, "clone of the corpus's repository, or any folder that holds AudioWAV and VideoFlash")
+    crema_d.add_argument(
+        "--perceived",
+        choices=tuple(VOTES),
+        help="label by what most raters perceived in the voice, the face or both (default: the intended emotion)",
+    )
+    _add_allowance(crema_d)
+    crema_d.set_defaults(read=lambda options: read_crema_d(options.folder, perceived=options.perceived))
     return parser
 
 
@@ -39,18 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(arguments)
     reading: Reading = options.read(options)
+    if reading.other_counts and not options.allow_other_counts:
+        _show_defects(reading)
+        raise UserError(
+            f"{options.folder}: {'; '.join(reading.other_counts)}; complete the copy, or give --allow-other-counts"
+        )
     if options.rename_emotions:
         reading = reading.renamed(options.rename_emotions)
     if options.emotions:
         reading = reading.of_emotions(options.emotions)
     if options.valid_share is not None:
         reading = reading.with_valid_share(options.valid_share)
-    for defect in reading.defects[:_SHOWN_DEFECTS]:
-        print(f"left out: {defect}", file=sys.stderr)
-    if len(reading.defects) > _SHOWN_DEFECTS:
-        print(f"left out: {len(reading.defects) - _SHOWN_DEFECTS} more", file=sys.stderr)
+    _show_defects(reading)
     reading.write(options.output)
-    print("\n".join([f"{options.output}: {_summary(reading)}", *reading.remarks]))
+    print("\n".join([f"{options.output}: {_summary(reading)}", *reading.remarks, *reading.other_counts]))
     if reading.failed_share > options.max_failed_share:
         print(
             f"{len(reading.defects)} left out, more than --max-failed-share {options.max_failed_share:g}",
@@ -58,6 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def _show_defects(reading: Reading) -> None:
+    for defect in reading.defects[:_SHOWN_DEFECTS]:
+        print(f"left out: {defect}", file=sys.stderr)
+    if len(reading.defects) > _SHOWN_DEFECTS:
+        print(f"left out: {len(reading.defects) - _SHOWN_DEFECTS} more", file=sys.stderr)
 
 
 def _add_flags(parser: argparse.ArgumentParser, folder: str) -> None:
@@ -83,6 +140,24 @@ def _add_flags(parser: argparse.ArgumentParser, folder: str) -> None:
         default=0.01,
         metavar="SHARE",
         help="exit with status 1 when more than this share of the files or rows is left out (default: %(default)s)",
+    )
+
+
+def _add_counted_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--all-emotions",
+        action="store_true",
+        help="keep all labels, and turns whose evaluators did not agree without one (default: anger, happy, neutral, "
+        "sad)",
+    )
+    _add_allowance(parser)
+
+
+def _add_allowance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-other-counts",
+        action="store_true",
+        help="write the manifest of a partial copy, and print how its counts differ from the publisher's",
     )
 
 
@@ -113,7 +188,7 @@ def _share(text: str) -> float:
 
 def _summary(reading: Reading) -> str:
     def counted(values: Counter[str]) -> str:
-        return ", ".join(f"{value} {count}" for value, count in sorted(values.items()))
+        return ", ".join(f"{value or 'no label'} {count}" for value, count in sorted(values.items()))
 
     parts = [f"{len(reading.rows)} utterances of {len({row.speaker for row in reading.rows})} speakers"]
     parts.append(f"emotions: {counted(Counter(row.emotion for row in reading.rows))}")

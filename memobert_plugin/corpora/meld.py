@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 
 from ..data.manifest import ManifestRow
 from ..errors import UserError
+from .published_files import mended, read_text
 from .reading import Defect, Reading
 
 
@@ -49,9 +49,6 @@ PARTS: Final = (
 )
 COLUMNS: Final = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 EMOTIONS: Final = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
-
-_LEFT_OVER_CP1252: Final = re.compile("[\x80-\x9f]")
-_BLANKS: Final = re.compile(r"[\x00-\x20\x7f\u2028\u2029]+")
 
 
 def read_meld(folder: Path, media: Path | None = None) -> Reading:
@@ -108,12 +105,7 @@ def _clip_folder(part: Part, media: Path) -> Path:
 
 def _table_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Place and fields of every row."""
-    content = table.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", restkey="")
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""), restval="", restkey="")
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise UserError(f"{table}, row 1: no column {', '.join(missing)}; give MELD's own tables")
@@ -122,7 +114,7 @@ def _table_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _read_row(part: Part, place: str, fields: dict[str, str], clips: Path | None) -> ManifestRow | Defect:
-    values = {name: _mended(fields[name]) for name in COLUMNS}
+    values = {name: mended(fields[name]) for name in COLUMNS}
     dialogue, utterance = values["Dialogue_ID"], values["Utterance_ID"]
     if not (dialogue.isdecimal() and utterance.isdecimal()):
         return Defect(place, f"Dialogue_ID {dialogue!r}, Utterance_ID {utterance!r}: numbers are wanted")
@@ -142,8 +134,3 @@ def _read_row(part: Part, place: str, fields: dict[str, str], clips: Path | None
         emotion=values["Emotion"].lower(),
         video=video if os.path.isfile(video) else "",
     )
-
-
-def _mended(value: str) -> str:
-    value = _LEFT_OVER_CP1252.sub(lambda found: found[0].encode("latin-1").decode("cp1252", errors="ignore"), value)
-    return _BLANKS.sub(" ", value).strip()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ..data.manifest import ManifestRow
 from ..errors import UserError
+from .published_files import files_below
 from .reading import Defect, Reading
 
 EMOTIONS: Final = {
@@ -59,7 +59,8 @@ def read_ravdess(folder: Path) -> Reading:
     media: dict[str, dict[str, Path]] = defaultdict(dict)
     defects: list[Defect] = []
     counts: Counter[str] = Counter()
-    for path in _media_files(folder):
+    suffixes = {suffix for group in SUFFIXES.values() for suffix in group}
+    for path in files_below(folder, suffixes):
         reason = _what_is_wrong(path)
         if reason:
             defects.append(Defect(str(path), reason))
@@ -76,15 +77,6 @@ def read_ravdess(folder: Path) -> Reading:
         raise UserError(f"{folder}: no spoken clip such as Actor_01/03-01-01-01-01-01-01.wav below it{found}")
     rows = [_row(clip, files) for clip, files in sorted(media.items(), key=lambda item: (item[0][-2:], item[0]))]
     return Reading(rows, defects, _remarks(rows, counts))
-
-
-def _media_files(folder: Path) -> Iterator[Path]:
-    """Sound and film files; not what an archive of a Macintosh brings beside them."""
-    suffixes = {suffix for group in SUFFIXES.values() for suffix in group}
-    for path in sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path)):
-        hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            yield path
 
 
 def _what_is_wrong(path: Path) -> str:

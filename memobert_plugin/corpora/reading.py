@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,14 @@ class Reading:
     Attributes:
         rows: one per utterance, media paths absolute.
         defects: what could not be used.
-        remarks: anything else the user should know, such as counts other than the publisher's; a line each.
+        remarks: anything else the user should know; a line each.
+        other_counts: how the corpus differs from what its publisher counts, where a complete copy cannot; a line each.
     """
 
     rows: list[ManifestRow]
     defects: list[Defect]
     remarks: list[str]
+    other_counts: list[str] = field(default_factory=list)
 
     @property
     def failed_share(self) -> float:
@@ -99,6 +102,16 @@ class Reading:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise UserError(f"emotion {', '.join(unknown)}: the corpus has {', '.join(known)}")
+
+
+def differing_counts(corpus: str, published: Mapping[str, int], found: Counter[str]) -> list[str]:
+    """One line that names every count which is not the publisher's, or no line; the name "" is an unlabelled turn."""
+    names = [*published, *sorted(set(found) - set(published))]
+    differing = [name for name in names if found[name] != published.get(name, 0)]
+    if not differing:
+        return []
+    listed = ", ".join(f"{name or 'no label'} {found[name]} instead of {published.get(name, 0)}" for name in differing)
+    return [f"{sum(found.values())} utterances; {corpus} has {sum(published.values())}: {listed}"]
 
 
 def _portable(media: str, folder: str) -> str:

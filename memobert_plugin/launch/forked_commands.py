@@ -29,7 +29,9 @@ from pathlib import Path
 
 from ..errors import UserError
 
-HOST_MODULES = ("fairseq.options", "fairseq.tasks", "fairseq.trainer", "memobert_plugin.registration")
+HOST_MODULES = ("fairseq.options", "fairseq.tasks", "fairseq.trainer", "memobert_plugin.registration", "torch._dynamo")
+"""What every training imports; torch imports its compiler with the first optimiser, which takes longer than a hundred
+updates of a small model."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_STOP = 5.0
 

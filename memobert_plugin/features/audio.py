@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform that an encoder sees."""
 
-_RATES: Final = (1_000, 768_000)
-_FILTER_MARGIN_SECONDS: Final = 0.1
+FILM_SUFFIXES: Final = (
+    ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
+)  # fmt: skip
+"""Names of files whose sound is decoded by FFmpeg, and by which a folder's films are found."""
+RATES: Final = (1_000, 768_000)
+"""Sampling rates that are taken for real."""
+FILTER_MARGIN_SECONDS: Final = 0.1
+"""Read beyond a clip, so that the resampling filter does not see its edge."""
 
 
 class DefectiveClip(ValueError):
@@ -23,7 +29,7 @@ class DefectiveClip(ValueError):
 
 
 def read_clip(path: Path, *, max_seconds: float, start: float | None = None, end: float | None = None) -> np.ndarray:
-    """Read one clip of a wav, flac or ogg file.
+    """Read one clip of a wav, flac or ogg file, or of a film's sound (see :mod:`.soundtrack`).
 
     Channels are averaged. Other sampling rates go through ``scipy.signal.resample_poly``: a linear-phase polyphase
     filter that gives the same samples on every run, from a library that is already required.
@@ -39,24 +45,29 @@ def read_clip(path: Path, *, max_seconds: float, start: float | None = None, end
 
     Raises:
         DefectiveClip: the file is missing or unreadable, the clip has no samples, or some are NaN or infinite.
+        UserError: a film, and PyAV is missing.
     """
     import soundfile
 
     if not path.is_file():
         raise DefectiveClip(f"{path}: no such file")
+    if path.suffix.lower() in FILM_SUFFIXES:
+        from .soundtrack import sound
+
+        return sound(path, start, end, max_seconds)
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
-            if not _RATES[0] <= rate <= _RATES[1]:
+            if not RATES[0] <= rate <= RATES[1]:
                 raise DefectiveClip(f"{path}: a sampling rate of {rate} Hz")
-            samples = _read_stretch(file, start or 0.0, end, max_seconds + _FILTER_MARGIN_SECONDS)
+            samples = _read_stretch(file, start or 0.0, end, max_seconds + FILTER_MARGIN_SECONDS)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise DefectiveClip(f"{path}: cannot be read as sound ({error})") from None
     waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(waveform).all():
         raise DefectiveClip(f"{path}: NaN or infinite samples")
     if rate != SAMPLE_RATE:
-        waveform = _resample(waveform, rate)
+        waveform = resample(waveform, rate)
     return np.ascontiguousarray(waveform[: max(1, round(max_seconds * SAMPLE_RATE))], dtype=np.float32)
 
 
@@ -78,7 +89,8 @@ def _read_stretch(file: soundfile.SoundFile, start: float, end: float | None, ma
     return samples
 
 
-def _resample(waveform: np.ndarray, rate: int) -> np.ndarray:
+def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """``(N,)`` samples at ``rate`` per second to :data:`SAMPLE_RATE`."""
     from scipy.signal import resample_poly
 
     divisor = math.gcd(rate, SAMPLE_RATE)

@@ -1,0 +1,131 @@
+"""Small films made by the tests: drawn pictures, tones, subtitles, and whatever a real file may have wrong with it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+RATE = 16_000
+MILLISECONDS = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A subtitle line: seconds and text."""
+
+    start: float
+    end: float
+    text: str
+
+
+def counting_picture(time: float, width: int = 64, height: int = 48) -> np.ndarray:
+    """A picture whose grey level says its tenth of a second: 4 levels each."""
+    return np.full((height, width, 3), int(time * 10 + 1e-6) * 4 % 256, np.uint8)
+
+
+def tone(seconds: float, frequency: float = 440.0, level: float = 0.5, rate: int = RATE) -> np.ndarray:
+    """A float32 sine."""
+    return (level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write_film(
+    path: Path,
+    *,
+    seconds: float = 3.0,
+    picture: Callable[[float], np.ndarray] | None = counting_picture,
+    times: Sequence[float] | None = None,
+    fps: int = 20,
+    samples: np.ndarray | None = None,
+    rate: int = RATE,
+    layout: str = "mono",
+    silent: bool = False,
+    key_every: int = 10,
+    cues: Iterable[Cue] = (),
+    codec: str = "libx264",
+    sound_codec: str = "aac",
+) -> Path:
+    """Write a film.
+
+    Args:
+        path: its suffix decides the container; ``.mkv`` takes ``cues``.
+        seconds: how long it lasts.
+        picture: the picture of a time, None for no video stream.
+        times: when the pictures are shown, for a variable frame rate (None: steadily, ``fps`` times a second).
+        fps: pictures per second.
+        samples: mono sound (N,) or (channels, N) (None: a tone).
+        rate: its samples per second.
+        layout: its channels.
+        silent: no audio stream.
+        key_every: pictures from one key picture to the next.
+        cues: subtitles inside.
+        codec, sound_codec: FFmpeg's names.
+    """
+    import av
+
+    with av.open(str(path), "w") as container:
+        video = sound = text = None
+        if picture is not None:
+            first = picture(0.0)
+            video = container.add_stream(codec, rate=fps, options={"crf": "4", "preset": "ultrafast"})
+            video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], "yuv420p"
+            video.codec_context.gop_size = key_every
+            video.codec_context.time_base = video.time_base = MILLISECONDS
+        if not silent:
+            sound = container.add_stream(sound_codec, rate=rate, layout=layout)
+        if cues:
+            text = container.add_stream("ass")
+            text.time_base = MILLISECONDS
+        if video is not None:
+            for time in np.arange(round(seconds * fps)) / fps if times is None else times:
+                frame = av.VideoFrame.from_ndarray(picture(float(time)))
+                frame.pts, frame.time_base = round(1000 * time), MILLISECONDS
+                container.mux(video.encode(frame))
+            container.mux(video.encode())
+        if sound is not None:
+            waveform = tone(seconds, rate=rate) if samples is None else samples
+            planes = np.ascontiguousarray(np.atleast_2d(waveform), np.float32)
+            for first_sample in range(0, planes.shape[1], 1024):
+                piece = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(planes[:, first_sample : first_sample + 1024]), "fltp", layout
+                )
+                piece.sample_rate, piece.pts, piece.time_base = rate, first_sample, Fraction(1, rate)
+                container.mux(sound.encode(piece))
+            container.mux(sound.encode())
+        for number, cue in enumerate(cues):
+            packet = av.Packet(f"{number},0,Default,,0,0,0,,{cue.text}".encode())
+            packet.stream, packet.time_base = text, MILLISECONDS
+            packet.pts = packet.dts = round(1000 * cue.start)
+            packet.duration = round(1000 * (cue.end - cue.start))
+            container.mux(packet)
+    return path
+
+
+def turn(path: Path, degrees: int) -> Path:
+    """Write into an ``.mp4`` how players have to turn its pictures clockwise, as phones do."""
+    content = bytearray(path.read_bytes())
+    header = content.index(b"tkhd")
+    quarter = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (value << 16 for value in quarter)
+    struct.pack_into(">9i", content, header + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
+def write_srt(path: Path, cues: Iterable[Cue], encoding: str = "utf-8") -> Path:
+    """Write a ``.srt``."""
+    blocks = [
+        f"{number}\n{_stamp(cue.start)} --> {_stamp(cue.end)}\n{cue.text}\n" for number, cue in enumerate(cues, start=1)
+    ]
+    path.write_bytes("\n".join(blocks).encode(encoding))
+    return path
+
+
+def _stamp(seconds: float) -> str:
+    milliseconds = round(1000 * seconds)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"

@@ -28,6 +28,11 @@ FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disg
 _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _LONGEST_NAME = 200
+_UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError,  # zipfile's, for encrypted members and methods it does not know
+    MemoryError,  # an array whose header promises more than there is
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
             return {name: content[name] for name in ("frames", "expression") if name in content.files}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not readable as an .npz of plain arrays ({reason}); extract it again") from None
 

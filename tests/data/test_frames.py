@@ -89,6 +89,24 @@ def test_a_truncated_or_damaged_archive_is_refused_by_name(tmp_path: Path) -> No
             read_frames(path)
 
 
+@pytest.mark.parametrize(
+    ("signature", "place", "value"),
+    [(b"PK\x01\x02", 6, b"\xff\xff"), (b"PK\x01\x02", 8, b"\x01\x00"), (b"PK\x01\x02", 8, b"\x40\x00")],
+    ids=["a later version", "encrypted", "strongly encrypted"],
+)
+def test_an_archive_that_needs_more_than_there_is_is_refused_by_name(
+    tmp_path: Path, signature: bytes, place: int, value: bytes
+) -> None:
+    path = tmp_path / "clip.npz"
+    write_frames(path, np.ones((3, 4), np.float32))
+    content = bytearray(path.read_bytes())
+    at = content.index(signature) + place
+    content[at : at + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"clip\.npz: not readable"):
+        read_frames(path)
+
+
 def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
     with open(tmp_path / "a.npz", "wb") as stream:
         np.save(stream, np.ones((2, 3)))

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ..corpora.movies import FILM_SUFFIXES
+
 if TYPE_CHECKING:
     import soundfile
 
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform that an encoder sees."""
 
-FILM_SUFFIXES: Final = (
-    ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
-)  # fmt: skip
-"""Names of files whose sound is decoded by FFmpeg, and by which a folder's films are found."""
 RATES: Final = (1_000, 768_000)
 """Sampling rates that are taken for real."""
 FILTER_MARGIN_SECONDS: Final = 0.1

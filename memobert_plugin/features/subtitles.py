@@ -16,8 +16,6 @@ from .media import media_facts, opened
 if TYPE_CHECKING:
     import pysubs2
 
-SUFFIXES: Final = (".srt", ".ass", ".ssa", ".vtt")
-
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),

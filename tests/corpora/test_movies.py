@@ -1,0 +1,66 @@
+"""Films and the subtitle files that belong to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin.corpora.movies import Movie, read_movies
+from memobert_plugin.errors import UserError
+
+
+def files(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_films_below_a_folder_in_order_of_their_names(tmp_path: Path) -> None:
+    files(
+        tmp_path, "b.mp4", "Heat (1995)/Heat.mkv", "Heat (1995)/Heat.srt", "a.AVI", ".hidden.mp4", "notes.txt", "a.ass"
+    )
+    found = read_movies([tmp_path])
+    assert found.movies == [
+        Movie("Heat (1995)_Heat", tmp_path / "Heat (1995)/Heat.mkv", tmp_path / "Heat (1995)/Heat.srt"),
+        Movie("a", tmp_path / "a.AVI", tmp_path / "a.ass"),
+        Movie("b", tmp_path / "b.mp4"),
+    ]
+    assert found.defects == []
+
+
+def test_the_language_in_the_name_chooses_among_several(tmp_path: Path) -> None:
+    files(tmp_path, "f.mp4", "f.en.srt", "f.fr.srt")
+    found = read_movies([tmp_path])
+    assert found.movies == []
+    assert "several files of subtitles: f.en.srt, f.fr.srt; name a --language" in str(found.defects[0])
+    assert read_movies([tmp_path], language="fr").movies == [Movie("f", tmp_path / "f.mp4", tmp_path / "f.fr.srt")]
+    files(tmp_path, "f.srt")
+    assert read_movies([tmp_path]).movies[0].subtitles == tmp_path / "f.srt"
+    assert read_movies([tmp_path], language="en").movies[0].subtitles == tmp_path / "f.en.srt"
+
+
+def test_subtitles_may_lie_elsewhere(tmp_path: Path) -> None:
+    films, texts = files(tmp_path / "films", "a.mp4", "b.mp4"), files(tmp_path / "texts", "a.srt", "b.de.srt")
+    assert [movie.subtitles for movie in read_movies([films], texts).movies] == [texts / "a.srt", texts / "b.de.srt"]
+    assert read_movies([films / "b.mp4"], texts / "a.srt").movies == [Movie("b", films / "b.mp4", texts / "a.srt")]
+    with pytest.raises(UserError, match=r"a\.srt: one file for 2 films"):
+        read_movies([films], texts / "a.srt")
+    with pytest.raises(UserError, match=r"--subtitles .*none: no such file or folder"):
+        read_movies([films], tmp_path / "none")
+
+
+def test_what_holds_no_film_or_two_of_one_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no film below it"):
+        read_movies([tmp_path])
+    with pytest.raises(UserError, match=r"none\.mp4: no such film or folder"):
+        read_movies([tmp_path / "none.mp4"])
+    files(tmp_path, "a/b.mp4", "a_b.mp4")
+    with pytest.raises(UserError, match="both would be called 'a_b'; rename one"):
+        read_movies([tmp_path])
+
+
+def test_names_that_a_manifest_cannot_take_are_changed(tmp_path: Path) -> None:
+    files(tmp_path, "a\tb.mp4")
+    assert read_movies([tmp_path]).movies[0].name == "a_b"

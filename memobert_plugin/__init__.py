@@ -8,13 +8,27 @@ commands start quickly.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .inference.predictor import MEmoBERT
 
 __version__ = "0.1.0"
+__all__ = ["MEmoBERT", "register"]
 
 
 def register() -> None:
     """Register everything with fairseq and allow-list what its checkpoints hold; repeated calls do nothing."""
     from . import registration  # noqa: F401
+
+
+def __getattr__(name: str) -> object:
+    """Bring in :class:`MEmoBERT` when it is asked for, not before."""
+    if name == "MEmoBERT":
+        from .inference.predictor import MEmoBERT
+
+        return MEmoBERT
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if "fairseq" in sys.modules:

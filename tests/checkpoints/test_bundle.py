@@ -169,7 +169,7 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path, monkeypa
     torch.save({"cfg": {}, "model": {}, "task_state": {}, "more": Harmful()}, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match="more than plain data"):
         read_host_checkpoint(tmp_path / "checkpoint.pt")
-    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(UserError, match=r"not opened|damaged"):
         read_host_checkpoint(tmp_path / "pickle.pt")
     assert not (tmp_path / "harmed").exists()

@@ -32,6 +32,6 @@ def test_a_bundle_is_written_and_described(
 
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.pt: cannot be opened"):
+    with pytest.raises(UserError, match=r"none\.pt: cannot be opened"):
         main([str(tmp_path / "none.pt"), str(tmp_path / "bundle")])
     assert not (tmp_path / "bundle").exists()

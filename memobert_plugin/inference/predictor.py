@@ -1,0 +1,307 @@
+"""``MEmoBERT``: a trained model for those who have a clip and want an answer.
+
+>>> from memobert_plugin import MEmoBERT
+>>> model = MEmoBERT.from_pretrained(bundle)
+>>> answer = model.predict(text="we love the fun")
+>>> answer.label in model.labels, round(sum(answer.probabilities.values()), 6)
+(True, 1.0)
+>>> answer.modalities["visual"].present, answer.modalities["visual"].reason
+(False, 'none were given')
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ..errors import UserError
+from .answers import named, prediction
+from .arguments import Clip, Clips, one_utterance, utterances
+from .prediction import Encoding, Prediction
+from .utterance import MODALITY_NAMES, Evidence, Utterance
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..checkpoints.model_description import ModelDescription
+    from .network import Network
+    from .reading import ClipReader
+
+
+class MEmoBERT:
+    """A trained model; made by :meth:`from_pretrained`.
+
+    Attributes:
+        network: the model with its prompt or classifier.
+        reader: what turns media into the frames that it was trained on.
+    """
+
+    def __init__(self, network: Network, reader: ClipReader) -> None:
+        self.network, self.reader = network, reader
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        dtype: str | torch.dtype = "float32",
+        data_bin: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        tracker: str | os.PathLike[str] | None = None,
+        voice: str | None = None,
+        preview: bool = False,
+    ) -> MEmoBERT:
+        """Load a model; nothing in its files is run, and nothing is fetched.
+
+        Args:
+            path: a bundle of ``memobert-export``, or a checkpoint of ``fairseq-train``.
+            device: where everything runs, such as ``cpu`` or ``cuda``.
+            dtype: of the parameters: ``float32``, ``bfloat16`` or ``float16``.
+            data_bin: what an older checkpoint was trained on, for its tokenizer and extractor settings.
+            weights: of wav2vec 2.0, for a model that was trained on its frames.
+            tracker: CSV of a face tracker, or a folder with one per film, instead of MediaPipe.
+            voice: ``silero`` or ``energy``: what tells speech from silence.
+            preview: keep pictures of the clips that are read, for a page.
+
+        Raises:
+            UserError: not a model, an altered file, or no such device.
+        """
+        from .faces import FaceOptions
+        from .loading import load_network
+        from .reading import ClipReader, ReadingOptions
+
+        network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin))
+        options = ReadingOptions(
+            weights=None if weights is None else Path(weights),
+            faces=FaceOptions(None if tracker is None else Path(tracker), voice),
+            preview=preview,
+        )
+        return cls(network, ClipReader(network.description, network.tokenizer, options, device))
+
+    @property
+    def description(self) -> ModelDescription:
+        """What the model is, reads and was trained on."""
+        return self.network.description
+
+    @property
+    def labels(self) -> list[str]:
+        """The emotions it tells apart; none for a model that was only pre-trained."""
+        return list(self.network.labels)
+
+    @overload
+    def predict(
+        self,
+        clip: Clip | None = None,
+        text: str | None = None,
+        *,
+        modalities: str | None = None,
+        leave_out: bool = False,
+        batch_size: int = 16,
+        **utterance: Any,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        clip: Clips,
+        text: Sequence[str] | None = None,
+        *,
+        modalities: str | None = None,
+        leave_out: bool = False,
+        batch_size: int = 16,
+        **utterance: Any,
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        clip: Clip | Clips | None = None,
+        text: str | Sequence[str] | None = None,
+        *,
+        modalities: str | None = None,
+        leave_out: bool = False,
+        batch_size: int = 16,
+        **utterance: Any,
+    ) -> Prediction | list[Prediction]:
+        """Tell the emotion of an utterance, or of each of several.
+
+        Args:
+            clip: a video or sound file, a folder of pictures of one face each, a waveform (N,), an
+                :class:`~memobert_plugin.inference.utterance.Utterance`; or a list of these.
+            text: what is said; for a list of clips a list as long.
+            modalities: what may be read, any of ``l`` (text), ``v`` (faces), ``a`` (voice); default: what the model
+                was trained on. Whatever is not there is left out anyway.
+            leave_out: also answer without each modality in turn.
+            batch_size: utterances at a time.
+            utterance: further parts of it: ``start`` and ``end`` in the file in seconds, ``sampling_rate`` of a
+                waveform (default 16 000), ready frames of the model's encoders, ``visual`` (T, V) and ``acoustic``
+                (A, D).
+
+        Returns:
+            A :class:`~memobert_plugin.inference.prediction.Prediction`, or a list of them for a list of clips.
+
+        Raises:
+            UserError: arguments that do not go together, a missing package or missing weights.
+            DefectiveClip: a clip cannot be read, or has nothing to read.
+
+        Waveforms, files and ready frames; every answer is that of the utterance alone:
+
+            >>> import numpy as np
+            >>> one = model.predict(np.ones(16000, np.float32), "stop it")
+            >>> one.modalities["acoustic"].reason
+            "this model's speech frames were made by 'generated', which is not part of this package"
+            >>> faces = np.ones((12, 6), np.float32)
+            >>> seen = model.predict(text="stop it", visual=faces, leave_out=True)
+            >>> seen.modalities["visual"].frames, sorted(seen.modalities["visual"].without) == model.labels
+            (12, True)
+        """
+        asked = utterances(clip, text, **utterance)
+        answers: list[Prediction] = []
+        for first in range(0, len(asked), max(1, batch_size)):
+            evidence = [self.read(one, modalities) for one in asked[first : first + max(1, batch_size)]]
+            answers += self.decide(evidence, leave_out=leave_out, batch_size=batch_size)
+        return answers if isinstance(clip, (list, tuple)) else answers[0]
+
+    def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
+        """Look at one utterance without deciding.
+
+        Raises:
+            UserError: see :meth:`predict`.
+            DefectiveClip: see :meth:`predict`.
+        """
+        return self.reader.read(utterance, self._modalities(modalities))
+
+    def decide(
+        self, evidence: Sequence[Evidence], *, leave_out: bool = False, batch_size: int = 16
+    ) -> list[Prediction]:
+        """Answer for utterances that :meth:`read` looked at; arguments as in :meth:`predict`."""
+        answers = self.probabilities(evidence, batch_size=batch_size)
+        without: list[dict[str, dict[str, float]]] = [{} for _ in evidence]
+        if leave_out:
+            asked = [
+                (index, letter, found.limited_to(found.present.replace(letter, ""), ""))
+                for index, found in enumerate(evidence)
+                for letter in found.present
+                if len(found.present) > 1
+            ]
+            reduced = self.probabilities([found for _, _, found in asked], batch_size=batch_size)
+            for (index, letter, _), (probabilities, _) in zip(asked, reduced, strict=True):
+                without[index][letter] = named(self.labels, probabilities)
+        return [
+            prediction(found, self.description, probabilities, None if row is None else self.word(row), of_modality)
+            for found, (probabilities, row), of_modality in zip(evidence, answers, without, strict=True)
+        ]
+
+    def probabilities(
+        self, evidence: Sequence[Evidence], *, batch_size: int = 16
+    ) -> list[tuple[np.ndarray, int | None]]:
+        """For each utterance the probabilities (C,) of the emotions, and the vocabulary's most likely row at the mask.
+
+        Raises:
+            UserError: the model was only pre-trained.
+        """
+        import torch
+
+        if batch_size < 1:
+            raise UserError(f"batch_size {batch_size}: give a number from 1 on")
+        answers: list[tuple[np.ndarray, int | None]] = []
+        for first in range(0, len(evidence), batch_size):
+            with torch.inference_mode():
+                batch = self.network.batch(evidence[first : first + batch_size], self.network.prompt)
+                scores, words = self.network.scores(batch)
+                rows = scores.softmax(dim=-1).cpu().double().numpy()
+            chosen: list[int | None] = [None] * len(rows) if words is None else words.tolist()
+            answers += zip(rows, chosen, strict=True)
+        return answers
+
+    def fill_mask(
+        self,
+        template: str,
+        clip: Clip | None = None,
+        *,
+        text: str = "",
+        top_k: int = 5,
+        modalities: str | None = None,
+        **utterance: Any,
+    ) -> list[tuple[str, float]]:
+        """The most likely words at the template's mask, with their probabilities.
+
+        Args:
+            template: words around one ``[MASK]``; appended to ``text``, as a prompt is.
+            clip: as in :meth:`predict`; None asks about the template (and text) alone.
+            text: what is said.
+            top_k: how many words.
+            modalities: as in :meth:`predict`.
+            utterance: further parts of it, as in :meth:`predict`.
+
+        Raises:
+            UserError: no single ``[MASK]``, or a finetuned model, whose word head was not trained with it.
+
+            >>> words = model.fill_mask("I am [MASK].", text="we love the fun", top_k=3)
+            >>> len(words), words == sorted(words, key=lambda word: -word[1])
+            (3, True)
+        """
+        import torch
+
+        from ..checkpoints.model_description import FINETUNED
+        from ..data.prompts import Template
+
+        if self.description.kind == FINETUNED:
+            raise UserError("this model was finetuned, and its word head was not trained with it; give a prompted one")
+        if top_k < 1:
+            raise UserError(f"top_k {top_k}: give a number from 1 on")
+        prompt = Template.parse(template).encode(self.network.tokenizer)
+        asked = one_utterance(clip, text, **utterance)
+        alone = clip is None and not text and not utterance
+        evidence = Evidence.nothing(asked) if alone else self.read(asked, modalities)
+        with torch.inference_mode():
+            logits = self.network.vocabulary_logits(self.network.batch([evidence], prompt))[0]
+        return [(self.word(row), share) for row, share in self.network.likeliest_words(logits, top_k)]
+
+    def encode(
+        self, clip: Clip | None = None, *, text: str = "", modalities: str | None = None, **utterance: Any
+    ) -> Encoding:
+        """Contextual embeddings of pieces and frames, no prompt appended.
+
+        Args:
+            clip: as in :meth:`predict`.
+            text: what is said.
+            modalities: as in :meth:`predict`.
+            utterance: further parts of it, as in :meth:`predict`.
+
+            >>> found = model.encode(text="stop it", visual=np.ones((4, 6), np.float32))
+            >>> found.pieces, found.text.shape, found.visual.shape
+            (('[CLS]', 'stop', 'it', '[SEP]'), (4, 16), (4, 16))
+            >>> found.visual_times.round(3).tolist()
+            [0.0, 0.1, 0.2, 0.3]
+        """
+        import torch
+
+        evidence = self.read(one_utterance(clip, text, **utterance), modalities)
+        with torch.inference_mode():
+            batch = self.network.batch([evidence], None)
+            hidden, layout = self.network.hidden_states(batch)
+        rows = hidden.float().cpu().numpy()
+        parts = [rows[layout.packed_rows(modality)] for modality in range(3)]
+        times = [
+            np.zeros(0) if own is None else own[: len(part)]
+            for own, part in ((evidence.visual_times, parts[1]), (evidence.acoustic_times, parts[2]))
+        ]
+        pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
+        return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
+
+    def word(self, row: int) -> str:
+        """A row of the dictionary as a word, without the marks of its tokenizer."""
+        return self.network.tokenizer.symbols[row].removeprefix("▁")
+
+    def _modalities(self, asked: str | None) -> str:
+        """Letters of what may be read, in the model's order."""
+        letters = self.description.modalities if asked is None else asked
+        known = "".join(letter for letter in MODALITY_NAMES if letter in letters)
+        if not known or len(known) != len(letters):
+            raise UserError(f"modalities {letters!r}: give one or more of l (text), v (faces), a (voice), as in 'lva'")
+        return known

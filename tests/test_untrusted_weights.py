@@ -16,7 +16,7 @@ from memobert_plugin.cli import export, extract, import_
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
-from tests.host import run_commands, training_flags
+from tests.host import USER_DIR, run_commands, training_flags
 
 
 class Payload:
@@ -83,7 +83,10 @@ def export_bundle(folder: Path, weights: Path) -> Sequence[str]:
     return [str(weights), str(folder / "bundle")]
 
 
-COMMANDS = {
+Arguments = Callable[[Path, Path], Sequence[str]]
+"""Makes a command's files around some weights, and says how the command is called."""
+
+COMMANDS: dict[Arguments, Callable[[Sequence[str] | None], int]] = {
     import_bert: import_.main,
     import_official: import_.main,
     extract_acoustic: extract.main,
@@ -92,9 +95,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda function: function.__name__)
-def test_a_command_refuses_the_file_and_runs_nothing(
-    arguments: Callable[[Path, Path], Sequence[str]], weights: Path, tmp_path: Path
-) -> None:
+def test_a_command_refuses_the_file_and_runs_nothing(arguments: Arguments, weights: Path, tmp_path: Path) -> None:
     given = arguments(tmp_path, weights)
     with pytest.raises(UserError):
         COMMANDS[arguments](given)
@@ -106,17 +107,15 @@ def test_the_host_runs_nothing_of_a_checkpoint(tmp_path: Path) -> None:
     path, executed = tmp_path / "checkpoint.pt", tmp_path / "executed"
     as_torch_archive(path, {"model": {}, "cfg": None, "args": None, "extra_state": Payload(executed)})
     train = ["fairseq-train", *training_flags(data_bin, "memobert_finetune", "--fold", "1", "--max-update", "1")]
+    evaluate = ["--task", "memobert_finetune", "--cpu", "--batch-size", "4", "--path", str(path)]
     finished = run_commands(
         tmp_path / "runs",
         {
             "finetune": [*train, "--save-dir", "a", "--finetune-from-model", str(path)],
             "restore": [*train, "--save-dir", "b", "--restore-file", str(path)],
-            "validate": [
-                "fairseq-validate", str(data_bin), "--user-dir", train[3], "--task", "memobert_finetune", "--cpu", "--batch-size", "4",
-                "--path", str(path),
-            ],
+            "validate": ["fairseq-validate", str(data_bin), "--user-dir", str(USER_DIR), *evaluate],
         },
-    )  # fmt: skip
+    )
     assert not executed.exists()
     for name, run in finished.items():
         assert run.status != 0, name

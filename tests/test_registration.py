@@ -19,8 +19,8 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 
 from tests.host import ROOT, USER_DIR
 
-TASKS = ("memobert_pretraining", "memobert_prompt", "memobert_finetune")
-MODELS = ("memobert", "memobert_base", "memobert_small", "memobert_tiny")
+TASKS = ("memobert_pretraining", "memobert_prompt", "memobert_finetune", "memobert_facial_expression")
+MODELS = ("memobert", "memobert_base", "memobert_small", "memobert_tiny", "memobert_denseface")
 
 
 def ours(names: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError, run_command
 from .crema_d import VOTES, read_crema_d
+from .ferplus import pack_ferplus
 from .iemocap import read_iemocap
 from .meld import read_meld
 from .msp_improv import read_msp_improv
@@ -80,12 +81,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_allowance(crema_d)
     crema_d.set_defaults(read=lambda options: read_crema_d(options.folder, perceived=options.perceived))
+    ferplus = corpora.add_parser("ferplus", help="FER+: 35 710 faces with votes, packed for training DenseFace")
+    ferplus.add_argument("folder", type=Path, metavar="FOLDER", help="folder with fer2013.csv and fer2013new.csv")
+    ferplus.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write the pictures")
+    _add_allowance(ferplus, "pack a partial copy")
+    ferplus.set_defaults(pack=lambda options: pack_ferplus(options.folder, options.output, options.allow_other_counts))
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(arguments)
+    if "pack" in options:  # pictures, for which there is no manifest
+        print(options.pack(options))
+        return 0
     reading: Reading = options.read(options)
     if reading.other_counts and not options.allow_other_counts:
         _show_defects(reading)
@@ -153,11 +162,11 @@ def _add_counted_flags(parser: argparse.ArgumentParser) -> None:
     _add_allowance(parser)
 
 
-def _add_allowance(parser: argparse.ArgumentParser) -> None:
+def _add_allowance(parser: argparse.ArgumentParser, what: str = "write the manifest of a partial copy") -> None:
     parser.add_argument(
         "--allow-other-counts",
         action="store_true",
-        help="write the manifest of a partial copy, and print how its counts differ from the publisher's",
+        help=f"{what}, and print how its counts differ from the publisher's",
     )
 
 

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     MODALITY_MIXTURE = 5
     TRAIN_FRACTION = 6
     VALID_SHARE = 7
+    PICTURE_AUGMENTATION = 8
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -1,0 +1,51 @@
+"""DenseFace, the visual encoder: a small DenseNet over grey faces, trained on facial expressions."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model
+from torch import Tensor
+
+from ..modules.dense_net import DenseNet
+
+
+@dataclass
+class DenseFaceConfig(FairseqDataclass):
+    """The network's sizes are fixed; only how it is computed can be chosen."""
+
+    bfloat16_autocast: bool = field(
+        default=False,
+        metadata={"help": "convolve in bfloat16 in training, parameters stay float32: faster where hardware has it"},
+    )
+
+
+@register_model("memobert_denseface", dataclass=DenseFaceConfig)
+class DenseFaceModel(BaseFairseqModel):
+    """The network and the grey levels' mean and deviation, which travel with its weights.
+
+    Args:
+        config: how it is computed.
+        grey_mean: mean grey level of the training pictures, 0 to 255.
+        grey_std: their standard deviation.
+    """
+
+    def __init__(self, config: DenseFaceConfig, grey_mean: float, grey_std: float) -> None:
+        super().__init__()
+        self.bfloat16_autocast = config.bfloat16_autocast
+        self.network = DenseNet(grey_mean, grey_std)
+
+    @classmethod
+    def build_model(cls, config: DenseFaceConfig, task: Any) -> "DenseFaceModel":
+        """The host's way: the task knows the grey levels."""
+        return cls(config, *task.grey_levels())
+
+    def max_positions(self) -> None:
+        """Pictures have no length."""
+        return None
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N, S, S)`` grey levels from 0 to 255 to ``(N, 342)`` features and ``(N, 8)`` logits."""
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.training and self.bfloat16_autocast):
+            return self.network(pictures)

@@ -21,7 +21,10 @@ PRESETS = {
     "memobert_tiny": PRETRAINING,
     "prompt": EMOTION,
     "finetune": EMOTION,
+    "early_fusion": EMOTION,
+    "mult": EMOTION,
 }
+EFFECTIVE_BATCH = {"memobert_base": 640, "finetune": 32}
 RUN_CONFIGS = ("local", "slurm_1", "slurm_4")
 
 
@@ -74,13 +77,25 @@ def test_the_published_recipe() -> None:
         assert emotion["checkpoint"]["maximize_best_checkpoint_metric"] is True
 
 
+@pytest.mark.parametrize("name", EFFECTIVE_BATCH)
 @pytest.mark.parametrize("run_config", RUN_CONFIGS)
-def test_the_effective_batch_is_640_on_every_machine(run_config: str) -> None:
-    machine = OmegaConf.load(PRETRAINING / "run_config" / f"{run_config}.yaml")
-    merged = OmegaConf.merge(OmegaConf.load(PRETRAINING / "memobert_base.yaml"), machine)
+def test_the_effective_batch_is_the_same_on_every_machine(name: str, run_config: str) -> None:
+    machine = OmegaConf.load(PRESETS[name] / "run_config" / f"{run_config}.yaml")
+    merged = OmegaConf.merge(OmegaConf.load(PRESETS[name] / f"{name}.yaml"), machine)
     ranks = merged.distributed_training.distributed_world_size
-    assert merged.dataset.batch_size * ranks * merged.optimization.update_freq[0] == 640
+    assert merged.dataset.batch_size * ranks * merged.optimization.update_freq[0] == EFFECTIVE_BATCH[name]
     assert (merged.distributed_training.distributed_port > 0) == (ranks > 1)
+    if run_config != "local":
+        launcher = merged.hydra.launcher
+        assert launcher.nodes * launcher.tasks_per_node == ranks and launcher.gpus_per_node == launcher.tasks_per_node
+
+
+@pytest.mark.parametrize("name", ["early_fusion", "mult"])
+def test_a_baseline_differs_in_the_model_only(name: str) -> None:
+    ours, theirs = preset("finetune"), preset(name)
+    differing = {group for group in ours if group not in ("hydra", "model") and ours[group] != theirs[group]}
+    assert differing == {"checkpoint"}
+    assert theirs["checkpoint"]["save_dir"] == ours["checkpoint"]["save_dir"].replace("finetune", name)
 
 
 UPDATES = 6

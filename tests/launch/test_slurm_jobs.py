@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import memobert_plugin
 from memobert_plugin.launch.run_folder import RunFolder
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.launch.sweeps import OPTIMISER, plan_values, write_plan
+from tests.slurm import require_slurm
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,12 +28,7 @@ UPDATES = 300
 
 @pytest.fixture(scope="module", autouse=True)
 def slurm() -> None:
-    if shutil.which("sinfo") is None:
-        pytest.skip("no SLURM here: sinfo is not installed")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        if not subprocess.run(["sinfo"], capture_output=True, timeout=30).returncode:
-            return
-    pytest.skip("SLURM does not answer sinfo")
+    require_slurm()
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,14 @@ class FaceOptions:
 
     Attributes:
         tracker: CSV of a face tracker, or a folder with one per film; None: found here, by MediaPipe.
-        voice: ``silero`` or ``energy``; None: Silero where it is installed, else energy.
+        voice: ``silero`` or ``energy``; None: what the model's frames were chosen with, else Silero where it is
+            installed.
+        weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
     """
 
     tracker: Path | None = None
     voice: str | None = None
+    weights: Path | None = None
 
 
 class FaceReader:
@@ -62,22 +65,30 @@ class FaceReader:
                 "faces of clips cannot be used with it"
             )
         if self.extractor.weights_sha256 != self.encoder.info().weights_sha256:
-            return f"this model was trained on the frames of another {DENSEFACE} (its weights' sha256 differs)"
+            return f"this model was trained on another {DENSEFACE}'s frames (its sha256 differs); give its weights"
         return ""
 
     @cached_property
     def encoder(self) -> DenseFace:
-        """The shipped visual encoder."""
+        """DenseFace, the shipped one unless others' weights are given."""
         from ..features.expression import DenseFace
 
-        return DenseFace.shipped(device=self._device)
+        weights = self._options.weights
+        return DenseFace.from_shipped(self._device) if weights is None else DenseFace.from_file(weights, self._device)
 
     @cached_property
     def voice(self) -> VoiceActivity:
         """Tells speech from silence."""
         from ..features.voice_activity import load_voice_activity
 
-        return load_voice_activity(self._options.voice or "silero")
+        trained = self.extractor.options.get("voice") if self.extractor is not None else None
+        name = self._options.voice or (trained.get("name") if isinstance(trained, dict) else None)
+        if name in ("silero", "energy"):
+            return load_voice_activity(name)
+        try:
+            return load_voice_activity("silero")
+        except UserError:
+            return load_voice_activity("energy")
 
     @cached_property
     def front_end(self) -> FrontEnd:
@@ -120,7 +131,7 @@ class FaceReader:
         clip.choice = choice
         clip.visual, clip.expression = self.encoder.encode(choice.track.crops)
         clip.visual_times = choice.track.times
-        return clip, f"the face that is seen most often was read, since no face is known to speak ({reason})"
+        return clip, f"the face that is seen most often was read ({reason})"
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces uint8 (T, 64, 64) to features (T, V) and expression distributions (T, K).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,21 +58,14 @@ class Network:
         self.device = device
         self.labels = list(self.description.labels)
         symbols = self.tokenizer.symbols
+        self.prompt: PromptPieces | None = None
+        """What is appended to every text; None for a finetuned model."""
+        if model.description.kind == PROMPTED:
+            self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
+            words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
+            self._label_words = LabelWords(words, len(symbols))
         self._sentence_end = ends_sentence(symbols)
         self._period = symbols.index(".") if "." in symbols else _UNK
-
-    @cached_property
-    def prompt(self) -> PromptPieces | None:
-        """What is appended to every text; None for a finetuned model."""
-        if self.description.kind != PROMPTED:
-            return None
-        return Template.parse(self.description.template).encode(self.tokenizer)
-
-    @cached_property
-    def label_words(self) -> LabelWords:
-        """The emotion words of a prompted model."""
-        words = Verbalizer.parse(self.description.verbalizer, self.labels).encode(self.tokenizer)
-        return LabelWords(words, len(self.tokenizer.symbols))
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> Batch:
         """Put utterances together, cut to the model's limits; nothing is padded."""
@@ -111,7 +103,7 @@ class Network:
             rows = first_rows(batch.net_input["text_lengths"])
             return upcast(self.module(**batch.net_input, head="classify", rows=rows)), None
         logits = self.vocabulary_logits(batch)
-        return self.label_words.scores(logits), logits.argmax(dim=-1)
+        return self._label_words.scores(logits), logits.argmax(dim=-1)
 
     def vocabulary_logits(self, batch: Batch) -> Tensor:
         """(B, vocabulary) at the prompt's mask."""

@@ -53,6 +53,7 @@ class MEmoBERT:
         data_bin: str | os.PathLike[str] | None = None,
         weights: str | os.PathLike[str] | None = None,
         tracker: str | os.PathLike[str] | None = None,
+        face_weights: str | os.PathLike[str] | None = None,
         voice: str | None = None,
         preview: bool = False,
     ) -> MEmoBERT:
@@ -65,6 +66,7 @@ class MEmoBERT:
             data_bin: what an older checkpoint was trained on, for its tokenizer and extractor settings.
             weights: of wav2vec 2.0, for a model that was trained on its frames.
             tracker: CSV of a face tracker, or a folder with one per film, instead of MediaPipe.
+            face_weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
             voice: ``silero`` or ``energy``: what tells speech from silence.
             preview: keep pictures of the clips that are read, for a page.
 
@@ -78,7 +80,11 @@ class MEmoBERT:
         network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin))
         options = ReadingOptions(
             weights=None if weights is None else Path(weights),
-            faces=FaceOptions(None if tracker is None else Path(tracker), voice),
+            faces=FaceOptions(
+                tracker=None if tracker is None else Path(tracker),
+                voice=voice,
+                weights=None if face_weights is None else Path(face_weights),
+            ),
             preview=preview,
         )
         return cls(network, ClipReader(network.description, network.tokenizer, options, device))

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
-from ..features.audio import FILM_SUFFIXES, SAMPLE_RATE, DefectiveClip
-from .faces import FaceOptions, FaceReader, read_face_pictures
+from ..features.audio import FILM_SUFFIXES, SAMPLE_RATE, DefectiveClip, read_clip
+from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
 from .ready_frames import checked_frames, frame_times
 from .speech import SpeechReader
+from .stills import stills
 from .utterance import Evidence, Preview, Utterance
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
+    from ..features.faces import FaceTrack
     from ..features.film import ClipFrames
 
 VISUAL_RATE = 10.0
 """Faces per second where nothing else is known (the paper's)."""
 ACOUSTIC_RATE = 1000.0 / 60.0
 """Speech frames per second where nothing else is known (the paper's)."""
+LONG_CLIP = 15.0
+"""Seconds beyond which a clip is more than an utterance."""
 NOT_ASKED = "left out on request"
 
 
@@ -54,7 +59,7 @@ class ClipReader:
     def __init__(
         self, description: ModelDescription, tokenizer: Tokenizer, options: ReadingOptions, device: str = "cpu"
     ) -> None:
-        self.description, self.tokenizer = description, tokenizer
+        self.description, self.tokenizer, self._preview = description, tokenizer, options.preview
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
@@ -72,15 +77,16 @@ class ClipReader:
             UserError: frames of another shape, a missing package or missing weights.
         """
         pieces, word_start = self.tokenizer.encode(utterance.text)
-        evidence = Evidence(utterance, pieces.astype(np.int64), word_start)
+        evidence = Evidence(utterance, pieces.astype(np.int64), word_start, seconds=clip_seconds(utterance))
         if not len(pieces):
             evidence = _absent(evidence, "l", "no text was given")
         elif unknown := int((pieces == UNKNOWN_ROW).sum()):
-            note = f"{unknown} of {len(pieces)} word pieces of the text are unknown to the model"
-            evidence = _noted(evidence, note)
+            evidence = _noted(evidence, f"words unknown to the model: {unknown} of {len(pieces)} pieces")
         evidence = self._read_ready(evidence)
-        if utterance.clip is not None:
-            evidence = self._read_clip(evidence, utterance.clip, modalities)
+        if utterance.clip is not None or utterance.sound is not None:
+            evidence = self._read_files(evidence, modalities)
+        if self._preview:
+            evidence = self._with_stills(evidence)
         for letter in "va":
             if letter not in evidence.present and letter not in evidence.absent:
                 evidence = _absent(evidence, letter, NOT_ASKED if letter not in modalities else "none were given")
@@ -101,51 +107,57 @@ class ClipReader:
             return self._with_acoustic(evidence, checked_frames("acoustic", given.acoustic, description.acoustic_dim))
         if given.waveform is not None:
             samples = self.speech.resampled(given.waveform, given.sampling_rate)
-            evidence = replace(evidence, seconds=len(given.waveform) / given.sampling_rate)
             return self._with_sound(evidence, samples)
         return evidence
 
-    def _read_clip(self, evidence: Evidence, path: Path, modalities: str) -> Evidence:
+    def _read_files(self, evidence: Evidence, modalities: str) -> Evidence:
         given = evidence.utterance
-        if path.is_dir():
-            if "v" in modalities and given.visual is None:
-                crops = read_face_pictures(path)
-                return self._with_crops(evidence, crops, *self.faces.encode(crops))
+        wanted = {
+            "v": "v" in modalities and given.visual is None and given.clip is not None,
+            "a": "a" in modalities and given.acoustic is None and given.waveform is None,
+        }
+        if wanted["v"] and given.clip is not None:
+            evidence = self._read_faces(evidence, given.clip)
+        file = given.sound or given.clip
+        if not wanted["a"] or file is None or file.is_dir() or evidence.acoustic is not None:
             return evidence
-        needs_sound = "a" in modalities and given.acoustic is None and given.waveform is None
-        needs_faces = "v" in modalities and given.visual is None
-        if needs_faces and path.suffix.lower() not in FILM_SUFFIXES:
-            evidence, needs_faces = _absent(evidence, "v", "a sound file has no faces"), False
-        elif needs_faces and self.faces.obstacle:
-            evidence, needs_faces = _absent(evidence, "v", self.faces.obstacle), False
-        if needs_faces:
-            clip, remark = self.faces.read(path, given.start, given.end)
-            evidence = self._with_faces(evidence, clip, remark)
-            if needs_sound and len(clip.samples):
-                evidence = self._with_sound(evidence, clip.samples[: round(self.speech.max_seconds * SAMPLE_RATE)])
-                if not clip.voiced:
-                    evidence = _noted(evidence, "no speech was found in the sound: what is heard is not a voice")
-            elif needs_sound:
-                evidence = _absent(evidence, "a", "the file has no sound here")
-        elif needs_sound:
-            evidence = self._with_file_sound(evidence, path)
-        return evidence
-
-    def _with_file_sound(self, evidence: Evidence, path: Path) -> Evidence:
-        """Sound alone; a film without sound is no defect as long as something else is there."""
-        given = evidence.utterance
         if self.speech.obstacle:
             return _absent(evidence, "a", self.speech.obstacle)
-        sound = self.speech.read(path, given.start, given.end)
-        return self._with_sound(evidence, sound.samples)
+        if given.sound is None and evidence.preview.samples is not None:
+            return self._with_sound(evidence, evidence.preview.samples)
+        try:
+            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=given.end)
+        except DefectiveClip as defect:
+            return _absent(evidence, "a", str(defect))
+        return self._with_sound(evidence, samples)
+
+    def _read_faces(self, evidence: Evidence, path: Path) -> Evidence:
+        """Faces, and with them the sound and the pictures that are shown."""
+        given = evidence.utterance
+        if path.is_dir():
+            crops = read_face_pictures(path)
+            return self._with_crops(evidence, crops, *self.faces.encode(crops))
+        if path.suffix.lower() not in FILM_SUFFIXES:
+            return _absent(evidence, "v", "a sound file has no faces")
+        if self.faces.obstacle:
+            evidence = _absent(evidence, "v", self.faces.obstacle)
+            if self.description.visual_dim:
+                evidence = _noted(evidence, f"faces were not used: {self.faces.obstacle}")
+            return evidence
+        clip, remark = self.faces.read(path, given.start, given.end)
+        return self._with_faces(evidence, clip, remark)
 
     def _with_sound(self, evidence: Evidence, samples: np.ndarray) -> Evidence:
-        sound = self.speech.encode(samples)
-        evidence = replace(evidence, preview=replace(evidence.preview, samples=sound.samples))
-        if evidence.seconds is None:
-            evidence = replace(evidence, seconds=len(samples) / SAMPLE_RATE)
+        """The frames of float32 samples (N,) at 16 kHz, as far as the encoder reads, and whether there is a voice."""
+        preview = evidence.preview
+        sound = self.speech.encode(samples[: round(self.speech.max_seconds * SAMPLE_RATE)])
+        if preview.voiced is None:
+            preview = replace(preview, samples=samples, voiced=tuple(self.faces.voice.intervals(samples)))
+        evidence = replace(evidence, preview=preview)
         if sound.frames is None:
             return _absent(evidence, "a", sound.reason)
+        if not preview.voiced:
+            evidence = _noted(evidence, "no speech was found: what is heard is not a voice, though it is read like one")
         return self._with_acoustic(evidence, checked_frames("acoustic", sound.frames, self.description.acoustic_dim))
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
@@ -158,16 +170,15 @@ class ClipReader:
             voiced=tuple(clip.voiced),
             pictures=tuple((shown.time, shown.rgb) for shown in clip.thumbnails),
         )
-        evidence = replace(evidence, seconds=clip.seconds, preview=preview)
+        evidence = replace(evidence, preview=preview)
         if clip.visual is None or clip.choice is None or clip.choice.track is None:
             reason = clip.choice.reason if clip.choice is not None else clip.dropped
             return _absent(evidence, "v", reason or "no face was found")
-        seen = len(clip.tracks)
-        if seen > 1:
-            evidence = _noted(evidence, f"{seen} faces were seen; face {clip.choice.track.number} was read")
+        track = clip.choice.track
+        if len(clip.tracks) > 1:
+            evidence = _noted(evidence, f"several faces: {_which(track, clip.tracks)}")
         if remark:
-            evidence = _noted(evidence, remark)
-        track: Any = clip.choice.track
+            evidence = _noted(evidence, f"not known who speaks: {remark}")
         return self._with_crops(evidence, track.crops, clip.visual, clip.expression, clip.visual_times)
 
     def _with_crops(
@@ -184,6 +195,14 @@ class ClipReader:
         preview = replace(evidence.preview, faces=crops)
         return replace(evidence, visual=visual, expression=expression, visual_times=times, preview=preview)
 
+    def _with_stills(self, evidence: Evidence) -> Evidence:
+        """Pictures of a film whose faces were not looked at."""
+        given = evidence.utterance
+        if evidence.preview.pictures or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
+            return evidence
+        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN)
+        return replace(evidence, preview=replace(evidence.preview, pictures=pictures))
+
     def _with_long_clip_note(self, evidence: Evidence) -> Evidence:
         """Say so where the model reads only the beginning of what was found."""
         limits, parts = self.description.limits, []
@@ -197,11 +216,55 @@ class ClipReader:
             parts.append(f"{limits['pieces']} word pieces")
         if not parts:
             return evidence
-        lasts = f" of a clip of {evidence.seconds:.1f} s" if evidence.seconds is not None else ""
-        return _noted(evidence, f"the model reads only the beginning: the first {' and '.join(parts)}{lasts}")
+        advice = ""
+        if evidence.seconds is not None and evidence.seconds > LONG_CLIP:
+            advice = f" of a clip of {evidence.seconds:.0f} s; cut it into utterances by its subtitles or its time"
+        return _noted(evidence, f"only the beginning was read: {', '.join(parts)}{advice}")
 
 
 _NAMES = {"l": "text", "v": "faces", "a": "sound"}
+
+
+def clip_seconds(utterance: Utterance) -> float | None:
+    """How long an utterance lasts; None where only ready frames or pictures tell.
+
+    Raises:
+        DefectiveClip: a film that cannot be opened.
+    """
+    if utterance.waveform is not None:
+        return len(utterance.waveform) / utterance.sampling_rate
+    file = utterance.clip or utterance.sound
+    if file is None or file.is_dir():
+        return None
+    end = utterance.end if utterance.end is not None else file_seconds(file)
+    return None if end is None else max(0.0, end - (utterance.start or 0.0))
+
+
+def file_seconds(path: Path) -> float | None:
+    """Duration of a film or sound file; None where it does not say.
+
+    Raises:
+        DefectiveClip: no such file, or one that cannot be opened.
+    """
+    import soundfile
+
+    from ..features.media import media_facts
+
+    if not path.is_file():
+        raise DefectiveClip(f"{path}: no such file")
+    if path.suffix.lower() in FILM_SUFFIXES:
+        return media_facts(path).duration
+    try:
+        return float(soundfile.info(path).duration)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DefectiveClip(f"{path}: cannot be read as sound ({error})") from None
+
+
+def _which(track: FaceTrack, tracks: Sequence[FaceTrack]) -> str:
+    """Where the face that was read is among the others."""
+    places = sorted(float(other.boxes[:, (0, 2)].mean()) for other in tracks)
+    place = places.index(float(track.boxes[:, (0, 2)].mean())) + 1
+    return f"of {len(tracks)} that were seen, the {place}. from the left was read"
 
 
 def _absent(evidence: Evidence, letter: str, reason: str) -> Evidence:

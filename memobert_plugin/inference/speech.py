@@ -11,7 +11,7 @@ import numpy as np
 from ..data.frames import ExtractorInfo
 from ..errors import UserError
 from ..features.acoustic import AcousticSettings, pool_frames
-from ..features.audio import RATES, SAMPLE_RATE, DefectiveClip, read_clip, resample
+from ..features.audio import RATES, SAMPLE_RATE, DefectiveClip, resample
 from ..features.encoders import ENCODERS, AcousticEncoder, Normalize, load_encoder
 
 SILENCE = 1e-4
@@ -87,15 +87,6 @@ class SpeechReader:
         encoder = load_encoder(self.extractor.name, weights=self._weights, normalize=normalize, device=self._device)
         self._refuse_other(self.settings.info(encoder))
         return encoder
-
-    def read(self, path: Path, start: float | None, end: float | None) -> Sound:
-        """Read a file's sound.
-
-        Raises:
-            DefectiveClip: no such file, or one that cannot be read.
-            UserError: see :attr:`encoder`.
-        """
-        return self.encode(read_clip(path, max_seconds=self.max_seconds, start=start, end=end))
 
     def resampled(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """A caller's samples as float32 (N,) at 16 kHz, cut to what is read.

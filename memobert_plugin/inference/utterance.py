@@ -21,6 +21,7 @@ class Utterance:
         text: what is said.
         start: where the utterance begins in the file, in seconds (None: at its beginning).
         end: where it ends (None: at the file's end).
+        sound: a file whose sound is read instead of the clip's, in the same time.
         waveform: samples (N,), used instead of the file's sound.
         sampling_rate: of ``waveform``, per second.
         visual: ready face frames (T, V), used instead of the file's faces.
@@ -33,6 +34,7 @@ class Utterance:
     text: str = ""
     start: float | None = None
     end: float | None = None
+    sound: Path | None = None
     waveform: np.ndarray | None = None
     sampling_rate: int = 16_000
     visual: np.ndarray | None = None
@@ -43,7 +45,8 @@ class Utterance:
     @property
     def title(self) -> str:
         """The name, or what stands for it."""
-        return self.name or (self.clip.name if self.clip is not None else "utterance")
+        file = self.clip or self.sound
+        return self.name or (file.name if file is not None else "utterance")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""What an answer relied on: gradient x input at the position that is read, and the answer's course over a clip.
+
+Gradient x input (Shrikumar et al., 2016, "Not just a black box") is a first-order estimate of how much the answer's log
+probability would fall if a word's vector or a frame were zero. It is cheap and exact only for a linear network: a hint
+where to look, no proof. Leaving a whole modality out and answering again, beside it, is no estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .network import Network
+from .utterance import Evidence
+
+METHOD = (
+    "Gradient × input: for every word and every frame, how much the logarithm of the answer's probability would fall, "
+    "to first order, if its input were zero. Positive: it speaks for the answer. An estimate, not a proof."
+)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """How much a word spoke for the answer (positive) or against it."""
+
+    word: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one answer relied on.
+
+    Attributes:
+        label: the answer.
+        words: the text's words, as far as they were read.
+        prompt: the sum over the template and the special pieces; they are the same in every utterance.
+        visual: (T,) of the faces that were read.
+        acoustic: (A,) of the speech frames that were read.
+    """
+
+    label: str
+    words: tuple[Contribution, ...]
+    prompt: float
+    visual: np.ndarray
+    acoustic: np.ndarray
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By modality's letter, its part of all that spoke for or against the answer, the prompt left out."""
+        sizes = {
+            "l": sum(abs(word.value) for word in self.words),
+            "v": float(np.abs(self.visual).sum()),
+            "a": float(np.abs(self.acoustic).sum()),
+        }
+        total = sum(sizes.values())
+        return {letter: size / total if total else 0.0 for letter, size in sizes.items()}
+
+
+@dataclass(frozen=True)
+class Course:
+    """The answer as more and more of a clip's faces and sound is read, the text being whole from the start.
+
+    Attributes:
+        seconds: (S,) how much was read.
+        probabilities: (S, C).
+    """
+
+    seconds: np.ndarray
+    probabilities: np.ndarray
+
+
+def explain(network: Network, evidence: Evidence) -> Explanation:
+    """Explain the most probable emotion of one utterance.
+
+    Raises:
+        UserError: the model was only pre-trained.
+    """
+    batch = network.batch([evidence], network.prompt)
+    frames = {name: batch.net_input[name].float().requires_grad_() for name in ("visual", "acoustic")}
+    batch.net_input.update(frames)
+    with torch.enable_grad(), _kept_output(network.module.text_embedder.word) as kept:
+        scores, _ = network.scores(batch)
+        likelihoods = scores[0].log_softmax(dim=-1)
+        answer = int(likelihoods.argmax())
+        likelihoods[answer].backward()
+    pieces = _products(kept[0])
+    begin, count = 1, int(batch.piece_lengths[0])
+    own = pieces[begin : begin + count]
+    return Explanation(
+        label=network.labels[answer],
+        words=tuple(_by_word(network, evidence, own)),
+        prompt=float(pieces.sum() - own.sum()),
+        visual=_products(frames["visual"]),
+        acoustic=_products(frames["acoustic"]),
+    )
+
+
+def course(network: Network, evidence: Evidence, step: float = 0.4) -> Course:
+    """Answer for the first ``step`` seconds, for twice as much, and so on to the end of what is read.
+
+    Raises:
+        UserError: the model was only pre-trained.
+    """
+    limits = network.description.limits
+    ends = [
+        float(times[min(len(times), limit) - 1])
+        for times, limit in (
+            (evidence.visual_times if evidence.visual is not None else None, limits["visual_frames"]),
+            (evidence.acoustic_times if evidence.acoustic is not None else None, limits["acoustic_frames"]),
+        )
+        if times is not None and len(times)
+    ]
+    if not ends:
+        return Course(np.zeros(0), np.zeros((0, len(network.labels))))
+    seconds = np.arange(1, int(max(ends) / step) + 2) * step
+    with torch.inference_mode():
+        parts = [evidence.first_seconds(float(end)) for end in seconds]
+        scores, _ = network.scores(network.batch(parts, network.prompt))
+        return Course(seconds, scores.softmax(dim=-1).cpu().double().numpy())
+
+
+@contextmanager
+def _kept_output(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Make what a module gives the beginning of the graph, and keep it."""
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    handle = module.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def _products(inputs: Tensor) -> np.ndarray:
+    """Input times gradient, summed over each row's numbers: (n,)."""
+    if inputs.grad is None:
+        return np.zeros(len(inputs))
+    return (inputs.detach().double() * inputs.grad.double()).sum(dim=-1).cpu().numpy()
+
+
+def _by_word(network: Network, evidence: Evidence, values: np.ndarray) -> Iterator[Contribution]:
+    """Sum the pieces' values over each whitespace word."""
+    starts = np.flatnonzero(evidence.word_start[: len(values)])
+    ends = [*starts[1:].tolist(), len(values)]
+    words = _words(network, evidence)
+    for word, start, end in zip(words, starts.tolist(), ends, strict=False):
+        yield Contribution(word, float(values[start:end].sum()))
+
+
+def _words(network: Network, evidence: Evidence) -> Sequence[str]:
+    """The text's own words; the pieces' where the tokenizer made nothing of some word."""
+    words = evidence.utterance.text.split()
+    if len(words) == int(evidence.word_start.sum()):
+        return words
+    symbols = network.tokenizer.symbols
+    groups = np.split(evidence.pieces, np.flatnonzero(evidence.word_start)[1:])
+    return ["".join(symbols[row].removeprefix("##").removeprefix("▁") for row in group) for group in groups]

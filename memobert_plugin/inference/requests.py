@@ -1,0 +1,135 @@
+"""What is to be looked at: clips, a film's subtitles, stretches of equal length, or a manifest, as utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ..data.folds import natural_order
+from ..data.manifest import media_path, read_manifest
+from ..errors import UserError
+from ..features.audio import FILM_SUFFIXES
+from .faces import PICTURE_SUFFIXES
+from .reading import file_seconds
+from .utterance import Utterance
+
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+EMBEDDED = "embedded"
+"""Instead of a subtitle file: the film's own stream."""
+SHORTEST_WINDOW = 0.4
+"""Seconds; a shorter rest of a clip belongs to the stretch before it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Utterances to be looked at.
+
+    Attributes:
+        utterances: in order.
+        remarks: for the user.
+        timeline: whether the utterances follow each other in one file.
+    """
+
+    utterances: list[Utterance]
+    remarks: list[str]
+    timeline: bool = False
+
+
+def of_clips(clips: Iterable[Path], text: str = "") -> Request:
+    """Each file as one utterance; of a folder every film and sound file in it, or the face pictures as one.
+
+    Raises:
+        UserError: a folder without media, or one text for several clips.
+    """
+    utterances = [Utterance(path, text) for clip in clips for path in _files(clip)]
+    if text and len(utterances) > 1:
+        raise UserError(f"--text: one text for {len(utterances)} clips; give a --manifest with a text for each")
+    if not utterances and text:
+        utterances = [Utterance(text=text, name="text")]
+    return Request(utterances, [])
+
+
+def of_subtitles(film: Path, subtitles: str) -> Request:
+    """A film's lines as utterances.
+
+    Args:
+        film: the film or sound file.
+        subtitles: a file, or :data:`EMBEDDED`.
+
+    Raises:
+        UserError: no usable line, or a package is missing.
+        DefectiveClip: film or subtitles cannot be read.
+    """
+    from ..features.subtitle_lines import LineRules, usable_lines
+    from ..features.subtitles import embedded_subtitles, read_subtitles
+
+    found = embedded_subtitles(film) if subtitles == EMBEDDED else read_subtitles(Path(subtitles))
+    lines, dropped = usable_lines(found.lines, file_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
+    if not lines:
+        reason = dropped[0].reason if dropped else "no line"
+        raise UserError(f"{found.origin}: none of its {len(found.lines)} lines can be used (the first: {reason})")
+    utterances = [
+        Utterance(film, line.text, line.start, line.end, name=f"{film.name} {_clock(line.start)}") for line in lines
+    ]
+    remarks = [found.remark] if found.remark else []
+    if dropped:
+        remarks.append(f"{len(dropped)} of {len(found.lines)} lines left out (the first: {dropped[0].reason})")
+    return Request(utterances, remarks, timeline=True)
+
+
+def of_windows(clip: Path, seconds: float) -> Request:
+    """A long clip in stretches of equal length.
+
+    Raises:
+        UserError: the file does not say how long it is.
+        DefectiveClip: it cannot be opened.
+    """
+    lasts = file_seconds(clip)
+    if lasts is None:
+        raise UserError(f"{clip}: does not say how long it is; --every needs that")
+    count = max(1, int(lasts // seconds) + (lasts % seconds >= SHORTEST_WINDOW))
+    bounds = [index * seconds for index in range(count)] + [lasts]
+    utterances = [
+        Utterance(clip, start=start, end=end, name=f"{clip.name} {_clock(start)}") for start, end in pairwise(bounds)
+    ]
+    return Request(utterances, [], timeline=True)
+
+
+def of_manifest(manifest: Path) -> Request:
+    """A manifest's rows; faces come from its ``video``, sound from its ``audio`` or, without one, the video's.
+
+    Raises:
+        UserError: a defect of the manifest.
+    """
+    utterances = []
+    for row in read_manifest(manifest):
+        video = media_path(manifest, row.video) if row.video else None
+        audio = media_path(manifest, row.audio) if row.audio else None
+        utterances.append(
+            Utterance(video or audio, row.text, row.start, row.end, sound=audio if video else None, name=row.id)
+        )
+    return Request(utterances, [])
+
+
+def _files(clip: Path) -> Iterator[Path]:
+    if not clip.exists():
+        raise UserError(f"{clip}: no such file or folder")
+    if not clip.is_dir():
+        yield clip
+        return
+    names = {path.name: path for path in clip.iterdir() if path.is_file()}
+    media = [name for name in natural_order(names) if names[name].suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES)]
+    if media:
+        yield from (names[name] for name in media)
+    elif any(path.suffix.lower() in PICTURE_SUFFIXES for path in names.values()):
+        yield clip
+    else:
+        raise UserError(f"{clip}: holds no film, no sound file and no picture")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:05.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,22 @@ class ImportedOfficial:
     unmasked: dict[str, float]
 
 
-def import_official(checkpoint: Path, config: Path, vocabulary: Path) -> ImportedOfficial:
+def import_official(
+    checkpoint: Path, config: Path, vocabulary: Path, content: Mapping[str, Tensor] | None = None
+) -> ImportedOfficial:
     """Read a state dictionary of the published code, the JSON that names its attention heads, and its ``vocab.txt``.
+
+    Args:
+        checkpoint: the state dictionary.
+        config: the JSON.
+        vocabulary: the word pieces.
+        content: what the checkpoint holds, where it was read before.
 
     Raises:
         UserError: a file is missing, damaged or of another network, or they do not belong together.
     """
     embedded = EmbeddedVocabulary.read(vocabulary)
-    tensors = _open(checkpoint)
+    tensors = _without_wrappers(checkpoint, read_pickled_tensors(checkpoint) if content is None else content)
     layers = _layers(tensors)
     given = {part.name for part in PARTS if tensors.starting_with(part.prefix)}
     given |= {part.needs for part in PARTS if part.needs and part.name in given}
@@ -110,9 +119,8 @@ def import_official(checkpoint: Path, config: Path, vocabulary: Path) -> Importe
     )
 
 
-def _open(path: Path) -> StateDictionary:
+def _without_wrappers(path: Path, content: Mapping[str, Tensor]) -> StateDictionary:
     """The checkpoint without whatever its names have in front, as wrappers for several GPUs add ``module.``."""
-    content = read_pickled_tensors(path)
     prefixes = [name.removesuffix(WORDS) for name in content if f".{name}".endswith(f".{WORDS}")]
     if len(prefixes) != 1:
         found = f"it holds {len(prefixes)} networks" if prefixes else f"no tensor is called {WORDS}"

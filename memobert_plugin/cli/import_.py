@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError, run_command
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..checkpoints.bert import ImportedBert
     from ..checkpoints.official import ImportedOfficial
 
@@ -43,15 +45,27 @@ def build_parser() -> argparse.ArgumentParser:
     official = sources.add_parser(
         "official",
         help="a checkpoint of MEmoBERT's authors",
-        description="Turn a checkpoint of MEmoBERT's authors, pre-trained or finetuned, into one that training starts "
-        "from, and say what became of each of its parameters.",
+        description="Turn a checkpoint of MEmoBERT's authors into one that training starts from, and say what became "
+        "of each of its parameters: MEmoBERT, pre-trained or finetuned (needs --config and --vocab), or DenseFace, the "
+        "visual encoder (needs --grey-mean and --grey-std).",
+    )
+    official.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the authors' weights, for example model_step_40000.pt",
     )
     for flag, metavar, text in (
-        ("--checkpoint", "FILE", "the authors' weights, for example model_step_40000.pt"),
         ("--config", "JSON", "the configuration beside them, for example uniter-base.json; tells the attention heads"),
         ("--vocab", "FILE", "the word pieces they were trained with: BERT's vocab.txt"),
     ):
-        official.add_argument(flag, type=Path, required=True, metavar=metavar, help=text)
+        official.add_argument(flag, type=Path, metavar=metavar, help=text)
+    for flag, text in (
+        ("--grey-mean", "of a DenseFace: mean grey level (0 to 255) it was trained with; the file does not tell"),
+        ("--grey-std", "of a DenseFace: the grey levels' standard deviation"),
+    ):
+        official.add_argument(flag, type=float, metavar="NUMBER", help=text)
     official.add_argument(
         "--labels",
         metavar="NAMES",
@@ -85,11 +99,48 @@ def import_authors_checkpoint(options: argparse.Namespace) -> int:
     """``memobert-import official``."""
     _require_output(options)
     from ..checkpoints.official import import_official
+    from ..checkpoints.official_denseface import is_denseface
+    from ..checkpoints.state_dictionary import read_pickled_tensors
 
-    imported = import_official(options.checkpoint, options.config, options.vocab)
+    content = read_pickled_tensors(options.checkpoint)
+    if is_denseface(content):
+        return _import_authors_denseface(options, content)
+    _require(options, ("config", "vocab"), ("grey_mean", "grey_std"))
+    imported = import_official(options.checkpoint, options.config, options.vocab, content)
     labels = classified_emotions(imported, options.labels)
     task_flags = ["--labels", ",".join(labels)] if labels else []
     return _finish(options, imported, remarks_on_official(imported, labels), task_flags)
+
+
+def _import_authors_denseface(options: argparse.Namespace, content: Mapping[str, Tensor]) -> int:
+    from ..checkpoints.official_denseface import import_denseface
+    from ..checkpoints.starting_point import write_starting_point
+
+    _require(options, ("grey_mean", "grey_std"), ("config", "vocab", "labels"))
+    imported = import_denseface(options.checkpoint, content, options.grey_mean, options.grey_std)
+    print(f"{imported.source}: DenseFace: memobert_denseface")
+    print(f"unused: {', '.join(imported.unused) or 'nothing'}")
+    if not options.dry_run:
+        write_starting_point(
+            options.output, imported.weights, {"_name": "memobert_denseface", "bfloat16_autocast": False}
+        )
+        print(
+            f"written: {options.output}; train on with --arch memobert_denseface --finetune-from-model "
+            f"{options.output}, or make frames after: python -m memobert_plugin.features.denseface_weights "
+            f"{options.output} FILE"
+        )
+    return 0
+
+
+def _require(options: argparse.Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
+    """Raise a :class:`UserError` for a flag that this kind of checkpoint needs, or has no use for."""
+    kind = "MEmoBERT" if "vocab" in needed else "DenseFace"
+    for name in needed:
+        if getattr(options, name) is None:
+            raise UserError(f"--{name.replace('_', '-')}: missing; {options.checkpoint} is a {kind}, which needs it")
+    for name in foreign:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: {options.checkpoint} is a {kind}; leave the flag out")
 
 
 def classified_emotions(imported: ImportedOfficial, named: str | None) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 
 from .faces import FaceTrack
-from .speaker_evidence import SpeakerSettings, TrackEvidence, mouth_activity, track_evidence
-from .voice_activity import Interval
+from .sound_level import SoundLevel
+from .speaker_evidence import Level, SpeakerSettings, TrackEvidence, mouth_activity, track_evidence
+from .voice_activity import Interval, voiced_share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,15 +59,13 @@ def choose_speaker(
         voiced: begin and end of voiced stretches, seconds.
         clip_seconds: the clip's length, for the message.
         frames: how many pictures the clip has.
-        samples: the clip's sound, float32 ``(N,)`` at 16 kHz; without it synchrony is with voice or none.
+        samples: the clip's sound, float32 ``(N,)`` at 16 kHz; without it voice or none takes the level's place.
         samples_start: time of the first sample on that clock.
         settings: thresholds (None: the usual ones).
     """
     settings = settings or SpeakerSettings()
-    evidence = [
-        track_evidence(track, voiced, frames, settings, samples=samples, samples_start=samples_start)
-        for track in tracks
-    ]
+    level = _level(voiced, samples, samples_start)
+    evidence = [track_evidence(track, voiced, settings, level=level, pictures=frames) for track in tracks]
     missing = _too_few_faces(evidence, settings)
     if missing:
         return SpeakerChoice(None, evidence, missing)
@@ -88,7 +89,8 @@ def choose_most_frequent(
         settings: of these only ``least_share`` counts.
     """
     settings = settings or SpeakerSettings()
-    evidence = [track_evidence(track, [], frames, settings) for track in tracks]
+    level = _level([], None, 0.0)
+    evidence = [track_evidence(track, [], settings, level=level, pictures=frames) for track in tracks]
     missing = _too_few_faces(evidence, settings)
     if missing:
         return SpeakerChoice(None, evidence, missing)
@@ -100,16 +102,21 @@ def speaker_over_time(
     voiced: Sequence[Interval],
     *,
     clip_seconds: float,
-    step: float = 1.0,
+    step: float = 0.5,
     samples: np.ndarray | None = None,
     samples_start: float = 0.0,
     settings: SpeakerSettings | None = None,
 ) -> list[SpeakerSpan]:
     """Say who speaks from ``step`` to ``step``, for clips in which speakers take turns.
 
-    A candidate moves its mouth within the step itself; candidates are then compared as in :func:`choose_speaker` over
-    a window of ``settings.window_seconds`` around it, plus each one's activity there relative to its own mean over the
-    clip, so that somebody who moves all the time does not drown somebody who begins to talk.
+    A step with voice in half of it is spoken by a face whose mouth moves within half a second around it. Such faces are
+    compared as in :func:`choose_speaker`, over ``settings.window_seconds``, plus each one's activity there relative to
+    its own mean over the clip, so that somebody who moves all the time does not drown somebody who begins to talk. The
+    sequence with the highest sum is taken, where a change of the face costs ``settings.turn_cost`` unless there is a
+    step without a speaker in between.
+
+    In the interview (17.6 s, 10 pictures per second from five different first moments) it gives the left face up to the
+    10th second, the right one up to the 15th and the left one, who then breaks in, to the end.
 
     Args:
         tracks: see :func:`choose_speaker`.
@@ -121,25 +128,59 @@ def speaker_over_time(
         settings: see there.
     """
     settings = settings or SpeakerSettings()
-    usual = [_usual_activity(track) for track in tracks]
-    spans: list[SpeakerSpan] = []
-    for begin in np.arange(0.0, clip_seconds - 1e-6, step).tolist():
-        end = min(begin + step, clip_seconds)
-        middle, half = (begin + end) / 2, settings.window_seconds / 2
-        best, best_score = None, float("-inf")
-        for track, own in zip(tracks, usual, strict=True):
-            here, around = (
-                track_evidence(
-                    track, voiced, 0, settings, stretch=stretch, samples=samples, samples_start=samples_start
-                )
-                for stretch in ((begin, end), (middle - half, middle + half))
+    level = _level(voiced, samples, samples_start)
+    steps = [(begin, min(begin + step, clip_seconds)) for begin in np.arange(0.0, clip_seconds - 1e-6, step).tolist()]
+    scores = np.full((len(steps), len(tracks)), -np.inf)
+    for column, track in enumerate(tracks):
+        usual = _usual_activity(track)
+        for row, (begin, end) in enumerate(steps):
+            middle = (begin + end) / 2
+            if voiced_share(np.array([middle]), end - begin, voiced)[0] < 0.5:
+                continue
+            near, around = (
+                track_evidence(track, voiced, settings, level=level, stretch=(middle - half, middle + half))
+                for half in (step, settings.window_seconds / 2)
             )
-            if here.activity >= settings.least_activity and not around.reason:
-                score = around.score + around.activity / own
-                if score > best_score:
-                    best, best_score = track.number, score
-        spans.append(SpeakerSpan(begin, end, best))
-    return spans
+            if near.activity >= settings.least_activity and not around.reason:
+                scores[row, column] = around.score + around.activity / usual
+    path = _best_path(scores, settings.turn_cost)
+    return [
+        SpeakerSpan(begin, end, None if column is None else tracks[column].number)
+        for (begin, end), column in zip(steps, path, strict=True)
+    ]
+
+
+def _best_path(scores: np.ndarray, turn_cost: float) -> list[int | None]:
+    """The column of every row with the highest sum of scores minus the cost of changes; None for rows without any.
+
+    Rows on either side of one without any are independent of each other.
+    """
+    path: list[int | None] = []
+    for spoken, rows in groupby(scores, key=lambda row: bool(np.isfinite(row).any())):
+        stretch = np.stack(list(rows))
+        path += _viterbi(stretch, turn_cost) if spoken else [None] * len(stretch)
+    return path
+
+
+def _viterbi(scores: np.ndarray, turn_cost: float) -> list[int]:
+    total, came_from = scores[0], []
+    for row in scores[1:]:
+        best = int(np.argmax(total))
+        stays = total >= total[best] - turn_cost
+        came_from.append(np.where(stays, np.arange(len(row)), best))
+        total = row + np.where(stays, total, total[best] - turn_cost)
+    column = int(np.argmax(total))
+    path = [column]
+    for origins in reversed(came_from):
+        column = int(origins[column])
+        path.append(column)
+    return path[::-1]
+
+
+def _level(voiced: Sequence[Interval], samples: np.ndarray | None, start: float) -> Level:
+    if samples is None:
+        return partial(voiced_share, intervals=voiced)
+    return SoundLevel(samples, start, speech_band=True)
 
 
 def _too_few_faces(evidence: Sequence[TrackEvidence], settings: SpeakerSettings) -> str:

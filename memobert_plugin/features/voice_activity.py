@@ -14,14 +14,15 @@ import numpy as np
 from ..errors import UserError
 from .audio import SAMPLE_RATE, DefectiveClip
 from .companion import companion_file
+from .sound_level import SoundLevel
 
 VOICE_ACTIVITIES: Final = ("silero", "energy", "intervals")
 
 Interval = tuple[float, float]
 """Begin and end in seconds."""
 
-QUIETEST_DECIBELS: Final = -60.0
-"""Relative to full scale; whatever is quieter counts as this."""
+_HOP: Final = 0.01
+_WIDTH: Final = 0.03
 
 
 class VoiceActivity(Protocol):
@@ -123,36 +124,54 @@ class SileroVoice:
 class EnergyVoice:
     """Sound near the clip's own loudest level; for quiet rooms and made-up sound, where any sound is speech.
 
-    Against silero-vad on 14 clips with little noise (GRID, HDTF) it agrees on about nine of ten moments; it takes
-    music, applause and babble for speech.
+    It is speech from the highest of three levels on: ``least``, ``below_peak`` under the clip's loud moments (its 95th
+    percentile), and ``above_floor`` of the way from its quiet moments (10th percentile) to the loud ones. Against
+    silero-vad on 16 clips of talking heads (GRID, HDTF, an interview, a noisy restaurant) 0.87 to 0.97 of a clip's
+    moments agree; music, applause and babble are taken for speech.
 
     Args:
-        below_peak: decibels below the clip's loud moments (95th percentile) down to which it is speech: the vowels and
-            voiced consonants of one utterance lie within about 25.
-        least: decibels relative to full scale below which nothing is speech.
+        below_peak: decibels; the vowels and voiced consonants of one utterance lie within about 25.
+        above_floor: share; between 0.3 and 0.4 the agreement is best, without it a room's noise in two of the ten GRID
+            clips is taken for speech (agreement 0.59 and 0.65).
+        least: decibels relative to full scale.
         gap: shorter pauses, in seconds, are closed: stops and breaths between syllables.
         shortest: shorter stretches, in seconds, are dropped: clicks.
     """
 
     name: Final = "energy"
 
-    def __init__(self, below_peak: float = 25.0, least: float = -50.0, gap: float = 0.2, shortest: float = 0.1) -> None:
-        self.options: dict[str, Any] = {"below_peak": below_peak, "least": least, "gap": gap, "shortest": shortest}
-        self._below_peak, self._least, self._gap, self._shortest = below_peak, least, gap, shortest
+    def __init__(
+        self,
+        *,
+        below_peak: float = 25.0,
+        above_floor: float = 0.3,
+        least: float = -50.0,
+        gap: float = 0.2,
+        shortest: float = 0.1,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "below_peak": below_peak,
+            "above_floor": above_floor,
+            "least": least,
+            "gap": gap,
+            "shortest": shortest,
+        }
+        self._below_peak, self._above_floor, self._least = below_peak, above_floor, least
+        self._gap, self._shortest = gap, shortest
 
     def start(self, path: Path) -> None:
         """Begin a film; there is nothing to prepare."""
 
     def intervals(self, samples: np.ndarray, start: float = 0.0) -> list[Interval]:
         """See :meth:`VoiceActivity.intervals`; to 10 ms."""
-        hop = 0.01
-        times = np.arange(len(samples) // round(hop * SAMPLE_RATE)) * hop
-        if not len(times):
+        moments = np.arange(len(samples) // round(_HOP * SAMPLE_RATE))
+        if not len(moments):
             return []
-        levels = sound_levels(samples, times + hop / 2, width=0.03)
-        voiced = levels > max(self._least, float(np.percentile(levels, 95)) - self._below_peak)
+        levels = SoundLevel(samples)((moments + 0.5) * _HOP, _WIDTH)
+        floor, peak = np.percentile(levels, (10, 95)).tolist()
+        voiced = levels >= max(self._least, peak - self._below_peak, floor + self._above_floor * (peak - floor))
         edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]])))
-        stretches = [(float(begin * hop), float(end * hop)) for begin, end in edges.reshape(-1, 2)]
+        stretches = [(float(begin * _HOP), float(end * _HOP)) for begin, end in edges.reshape(-1, 2)]
         joined = joined_intervals(stretches, self._gap)
         return [(begin, end) for begin, end in joined if end - begin >= self._shortest]
 
@@ -204,25 +223,6 @@ class IntervalsFile:
         return [(begin, end) for begin, end in inside if begin < end]
 
 
-def sound_levels(samples: np.ndarray, times: np.ndarray, width: float = 0.1) -> np.ndarray:
-    """Loudness around given moments.
-
-    Args:
-        samples: float32 ``(N,)`` at 16 kHz.
-        times: ``(T,)`` seconds from the first sample; beyond the samples there is silence.
-        width: seconds around each moment that count.
-
-    Returns:
-        ``(T,)`` root mean square in decibels relative to full scale, at least :data:`QUIETEST_DECIBELS`.
-    """
-    power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    begins, ends = (
-        np.clip(np.rint((times + side * width / 2) * SAMPLE_RATE), 0, len(samples)).astype(np.int64) for side in (-1, 1)
-    )
-    mean = np.maximum(power[ends] - power[begins], 0.0) / (width * SAMPLE_RATE)
-    return 10 * np.log10(np.maximum(mean, 10 ** (QUIETEST_DECIBELS / 10)))
-
-
 def joined_intervals(intervals: Sequence[Interval], gap: float) -> list[Interval]:
     """Join intervals, sorted by their begin, that overlap or are at most ``gap`` seconds apart."""
     joined: list[Interval] = []
@@ -232,6 +232,20 @@ def joined_intervals(intervals: Sequence[Interval], gap: float) -> list[Interval
         else:
             joined.append((begin, end))
     return joined
+
+
+def voiced_share(times: np.ndarray, width: float, intervals: Sequence[Interval]) -> np.ndarray:
+    """Share of the ``width`` seconds around each of the moments ``times`` ``(T,)`` that lie in the intervals.
+
+    Args:
+        times: ``(T,)`` seconds.
+        width: seconds.
+        intervals: without overlaps.
+    """
+    inside = np.zeros(len(times))
+    for begin, end in intervals:
+        inside += np.maximum(np.minimum(times + width / 2, end) - np.maximum(times - width / 2, begin), 0.0)
+    return inside / width
 
 
 def within_intervals(times: np.ndarray, intervals: Sequence[Interval]) -> np.ndarray:

@@ -31,6 +31,16 @@ class FaceTrack:
     mouth_motion: np.ndarray
     """(T,) see :func:`.likeness.mouth_motion`; NaN for the first picture and after a gap."""
 
+    def chosen(self, pictures: np.ndarray) -> FaceTrack:
+        """Return the track with only some of its pictures, given as bool ``(T,)``."""
+        return FaceTrack(
+            self.number,
+            *(
+                values[pictures]
+                for values in (self.times, self.boxes, self.crops, self.mouth_opening, self.mouth_motion)
+            ),
+        )
+
 
 @dataclass(slots=True)
 class _Growing:

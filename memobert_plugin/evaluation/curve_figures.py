@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .curves import Curves
+from .curves import Curves, Line, mean_line
 from .names import Provenance
 from .pictures import Picture, drawing, finish, style
 
+OBJECTIVES: Mapping[str, str] = {
+    "wwmlm": "masked words (wwmlm)",
+    "mvfr": "face frames (mvfr)",
+    "mvfc": "expressions of faces (mvfc)",
+    "mafr": "speech frames (mafr)",
+}
+
 
 def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture:
-    """Training loss and validation UAR over the epochs, one column per setting."""
+    """Training loss and validation UAR over the updates, one column per setting."""
     names = list(dict.fromkeys(one.series for one in curves))
     panels = [("train", "loss", "training loss"), ("valid", "uar", "validation UAR (%)")]
     panels = [panel for panel in panels if any(one.line(*panel[:2]) for one in curves)]
@@ -25,11 +31,11 @@ def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture
                 lines = [one.line(subset, metric) for one in curves if one.series == name]
                 for line in lines:
                     _plot(axes, line, color="0.75", linewidth=0.6)
-                _plot(axes, _mean(lines), color="black", linewidth=1.6, marker="o", markersize=3)
+                _plot(axes, mean_line(lines), color="black", linewidth=1.6)
                 axes.grid(alpha=0.3)
                 if not row:
                     axes.set_title(name, fontsize=9, wrap=True)
-        figure.supxlabel("epoch", fontsize=9)
+        figure.supxlabel("updates", fontsize=9)
         caption = (
             "Grey: single runs (one fold and seed each), black: their mean. Losses of prompting and finetuning are "
             "cross-entropies over different sets of classes. The validation speaker is never the test speaker under "
@@ -39,7 +45,7 @@ def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture
 
 
 def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
-    """Loss of each pre-training objective over the epochs, one line per variant; None without such losses."""
+    """Loss of each pre-training objective over the updates, one line per variant; None without such losses."""
     found = {(point.subset, point.metric) for one in curves for point in one.points if point.metric.endswith("_loss")}
     subset = "valid" if any(key[0] == "valid" for key in found) else "train"
     metrics = sorted(metric for of, metric in found if of == subset)
@@ -58,7 +64,7 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
                 lines = [one.line(subset, metric) for one in curves if one.series == name]
                 for line in lines:
                     _plot(axes, line, color=look.color, linewidth=0.5, alpha=0.4)
-                mean = _mean(lines)
+                mean = mean_line(lines)
                 every = max(1, len(mean) // 8)
                 _plot(
                     axes,
@@ -70,9 +76,10 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
                     markersize=4,
                     label=name,
                 )
-            axes.set_title(metric.removesuffix("_loss"), fontsize=9)
-            axes.set_xlabel("epoch")
+            objective = metric.removesuffix("_loss")
+            axes.set_title(OBJECTIVES.get(objective, objective), fontsize=9)
             axes.grid(alpha=0.3)
+        figure.supxlabel("updates", fontsize=9)
         figure.supylabel(f"{'validation' if subset == 'valid' else 'training'} loss", fontsize=9)
         handles = [line for line in grid[0, 0].get_lines() if not str(line.get_label()).startswith("_")]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=4)
@@ -80,15 +87,8 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
         return finish(figure, "pretraining_curves", "Pre-training", caption)
 
 
-def _plot(axes: Any, line: Sequence[tuple[int, float]], **looks: Any) -> None:
+def _plot(axes: Any, line: Line, **looks: Any) -> None:
+    if len(line) == 1:
+        looks = {"marker": ".", **looks}
     if line:
-        axes.plot([epoch for epoch, _ in line], [value for _, value in line], **looks)
-
-
-def _mean(lines: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
-    """Mean of the lines that reach an epoch, for every epoch."""
-    by_epoch: dict[int, list[float]] = {}
-    for line in lines:
-        for epoch, value in line:
-            by_epoch.setdefault(epoch, []).append(value)
-    return [(epoch, fmean(values)) for epoch, values in sorted(by_epoch.items())]
+        axes.plot([updates for updates, _ in line], [value for _, value in line], **looks)

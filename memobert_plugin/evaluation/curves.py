@@ -9,16 +9,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .names import TRANSDUCTIVE, training_name
 from .runs import EmotionRun, PretrainingRun
 
 _LINE = re.compile(r"\| (train|valid) \| (\{.*\})\s*$")
-_METRICS = re.compile(r"^(loss|uar|wa|[a-z]+_loss|[a-z]+_accuracy)$")
+_METRICS = re.compile(r"^(loss|uar|wa|(?!best_)[a-z]+_(loss|accuracy))$")
+
+Line = Sequence[tuple[int, float]]
+"""Updates and values, in order."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of one epoch.
+    """One value, at the end of an epoch or of a validation within one.
 
     Attributes:
         subset: ``train`` or ``valid``.
@@ -42,7 +47,7 @@ class Curves:
     Attributes:
         run: its name.
         series: what it is drawn with: setting or pre-training variant.
-        points: by subset and metric, then epoch.
+        points: by subset and metric, then updates.
     """
 
     run: str
@@ -50,14 +55,16 @@ class Curves:
     points: tuple[Point, ...]
 
     def line(self, subset: str, metric: str) -> list[tuple[int, float]]:
-        """(epoch, value) of one metric."""
-        return [(point.epoch, point.value) for point in self.points if (point.subset, point.metric) == (subset, metric)]
+        """(updates, value) of one metric."""
+        return [
+            (point.updates, point.value) for point in self.points if (point.subset, point.metric) == (subset, metric)
+        ]
 
 
 def read_points(log: Path) -> tuple[Point, ...]:
-    """Losses and scores per epoch; empty where there is no log.
+    """Losses and scores; empty where there is no log.
 
-    A line that a killed process cut off is passed over; of an epoch that was repeated after a restart the last counts.
+    A line that a killed process cut off is passed over; of updates that were repeated after a restart the last count.
     """
     if not log.is_file():
         return ()
@@ -67,7 +74,7 @@ def read_points(log: Path) -> tuple[Point, ...]:
             found = _LINE.search(text)
             if found is not None:
                 for point in _points_of_line(found[1], found[2]):
-                    points[point.subset, point.metric, point.epoch] = point
+                    points[point.subset, point.metric, point.updates] = point
     return tuple(points[key] for key in sorted(points))
 
 
@@ -93,6 +100,20 @@ def pretraining_curves(runs: Iterable[PretrainingRun]) -> list[Curves]:
         for run, log in ((run, run.folder / "log.txt") for run in runs)
     ]
     return [curves for curves in found if curves.points]
+
+
+def mean_line(lines: Sequence[Line]) -> list[tuple[int, float]]:
+    """The mean where all lines have values; folds of different sizes end their epochs after different numbers of
+    updates, so that values in between are interpolated.
+    """
+    drawn = [np.array(line, dtype=float) for line in lines if line]
+    if not drawn:
+        return []
+    first, last = max(line[0, 0] for line in drawn), min(line[-1, 0] for line in drawn)
+    places = np.unique(np.concatenate([line[:, 0] for line in drawn]))
+    places = places[(places >= first) & (places <= last)]
+    values = np.mean([np.interp(places, line[:, 0], line[:, 1]) for line in drawn], axis=0)
+    return list(zip(places.astype(int).tolist(), values.tolist(), strict=True))
 
 
 def curve_records(curves: Sequence[Curves]) -> list[dict[str, object]]:

@@ -1,10 +1,12 @@
-"""Curves from logs: every epoch once, torn lines passed over."""
+"""Curves from logs: every validation once, torn lines passed over; their mean over folds of different sizes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from memobert_plugin.evaluation.curves import Point, read_points
+import pytest
+
+from memobert_plugin.evaluation.curves import Curves, Point, mean_line, read_points
 from tests.evaluation.sweeps import emotion_log
 
 
@@ -22,6 +24,24 @@ def test_of_an_epoch_repeated_after_a_restart_the_last_counts(tmp_path: Path) ->
     log.write_text(emotion_log(2) + emotion_log(2, start=3.0))
     losses = [point for point in read_points(log) if (point.subset, point.metric) == ("train", "loss")]
     assert [(point.epoch, point.value) for point in losses] == [(1, 3.0), (2, 1.5)]
+
+
+def test_validations_within_an_epoch_all_count_and_the_best_so_far_is_no_objective(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    values = '"valid_mafr_loss": "0.{n}", "valid_best_loss": "0.1", "valid_num_updates": "{n}"'
+    log.write_text("".join(f'| valid | {{"epoch": 1, {values.format(n=updates)}}}\n' for updates in (20, 40)))
+    curves = Curves("run", "full", read_points(log))
+    assert curves.line("valid", "mafr_loss") == [(20, 0.2), (40, 0.4)]
+    assert {point.metric for point in curves.points} == {"mafr_loss"}
+
+
+def test_the_mean_of_folds_of_different_sizes() -> None:
+    assert mean_line([[(10, 1.0), (20, 2.0), (30, 3.0)], [(12, 0.0), (22, 0.0)]]) == [
+        (12, pytest.approx(0.6)),
+        (20, pytest.approx(1.0)),
+        (22, pytest.approx(1.1)),
+    ]
+    assert mean_line([[], []]) == []
 
 
 def test_torn_lines_and_numbers_that_are_none_are_passed_over(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import run_command
+from . import extract_values
+from .extract_film import add_film_commands
+from .extract_flags import add_sound_flags
 
 if TYPE_CHECKING:
     from ..features.acoustic import AcousticSettings, ExtractionReport
@@ -37,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_acoustic_flags(acoustic)
     acoustic.set_defaults(run=extract_acoustic_frames)
+    add_film_commands(kinds)
     return parser
 
 
@@ -44,40 +47,10 @@ def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row; times cut from long files")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
-    add(
-        "--encoder",
-        choices=("logmel", "wav2vec2"),
-        default="logmel",
-        help="80 log-mel filter banks, or wav2vec 2.0 (default: %(default)s)",
-    )
-    add(
-        "--weights",
-        type=Path,
-        metavar="PATH",
-        help="wav2vec 2.0 as a fairseq .pt file or a Hugging Face folder (config.json beside the weights)",
-    )
-    add(
-        "--normalize",
-        choices=("always", "never", "auto"),
-        help="wav2vec2: clips to zero mean and unit variance; auto: as the weights were trained (default: always)",
-    )
-    add(
-        "--pool",
-        type=_count,
-        default=3,
-        metavar="N",
-        help="consecutive frames that are averaged (default: %(default)s)",
-    )
-    add(
-        "--max-seconds",
-        type=_seconds,
-        default=10.0,
-        metavar="S",
-        help="longer clips are cut here (default: %(default)s)",
-    )
+    add_sound_flags(parser)
     add(
         "--batch-size",
-        type=_count,
+        type=extract_values.count,
         default=4,
         metavar="N",
         help="wav2vec2: clips of equal length at once (default: %(default)s)",
@@ -85,14 +58,14 @@ def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where wav2vec2 runs (default: %(default)s)")
     add(
         "--workers",
-        type=_count,
+        type=extract_values.count,
         default=1,
         metavar="N",
         help="processes that read, and that compute log-mel frames (default: %(default)s)",
     )
     add(
         "--max-failed-share",
-        type=_share,
+        type=extract_values.share,
         default=0.01,
         metavar="SHARE",
         help="exit with status 1 if more than this share of the utterances with audio failed (default: %(default)s)",
@@ -154,33 +127,6 @@ def summarize(report: ExtractionReport, output: Path, sound_seconds: float, wall
 def _counts(report: ExtractionReport) -> str:
     utterances = report.with_audio + report.without_audio
     return f"{utterances} utterances, {report.without_audio} without audio, {report.finished_before} finished before"
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value <= 3600.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to 3600")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def cli_main() -> None:

@@ -12,6 +12,10 @@ from pathlib import Path
 from ..errors import UserError
 
 
+class OutputBusy(UserError):
+    """Another process is writing the same output."""
+
+
 def refuse_existing(output: str | os.PathLike[str], marker: str, overwrite: bool) -> None:
     """Raise :class:`UserError` unless ``output`` is free, or holds ``marker`` and may be overwritten."""
     path = Path(output)
@@ -35,7 +39,8 @@ def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool =
         overwrite: replace an earlier result.
 
     Raises:
-        UserError: another process is writing the same output, or ``output`` exists.
+        OutputBusy: another process is writing the same output.
+        UserError: ``output`` exists.
     """
     target = Path(output).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +76,7 @@ def _locked(target: Path, output: str) -> Iterator[None]:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(
+                raise OutputBusy(
                     f"{output}: another process is writing it; wait for it or choose another output"
                 ) from None
             if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -179,7 +179,7 @@ class FrontEnd:
         }
         if self.settings.choice == "speaker":
             options["voice"] = {"name": self.voice.name, **self.voice.options}
-            options["speaker"] = asdict(self.speaker)
+            options["speaker"] = self.speaker.options()
         options["max_seconds"] = self.settings.max_seconds
         version = "; ".join(filter(None, (made.version, self.faces.version)))
         return replace(made, options=options, frame_rate=self.settings.picture_rate, version=version or None)

@@ -1,0 +1,221 @@
+"""``memobert-extract film`` and ``merge``: films with subtitles to a manifest and frames."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import extract_values
+from .extract_flags import add_face_flags, add_sound_flags, add_work_flags, front_end_options
+
+if TYPE_CHECKING:
+    from ..features.film_job import FilmJob, Share
+
+_FILM = """\
+Every line of the subtitles becomes an utterance: its text, the sound from its beginning to its end, and the face of
+the person who speaks, ten times a second. Lines without a speaker's face are dropped; dropped.tsv says why. The folder
+then holds manifest.tsv, visual/ and acoustic/, which memobert-binarize turns into a data-bin.
+
+Work is done in parts of some minutes, each in a folder under parts/ that appears when it is complete. A run that was
+stopped is simply started again; a run with more films does those that are new.
+
+Exit status: 0 done; 1 done, but more failed than --max-failed-share allows; 2 a mistake in the input.
+"""
+
+
+def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``film`` and ``merge``."""
+    film = kinds.add_parser(
+        "film",
+        help="films with subtitles: text, speakers' faces and speech",
+        description=_FILM,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    film.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
+    film.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
+    _add_subtitle_flags(film.add_argument_group("subtitles"))
+    add_face_flags(film.add_argument_group("faces"))
+    add_sound_flags(film.add_argument_group("sound"), optional=True)
+    _add_valid_flags(film.add_argument_group("validation"))
+    work = film.add_argument_group("work")
+    add_work_flags(work, "the films, or of their lines,")
+    _add_scale_flags(work)
+    film.set_defaults(run=extract_films)
+    merge = kinds.add_parser(
+        "merge",
+        help="what several machines extracted from films becomes one",
+        description="Write manifest.tsv, visual/, acoustic/ and dropped.tsv of all parts that 'film' finished in these "
+        "folders, as if one machine had done them all.",
+    )
+    merge.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="an --output of 'film'")
+    merge.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for what is merged")
+    _add_valid_flags(merge)
+    merge.set_defaults(run=merge_films)
+
+
+def extract_films(options: argparse.Namespace) -> int:
+    """``memobert-extract film``."""
+    from ..corpora.movies import read_movies
+    from ..features.film_job import describe_job, plan_job, run_job, summarize_job
+    from ..features.film_plan import PlanSettings
+    from ..features.subtitle_lines import LineRules
+
+    movies = read_movies(options.films, options.subtitles, options.language)
+    rules = LineRules(options.text, options.shortest)
+    job = plan_job(
+        movies,
+        options.output,
+        front_end_options(options, sound=True, thumbnails=1 if options.preview else 0),
+        PlanSettings(rules, options.encoding, options.language, options.part_minutes),
+        share=options.share,
+        preview=options.preview is not None,
+        overwrite=options.overwrite,
+        dry_run=options.dry_run,
+        workers=options.workers,
+    )
+    print("\n".join(describe_job(job)), flush=True)
+    if options.dry_run:
+        print("nothing written")
+        for film, reason in job.failures:
+            print(f"{film}: {reason}")
+        return _status(job, options)
+    if options.executor == "slurm":
+        from ..features.film_slurm import SlurmResources, run_on_slurm
+
+        resources = SlurmResources(
+            options.slurm_jobs,
+            options.slurm_minutes,
+            options.slurm_cpus,
+            options.slurm_partition,
+            1 if options.device == "cuda" else 0,
+        )
+        run_on_slurm(job, resources)
+    else:
+        run_job(job, options.workers)
+    print("\n".join(summarize_job(job)))
+    if options.preview is not None:
+        _write_preview(job, options.preview)
+    if job.anything_finished:
+        print(_merge([options.output], options, job.keys))
+    return _status(job, options)
+
+
+def merge_films(options: argparse.Namespace) -> int:
+    """``memobert-extract merge``."""
+    print(_merge(options.folders, options))
+    return 0
+
+
+def _merge(folders: Sequence[Path], options: argparse.Namespace, wanted: Collection[str] | None = None) -> str:
+    from ..features.film_merge import ValidSettings, merge_parts
+
+    report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by), wanted)
+    where = "whole films" if report.by == "film" else "a block of each film"
+    return (
+        f"{options.output / 'manifest.tsv'}: {report.train + report.valid} utterances of {report.films} films: "
+        f"train {report.train}, valid {report.valid} ({where})"
+    )
+
+
+def _write_preview(job: FilmJob, target: Path) -> None:
+    from ..features.sheet_page import write_sheet_pages
+
+    pages, missing = write_sheet_pages(job.parts, job.output, target)
+    for page in pages:
+        print(f"{page}: contact sheet")
+    if missing:
+        print(f"{missing} parts are not on it: they failed, or were extracted without --preview (--overwrite)")
+
+
+def _status(job: FilmJob, options: argparse.Namespace) -> int:
+    if job.failed_share <= options.max_failed_share:
+        return 0
+    print(
+        f"memobert-extract: {job.failed_share:.1%} failed, more than --max-failed-share {options.max_failed_share:g}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
+    add = parser.add_argument
+    add(
+        "--subtitles",
+        type=Path,
+        metavar="PATH",
+        help="file for the only film, or a folder (default: beside each film, else inside it)",
+    )
+    add("--language", metavar="NAME", help="of film.NAME.srt, and of streams inside films, such as eng")
+    add("--encoding", metavar="NAME", help="of subtitle files (default: found out; in doubt Windows-1252, and says so)")
+    add(
+        "--text",
+        choices=("english", "markup"),
+        default="english",
+        help="what is taken out: also sound descriptions, songs, names and whatever is not ASCII; or, for other "
+        "languages, tags only (default: %(default)s)",
+    )
+    add(
+        "--shortest",
+        type=extract_values.seconds,
+        default=1.0,
+        metavar="S",
+        help="shorter lines are dropped (default: %(default)s)",
+    )
+
+
+def _add_valid_flags(parser: argparse._ActionsContainer) -> None:
+    add = parser.add_argument
+    add(
+        "--valid-share",
+        type=extract_values.share,
+        default=0.05,
+        metavar="SHARE",
+        help="of the films, or of each film, in the split 'valid' (default: %(default)s)",
+    )
+    add(
+        "--valid-by",
+        choices=("auto", "film", "block"),
+        default="auto",
+        help="whole films; a contiguous block of each film; auto: films, if the share is at least one film",
+    )
+
+
+def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
+    add = parser.add_argument
+    add("--preview", type=Path, metavar="HTML", help="write a page of each film that shows what was kept and why not")
+    add(
+        "--part-minutes",
+        type=extract_values.minutes,
+        default=10.0,
+        metavar="M",
+        help="of film in one part (default: %(default)s)",
+    )
+    add(
+        "--share",
+        type=_share_of_work,
+        metavar="I/N",
+        help="do only every N-th part, from the I-th on: for N machines, merged afterwards",
+    )
+    add("--executor", choices=("local", "slurm"), default="local", help="here, or as SLURM jobs (default: %(default)s)")
+    add("--slurm-jobs", type=extract_values.count, default=32, metavar="N", help="jobs at most (default: %(default)s)")
+    add(
+        "--slurm-minutes",
+        type=extract_values.count,
+        default=240,
+        metavar="M",
+        help="time limit of a job (default: %(default)s)",
+    )
+    add("--slurm-cpus", type=extract_values.count, default=1, metavar="N", help="of a job (default: %(default)s)")
+    add("--slurm-partition", metavar="NAME", help="default: the cluster's")
+
+
+def _share_of_work(text: str) -> Share:
+    from ..features.film_job import Share
+
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N such as 1/2")
+    return Share(int(number), int(of))

@@ -1,0 +1,150 @@
+"""Flags that several sub-commands of ``memobert-extract`` share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import extract_values
+
+if TYPE_CHECKING:
+    from ..features.front_end_options import FrontEndOptions
+
+
+def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = False) -> None:
+    """How sound becomes acoustic frames; ``optional`` offers to leave them out."""
+    add = parser.add_argument
+    add(
+        "--encoder",
+        choices=("logmel", "wav2vec2", *(("none",) if optional else ())),
+        default="logmel",
+        help="80 log-mel filter banks, or wav2vec 2.0 (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help="wav2vec 2.0 as a fairseq .pt file or a Hugging Face folder (config.json beside the weights)",
+    )
+    add(
+        "--normalize",
+        choices=("always", "never", "auto"),
+        help="wav2vec2: clips to zero mean and unit variance; auto: as the weights were trained (default: always)",
+    )
+    add(
+        "--pool",
+        type=extract_values.count,
+        default=3,
+        metavar="N",
+        help="consecutive frames that are averaged (default: %(default)s)",
+    )
+    add(
+        "--max-seconds",
+        type=extract_values.seconds,
+        default=10.0,
+        metavar="S",
+        help="the sound of longer clips is cut here (default: %(default)s)",
+    )
+
+
+def add_face_flags(parser: argparse._ActionsContainer) -> None:
+    """How pictures become visual frames."""
+    add = parser.add_argument
+    add(
+        "--faces",
+        choices=("mediapipe", "tracker"),
+        default="mediapipe",
+        help="who finds the faces: MediaPipe, or a tracker that has run before (default: %(default)s)",
+    )
+    add(
+        "--tracker",
+        type=Path,
+        metavar="PATH",
+        help="--faces tracker: its CSV (OpenFace's, or time, track, left, top, right, bottom …), or a folder of them",
+    )
+    add(
+        "--face-weights",
+        type=Path,
+        metavar="PATH",
+        help="DenseFace trained on other data (default: the weights that come with the package)",
+    )
+    add(
+        "--voice",
+        choices=("silero", "energy", "intervals"),
+        default="silero",
+        help="what tells speech from silence (default: %(default)s)",
+    )
+    add(
+        "--intervals",
+        type=Path,
+        metavar="PATH",
+        help="--voice intervals: a TSV of begin and end in the film's seconds, or a folder of them",
+    )
+    add(
+        "--choice",
+        choices=("speaker", "most_frequent"),
+        default="speaker",
+        help="the face whose mouth moves with the voice, or the one seen most often (default: %(default)s)",
+    )
+    add(
+        "--picture-rate",
+        type=extract_values.rate,
+        default=10.0,
+        metavar="N",
+        help="pictures per second that are looked at (default: %(default)s)",
+    )
+
+
+def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
+    """Where and how much at a time."""
+    add = parser.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where networks run (default: %(default)s)")
+    add("--workers", type=extract_values.count, default=1, metavar="N", help="processes (default: %(default)s)")
+    add(
+        "--threads",
+        type=extract_values.count,
+        default=1,
+        metavar="N",
+        help="threads of each process; another number may change a frame's last digits (default: %(default)s)",
+    )
+    add(
+        "--max-failed-share",
+        type=extract_values.share,
+        default=0.01,
+        metavar="SHARE",
+        help=f"exit with status 1 if more than this share of {what_fails} failed (default: %(default)s)",
+    )
+    add("--overwrite", action="store_true", help="extract again, also where the output was made with other options")
+    add("--dry-run", action="store_true", help="read and check what there is to do; write nothing")
+
+
+def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: int = 0) -> FrontEndOptions:
+    """The front end that the flags describe; with ``sound`` also acoustic frames."""
+    from dataclasses import replace
+
+    from ..features.front_end_options import FrontEndOptions
+
+    described = FrontEndOptions(
+        faces=options.faces,
+        tracker=options.tracker,
+        face_weights=options.face_weights,
+        voice=options.voice,
+        intervals=options.intervals,
+        choice=options.choice,
+        picture_rate=options.picture_rate,
+        encoder=None,
+        device=options.device,
+        threads=options.threads,
+        thumbnails=thumbnails,
+    )
+    if not sound or options.encoder == "none":
+        return described
+    return replace(
+        described,
+        encoder=options.encoder,
+        weights=options.weights,
+        normalize=options.normalize,
+        pool=options.pool,
+        acoustic_seconds=options.max_seconds,
+    )

@@ -1,0 +1,232 @@
+"""Films to frames: what there is to do, what is done already, and the work itself on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ..corpora.movies import Movies
+from ..data.atomic import replaced_when_complete
+from ..errors import UserError
+from .film_parts import PARTS, REPORTS, PartReport, extract_part, is_finished, read_report
+from .film_plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
+from .frame_folder import write_failures
+from .front_end_options import FrontEndOptions, build_front_end
+from .sheet import SHEETS
+from .workers import ordered_map
+
+SETTINGS_FILE: Final = "extraction.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """This run's part of the work, where several machines divide it among them: every ``of``-th part."""
+
+    number: int = 1
+    """From 1."""
+    of: int = 1
+
+
+@dataclass(slots=True)
+class FilmJob:
+    """An extraction.
+
+    Attributes:
+        output: the job's folder.
+        options: the front end.
+        plans: of all films.
+        keys: of all parts, also of other machines' shares.
+        parts: of this run's share.
+        waiting: those that are not finished.
+        preview: also note what a page shows.
+    """
+
+    output: Path
+    options: FrontEndOptions
+    plans: list[FilmPlan]
+    keys: frozenset[str]
+    parts: list[FilmPart]
+    waiting: list[FilmPart]
+    preview: bool = False
+    reports: list[PartReport] = field(default_factory=list)
+    """Of the parts that this run did."""
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(film, reason) of films, and of parts of films, that could not be extracted."""
+        failed = [(plan.name, plan.failure) for plan in self.plans if plan.failure]
+        failed += [(report.film, report.failure) for report in self.reports if report.failure]
+        return sorted(failed)
+
+    @property
+    def anything_finished(self) -> bool:
+        """Whether any part is there now."""
+        return len(self.waiting) < len(self.parts) or any(not report.failure for report in self.reports)
+
+    @property
+    def failed_share(self) -> float:
+        """Films with a failure, or lines that their films were too damaged for, whichever is the larger share."""
+        films = len({film for film, _ in self.failures}) / max(1, len(self.plans))
+        known = [report for part in self.parts if (report := read_report(part, self.output)) is not None]
+        lines = sum(report.lines for report in known)
+        return max(films, sum(report.defective for report in known) / lines if lines else 0.0)
+
+
+def plan_job(
+    movies: Movies,
+    output: Path,
+    options: FrontEndOptions,
+    settings: PlanSettings,
+    *,
+    share: Share | None = None,
+    preview: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    workers: int = 1,
+    progress: bool = True,
+) -> FilmJob:
+    """Read the subtitles of all films and find out what is left to do.
+
+    Raises:
+        UserError: options that do not go together, missing packages, or an output that was made with other options.
+    """
+    from tqdm import tqdm
+
+    share = share or Share()
+    made_with = _made_with(options)
+    if not dry_run:
+        _begin(output, {**made_with, "lines": asdict(settings)}, overwrite)
+    plans = [FilmPlan(Path(defect.place).stem, Path(defect.place), failure=str(defect)) for defect in movies.defects]
+    planned = ordered_map(
+        partial(plan_film, output=None if dry_run else output, settings=settings), movies.movies, workers
+    )
+    bar = tqdm(planned, total=len(movies.movies), desc="subtitles", unit="film", disable=None if progress else True)
+    plans = sorted([*plans, *bar], key=lambda plan: plan.name)
+    all_parts = [part for plan in plans for part in parts_of(plan, settings, made_with)]
+    parts = all_parts[share.number - 1 :: share.of]
+    keys = frozenset(part.key for part in all_parts)
+    finished = (lambda part: False) if dry_run and overwrite else partial(is_finished, output=output)
+    return FilmJob(output, options, plans, keys, parts, [part for part in parts if not finished(part)], preview)
+
+
+def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:
+    """Extract the waiting parts on this machine; ``failed.tsv`` names what could not be extracted.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    from tqdm import tqdm
+
+    seconds = sum(part.seconds for part in job.waiting)
+    with tqdm(total=round(seconds), desc="films", unit="s", unit_scale=True, disable=None if progress else True) as bar:
+        for report in _reports(job, workers, bar.update):
+            job.reports.append(report)
+    write_failures(job.output, job.failures)
+
+
+def _reports(job: FilmJob, workers: int, advance: Any) -> Iterator[PartReport]:
+    if workers == 1:
+        for part in job.waiting:
+            yield extract_part(part, job.output, job.options, preview=job.preview, advance=advance)
+        return
+    extract = partial(extract_part, output=job.output, options=job.options, preview=job.preview)
+    for report in ordered_map(extract, job.waiting, workers):
+        advance(report.film_seconds)
+        yield report
+
+
+def describe_job(job: FilmJob) -> list[str]:
+    """What there is to do, in lines."""
+    films = [plan for plan in job.plans if not plan.failure]
+    lines = sum(len(plan.lines) for plan in films)
+    dropped = sum(len(plan.dropped) for plan in films)
+    hours = sum(plan.duration or 0.0 for plan in films) / 3600
+    told = [
+        f"{len(films)} films, {hours:.2f} h; {lines + dropped} lines of subtitles, {lines} usable; "
+        f"{len(job.parts)} parts, {len(job.parts) - len(job.waiting)} finished before"
+    ]
+    return told + [plan.remark for plan in films if plan.remark]
+
+
+def summarize_job(job: FilmJob) -> list[str]:
+    """What became of the lines and how fast it went, in lines."""
+    known = [report for part in job.parts if (report := read_report(part, job.output)) is not None]
+    reasons: Counter[str] = Counter()
+    for report in known:
+        reasons.update(report.dropped)
+    lines, kept = sum(report.lines for report in known), sum(report.kept for report in known)
+    seconds = sum(report.kept_seconds for report in known)
+    told = [f"{lines} lines: {kept} utterances ({seconds:.0f} s) kept, {sum(reasons.values())} dropped"]
+    told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
+    told += speed_lines([report for report in job.reports if not report.failure])
+    failed = job.failures
+    if failed:
+        told.append(f"{len({film for film, _ in failed})} of {len(job.plans)} films failed (failed.tsv):")
+        told += [f"  {film}: {reason}" for film, reason in failed[:_FAILURES_SHOWN]]
+        if len(failed) > _FAILURES_SHOWN:
+            told.append(f"  and {len(failed) - _FAILURES_SHOWN} more")
+    return told
+
+
+_FAILURES_SHOWN: Final = 20
+
+
+def speed_lines(reports: Sequence[PartReport]) -> list[str]:
+    """Seconds of film per second of work, altogether and by stage."""
+    film, work = (sum(getattr(report, name) for report in reports) for name in ("film_seconds", "wall_seconds"))
+    if not film or not work:
+        return []
+    stages: dict[str, float] = defaultdict(float)
+    for report in reports:
+        for stage, spent in report.stages.items():
+            stages[stage] += spent
+    by_stage = ", ".join(f"{stage} {film / spent:.3g}" for stage, spent in stages.items() if spent)
+    return [
+        f"speed: {film:.0f} s of film in {work:.0f} s of work: {film / work:.3g} s of film per second and process",
+        f"  by stage: {by_stage}",
+    ]
+
+
+def _made_with(options: FrontEndOptions) -> dict[str, Any]:
+    """What describes the extractors, without versions of libraries, which may differ from machine to machine."""
+    front_end = build_front_end(options)
+    infos = {"visual": front_end.visual_info(), "acoustic": front_end.acoustic_info()}
+    return {name: info and {**info.to_dict(), "version": None} for name, info in infos.items()}
+
+
+def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Make sure that a job's folder holds nothing else, and what it holds was made with the same options."""
+    path = output / SETTINGS_FILE
+    if overwrite and path.is_file():
+        for name in (PARTS, PLANS, REPORTS, SHEETS):
+            shutil.rmtree(output / name, ignore_errors=True)
+        path.unlink()
+    settings = json.loads(json.dumps(settings))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if output.is_dir() and any(output.iterdir()):
+            raise UserError(f"{output}: holds something else (no {SETTINGS_FILE}); give another --output") from None
+        output.mkdir(parents=True, exist_ok=True)
+        with replaced_when_complete(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give another --output") from None
+    if found != settings:
+        differing = ", ".join(sorted(_differences(found, settings)))
+        raise UserError(f"{output}: was made with other options ({differing}); give another --output, or --overwrite")
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in found.keys() | wanted.keys():
+            yield from _differences(found.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+    elif found != wanted:
+        yield f"{name} {found!r}, now {wanted!r}"

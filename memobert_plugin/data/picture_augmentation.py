@@ -26,7 +26,7 @@ class Augmentation:
     """
 
     flip: bool = True
-    rotation: float = 10.0
+    rotation: float = 12.0
     shift: float = 0.08
 
     def draw(self, seed: int, epoch: int, uids: npt.NDArray[np.uint64]) -> Tensor:

@@ -44,7 +44,7 @@ class FacialExpressionConfig(FairseqDataclass):
         metadata={"help": "side of the pictures the network reads, pixels, a multiple of 8; frames are taken at 64"},
     )
     no_flip: bool = field(default=False, metadata={"help": "do not mirror pictures in training"})
-    max_rotation: float = field(default=10.0, metadata={"help": "largest rotation in training, degrees"})
+    max_rotation: float = field(default=12.0, metadata={"help": "largest rotation in training, degrees"})
     max_shift: float = field(default=0.08, metadata={"help": "largest shift in training, share of the picture's side"})
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")

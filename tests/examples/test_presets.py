@@ -23,6 +23,7 @@ PRESETS = {
     "finetune": EMOTION,
     "early_fusion": EMOTION,
     "mult": EMOTION,
+    "denseface": ROOT / "examples" / "denseface" / "config",
 }
 EFFECTIVE_BATCH = {"memobert_base": 640, "finetune": 32}
 RUN_CONFIGS = ("local", "slurm_1", "slurm_4")

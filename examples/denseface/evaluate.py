@@ -15,7 +15,7 @@ import torch
 
 from memobert_plugin.data.expression_pictures import SPLITS, ExpressionPictures
 from memobert_plugin.data.picture_augmentation import resized
-from memobert_plugin.errors import run_command
+from memobert_plugin.errors import UserError, run_command
 from memobert_plugin.evaluation.metrics import Scores, confusion
 from memobert_plugin.features.expression import SIDE, DenseFace
 
@@ -32,6 +32,8 @@ def evaluate(encoder: DenseFace, pictures: ExpressionPictures, split: str) -> st
     """The tables."""
     chosen = pictures.of_split(split)
     counted = chosen.majorities() >= 0
+    if not counted.any():
+        raise UserError(f"--split {split}: there is no picture with a majority; pack that part too")
     evaluated = chosen.where(counted)
     known = {image.tobytes() for image in pictures.of_split("train").images}
     new = np.array([image.tobytes() not in known for image in evaluated.images])

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from sklearn.metrics import accuracy_score, f1_score
 
+from memobert_plugin.checkpoints.official_denseface import import_denseface
+from memobert_plugin.checkpoints.starting_point import write_starting_point
 from memobert_plugin.data.expression_pictures import ExpressionPictures
 from tests.ferplus_files import drawn_pictures
 from tests.host import USER_DIR, TrainingRun, load_safely, run_commands
+from tests.reference import dense_net as reference
 
 TASK = "memobert_facial_expression"
 TIE = [3, 0, 3, 0, 2, 0, 0, 0, 2, 0]
@@ -123,6 +127,16 @@ def test_unusable_flags_end_in_one_line(faces: Path, more: list[str], complaint:
 def test_a_subset_without_pictures_ends_in_one_line(faces: Path) -> None:
     with pytest.raises(SystemExit, match="has no picture of the subset 'test'"):
         FaceTraining(faces).validate("test")
+
+
+def test_training_starts_from_an_imported_denseface_with_its_grey_levels(faces: Path, tmp_path: Path) -> None:
+    imported = import_denseface(Path("authors.pt"), reference.random_parameters(2), 64.0, 43.0)
+    write_starting_point(tmp_path / "start.pt", imported.weights, {"_name": "memobert_denseface"})
+    run = FaceTraining(faces, "--finetune-from-model", str(tmp_path / "start.pt"), "--save-dir", str(tmp_path / "new"))
+    checkpoint_utils.load_checkpoint(run.config.checkpoint, run.trainer)
+    for name, value in run.parameters().items():
+        assert torch.equal(value, imported.weights[name]), name
+    assert run.parameters()["network.grey_mean"] == 64.0
 
 
 @pytest.mark.slow

@@ -1,0 +1,48 @@
+"""The DenseFace example: its tables are counts of the encoder's decisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from examples.denseface.evaluate import SAMPLE_STEP, as_crops, evaluate
+from memobert_plugin.errors import UserError
+from memobert_plugin.features.expression import DenseFace
+from tests.ferplus_files import drawn_pictures
+
+TIE = [3, 0, 3, 0, 2, 0, 0, 0, 2, 0]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> DenseFace:
+    return DenseFace.from_shipped()
+
+
+def test_pictures_become_faces_of_the_encoders_size() -> None:
+    images = drawn_pictures(2, 0).images
+    crops = as_crops(images)
+    assert (crops.shape, crops.dtype) == ((2, 64, 64), np.uint8)
+    assert abs(crops.mean() - images.mean()) < 1
+
+
+def test_tables_count_pictures_with_a_majority_and_those_seen_in_training(encoder: DenseFace) -> None:
+    drawn = drawn_pictures(4, 30, seed=2)
+    drawn.images[4:7] = drawn.images[:3]
+    drawn.votes[10] = TIE
+    lines = evaluate(encoder, drawn, "valid").splitlines()
+    assert lines[0] == "valid: 30 pictures, 1 left out without a unique majority."
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    counted = drawn.where((drawn.split == 1) & (drawn.majorities() >= 0))
+    correct = encoder.encode(as_crops(counted.images))[1].argmax(axis=1) == counted.majorities()
+    assert rows[2][:2] == ["all 29", f"{100 * correct.mean():.2f}"]
+    assert rows[3][:2] == ["the 26 that are not in training too", f"{100 * correct[3:].mean():.2f}"]
+    sampled = correct[::SAMPLE_STEP]
+    assert rows[4][:2] == [f"fixed sample: every {SAMPLE_STEP}th, {len(sampled)}", f"{100 * sampled.mean():.2f}"]
+    supports = {row[0]: int(row[1]) for row in rows[7:]}
+    assert list(supports) == list(encoder.classes)
+    assert list(supports.values()) == np.bincount(counted.majorities(), minlength=8).tolist()
+
+
+def test_a_part_that_was_not_packed_is_missed_by_name(encoder: DenseFace) -> None:
+    with pytest.raises(UserError, match="--split test: there is no picture with a majority"):
+        evaluate(encoder, drawn_pictures(3, 2), "test")

@@ -78,11 +78,12 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
                 )
             objective = metric.removesuffix("_loss")
             axes.set_title(OBJECTIVES.get(objective, objective), fontsize=9)
+            axes.set_xlabel("updates")
             axes.grid(alpha=0.3)
-        figure.supxlabel("updates", fontsize=9)
         figure.supylabel(f"{'validation' if subset == 'valid' else 'training'} loss", fontsize=9)
         handles = [line for line in grid[0, 0].get_lines() if not str(line.get_label()).startswith("_")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=4)
+        if len(names) > 1:
+            figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=4)
         caption = "Loss by objective; thin: single runs, with markers: the mean of a variant's runs."
         return finish(figure, "pretraining_curves", "Pre-training", caption)
 

@@ -175,8 +175,9 @@ def _power_note(smallest: Sequence[float]) -> list[str]:
     best = min(smallest) * len(smallest)
     if best <= 0.05:
         return []
+    comparisons = f"{len(smallest)} comparison{'s' if len(smallest) > 1 else ''}"
     return [
-        f"With so few speakers and {len(smallest)} comparisons the smallest corrected p that could come out is "
+        f"With so few speakers and {comparisons} the smallest corrected p that could come out is "
         f"{_p_value(min(1.0, best))}: this table cannot show any difference to be significant at 0.05."
     ]
 

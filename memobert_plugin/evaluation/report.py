@@ -203,10 +203,8 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     tested = sum(int(cell.counts[LABEL_WORDS].sum()) for (_, of), cell in first.cells.items() if of == seed)
     yield "test utterances", f"{tested}"
     if layout.main:
-        yield (
-            "budget",
-            ", ".join(f"{key.removeprefix('budget.')} {value}" for key, value in layout.main[0].budget.items()),
-        )
+        given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}
+        yield "budget", ", ".join(f"{key} {value}" for key, value in given.items())
     yield "runs", f"{len(layout.main)} in table 2"
     yield "intervals", f"bootstrap over speakers, {DRAWS} draws, expanded percentiles"
     yield "memobert_plugin", __version__

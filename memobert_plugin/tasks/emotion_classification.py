@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, List
+from typing import Any, List, Optional
 
 import numpy as np
 import torch
@@ -88,6 +88,7 @@ class EmotionClassificationConfig(FairseqDataclass):
     )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")
+    max_valid_steps: Optional[int] = II("dataset.max_valid_steps")
 
 
 class EmotionClassificationTask(CorpusTask):
@@ -234,6 +235,10 @@ class EmotionClassificationTask(CorpusTask):
         iterator = super().get_batch_iterator(dataset, **kwargs)
         self._prediction_file = None
         if self.cfg.predictions and not dataset.shuffle:
+            if self.cfg.max_valid_steps is not None:
+                raise UserError(
+                    "--predictions: --max-valid-steps would leave utterances out of the file; give only one of the two"
+                )
             subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
             evaluated = [name for name in self.datasets if name != "train"]
             if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:

@@ -89,6 +89,13 @@ def test_predictions_of_two_subsets_need_two_names(data_bin: Path, tmp_path: Pat
         run.validate("test")
 
 
+def test_predictions_of_a_shortened_validation_are_refused(data_bin: Path, tmp_path: Path) -> None:
+    flags = ("--fold", "1", "--predictions", str(tmp_path / "p.jsonl"), "--max-valid-steps", "1")
+    run = TrainingRun(data_bin, "memobert_finetune", *flags)
+    with pytest.raises(SystemExit, match="--max-valid-steps would leave utterances out"):
+        run.validate("valid")
+
+
 def truncate(name: str, size: int) -> Callable[[Path], None]:
     def damage(data_bin: Path) -> None:
         with (data_bin / name).open("r+b") as file:

@@ -13,7 +13,7 @@ rm -rf visual acoustic data-bin sweep report
 export OMP_NUM_THREADS=1
 
 set -x
-python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
+python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus
 python "$here/build.py" --ravdess "$ravdess" --meld "$meld" --ferplus ferplus --output .
 memobert-extract acoustic --manifest emotions.tsv --output acoustic --pool 8
 memobert-extract acoustic --manifest pretraining.tsv --output acoustic --pool 8

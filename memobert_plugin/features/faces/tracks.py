@@ -90,7 +90,9 @@ class TrackBuilder:
                 track.before_cut = True
         self._thumbnail = small
         self._live = [
-            track for track in self._live if track.identity is not None or time - track.times[-1] <= self._longest_gap
+            track
+            for track in self._live
+            if track.identity is not None or time - track.times[-1] <= self._longest_gap + _ROUNDING
         ]
         crops = [aligned_crop(rgb, face) for face in faces]
         for index, match in self._matches(faces, crops):
@@ -147,6 +149,7 @@ class TrackBuilder:
         return _nearness(track.faces[-1], face)
 
 
+_ROUNDING: Final = 1e-6
 _LEAST_OVERLAP: Final = 0.2
 _FURTHEST_CENTRE: Final = 0.5
 _LARGEST_GROWTH: Final = 1.6

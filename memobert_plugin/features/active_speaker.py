@@ -10,9 +10,9 @@ from itertools import groupby
 import numpy as np
 
 from .faces import FaceTrack
+from .intervals import Interval, voiced_share
 from .sound_level import SoundLevel
 from .speaker_evidence import Level, SpeakerSettings, TrackEvidence, mouth_activity, track_evidence
-from .voice_activity import Interval, voiced_share
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ class SoundLevel:
     """
 
     def __init__(self, samples: np.ndarray, start: float = 0.0, *, speech_band: bool = False) -> None:
-        if speech_band:
+        if speech_band and len(samples):
             from scipy.signal import butter, sosfilt
 
             band = butter(_FILTER_ORDER, _SPEECH_BAND, "bandpass", fs=SAMPLE_RATE, output="sos")

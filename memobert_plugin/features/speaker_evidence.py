@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from .faces import FaceTrack
-from .voice_activity import Interval, within_intervals
+from .intervals import Interval, within_intervals
 
 Level = Callable[[np.ndarray, float], np.ndarray]
 """How much voice there is around moments ``(T,)``, within a width in seconds: ``(T,)`` on any linear scale."""

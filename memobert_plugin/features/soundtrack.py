@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -21,21 +22,41 @@ LONGEST_SECONDS: Final = 60.0
 """Clips are cut here unless told otherwise."""
 
 _PRE_ROLL: Final = 1.0
-"""Decoded and thrown away after a jump: codecs need some frames until their output is right."""
+"""Decoded before a clip and thrown away: codecs need some packets until their output is right."""
+_KEPT_SECONDS: Final = 2.5
 _FURTHER_AHEAD_IS_SOUGHT: Final = 10.0
-_SEEK_EARLIER: Final = (_PRE_ROLL, 10.0, 60.0)
-_KEPT_SECONDS: Final = 1.0
+_SEEK_EARLIER: Final = (0.0, 2.0, 10.0, 60.0)
 _JITTER: Final = 0.05
 """Frames' times may differ so much from the number of samples before them; more is a gap or a repetition."""
+_STARTED_ANEW: Final = frozenset(
+    {"aac", "ac3", "eac3", "dca", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "vorbis"}
+)
+"""Decoders with a memory, some of them with random noise in it: they begin anew for every clip, so that its samples do
+not depend on what was decoded before. They need nothing but the stream's extra data."""
 _WEIGHTS: Final = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
 _OTHER_WEIGHT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Timed:
     begin: float
-    samples: np.ndarray
+    packet: av.Packet
+
+
+@dataclass(slots=True)
+class _Run:
+    """Frames that follow each other without a gap."""
+
+    begins: list[float] = field(default_factory=list)
+    """Where the run begins by each frame's time and the samples before it; containers round times."""
+    frames: list[np.ndarray] = field(default_factory=list)
     """float32 (N,) at the stream's own rate."""
+    length: int = 0
+
+    def add(self, begin: float, samples: np.ndarray, rate: int) -> None:
+        self.begins.append(begin - self.length / rate)
+        self.frames.append(samples)
+        self.length += len(samples)
 
 
 def sound(
@@ -61,7 +82,7 @@ def sound(
 
 
 class SoundReader:
-    """A film's sound, open for stretches of it, best asked for in order of time: then it is decoded once.
+    """A film's sound, open for stretches of it, best asked for in order of time: then it is read once.
 
     Two channels are averaged; of more, the front centre, where films have their dialogue, counts most (the weights of
     ITU-R BS.775, divided by their sum). Other rates go through the same filter as sound files.
@@ -89,8 +110,11 @@ class SoundReader:
             raise
         self._stream, self._rate = stream, stream.rate
         self._origin = time_origin(self._container)
-        self._decoded = self._decode()
-        self._recent: deque[_Heard] = deque()
+        assert stream.time_base is not None
+        self._time_base = stream.time_base
+        self._packets = self._demux()
+        self._recent: deque[_Timed] = deque()
+        self._from_the_first = True
 
     def __enter__(self) -> SoundReader:
         return self
@@ -109,7 +133,6 @@ class SoundReader:
             DefectiveClip: there are none, or some are NaN or infinite.
         """
         margin = min(start, FILTER_MARGIN_SECONDS)
-        self._go_to(start - margin)
         waveform = self._stretch(start - margin, end + FILTER_MARGIN_SECONDS)
         if len(waveform) <= round(margin * self._rate):
             raise DefectiveClip(f"{self._path}: no sound between {start:.2f} s and {end:.2f} s")
@@ -121,85 +144,107 @@ class SoundReader:
         return np.ascontiguousarray(np.clip(waveform[first : first + wanted], -1.0, 1.0), dtype=np.float32)
 
     def _stretch(self, start: float, end: float) -> np.ndarray:
-        """Own-rate samples; where they lie is counted from the first frame's time, gaps are silent."""
-        wanted = round((end - start) * self._rate)
-        waveform = np.zeros(wanted, np.float32)
-        filled, expected, at = 0, 0.0, None
-        for heard in self._from(start):
-            if at is None or abs(heard.begin - expected) > _JITTER:
-                at = round((heard.begin - start) * self._rate)
-            if at >= wanted:
-                break
-            skipped = max(0, filled - at)
-            piece = heard.samples[skipped : skipped + wanted - max(at, filled)]
-            place = at + skipped
-            if len(piece):
-                waveform[place : place + len(piece)] = piece
-                filled = place + len(piece)
-            at += len(heard.samples)
-            expected = heard.begin + len(heard.samples) / self._rate
+        """Own-rate samples up to where the sound ends; gaps are silent."""
+        waveform = np.zeros(round((end - start) * self._rate), np.float32)
+        filled = 0
+        for run in self._runs(start - _PRE_ROLL if start > _PRE_ROLL else -float("inf"), end):
+            first = round((float(np.median(run.begins)) - start) * self._rate)
+            samples = np.concatenate(run.frames)[max(0, -first) :]
+            place = max(0, first)
+            piece = samples[: max(0, len(waveform) - place)]
+            waveform[place : place + len(piece)] = piece
+            filled = max(filled, place + len(piece)) if len(piece) else filled
         return waveform[:filled]
 
-    def _from(self, start: float) -> Iterator[_Heard]:
-        """Frames that end after ``start``: recent ones, then new ones, which become recent."""
-        for heard in list(self._recent):
-            if heard.begin + len(heard.samples) / self._rate > start:
-                yield heard
-        for heard in self._decoded:
-            self._recent.append(heard)
-            while self._recent[0].begin < heard.begin - _KEPT_SECONDS:
+    def _runs(self, start: float, end: float) -> list[_Run]:
+        """Everything that is heard from ``start`` to ``end``, and a little more."""
+        runs: list[_Run] = []
+        expected = 0.0
+        decoder = self._decoder()
+        for timed in self._from(start):
+            for begin, samples in self._decode(decoder, timed):
+                if not runs or abs(begin - expected) > _JITTER:
+                    runs.append(_Run())
+                runs[-1].add(begin, samples, self._rate)
+                expected = begin + len(samples) / self._rate
+            if timed.begin > end + _JITTER:
+                break
+        return runs
+
+    def _decoder(self) -> av.AudioCodecContext:
+        import av
+
+        used = self._stream.codec_context
+        if used.name not in _STARTED_ANEW:
+            used.flush_buffers()
+            return used
+        fresh = av.CodecContext.create(used.name, "r")
+        assert isinstance(fresh, av.AudioCodecContext)
+        fresh.extradata = used.extradata
+        return fresh
+
+    def _decode(self, decoder: av.AudioCodecContext, timed: _Timed) -> Iterator[tuple[float, np.ndarray]]:
+        """Times and samples of a packet's frames; what cannot be decoded is a gap."""
+        import av
+
+        try:
+            frames = decoder.decode(timed.packet)
+        except av.FFmpegError:
+            return
+        for frame in frames:
+            if isinstance(frame, av.AudioFrame) and frame.sample_rate == self._rate:
+                begin = timed.begin if frame.pts is None else float(frame.pts * self._time_base) - self._origin
+                yield begin, _mono(frame)
+
+    def _from(self, time: float) -> Iterator[_Timed]:
+        """Packets that begin at ``time`` or later: recent ones, then new ones, which become recent."""
+        self._go_to(time)
+        yield from [timed for timed in self._recent if timed.begin >= time]
+        for timed in self._packets:
+            self._recent.append(timed)
+            while self._recent[0].begin < timed.begin - _KEPT_SECONDS:
                 self._recent.popleft()
-            if heard.begin + len(heard.samples) / self._rate > start:
-                yield heard
+                self._from_the_first = False
+            if timed.begin >= time:
+                yield timed
 
     def _go_to(self, time: float) -> None:
-        if not self._recent:
-            reached, back_to = 0.0, 0.0
-        else:
-            reached, back_to = self._recent[-1].begin, self._recent[0].begin
+        back_to = -float("inf") if self._from_the_first else self._recent[0].begin
+        reached = self._recent[-1].begin if self._recent else 0.0
         if back_to <= time <= reached + _FURTHER_AHEAD_IS_SOUGHT:
             return
         for earlier in _SEEK_EARLIER:
             if time - earlier <= 0.0:
                 break
             self._seek(time - earlier)
-            if self._recent and self._recent[0].begin <= time - _PRE_ROLL / 2:
-                self._recent.clear()
+            if self._recent and self._recent[0].begin <= time:
                 return
         self._seek(None)
 
     def _seek(self, time: float | None) -> None:
         import av
 
-        if time is None:
-            offset = self._stream.start_time or 0
-        else:
-            assert self._stream.time_base is not None
-            offset = int((time + self._origin) / self._stream.time_base)
+        offset = self._stream.start_time or 0 if time is None else int((time + self._origin) / self._time_base)
         try:
             self._container.seek(offset, stream=self._stream, backward=True)
         except av.FFmpegError as error:
             raise DefectiveClip(f"{self._path}: cannot be sought ({error.strerror})") from None
-        self._decoded = self._decode()
-        first = next(self._decoded, None)
-        self._recent = deque([] if first is None else [first])
+        self._packets = self._demux()
+        self._from_the_first = time is None
+        self._recent = deque(islice(self._packets, 1))
 
-    def _decode(self) -> Iterator[_Heard]:
-        """Every frame from here on; one that cannot be decoded is a gap."""
+    def _demux(self) -> Iterator[_Timed]:
         import av
 
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
-                frames = packet.decode()
-            except (StopIteration, av.EOFError):
+            except (StopIteration, av.FFmpegError):
                 return
-            except av.FFmpegError:
-                continue
-            for frame in frames:
-                if isinstance(frame, av.AudioFrame) and frame.time is not None and frame.sample_rate == self._rate:
-                    yield _Heard(frame.time - self._origin, _mono(frame))
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None:
+                yield _Timed(float(time * self._time_base) - self._origin, packet)
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:

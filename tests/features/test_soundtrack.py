@@ -83,3 +83,14 @@ def test_the_end_of_the_sound_ends_the_clip_and_beyond_it_is_a_defect(tmp_path: 
 def test_sound_files_and_films_are_read_alike(tmp_path: Path) -> None:
     film = write_film(tmp_path / "f.mkv", seconds=2.0, sound_codec="flac")
     np.testing.assert_array_equal(read_clip(film, max_seconds=1.0, start=0.5), sound(film, 0.5, 1.5))
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".mkv", "ac3"), (".mkv", "libopus"), (".mkv", "flac")])
+def test_a_clip_does_not_depend_on_what_was_read_before(tmp_path: Path, suffix: str, codec: str) -> None:
+    rate = 48_000
+    film = write_film(
+        tmp_path / f"f{suffix}", seconds=30.0, samples=noise(30.0, rate), rate=rate, sound_codec=codec, fps=5
+    )
+    with SoundReader(film) as reader:
+        for start in (0.0, 0.4, 1.03, 2.5, 17.0, 22.2, 9.0):
+            np.testing.assert_array_equal(reader.between(start, start + 1.5), sound(film, start, start + 1.5))

@@ -28,6 +28,7 @@ nothing certain about what a person feels.
 MEDIAPIPE = "mediapipe"
 LONGEST_TEXT = 40
 """Letters of a text in the table."""
+UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
 MOST_ROWS = 200
 """Rows of the table."""
 
@@ -140,12 +141,14 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
 
 def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
     """What to know about the answers, one line for all notes that begin alike."""
-    if len(answered) == 1:
-        return [f"note: {note}" for note in answered[0]["notes"]]
     alike: dict[str, list[str]] = defaultdict(list)
     for line in answered:
-        for note in line["notes"]:
+        uses = {"faces": line["modalities"]["visual"], "sound": line["modalities"]["acoustic"]}
+        unread = [f"no {name} read: {use['reason']}" for name, use in uses.items() if use["reason"]]
+        for note in [*unread, *line["notes"]]:
             alike[note.partition(":")[0]].append(note)
+    if len(answered) == 1:
+        return [f"note: {note}" for notes in alike.values() for note in notes]
     return [
         f"note ({len(notes)} of {len(answered)}): {notes[0]}{' …' if len(set(notes)) > 1 else ''}"
         for notes in alike.values()
@@ -156,12 +159,8 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
     where = f"{line['start']:.1f} – {line['end']:.1f} s" if timeline else line["id"]
     text = line["text"]
     shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
-    uses = {"text": "pieces", "visual": "faces", "acoustic": "sound frames"}
-    read = ", ".join(
-        f"{line['modalities'][name]['frames']} {what}"
-        for name, what in uses.items()
-        if line["modalities"][name]["present"]
-    )
+    counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
+    read = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
     return [where, shown, line["label"], f"{line['probabilities'][line['label']]:.0%}", read, line["word"] or ""]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
@@ -67,12 +66,11 @@ def svg(content: str, height: float, subject: str, width: int) -> Markup:
     )
 
 
-def image(content: bytes, x: float, y: float, width: float, height: float, title: str) -> str:
-    """A JPEG."""
-    data = base64.b64encode(content).decode("ascii")
+def image(address: str, x: float, y: float, width: float, height: float, title: str) -> str:
+    """A picture by its ``data:`` address."""
     return (
         f'<image x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}" '
-        f'href="data:image/jpeg;base64,{data}"><title>{escape(title)}</title></image>'
+        f'href="{address}"><title>{escape(title)}</title></image>'
     )
 
 

@@ -157,7 +157,10 @@ def read_face_pictures(folder: Path) -> np.ndarray:
     from ..data.folds import natural_order
     from ..features.audio import DefectiveClip
     from ..features.faces import CROP_SIZE
-    from ..features.media import opened, video_stream
+    from ..features.media import import_av, opened, video_stream
+
+    import_av()
+    import av
 
     files = {path.name: path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     if not files:
@@ -166,7 +169,10 @@ def read_face_pictures(folder: Path) -> np.ndarray:
     for name in natural_order(files):
         with opened(files[name]) as container:
             stream = video_stream(container)
-            frame = next(container.decode(stream), None) if stream is not None else None
+            try:
+                frame = next(container.decode(stream), None) if stream is not None else None
+            except av.FFmpegError:
+                frame = None
             if frame is None:
                 raise DefectiveClip(f"{files[name]}: cannot be read as a picture")
             grey = frame.reformat(width=CROP_SIZE, height=CROP_SIZE, format="gray", interpolation="AREA")

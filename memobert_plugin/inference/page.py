@@ -12,11 +12,12 @@ import numpy as np
 from ..data.atomic import replaced_when_complete
 from ..errors import UserError
 from ..features.audio import SAMPLE_RATE
+from ..features.jpeg import jpeg_address
 from . import drawings
 from .explain import METHOD, Contribution
 from .prediction import Prediction
 from .run import Outcome
-from .stills import jpeg
+from .stills import LONGEST_SHOWN
 from .tracks import Tracks
 from .utterance import MODALITY_NAMES, Evidence
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 MOST_DETAILED = 60
 """Utterances that are shown with all that belongs to them; the others only in the overview."""
-LONGEST_AXIS = 12.0
-"""Seconds of a clip that are drawn where the model reads less."""
 PLAIN_NAMES = {"l": "what is said", "v": "the face", "a": "the voice"}
 
 
@@ -241,14 +240,14 @@ def _tracks(outcome: Outcome, evidence: Evidence, description: ModelDescription)
     ]
     heard = 0.0 if preview.samples is None else len(preview.samples) / SAMPLE_RATE
     lasts = max(evidence.seconds or 0.0, heard, *read)
-    seconds = max(min(lasts, LONGEST_AXIS), *read)
+    seconds = max(min(lasts, LONGEST_SHOWN), *read)
     if not seconds:
         return None
     tracks = Tracks(seconds, f"{outcome.utterance.title} over time")
     largest = 0.0
     if found is not None:
         largest = max(float(np.abs(values).max(initial=0.0)) for values in (found.visual, found.acoustic))
-    shown = [(time, jpeg(rgb), rgb.shape[1], rgb.shape[0]) for time, rgb in preview.pictures if time < seconds]
+    shown = [(time, jpeg_address(rgb), rgb.shape[1], rgb.shape[0]) for time, rgb in preview.pictures if time < seconds]
     if shown:
         tracks.pictures("the clip", shown)
     if evidence.visual is not None and evidence.visual_times is not None:
@@ -281,9 +280,10 @@ def _face_rows(
     assert times is not None
     begin, step = tracks.height, _step(times)
     if faces is not None:
-        grey = np.repeat(faces[:, :, :, None], 3, axis=3)
         wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
-        tracks.faces("its face", "some of them", [(float(times[index]), jpeg(grey[index])) for index in wanted])
+        tracks.faces(
+            "its face", "some of them", [(float(times[index]), jpeg_address(faces[index])) for index in wanted]
+        )
     if found is not None and len(found.visual):
         tracks.contributions("faces", times, step, found.visual, largest)
     expression = evidence.expression

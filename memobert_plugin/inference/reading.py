@@ -14,7 +14,7 @@ from ..features.audio import FILM_SUFFIXES, SAMPLE_RATE, DefectiveClip, read_cli
 from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
 from .ready_frames import checked_frames, frame_times
 from .speech import SpeechReader
-from .stills import stills
+from .stills import LONGEST_SHOWN, stills
 from .utterance import Evidence, Preview, Utterance
 
 if TYPE_CHECKING:
@@ -126,9 +126,11 @@ class ClipReader:
         if given.sound is None and evidence.preview.samples is not None:
             return self._with_sound(evidence, evidence.preview.samples)
         try:
-            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=given.end)
+            # A film's sound may run on after its pictures; where both are read, the clip ends with the film.
+            end = file_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
+            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
         except DefectiveClip as defect:
-            return _absent(evidence, "a", str(defect))
+            return _absent(evidence, "a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
 
     def _read_faces(self, evidence: Evidence, path: Path) -> Evidence:
@@ -140,10 +142,7 @@ class ClipReader:
         if path.suffix.lower() not in FILM_SUFFIXES:
             return _absent(evidence, "v", "a sound file has no faces")
         if self.faces.obstacle:
-            evidence = _absent(evidence, "v", self.faces.obstacle)
-            if self.description.visual_dim:
-                evidence = _noted(evidence, f"faces were not used: {self.faces.obstacle}")
-            return evidence
+            return _absent(evidence, "v", self.faces.obstacle)
         clip, remark = self.faces.read(path, given.start, given.end)
         return self._with_faces(evidence, clip, remark)
 
@@ -196,9 +195,10 @@ class ClipReader:
         return replace(evidence, visual=visual, expression=expression, visual_times=times, preview=preview)
 
     def _with_stills(self, evidence: Evidence) -> Evidence:
-        """Pictures of a film whose faces were not looked at."""
+        """Pictures of a film whose faces were not looked at, or whose pictures lie too far apart to be shown."""
         given = evidence.utterance
-        if evidence.preview.pictures or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
+        near = evidence.preview.pictures and (evidence.seconds or 0.0) <= LONGEST_SHOWN
+        if near or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
             return evidence
         pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN)
         return replace(evidence, preview=replace(evidence.preview, pictures=pictures))
@@ -222,6 +222,7 @@ class ClipReader:
         return _noted(evidence, f"only the beginning was read: {', '.join(parts)}{advice}")
 
 
+_ORDINALS = ("first", "second", "third")
 _NAMES = {"l": "text", "v": "faces", "a": "sound"}
 
 
@@ -264,7 +265,8 @@ def _which(track: FaceTrack, tracks: Sequence[FaceTrack]) -> str:
     """Where the face that was read is among the others."""
     places = sorted(float(other.boxes[:, (0, 2)].mean()) for other in tracks)
     place = places.index(float(track.boxes[:, (0, 2)].mean())) + 1
-    return f"of {len(tracks)} that were seen, the {place}. from the left was read"
+    ordinal = _ORDINALS[place - 1] if place <= len(_ORDINALS) else f"{place}th"
+    return f"of {len(tracks)} that were seen, the {ordinal} from the left was read"
 
 
 def _absent(evidence: Evidence, letter: str, reason: str) -> Evidence:

@@ -68,7 +68,7 @@ def run(
         try:
             waiting.append(model.read(utterance, modalities))
         except DefectiveClip as defect:
-            waiting.append(Outcome(utterance, error=str(defect)))
+            waiting.append(Outcome(utterance, error=str(defect).removeprefix(f"{utterance.title}: ")))
         if len(waiting) >= batch_size:
             yield from _answered(model, waiting, batch_size, explained)
             waiting = []

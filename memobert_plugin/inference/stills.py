@@ -1,4 +1,4 @@
-"""Small pictures for a page: of a clip, and as files inside it."""
+"""Small pictures of a clip for a page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..features.audio import DefectiveClip
 
 WIDTH = 240
 """Pixels, about, of a clip's small pictures."""
-LONGEST = 60.0
-"""Seconds of a clip that are looked at."""
+LONGEST_SHOWN = 12.0
+"""Seconds of a clip that a page shows where the model reads less."""
 
 
 def stills(path: Path, start: float | None, seconds: float | None, count: int) -> tuple[tuple[float, np.ndarray], ...]:
@@ -24,7 +24,7 @@ def stills(path: Path, start: float | None, seconds: float | None, count: int) -
     """
     from ..features.video import pictures
 
-    lasts = min(seconds or LONGEST, LONGEST)
+    lasts = min(seconds or LONGEST_SHOWN, LONGEST_SHOWN)
     begin = (start or 0.0) + lasts / count / 2
     try:
         found = pictures(path, count / lasts, begin, (start or 0.0) + lasts)
@@ -39,33 +39,3 @@ def shrunk(rgb: np.ndarray) -> np.ndarray:
     height, width = (length // step for length in rgb.shape[:2])
     blocks = rgb[: height * step, : width * step].reshape(height, step, width, step, 3)
     return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
-
-
-def jpeg(rgb: np.ndarray) -> bytes:
-    """A picture uint8 (H, W, 3) as a JPEG file.
-
-    Raises:
-        UserError: PyAV is missing.
-    """
-    from fractions import Fraction
-
-    from ..features.media import import_av
-
-    import_av()
-    import av
-
-    # The format halves the colours' resolution: odd lengths are completed by repeating the edge.
-    height, width = rgb.shape[:2]
-    even = np.pad(rgb, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
-    encoder = av.VideoCodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuvj420p"
-    encoder.time_base = Fraction(1, 1)
-    encoder.options = {"qmin": "3", "qmax": "5"}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
-
-
-def face_strip(faces: np.ndarray) -> np.ndarray:
-    """Faces uint8 (T, S, S) grey side by side: uint8 (S, T * S, 3)."""
-    row = np.concatenate(list(faces), axis=1)
-    return np.repeat(row[:, :, None], 3, axis=2)

@@ -37,24 +37,24 @@ class Tracks:
         """Whether a time lies on the axis."""
         return 0.0 <= time < self._seconds
 
-    def pictures(self, name: str, pictures: Sequence[tuple[float, bytes, int, int]], height: float = 84.0) -> None:
-        """Pictures (time, JPEG, width, height) around their times."""
+    def pictures(self, name: str, pictures: Sequence[tuple[float, str, int, int]], height: float = 84.0) -> None:
+        """Pictures (time, address, width, height) around their times."""
         shown: list[str] = []
         room = (WIDTH - LEFT - RIGHT) / max(len(pictures), 1)
-        for time, content, wide, high in pictures:
+        for time, address, wide, high in pictures:
             width = min(room - 3, height * wide / high)
             tall = width * high / wide
             left = min(max(self.x(time) - width / 2, LEFT), WIDTH - RIGHT - width)
-            shown.append(image(content, left, self._y, width, tall, f"at {time:.1f} s"))
+            shown.append(image(address, left, self._y, width, tall, f"at {time:.1f} s"))
         self._row(name, "", height, "".join(shown))
 
-    def faces(self, name: str, detail: str, faces: Sequence[tuple[float, bytes]]) -> None:
+    def faces(self, name: str, detail: str, faces: Sequence[tuple[float, str]]) -> None:
         """Small square pictures, as many as there is room for beside each other."""
         shown, free, side = [], float(LEFT), 40.0
-        for time, content in faces:
+        for time, address in faces:
             x = self.x(time)
             if free <= x <= WIDTH - RIGHT - side:
-                shown.append(image(content, x, self._y, side, side, f"face read at {time:.1f} s"))
+                shown.append(image(address, x, self._y, side, side, f"face read at {time:.1f} s"))
                 free = x + side + 2
         self._row(name, detail, side, "".join(shown))
 

@@ -1,0 +1,131 @@
+"""``memobert-predict`` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from memobert_plugin.checkpoints.bundle import write_bundle
+from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.cli.predict import main
+from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.errors import UserError
+from memobert_plugin.features.acoustic import AcousticSettings
+from memobert_plugin.features.logmel import LogMel
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.films import Cue, tone, write_film, write_srt
+from tests.host import TrainingRun
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    data_bin = make_data_bin(folder / "corpus", CorpusShape(speakers=2, utterances=8, visual_dim=0, acoustic_dim=80))
+    run = TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--protocol", "all_but_one")
+    run.train(3)
+    model = read_host_checkpoint(run.save(folder / "checkpoint.pt"))
+    info = AcousticSettings().info(LogMel())
+    write_bundle(replace(model, description=replace(model.description, acoustic_extractor=info)), folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name, seconds in (("a.wav", 1.0), ("b.wav", 2.0)):
+        soundfile.write(folder / name, tone(seconds), 16_000)
+    return folder
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_clips_become_lines_a_table_and_a_page(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, page = tmp_path / "out.jsonl", tmp_path / "page.html"
+    assert main([str(clips), "--model", str(bundle), "--output", str(output), "--report", str(page)]) == 0
+    lines = lines_of(output)
+    assert [line["id"] for line in lines] == ["a.wav", "b.wav"]
+    for line in lines:
+        assert line["label"] == max(line["probabilities"], key=lambda label: line["probabilities"][label])
+        assert sum(line["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+        assert line["modalities"]["acoustic"]["present"] and not line["modalities"]["text"]["present"]
+    printed = capsys.readouterr().out
+    assert "a.wav" in printed and "sound frames" in printed and "this model does not read faces" not in printed
+    assert "All 2 answers" in page.read_text(encoding="utf-8")
+
+
+def test_a_clip_that_failed_is_named_and_the_others_are_answered(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips / "broken.wav").write_bytes(b"RIFF")
+    output = tmp_path / "out.jsonl"
+    assert main([str(clips), "--model", str(bundle), "--output", str(output)]) == 1
+    by_id = {line["id"]: line for line in lines_of(output)}
+    assert set(by_id) == {"a.wav", "b.wav", "broken.wav"} and "label" in by_id["a.wav"]
+    assert "cannot be read as sound" in by_id["broken.wav"]["error"] and "label" not in by_id["broken.wav"]
+    assert "failed: broken.wav" in capsys.readouterr().out
+
+
+def test_a_film_with_subtitles_is_a_timeline(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=4.0, picture=None)
+    cues = write_srt(tmp_path / "film.srt", [Cue(0.5, 1.5, "Stop it!"), Cue(2.0, 3.5, "We love it.")])
+    output, page = tmp_path / "out.jsonl", tmp_path / "page.html"
+    asked = [str(film), "--model", str(bundle), "--subtitles", str(cues)]
+    assert main([*asked, "--output", str(output), "--report", str(page)]) == 0
+    assert [(line["start"], line["end"], line["text"]) for line in lines_of(output)] == [
+        (0.5, 1.5, "Stop it!"),
+        (2.0, 3.5, "We love it."),
+    ]
+    assert "0.5 – 1.5 s" in capsys.readouterr().out
+    assert "Over time" in page.read_text(encoding="utf-8")
+
+
+def test_every_cuts_a_long_clip(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    assert main([str(clips / "b.wav"), "--model", str(bundle), "--every", "0.5", "--output", str(output)]) == 0
+    assert [line["start"] for line in lines_of(output)] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_a_manifest_gives_names_and_texts(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    row = ManifestRow(0, "first", text="we love it", audio=str(clips / "a.wav"))
+    write_manifest(tmp_path / "m.tsv", [row, ManifestRow(0, "gone", audio="none.wav")])
+    output = tmp_path / "out.jsonl"
+    assert main(["--manifest", str(tmp_path / "m.tsv"), "--model", str(bundle), "--output", str(output)]) == 1
+    first, gone = lines_of(output)
+    assert first["id"] == "first" and first["modalities"]["text"]["present"] and "no such file" in gone["error"]
+
+
+def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--text", "we love it", "--model", str(bundle)]) == 0
+    assert "3 word pieces" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "no clip given"),
+        (["a.wav", "--manifest", "m.tsv"], "names the clips itself"),
+        (["a.wav", "b.wav", "--every", "2"], "cuts one file"),
+        (["a.wav", "--every", "0.1"], "give 0.5 to 60 seconds"),
+        (["a.wav", "--batch-size", "0"], "from 1 on"),
+        (["a.wav", "--output", "/nowhere/out.jsonl"], "its folder does not exist"),
+        (["none.wav"], "no such file or folder"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_loaded(flags: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        main([*flags, "--model", "none"])
+
+
+def test_what_is_not_one_of_the_modalities_is_refused(bundle: Path) -> None:
+    with pytest.raises(UserError, match="modalities 'xyz'"):
+        main(["--text", "we love it", "--modalities", "xyz", "--model", str(bundle)])

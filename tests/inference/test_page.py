@@ -1,0 +1,104 @@
+"""The page is complete, self-contained and takes nothing from a file as HTML."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from memobert_plugin import MEmoBERT
+from memobert_plugin.inference.page import MOST_DETAILED, Page
+from memobert_plugin.inference.run import run
+from memobert_plugin.inference.utterance import Utterance
+from tests.films import tone, write_film
+
+EVIL = "<script>alert(1)</script>"
+RNG = np.random.default_rng(1)
+
+
+class Elements(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attributes if name in ("src", "href")]
+
+
+@pytest.fixture(scope="module")
+def preview_model(clip_bundle: Path) -> MEmoBERT:
+    return MEmoBERT.from_pretrained(clip_bundle, preview=True)
+
+
+def rendered(model: MEmoBERT, utterances: list[Utterance], timeline: bool = False) -> str:
+    page = Page(model.description, timeline)
+    for outcome in run(model, utterances, explained=True):
+        page.add(outcome)
+    return page.render()
+
+
+def seen(text: str = "Stop it, go home!", name: str = "clip") -> Utterance:
+    crops = RNG.normal(size=(20, 342)).astype(np.float32)
+    expression = RNG.dirichlet(np.ones(8), size=20).astype(np.float32)
+    return Utterance(text=text, visual=crops, expression=expression, waveform=tone(2.0), name=name)
+
+
+def test_everything_is_on_the_page(preview_model: MEmoBERT) -> None:
+    html = rendered(preview_model, [seen()])
+    for heading in ("What is said", "What is seen and heard", "What if something had been missing?", "How to read"):
+        assert heading in html
+    for label in (*preview_model.labels, *preview_model.description.expression_classes, "Gradient × input"):
+        assert label in html
+    for word in ("Stop", "it,", "go", "home!"):
+        assert f">{word}</span>" in html
+    assert html.count("<polygon") >= 8 and html.count("<polyline") == 4
+    for name in ("what is said", "the face", "the voice"):
+        assert f"without {name}" in html
+
+
+def test_nothing_is_fetched_and_no_text_becomes_html(preview_model: MEmoBERT, tmp_path: Path) -> None:
+    html = rendered(preview_model, [seen(EVIL, EVIL), Utterance(tmp_path / f"{'x' * 3}.wav", EVIL, name=EVIL)], True)
+    found = Elements(html)
+    assert "script" not in found.tags and "&lt;script&gt;" in html
+    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in found.addresses)
+    assert "http://" not in html.replace("http://www.w3.org/2000/svg", "") and "https://" not in html
+
+
+def test_drawings_are_well_formed(preview_model: MEmoBERT, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a & b.mp4", seconds=2.0, samples=tone(2.0))
+    html = rendered(preview_model, [Utterance(film, "go <now> & stop"), seen()])
+    drawings = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) >= 4
+    for drawing in drawings:
+        tree = ElementTree.fromstring(drawing)
+        numbers = [value for node in tree.iter() for name, value in node.attrib.items() if name in ("x", "y", "width")]
+        assert all(np.isfinite(float(value)) for value in numbers)
+    assert len(re.findall(r"<image", html)) >= 1
+
+
+def test_a_films_utterances_make_a_timeline_with_gaps_for_failures(preview_model: MEmoBERT, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=2.0, picture=None, samples=tone(2.0))
+    asked = [Utterance(film, "", 0.0, 1.0, name="one"), Utterance(film, "", 5.0, 6.0, name="late")]
+    html = rendered(preview_model, asked, timeline=True)
+    assert "Over time" in html and html.count("stroke-dasharray") == 1
+    assert "No answer for late" in html
+
+
+def test_only_so_many_utterances_are_shown_in_full(preview_model: MEmoBERT) -> None:
+    many = [Utterance(text="stop it", name=f"u{number}") for number in range(MOST_DETAILED + 3)]
+    html = rendered(preview_model, many)
+    assert html.count("<details") == MOST_DETAILED
+    assert f"All {MOST_DETAILED + 3} answers" in html and f"The first {MOST_DETAILED} have details" in html
+
+
+def test_a_text_alone_has_a_page_too(preview_model: MEmoBERT) -> None:
+    html = rendered(preview_model, [Utterance(text="stop it")])
+    assert "What is said" in html and "What is seen and heard" not in html
+    assert "Not used: the face (none were given)" in html

@@ -1,0 +1,89 @@
+"""Folders, subtitles, stretches and manifests as utterances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.errors import UserError
+from memobert_plugin.features.audio import DefectiveClip
+from memobert_plugin.inference.requests import EMBEDDED, of_clips, of_manifest, of_subtitles, of_windows
+from tests.films import Cue, tone, write_film, write_srt
+
+CUES = [Cue(0.2, 1.4, "I hate it."), Cue(1.6, 1.7, "Oh."), Cue(2.0, 2.9, "<i>Go home!</i>")]
+
+
+def test_a_folder_is_its_films_and_sounds_in_natural_order(tmp_path: Path) -> None:
+    for name in ("b10.wav", "b9.wav", "a.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [one.title for one in of_clips([tmp_path]).utterances] == ["a.mp4", "b9.wav", "b10.wav"]
+
+
+def test_a_folder_of_pictures_is_one_clip(tmp_path: Path) -> None:
+    (tmp_path / "1.png").touch()
+    assert [one.clip for one in of_clips([tmp_path]).utterances] == [tmp_path]
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(UserError, match="no film, no sound file and no picture"):
+        of_clips([tmp_path])
+
+
+def test_one_text_belongs_to_one_clip_or_stands_alone(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    assert of_clips([tmp_path / "a.wav"], "stop").utterances[0].text == "stop"
+    assert of_clips([], "stop").utterances[0].text == "stop"
+    with pytest.raises(UserError, match="one text for 2 clips"):
+        of_clips([tmp_path], "stop")
+
+
+@pytest.mark.parametrize("where", ["file", "film"])
+def test_subtitles_become_utterances_with_their_times(tmp_path: Path, where: str) -> None:
+    film = write_film(tmp_path / "film.mkv", cues=CUES if where == "film" else ())
+    given = EMBEDDED if where == "film" else str(write_srt(tmp_path / "film.srt", CUES))
+    request = of_subtitles(film, given)
+    assert [(one.start, one.end, one.text) for one in request.utterances] == [
+        (pytest.approx(0.2), pytest.approx(1.4), "I hate it."),
+        (pytest.approx(2.0), pytest.approx(2.9), "Go home!"),
+    ]
+    assert request.timeline and [one.title for one in request.utterances] == [
+        "film.mkv 0:00:00.20",
+        "film.mkv 0:00:02.00",
+    ]
+    assert any("1 of 3 lines left out" in remark for remark in request.remarks)
+
+
+def test_subtitles_without_a_usable_line_are_refused(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=1.0)
+    with pytest.raises(UserError, match="none of its 1 lines can be used"):
+        of_subtitles(film, str(write_srt(tmp_path / "late.srt", [Cue(50.0, 52.0, "Late.")])))
+    with pytest.raises(DefectiveClip, match=r"none\.srt"):
+        of_subtitles(film, str(tmp_path / "none.srt"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ends"), [(4.0, [2.0, 4.0]), (4.2, [2.0, 4.2]), (5.0, [2.0, 4.0, 5.0]), (0.1, [0.1])]
+)
+def test_stretches_cover_a_clip_and_a_short_rest_joins_the_last(
+    tmp_path: Path, seconds: float, ends: list[float]
+) -> None:
+    soundfile.write(tmp_path / "clip.wav", tone(seconds), 16_000)
+    request = of_windows(tmp_path / "clip.wav", 2.0)
+    assert [one.end for one in request.utterances] == pytest.approx(ends)
+    assert [one.start for one in request.utterances] == pytest.approx([0.0, *ends[:-1]])
+
+
+def test_a_manifests_rows_keep_their_sound(tmp_path: Path) -> None:
+    row = ManifestRow(0, "x", text="go", video="v.mp4", audio="a.wav", start=1.0, end=2.0)
+    only = ManifestRow(0, "y", audio="b.wav")
+    write_manifest(tmp_path / "m.tsv", [row, only])
+    both, sound = of_manifest(tmp_path / "m.tsv").utterances
+    assert (both.clip, both.sound, both.start, both.end) == (tmp_path / "v.mp4", tmp_path / "a.wav", 1.0, 2.0)
+    assert (sound.clip, sound.sound, sound.title) == (tmp_path / "b.wav", None, "y")
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file or folder"):
+        of_clips([tmp_path / "none.mp4"])

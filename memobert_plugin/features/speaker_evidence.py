@@ -78,8 +78,8 @@ def mouth_activity(track: FaceTrack) -> np.ndarray:
     Mean of what is known of two measures: the change of the opening over 0.04 (of the face's scale) and the motion of
     the grey levels over 0.08 (of the crop's contrast); the means of the speakers named in :class:`SpeakerSettings` are
     0.03 to 0.07 and 0.04 to 0.29. Landmarks catch what grey levels confuse with a passing hand; grey levels go on where
-    landmarks are missing. A still picture has 0; with added noise of 2 grey levels the landmarks tremble: 0.05 and less in
-    nine of twelve faces, up to 0.22 in two, 0.53 in one whose mouth a hand hides.
+    landmarks are missing. A still picture has 0. With added noise of 2 grey levels its landmarks tremble: 0.05 and less
+    in nine of twelve faces, up to 0.22 in two, 0.53 in one whose mouth a hand hides.
 
     Returns:
         ``(T,)``; may be negative for a still mouth in a turning head; NaN after a gap or a cut.

@@ -13,6 +13,7 @@ from ..errors import run_command
 from . import extract_values
 from .extract_film import add_film_commands
 from .extract_flags import add_sound_flags
+from .extract_visual import add_visual_command
 
 if TYPE_CHECKING:
     from ..features.acoustic import AcousticSettings, ExtractionReport
@@ -33,12 +34,13 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(title="kinds of frames", required=True, metavar="KIND")
     acoustic = kinds.add_parser(
         "acoustic",
-        help="speech, from the manifest's audio column",
+        help="speech of a manifest's utterances: from its sound files, else its films",
         description="Write one .npz of acoustic frames per utterance, extractor.json and, where audio cannot be used, "
         "failed.tsv. Finished utterances are skipped, so a run that was stopped is simply started again.",
     )
     _add_acoustic_flags(acoustic)
     acoustic.set_defaults(run=extract_acoustic_frames)
+    add_visual_command(kinds)
     add_film_commands(kinds)
     return parser
 

@@ -110,12 +110,14 @@ def merge_films(options: argparse.Namespace) -> int:
 
 
 def _merge(folders: Sequence[Path], options: argparse.Namespace, wanted: Collection[str] | None = None) -> str:
+    from ..features.film_job import counted
     from ..features.film_merge import ValidSettings, merge_parts
 
     report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by), wanted)
     where = "whole films" if report.by == "film" else "a block of each film"
     return (
-        f"{options.output / 'manifest.tsv'}: {report.train + report.valid} utterances of {report.films} films: "
+        f"{options.output / 'manifest.tsv'}: {counted(report.train + report.valid, 'utterance')} "
+        f"of {counted(report.films, 'film')}: "
         f"train {report.train}, valid {report.valid} ({where})"
     )
 
@@ -127,7 +129,7 @@ def _write_preview(job: FilmJob, target: Path) -> None:
     for page in pages:
         print(f"{page}: contact sheet")
     if missing:
-        print(f"{missing} parts are not on it: they failed, or were extracted without --preview (--overwrite)")
+        print(f"parts that are not on it: {missing}; they failed, or were extracted without --preview (--overwrite)")
 
 
 def _status(job: FilmJob, options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ..corpora.movies import FILM_SUFFIXES
 from ..data.frames import ExtractorInfo, frame_file, write_frames
 from ..data.manifest import ManifestRow, media_path, read_manifest
 from ..errors import UserError
@@ -115,7 +116,7 @@ def survey(
 
     def counted_rows() -> Iterator[ManifestRow]:
         for row in read_manifest(manifest):
-            report.without_audio += not row.audio
+            report.without_audio += not _sound_of(row)
             yield row
 
     for clip in _clips(manifest, counted_rows(), output, settings, overwrite=overwrite):
@@ -124,7 +125,7 @@ def survey(
         if look_for_files and clip.wanted and not clip.path.is_file():
             report.failures.append((clip.utterance_id, f"{clip.path}: no such file"))
     if not report.with_audio:
-        raise UserError(f"{manifest}: no row names an audio file; fill the column 'audio'")
+        raise UserError(f"{manifest}: no row names a file with sound; fill the column 'audio'")
     return report
 
 
@@ -181,17 +182,24 @@ def _clips(
     manifest: Path, rows: Iterable[ManifestRow], output: Path, settings: AcousticSettings, *, overwrite: bool
 ) -> Iterator[_Clip]:
     finished = set() if overwrite else finished_files(output)
-    for index, row in enumerate(row for row in rows if row.audio):
+    for index, row in enumerate(row for row in rows if _sound_of(row)):
         target = frame_file(output, row.id)
         yield _Clip(
             row.id,
-            media_path(manifest, row.audio),
+            media_path(manifest, _sound_of(row)),
             row.start,
             row.end,
             target,
             window=index // (settings.batch_size * _BATCHES_PER_WINDOW),
             wanted=target.name not in finished,
         )
+
+
+def _sound_of(row: ManifestRow) -> str:
+    """The file with a row's sound: its sound file, else its film."""
+    if not row.audio and Path(row.video).suffix.lower() in FILM_SUFFIXES:
+        return row.video
+    return row.audio
 
 
 def _one_by_one(clips: Iterable[_Clip], encoder: AcousticEncoder, settings: AcousticSettings) -> Iterator[_Outcome]:

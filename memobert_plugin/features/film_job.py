@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,9 +19,12 @@ from .film_plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_f
 from .frame_folder import write_failures
 from .front_end_options import FrontEndOptions, build_front_end
 from .sheet import SHEETS
+from .stopwatch import speed_lines
 from .workers import ordered_map
 
 SETTINGS_FILE: Final = "extraction.json"
+
+_FAILURES_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,15 @@ def describe_job(job: FilmJob) -> list[str]:
     dropped = sum(len(plan.dropped) for plan in films)
     hours = sum(plan.duration or 0.0 for plan in films) / 3600
     told = [
-        f"{len(films)} films, {hours:.2f} h; {lines + dropped} lines of subtitles, {lines} usable; "
-        f"{len(job.parts)} parts, {len(job.parts) - len(job.waiting)} finished before"
+        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, {lines} usable; "
+        f"{counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
     ]
     return told + [plan.remark for plan in films if plan.remark]
+
+
+def counted(number: int, what: str) -> str:
+    """``1 film``, ``2 films``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def summarize_job(job: FilmJob) -> list[str]:
@@ -162,35 +170,26 @@ def summarize_job(job: FilmJob) -> list[str]:
         reasons.update(report.dropped)
     lines, kept = sum(report.lines for report in known), sum(report.kept for report in known)
     seconds = sum(report.kept_seconds for report in known)
-    told = [f"{lines} lines: {kept} utterances ({seconds:.0f} s) kept, {sum(reasons.values())} dropped"]
+    told = [
+        f"{counted(lines, 'line')}: {counted(kept, 'utterance')} ({seconds:.0f} s) kept, {sum(reasons.values())} dropped"
+    ]
     told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
-    told += speed_lines([report for report in job.reports if not report.failure])
+    told += _speed([report for report in job.reports if not report.failure])
     failed = job.failures
     if failed:
-        told.append(f"{len({film for film, _ in failed})} of {len(job.plans)} films failed (failed.tsv):")
+        told.append(f"{len({film for film, _ in failed})} of {counted(len(job.plans), 'film')} failed (failed.tsv):")
         told += [f"  {film}: {reason}" for film, reason in failed[:_FAILURES_SHOWN]]
         if len(failed) > _FAILURES_SHOWN:
             told.append(f"  and {len(failed) - _FAILURES_SHOWN} more")
     return told
 
 
-_FAILURES_SHOWN: Final = 20
-
-
-def speed_lines(reports: Sequence[PartReport]) -> list[str]:
-    """Seconds of film per second of work, altogether and by stage."""
-    film, work = (sum(getattr(report, name) for report in reports) for name in ("film_seconds", "wall_seconds"))
-    if not film or not work:
-        return []
-    stages: dict[str, float] = defaultdict(float)
+def _speed(reports: Sequence[PartReport]) -> list[str]:
+    stages: Counter[str] = Counter()
     for report in reports:
-        for stage, spent in report.stages.items():
-            stages[stage] += spent
-    by_stage = ", ".join(f"{stage} {film / spent:.3g}" for stage, spent in stages.items() if spent)
-    return [
-        f"speed: {film:.0f} s of film in {work:.0f} s of work: {film / work:.3g} s of film per second and process",
-        f"  by stage: {by_stage}",
-    ]
+        stages.update(report.stages)
+    film, work = (sum(getattr(report, name) for report in reports) for name in ("film_seconds", "wall_seconds"))
+    return speed_lines(film, work, stages)
 
 
 def _made_with(options: FrontEndOptions) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -37,3 +37,15 @@ class Stopwatch:
                 except StopIteration:
                     return
             yield item
+
+
+def speed_lines(film_seconds: float, work_seconds: float, stages: Mapping[str, float]) -> list[str]:
+    """Seconds of film per second of work, altogether and by stage, in lines; none where nothing was done."""
+    if not film_seconds or not work_seconds:
+        return []
+    by_stage = ", ".join(f"{stage} {film_seconds / spent:.3g}" for stage, spent in stages.items() if spent)
+    return [
+        f"speed: {film_seconds:.0f} s of film in {work_seconds:.0f} s of work: "
+        f"{film_seconds / work_seconds:.3g} s of film per second and process",
+        f"  by stage: {by_stage}",
+    ]

@@ -253,7 +253,7 @@ def test_a_survey_counts_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_manifest_without_audio_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, id="a", text="only text")])
-    with pytest.raises(UserError, match="no row names an audio file"):
+    with pytest.raises(UserError, match="no row names a file with sound"):
         survey(tmp_path / "m.tsv", tmp_path / "out", LogMel(), AcousticSettings())
 
 

@@ -1,0 +1,177 @@
+"""``memobert-extract film``, ``merge`` and ``visual`` as a user types them."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin.cli.binarize import main as binarize
+from memobert_plugin.cli.extract import main
+from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.manifest import read_manifest
+from memobert_plugin.errors import UserError
+from tests.films import Cue, write_srt
+from tests.talking_faces import DrawnFace, write_talking_film
+
+pytest.importorskip("av")
+ROOT = Path(__file__).resolve().parents[2]
+BOTH = [DrawnFace(x=40, talks=((0.0, 2.0),), seen=(0.0, 4.5)), DrawnFace(x=120, talks=((2.0, 4.0),), seen=(0.0, 4.5))]
+CUES = [Cue(0.0, 2.0, "I said <b>hello</b>!"), Cue(2.0, 4.0, "And I <script>said bye."), Cue(4.6, 6.0, "[music]")]
+QUIET = ["--faces", "tracker", "--voice", "energy"]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_talking_film(folder, "one", BOTH, CUES, 6.0)
+    return folder
+
+
+def extract(films: Path, output: Path, *more: object) -> int:
+    arguments = ["film", films, "--output", output, *QUIET, "--tracker", films / "tracks", *more]
+    return main([str(argument) for argument in arguments])
+
+
+def test_a_film_becomes_a_data_bin_with_one_command_each(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert extract(films, output) == 0
+    printed = capsys.readouterr().out
+    assert "1 film, 0.00 h; 3 lines of subtitles, 2 usable; 1 part, 0 finished before" in printed
+    assert "3 lines: 2 utterances (4 s) kept, 1 dropped\n       1  no spoken text" in printed
+    assert f"{output / 'manifest.tsv'}: 2 utterances of 1 film: train 1, valid 1 (a block of each film)" in printed
+    assert extract(films, output) == 0
+    assert "1 part, 1 finished before" in capsys.readouterr().out
+    arguments = [
+        "--manifest",
+        output / "manifest.tsv",
+        "--visual",
+        output / "visual",
+        "--acoustic",
+        output / "acoustic",
+    ]
+    vocabulary = tmp_path / "vocab.txt"
+    words = ["i", "said", "hello", "and", "bye", "!", ".", "<", ">", "script"]
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    )
+    made = [*arguments, "--vocab", vocabulary, "--output", tmp_path / "bin"]
+    assert binarize([str(argument) for argument in made]) == 0
+    corpus = Corpus(tmp_path / "bin")
+    assert len(corpus) == 2
+    assert corpus.visual_lengths.tolist() == [20, 20]
+    assert corpus.meta.expression_classes[0] == "neutral"
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def count(self, tag: str, **wanted: str) -> int:
+        return sum(
+            name == tag and all(found.get(key) == value for key, value in wanted.items()) for name, found in self.tags
+        )
+
+
+def test_the_contact_sheet_shows_every_line_and_asks_nobody(films: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "sheet.html"
+    assert extract(films, tmp_path / "out", "--preview", page) == 0
+    text = page.read_text(encoding="utf-8")
+    shown = Page(text)
+    assert shown.count("article") == 3
+    assert shown.count("rect", stroke="#1fae48") == 2
+    assert shown.count("rect", stroke="#fff") == 2
+    assert "dropped: no spoken text" in text
+    assert "script" not in {tag for tag, _ in shown.tags}
+    addresses = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert addresses
+    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert "default-src 'none'" in text
+
+
+def test_each_of_several_films_has_its_own_sheet(films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    for name in ("a", "b"):
+        write_talking_film(folder if folder.exists() else _made(folder), name, BOTH[:1], CUES[:1], 3.0)
+    assert extract(folder, tmp_path / "out", "--preview", tmp_path / "sheet.html") == 0
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["sheet-a.html", "sheet-b.html"]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_windows_1252_is_said_and_a_broken_film_gives_status_1(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _made(tmp_path / "films")
+    write_talking_film(folder, "good", BOTH, CUES, 6.0)
+    write_srt(folder / "good.srt", [Cue(0.0, 2.0, "Un café, señor")], "cp1252")
+    (folder / "broken.mkv").write_bytes(b"nothing")
+    assert extract(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert f"{folder / 'good.srt'}: not UTF-8, taken for Windows-1252" in printed.out
+    assert "1 of 2 films failed (failed.tsv):\n  broken: " in printed.out
+    assert "50.0% failed, more than --max-failed-share 0.01" in printed.err
+    assert [row.text for row in read_manifest(tmp_path / "out" / "manifest.tsv")] == ["Un cafe, senor"]
+    assert extract(folder, tmp_path / "out", "--max-failed-share", "0.5") == 0
+
+
+def test_machines_share_the_parts_and_merge_them(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in ("1/2", "2/2"):
+        assert extract(films, tmp_path / number[0], "--part-minutes", 0.035, "--share", number) == 0
+    assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--output", str(tmp_path / "both")]) == 0
+    assert "2 utterances of 1 film" in capsys.readouterr().out
+    assert len(list((tmp_path / "both" / "visual").glob("*.npz"))) == 2
+
+
+def test_a_dry_run_writes_nothing(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(films, tmp_path / "out", "--dry-run") == 0
+    assert "2 usable" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_of_a_manifests_films(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(films, tmp_path / "out", "--encoder", "none") == 0
+    assert not (tmp_path / "out" / "acoustic").exists()
+    capsys.readouterr()
+    flags = [*QUIET, "--tracker", films / "tracks", "--manifest", tmp_path / "out" / "manifest.tsv"]
+    assert main(["visual", *map(str, flags), "--output", str(tmp_path / "again")]) == 0
+    assert "2 utterances, 0 without a film, 0 finished before; 2 extracted" in capsys.readouterr().out
+    for name in ("one_00001.npz", "one_00002.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / "visual" / name).read_bytes()
+
+
+def test_mistakes_end_in_one_line(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such film or folder"):
+        main(["film", str(tmp_path / "none.mp4"), "--output", str(tmp_path / "out")])
+    with pytest.raises(UserError, match="faces by tracker: needs"):
+        main(["film", str(films), "--output", str(tmp_path / "out"), "--faces", "tracker", "--voice", "energy"])
+    with pytest.raises(UserError, match="no finished part below parts"):
+        main(["merge", str(tmp_path), "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        main(["film", str(films), "--output", "out", "--share", "3/2"])
+
+
+def test_help_of_every_kind_is_quick_and_imports_nothing_heavy() -> None:
+    for kind in ("film", "merge", "visual"):
+        code = (
+            "import sys; from memobert_plugin.cli.extract import main\n"
+            f"try: main(['{kind}', '--help'])\n"
+            "except SystemExit: pass\n"
+            "assert not {'torch', 'fairseq', 'numpy', 'av', 'mediapipe', 'jinja2', 'submitit'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)

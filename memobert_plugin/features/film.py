@@ -222,9 +222,9 @@ class FrontEnd:
         for picture in self.stopwatch.items(
             "decoding pictures", pictures.between(clip.start, clip.start + clip.seconds)
         ):
-            time, rgb = picture.time - clip.start, _part(picture, region)
+            time, (left_edge, rgb) = picture.time - clip.start, _part(picture, region)
             with self.stopwatch.stage("faces"):
-                builder.add(time, rgb, self.faces.faces(time, rgb))
+                builder.add(time, rgb, self.faces.faces(time, rgb, left_edge))
             if clip.pictures in wanted:
                 clip.thumbnails.append(_thumbnail(time, rgb))
             clip.pictures += 1
@@ -289,11 +289,14 @@ def _drop(clip: ClipFrames, reason: str, defective: bool = True) -> None:
         clip.dropped, clip.defective = reason, defective
 
 
-def _part(picture: Picture, region: Region | None) -> np.ndarray:
+def _part(picture: Picture, region: Region | None) -> tuple[int, np.ndarray]:
+    """Where the wanted part of a picture begins, in pixels from the left, and the part."""
     middle = picture.rgb.shape[1] // 2
     if region is None:
-        return picture.rgb
-    return np.ascontiguousarray(picture.rgb[:, :middle] if region == "left" else picture.rgb[:, middle:])
+        return 0, picture.rgb
+    if region == "left":
+        return 0, np.ascontiguousarray(picture.rgb[:, :middle])
+    return middle, np.ascontiguousarray(picture.rgb[:, middle:])
 
 
 def _thumbnail_places(pictures: int, count: int) -> frozenset[int]:

@@ -86,6 +86,10 @@ def test_half_of_the_picture_is_all_that_is_looked_at(tmp_path: Path) -> None:
     right = front_end(tmp_path, thumbnails=1).clip(film, region="right")
     assert left.thumbnails[0].rgb.shape == right.thumbnails[0].rgb.shape == (96, 80, 3)
     assert np.abs(left.thumbnails[0].rgb.astype(int) - right.thumbnails[0].rgb).mean() < 3
+    for clip in (left, right):
+        (track,) = clip.tracks
+        np.testing.assert_allclose(track.boxes[:, [0, 2]].mean(axis=1), 40.0)
+        assert track.crops.std() > 20
 
 
 def test_nobody_speaks_with_a_still_mouth_or_in_silence(tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def front_end_without_tracker() -> FrontEnd:
     class NoFaces(TrackerFaces):
         def __init__(self) -> None: ...
         def start(self, path: Path, offset_seconds: float = 0.0) -> None: ...
-        def faces(self, time: float, rgb: np.ndarray) -> list:  # type: ignore[type-arg]
+        def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list:
             return []
 
     return FrontEnd(NoFaces(), EnergyVoice(), MeanGrey(), LogMel())

@@ -87,5 +87,14 @@ class FaceSource(Protocol):
             DefectiveClip: the source has nothing, or nothing readable, about this film.
         """
 
-    def faces(self, time: float, rgb: np.ndarray) -> list[Face]:
-        """Return the faces of one picture, uint8 ``(H, W, 3)``; called in the order of time."""
+    def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
+        """Return the faces of one picture; called in the order of time.
+
+        Args:
+            time: seconds.
+            rgb: uint8 ``(H, W, 3)``, which may be a part of the film's picture.
+            left_edge: how many pixels of the film's picture lie left of that part.
+
+        Returns:
+            Faces in the part's own pixels.
+        """

@@ -82,8 +82,8 @@ class MediaPipeFaces:
     def start(self, path: Path, offset_seconds: float = 0.0) -> None:
         """Begin a clip; there is nothing to forget."""
 
-    def faces(self, time: float, rgb: np.ndarray) -> list[Face]:
-        """Return the faces of one picture, uint8 ``(H, W, 3)``, from left to right."""
+    def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
+        """Return the faces of one picture, uint8 ``(H, W, 3)``, from left to right; nothing else is looked at."""
         near, far = self._detectors
         whole = [*_detected(near, rgb), *_detected(far, rgb)]
         parts = [face for left, square in self._squares(rgb) for face in _detected(far, square, left)]

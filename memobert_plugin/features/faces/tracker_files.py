@@ -63,25 +63,29 @@ class TrackerFaces:
                 _FURTHEST_SECONDS, _NEAREST * float(np.median(steps)) if len(steps) else _FURTHEST_SECONDS
             )
 
-    def faces(self, time: float, rgb: np.ndarray) -> list[Face]:
-        """Return the faces written down for this moment; the picture itself is not looked at."""
+    def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
+        """Return the faces written down for this moment whose middle lies between the picture's left and right edge.
+
+        The tracker saw whole pictures: with ``left_edge`` its places are moved to those of the part.
+        """
         if self._rows is None:
             raise RuntimeError("start() comes before faces()")
         rows, moment = self._rows, time + self._offset
         begin, end = _nearest(rows.times, moment, self._reach)
-        return [self._face(rows, index) for index in range(begin, end)]
+        found = (_face(rows, index, left_edge) for index in range(begin, end))
+        return [face for face in found if 0 <= face.centre[0] < rgb.shape[1]]
 
-    @staticmethod
-    def _face(rows: TrackerRows, index: int) -> Face:
-        left, top, right, bottom = rows.boxes[index].tolist()
-        eyes, mouth, track = rows.eyes[index], rows.mouths[index], int(rows.tracks[index])
-        return Face(
-            box=(left, top, right, bottom),
-            eyes=None if np.isnan(eyes).any() else eyes,
-            mouth=None if np.isnan(mouth).any() else mouth,
-            confidence=float(rows.confidence[index]),
-            track=None if track == NO_TRACK else track,
-        )
+
+def _face(rows: TrackerRows, index: int, left_edge: int) -> Face:
+    left, top, right, bottom = rows.boxes[index].tolist()
+    eyes, mouth, track = rows.eyes[index], rows.mouths[index], int(rows.tracks[index])
+    return Face(
+        box=(left - left_edge, top, right - left_edge, bottom),
+        eyes=None if np.isnan(eyes).any() else eyes - (left_edge, 0),
+        mouth=None if np.isnan(mouth).any() else mouth - (left_edge, 0),
+        confidence=float(rows.confidence[index]),
+        track=None if track == NO_TRACK else track,
+    )
 
 
 def _nearest(times: np.ndarray, moment: float, reach: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from memobert_plugin.features.audio import DefectiveClip
 from memobert_plugin.features.faces import TrackerFaces
 from memobert_plugin.features.faces.tracker_rows import PLAIN_EYES, PLAIN_MOUTH
 
-PICTURE = np.zeros((10, 10, 3), dtype=np.uint8)
+PICTURE = np.zeros((100, 200, 3), dtype=np.uint8)
 
 
 def write_boxes(path: Path, rows: list[tuple[float, float, int]]) -> Path:
@@ -53,6 +53,21 @@ def test_a_clip_counts_from_its_own_beginning(tmp_path: Path) -> None:
     assert source.faces(0.2, PICTURE)[0].box[0] == 52.0
     source.start(tmp_path / "film.mp4", 1.0)
     assert source.faces(0.2, PICTURE)[0].box[0] == 12.0
+
+
+def test_in_half_of_a_picture_places_are_those_of_the_half(tmp_path: Path) -> None:
+    path = tmp_path / "film.csv"
+    header = ",".join(["time", "left", "top", "right", "bottom", *PLAIN_EYES])
+    path.write_text(f"{header}\n0.0,20,10,60,60,30,20,50,20\n0.0,120,10,160,60,130,20,150,20\n")
+    source = TrackerFaces(path)
+    source.start(tmp_path / "film.mp4")
+    half = PICTURE[:, :100]
+    for left_edge in (0, 100):
+        (face,) = source.faces(0.0, half, left_edge)
+        assert face.box == (20.0, 10.0, 60.0, 60.0)
+        assert face.eyes is not None
+        np.testing.assert_array_equal(face.eyes, [[30, 20], [50, 20]])
+    assert len(source.faces(0.0, PICTURE)) == 2
 
 
 def test_landmarks_are_handed_on_and_unknown_ones_are_none(tmp_path: Path) -> None:

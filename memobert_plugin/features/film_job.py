@@ -151,8 +151,8 @@ def describe_job(job: FilmJob) -> list[str]:
     dropped = sum(len(plan.dropped) for plan in films)
     hours = sum(plan.duration or 0.0 for plan in films) / 3600
     told = [
-        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, {lines} usable; "
-        f"{counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
+        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, "
+        f"{lines} usable; {counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
     ]
     return told + [plan.remark for plan in films if plan.remark]
 
@@ -171,7 +171,8 @@ def summarize_job(job: FilmJob) -> list[str]:
     lines, kept = sum(report.lines for report in known), sum(report.kept for report in known)
     seconds = sum(report.kept_seconds for report in known)
     told = [
-        f"{counted(lines, 'line')}: {counted(kept, 'utterance')} ({seconds:.0f} s) kept, {sum(reasons.values())} dropped"
+        f"{counted(lines, 'line')}: {counted(kept, 'utterance')} ({seconds:.0f} s) kept, "
+        f"{sum(reasons.values())} dropped"
     ]
     told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
     told += _speed([report for report in job.reports if not report.failure])

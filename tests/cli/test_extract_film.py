@@ -59,7 +59,6 @@ def test_a_film_becomes_a_data_bin_with_one_command_each(
     vocabulary = tmp_path / "vocab.txt"
     words = ["i", "said", "hello", "and", "bye", "!", ".", "<", ">", "script"]
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
-    )
     made = [*arguments, "--vocab", vocabulary, "--output", tmp_path / "bin"]
     assert binarize([str(argument) for argument in made]) == 0
     corpus = Corpus(tmp_path / "bin")

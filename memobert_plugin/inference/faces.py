@@ -14,7 +14,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..features.expression import DenseFace
-    from ..features.film import ClipFrames, FrontEnd
+    from ..features.film import ClipFrames, FrontEnd, Region
     from ..features.voice_activity import VoiceActivity
 
 DENSEFACE = "denseface"
@@ -112,7 +112,9 @@ class FaceReader:
         )
         return FrontEnd(source, self.voice, self.encoder, None, settings=settings)
 
-    def read(self, path: Path, start: float | None, end: float | None) -> tuple[ClipFrames, str]:
+    def read(
+        self, path: Path, start: float | None, end: float | None, region: Region | None = None
+    ) -> tuple[ClipFrames, str]:
         """Look at a clip; also how its face was chosen where that was not by its voice.
 
         Raises:
@@ -121,7 +123,7 @@ class FaceReader:
         """
         from ..features.active_speaker import choose_most_frequent
 
-        clip = self.front_end.clip(path, start, end)
+        clip = self.front_end.clip(path, start, end, region)
         if clip.visual is not None or not clip.tracks:
             return clip, ""
         reason = clip.choice.reason if clip.choice is not None else ""

@@ -143,7 +143,7 @@ class ClipReader:
             return _absent(evidence, "v", "a sound file has no faces")
         if self.faces.obstacle:
             return _absent(evidence, "v", self.faces.obstacle)
-        clip, remark = self.faces.read(path, given.start, given.end)
+        clip, remark = self.faces.read(path, given.start, given.end, given.region)
         return self._with_faces(evidence, clip, remark)
 
     def _with_sound(self, evidence: Evidence, samples: np.ndarray) -> Evidence:

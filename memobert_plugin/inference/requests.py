@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from ..data.folds import natural_order
 from ..data.manifest import media_path, read_manifest
@@ -16,6 +17,7 @@ from .reading import file_seconds
 from .utterance import Utterance
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+REGIONS: dict[str, Literal["left", "right"]] = {"left": "left", "right": "right"}
 EMBEDDED = "embedded"
 """Instead of a subtitle file: the film's own stream."""
 SHORTEST_WINDOW = 0.4
@@ -107,9 +109,9 @@ def of_manifest(manifest: Path) -> Request:
     for row in read_manifest(manifest):
         video = media_path(manifest, row.video) if row.video else None
         audio = media_path(manifest, row.audio) if row.audio else None
-        utterances.append(
-            Utterance(video or audio, row.text, row.start, row.end, sound=audio if video else None, name=row.id)
-        )
+        region = REGIONS.get(row.region)
+        sound = audio if video else None
+        utterances.append(Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id))
     return Request(utterances, [])
 
 

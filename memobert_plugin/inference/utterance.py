@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Utterance:
         text: what is said.
         start: where the utterance begins in the file, in seconds (None: at its beginning).
         end: where it ends (None: at the file's end).
+        region: the half of the picture to look at, ``left`` or ``right``; None: all of it.
         sound: a file whose sound is read instead of the clip's, in the same time.
         waveform: samples (N,), used instead of the file's sound.
         sampling_rate: of ``waveform``, per second.
@@ -34,6 +36,7 @@ class Utterance:
     text: str = ""
     start: float | None = None
     end: float | None = None
+    region: Literal["left", "right"] | None = None
     sound: Path | None = None
     waveform: np.ndarray | None = None
     sampling_rate: int = 16_000

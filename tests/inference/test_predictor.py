@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from memobert_plugin.features.audio import DefectiveClip
 from memobert_plugin.inference import predictor
 from memobert_plugin.inference.utterance import Utterance
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.host import TrainingRun
+from tests.host import ROOT, TrainingRun
 from tests.inference.models import trained_checkpoint, utterances_of
 
 TASKS = ("memobert_prompt", "memobert_finetune")
@@ -233,3 +236,39 @@ def test_the_documentation_is_true(bundle: Path) -> None:
     names = {"bundle": bundle, "model": MEmoBERT.from_pretrained(bundle), "np": np}
     tried = doctest.testmod(predictor, extraglobs=names)
     assert tried.attempted >= 8 and tried.failed == 0
+
+
+CORE_ONLY = """
+import sys
+for name in ("av", "mediapipe", "silero_vad", "pysubs2", "matplotlib", "transformers"):
+    sys.modules[name] = None
+import soundfile
+import numpy as np
+from memobert_plugin import MEmoBERT
+assert "torch" not in sys.modules
+model = MEmoBERT.from_pretrained(sys.argv[1])
+soundfile.write(sys.argv[2], np.sin(np.arange(16000) / 10), 16000)
+answer = model.predict(sys.argv[2], "stop it")
+print(sorted(name for name, use in answer.modalities.items() if use.present))
+try:
+    model.predict("clip.mp4")
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_bundle_works_where_only_the_core_is_installed(clip_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    finished = subprocess.run(
+        [sys.executable, "-c", CORE_ONLY, str(clip_bundle), str(tmp_path / "clip.wav")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    read, missing = finished.stdout.splitlines()[-2:]
+    assert read == "['acoustic', 'text']" and "memobert-plugin[video]" in missing

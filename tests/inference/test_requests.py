@@ -76,11 +76,12 @@ def test_stretches_cover_a_clip_and_a_short_rest_joins_the_last(
 
 
 def test_a_manifests_rows_keep_their_sound(tmp_path: Path) -> None:
-    row = ManifestRow(0, "x", text="go", video="v.mp4", audio="a.wav", start=1.0, end=2.0)
+    row = ManifestRow(0, "x", text="go", video="v.mp4", audio="a.wav", start=1.0, end=2.0, region="left")
     only = ManifestRow(0, "y", audio="b.wav")
     write_manifest(tmp_path / "m.tsv", [row, only])
     both, sound = of_manifest(tmp_path / "m.tsv").utterances
     assert (both.clip, both.sound, both.start, both.end) == (tmp_path / "v.mp4", tmp_path / "a.wav", 1.0, 2.0)
+    assert (both.region, sound.region) == ("left", None)
     assert (sound.clip, sound.sound, sound.title) == (tmp_path / "b.wav", None, "y")
 
 

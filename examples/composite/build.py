@@ -7,6 +7,7 @@ recognises people's emotions.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +90,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: 1)")
     parser.add_argument(
-        "--copies", type=int, default=3, help="how often each clip comes in pre-training, with other lines (default: 3)"
+        "--copies",
+        type=int,
+        default=8,
+        help="how often at most each clip comes in pre-training, as far as the lines suffice (default: %(default)s)",
     )
     parser.add_argument(
         "--all-pictures",
@@ -116,16 +120,15 @@ def main() -> None:
     )
     faces = Faces(usable, sorted({clip.speaker for clip in clips}), rng)
     emotions = pair(clips, "", lines, faces, rng)
-    pretraining = [
-        utterance for copy in range(1, arguments.copies + 1) for utterance in pair(clips, f"_{copy}", lines, faces, rng)
-    ]
+    copies = min(arguments.copies, lines.suffice_for(Counter(clip.emotion for clip in clips)))
+    pretraining = [each for copy in range(1, copies + 1) for each in pair(clips, f"_{copy}", lines, faces, rng)]
     unlabelled = [replace(utterance.row, emotion="") for utterance in pretraining]
     Reading([utterance.row for utterance in emotions], [], []).write(arguments.output / "emotions.tsv")
     Reading(unlabelled, [], []).with_valid_share(0.1).write(arguments.output / "pretraining.tsv")
     write_sources(arguments.output / "sources.tsv", [*emotions, *pretraining])
     words = [line.text for line in lines.left] + [row.text for row in unlabelled]
     (arguments.output / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    print(f"{arguments.output}: {len(emotions)} labelled utterances, {len(pretraining)} for pre-training")
+    print(f"{arguments.output}: {len(emotions)} labelled utterances, {copies} copies for pre-training")
     write_visual_frames(arguments.output / "visual", [*emotions, *pretraining], pictures.images, arguments.denseface)
 
 

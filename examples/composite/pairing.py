@@ -53,8 +53,12 @@ class Lines:
             UserError: there is none left.
         """
         if not self._left[emotion]:
-            raise UserError(f"no line of {emotion} is left; give all of MELD's tables, or fewer --copies")
+            raise UserError(f"no line of {emotion} is left; give all of MELD's tables")
         return self._left[emotion].pop()
+
+    def suffice_for(self, clips: Mapping[str, int]) -> int:
+        """How often so many clips of each emotion can be given lines."""
+        return min(len(self._left[emotion]) // count for emotion, count in clips.items())
 
     @property
     def left(self) -> list[Line]:

@@ -115,8 +115,8 @@ def speaker_over_time(
     sequence with the highest sum is taken, where a change of the face costs ``settings.turn_cost`` unless there is a
     step without a speaker in between.
 
-    In the interview (17.6 s, 10 pictures per second from five different first moments) it gives the left face up to the
-    10th second, the right one up to the 15th and the left one, who then breaks in, to the end.
+    In the interview (17.6 s; 10 pictures per second from five different first moments) it gives the left face for the
+    first 9.5 s, the right one up to the 15th second, and the left one, who then breaks in, to the end of the voice.
 
     Args:
         tracks: see :func:`choose_speaker`.

@@ -253,6 +253,22 @@ def test_the_interview(interview: Clip, voice: type[VoiceActivity]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("begin", "end", "side"), [(0.0, 3.0, 0), (3.0, 6.0, 0), (4.5, 9.0, 0), (9.5, 15.0, 1), (12.0, 15.0, 1)]
+)
+def test_an_utterance_of_the_interview_has_its_speaker(interview: Clip, begin: float, end: float, side: int) -> None:
+    """Both talk until the 9th second: the sound's rhythm decides."""
+    tracks = sorted(interview.tracks, key=lambda track: track.boxes[0, 0])
+    samples = interview.samples[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    parts = [track.chosen((track.times >= begin) & (track.times < end)) for track in tracks]
+    voiced = [(begin + first, begin + last) for first, last in SileroVoice().intervals(samples)]
+    choice = choose_speaker(
+        parts, voiced, clip_seconds=end - begin, frames=len(parts[0].times), samples=samples, samples_start=begin
+    )
+    assert choice.track is parts[side]
+
+
+@pytest.mark.slow
 def test_a_listener_does_not_speak_even_alone(interview: Clip) -> None:
     """From 11.2 to 14.9 s only the right one talks."""
     voiced = [(11.2, 14.9)]

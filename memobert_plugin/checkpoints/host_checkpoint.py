@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import Template, Verbalizer
 from ..data.tokenizer_files import from_plain, read_tokenizer_files
 from ..errors import UserError
+from .imported_checkpoint import read_imported
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
 from .trained_model import TrainedModel
 
@@ -25,13 +26,14 @@ KIND_OF_TASK = {
 _ADVICE = "give a checkpoint_best.pt of fairseq-train, or a bundle of memobert-export"
 
 
-def read_host_checkpoint(path: Path, data_bin: Path | None = None) -> TrainedModel:
+def read_host_checkpoint(path: Path, data_bin: Path | None = None, labels: Sequence[str] = ()) -> TrainedModel:
     """Read model, labels, prompt, tokenizer and extractor settings of a checkpoint.
 
     Args:
         path: the file.
         data_bin: the data-bin it was trained on, for checkpoints that do not carry tokenizer and extractor settings
-            themselves.
+            themselves, and for imported weights one of the same vocabulary and extractors.
+        labels: of imported weights, see :func:`.imported_checkpoint.read_imported`.
 
     Raises:
         UserError: the file is missing, damaged, would run code, is no MEmoBERT of this plugin, or lacks what the
@@ -44,9 +46,14 @@ def read_host_checkpoint(path: Path, data_bin: Path | None = None) -> TrainedMod
     task, architecture = content["cfg"].get("task"), content["cfg"].get("model")
     state = content["task_state"]
     if not state or task is None:
-        raise UserError(
-            f"{path}: holds imported weights without a task; train from it first, with --finetune-from-model"
-        )
+        if data_bin is None:
+            raise UserError(
+                f"{path}: holds imported weights without a task; name a data-bin of their vocabulary and extractors "
+                "(--data-bin, data_bin=), or train from it with --finetune-from-model"
+            )
+        return read_imported(path, content, data_bin, labels)
+    if labels:
+        raise UserError(f"--labels: {path} knows its own; leave the flag out")
     name = _value(path, task, "_name")
     if name not in KIND_OF_TASK:
         raise UserError(f"{path}: was trained with --task {name}; {_ADVICE}")

@@ -47,11 +47,11 @@ class TrainedModel:
             raise UserError(f"{self.source}: its tokenizer is not the one of its weights; export it again")
         return tokenizer
 
-    def build(self, device: torch.device, dtype: torch.dtype) -> MEmoBERTModel:
-        """The model in evaluation mode, its parameters without gradients.
+    def skeleton(self) -> MEmoBERTModel:
+        """The network without memory for its parameters, and without random numbers for what is replaced at once.
 
         Raises:
-            UserError: the weights are not those of the description.
+            UserError: sizes that no network has.
         """
         description = self.description
         layers = description.architecture["encoder_layers"]
@@ -61,9 +61,8 @@ class TrainedModel:
         for name, size in description.architecture.items():
             setattr(config, name, size)
         try:
-            # No memory and no random numbers for weights that are replaced at once.
             with torch.device("meta"):
-                model = MEmoBERTModel.build(
+                return MEmoBERTModel.build(
                     config,
                     description.vocabulary,
                     description.visual_dim,
@@ -71,9 +70,20 @@ class TrainedModel:
                     len(description.expression_classes),
                     labels=len(description.labels) if description.kind == FINETUNED else None,
                 )
-            # The host's own method copies into the model's tensors, which are not there yet.
-            torch.nn.Module.load_state_dict(model, dict(self.weights), assign=True)
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(f"{self.source}: no network has these sizes ({error}); export it again") from None
+
+    def build(self, device: torch.device, dtype: torch.dtype) -> MEmoBERTModel:
+        """The model in evaluation mode, its parameters without gradients.
+
+        Raises:
+            UserError: the weights are not those of the description.
+        """
+        model = self.skeleton()
+        try:
+            # The host's own method copies into the model's tensors, which are not there.
+            torch.nn.Module.load_state_dict(model, dict(self.weights), assign=True)
+        except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.source}: weights and configuration do not fit ({reason[:200]})") from None
         model = model.to(device)

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ..checkpoints.bundle import write_bundle
     from ..checkpoints.host_checkpoint import read_host_checkpoint
 
-    model = read_host_checkpoint(options.checkpoint, options.data_bin)
+    labels = [label.strip() for label in options.labels.split(",") if label.strip()]
+    model = read_host_checkpoint(options.checkpoint, options.data_bin, labels)
     write_bundle(model, options.bundle, overwrite=options.overwrite)
     print(describe(model.description))
     print(f"written: {options.bundle}; its README.md has lines for you to complete")
@@ -42,7 +43,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--data-bin",
         type=Path,
         metavar="FOLDER",
-        help="the data-bin it was trained on, for a checkpoint that does not carry its tokenizer",
+        help="the data-bin it was trained on, for a checkpoint that does not carry its tokenizer; for weights of "
+        "memobert-import official one of the same vocabulary and extractors",
+    )
+    parser.add_argument(
+        "--labels",
+        default="",
+        metavar="NAMES",
+        help="for weights of memobert-import official: emotions in the order of the classifier, or those to prompt for",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
     return parser

@@ -17,6 +17,9 @@ from ..errors import UserError
 from ..ragged import Integers, first_rows, owners_and_positions
 from .tokenizer import MASK, UNKNOWN_ROW, Tokenizer
 
+PAPER_TEMPLATE = "i am [MASK] ."
+PAPER_WORDS = {"anger": "angry", "happy": "happy", "neutral": "neutral", "sad": "sad"}
+"""The emotion words of section 2.3, by label."""
 SENTENCE_ENDS = (".", "?", "!")
 
 

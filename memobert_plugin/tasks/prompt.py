@@ -5,7 +5,7 @@ from typing import Any
 
 from fairseq.tasks import register_task
 
-from ..data.prompts import PromptPieces, Template, Verbalizer
+from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
 from ..data.tokenizer import load_tokenizer
 from .emotion_classification import EmotionClassificationConfig, EmotionClassificationTask
 
@@ -15,11 +15,11 @@ class PromptConfig(EmotionClassificationConfig):
     """Template and emotion words; defaults are the paper's."""
 
     template: str = field(
-        default="i am [MASK] .",
+        default=PAPER_TEMPLATE,
         metadata={"help": "appended to the text; holds [MASK] exactly once and is never cut off"},
     )
     verbalizer: str = field(
-        default="anger=angry happy=happy neutral=neutral sad=sad",
+        default=" ".join(f"{label}={word}" for label, word in PAPER_WORDS.items()),
         metadata={"help": "the words that stand for each emotion: label=word[,word...] with blanks between labels"},
     )
 

@@ -1,4 +1,4 @@
-"""Comparing pictures in time: scene cuts, whether two crops show one face, and how a mouth moves."""
+"""Comparing two crops: whether they show one face, and how its mouth moved."""
 
 from __future__ import annotations
 
@@ -6,36 +6,11 @@ from typing import Final
 
 import numpy as np
 
-_THUMBNAIL: Final = (18, 32)
-_CUT: Final = 0.4
 _EVEN: Final = 8.0
 
 _MOUTH: Final = (slice(42, 60), slice(17, 47))
 _UPPER_FACE: Final = (slice(12, 36), slice(12, 52))
 _FARTHEST_SHIFT: Final = 2
-
-
-def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """float32 ``(18, 32, 3)``: the picture's colours averaged over a grid (``(H, W, 3)`` of at least that size)."""
-    height, width = rgb.shape[:2]
-    rows = np.linspace(0, height, _THUMBNAIL[0] + 1).astype(int)[:-1]
-    columns = np.linspace(0, width, _THUMBNAIL[1] + 1).astype(int)[:-1]
-    thinned = rgb[:: max(1, height // 180), :: max(1, width // 320)].astype(np.float32)
-    rows, columns = rows // max(1, height // 180), columns // max(1, width // 320)
-    sums = np.add.reduceat(np.add.reduceat(thinned, rows, axis=0), columns, axis=1)
-    counts = np.diff(rows, append=len(thinned))[:, None] * np.diff(columns, append=thinned.shape[1])[None, :]
-    return sums / counts[..., None]
-
-
-def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
-    """Whether two consecutive thumbnails belong to different shots.
-
-    Their mean absolute difference is compared with their contrast: at 10 pictures per second 0.26 at most inside the
-    16 films of talking heads it was looked at (a waving hand and a turning head among them), 0.85 and more between any
-    two of different films, 0.17 to 0.77 between speakers recorded in one studio.
-    """
-    spread = max(float(before.std()), float(now.std()), _EVEN)
-    return float(np.abs(now - before).mean()) > _CUT * spread
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from .crop import aligned_crop
+from .cuts import CutFinder
 from .face import Face
-from .likeness import is_cut, likeness, mouth_motion, thumbnail
+from .likeness import likeness, mouth_motion
 from .overlap import overlap
 
 
@@ -60,7 +61,7 @@ class TrackBuilder:
     Faces that carry an identity of their source are joined by it. Others go, best match first, to the track whose last
     box is near: overlapping by 0.2, or with centres nearer than half a face, and of a size within a factor of 1.6. At
     10 pictures per second the boxes of one talking head overlap by 0.58 and more from picture to picture (17 faces in
-    16 films). After a cut (:func:`.likeness.is_cut`) another person may stand in the same place: a match must then look
+    16 films). After a cut (:class:`.cuts.CutFinder`) another person may stand in the same place: a match must then look
     the same as well, as it does after a camera's flash (correlation of the crops 0.8; between the faces of different
     films at most 0.73, from one picture to the next of one face 0.9 and more in the median).
 
@@ -73,7 +74,7 @@ class TrackBuilder:
         self._longest_gap = longest_gap
         self._tracks: list[_Growing] = []
         self._live: list[_Growing] = []
-        self._thumbnail: np.ndarray | None = None
+        self._cuts = CutFinder()
         self._pictures = 0
 
     def add(self, time: float, rgb: np.ndarray, faces: Sequence[Face]) -> None:
@@ -84,11 +85,9 @@ class TrackBuilder:
             rgb: uint8 ``(H, W, 3)``.
             faces: what was found in it.
         """
-        small = thumbnail(rgb)
-        if self._thumbnail is not None and is_cut(self._thumbnail, small):
+        if self._cuts.add(rgb):
             for track in self._live:
                 track.before_cut = True
-        self._thumbnail = small
         self._live = [
             track
             for track in self._live

@@ -1,4 +1,4 @@
-"""Cuts, likeness and mouth motion."""
+"""Likeness of crops and mouth motion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memobert_plugin.features.faces import Face, aligned_crop
-from memobert_plugin.features.faces.likeness import is_cut, likeness, mouth_motion, thumbnail
+from memobert_plugin.features.faces.likeness import likeness, mouth_motion
 from tests.features.faces.drawings import SKIN, WALL, drawn_face, picture
 
 
@@ -17,26 +17,6 @@ def crop_of(face: Face, skin: int = SKIN, wall: int = WALL) -> np.ndarray:
 def noisy(crop: np.ndarray, seed: int, deviation: float = 2.0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, deviation, crop.shape)
     return np.clip(crop + noise, 0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize("size", [(18, 32), (19, 45), (240, 320), (723, 1281)])
-def test_a_thumbnail_averages_over_the_picture(size: tuple[int, int]) -> None:
-    rgb = np.zeros((*size, 3), dtype=np.uint8)
-    rgb[:, size[1] // 2 :] = (10, 100, 200)
-    small = thumbnail(rgb)
-    assert small.shape == (18, 32, 3)
-    np.testing.assert_array_equal(small[:, :15], 0)
-    np.testing.assert_allclose(small[:, 17:], np.broadcast_to((10, 100, 200), (18, 15, 3)))
-
-
-def test_another_shot_is_a_cut_and_a_moving_head_is_none() -> None:
-    here, there = drawn_face(100, 90, 40), drawn_face(108, 94, 42)
-    first, moved = (thumbnail(picture([face])) for face in (here, there))
-    other = thumbnail(picture([drawn_face(230, 120, 30)], wall=30))
-    assert not is_cut(first, first)
-    assert not is_cut(first, moved)
-    assert is_cut(first, other)
-    assert not is_cut(thumbnail(picture([], wall=50)), thumbnail(picture([], wall=52)))
 
 
 def test_likeness_is_correlation() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .utterance import Utterance
+from .utterance import MODALITY_NAMES, Utterance
 
 Clip = str | os.PathLike[str] | np.ndarray | Utterance
 """A path (video, sound, folder of face pictures), a waveform (N,), or an utterance in full."""
@@ -49,6 +49,18 @@ def utterances(
         raise UserError("start, end, visual and acoustic belong to one utterance; give a list of Utterance instead")
     texts = text if text is not None else [""] * len(clip)
     return [one_utterance(one, said, sampling_rate=sampling_rate) for one, said in zip(clip, texts, strict=True)]
+
+
+def modality_letters(asked: str) -> str:
+    """Letters of what may be read, in the model's order.
+
+    Raises:
+        UserError: something else than a few of ``l``, ``v`` and ``a``.
+    """
+    known = "".join(letter for letter in MODALITY_NAMES if letter in asked)
+    if not known or len(known) != len(asked):
+        raise UserError(f"modalities {asked!r}: give one or more of l (text), v (faces), a (voice), as in 'lva'")
+    return known
 
 
 def one_utterance(

@@ -120,6 +120,10 @@ class Network:
         rows = ranked.topk(min(count, len(ranked) - len(special))).indices.tolist()
         return [(row, float(probabilities[row])) for row in rows]
 
+    def word(self, row: int) -> str:
+        """A row of the dictionary as a word, without the marks of its tokenizer."""
+        return self.tokenizer.symbols[row].removeprefix("▁")
+
     def hidden_states(self, batch: Batch) -> tuple[Tensor, PackedLayout]:
         """Last layer of every piece and frame, packed, and whose each row is."""
         return self.module.hidden_states(**batch.net_input)

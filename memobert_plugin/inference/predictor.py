@@ -20,9 +20,9 @@ import numpy as np
 
 from ..errors import UserError
 from .answers import named, prediction
-from .arguments import Clip, Clips, one_utterance, utterances
+from .arguments import Clip, Clips, modality_letters, one_utterance, utterances
 from .prediction import Encoding, Prediction
-from .utterance import MODALITY_NAMES, Evidence, Utterance
+from .utterance import Evidence, Utterance
 
 if TYPE_CHECKING:
     import torch
@@ -179,7 +179,8 @@ class MEmoBERT:
             UserError: see :meth:`predict`.
             DefectiveClip: see :meth:`predict`.
         """
-        return self.reader.read(utterance, self._modalities(modalities))
+        asked = self.description.modalities if modalities is None else modality_letters(modalities)
+        return self.reader.read(utterance, asked)
 
     def decide(
         self, evidence: Sequence[Evidence], *, leave_out: bool = False, batch_size: int = 16
@@ -198,7 +199,9 @@ class MEmoBERT:
             for (index, letter, _), (probabilities, _) in zip(asked, reduced, strict=True):
                 without[index][letter] = named(self.labels, probabilities)
         return [
-            prediction(found, self.description, probabilities, None if row is None else self.word(row), of_modality)
+            prediction(
+                found, self.description, probabilities, None if row is None else self.network.word(row), of_modality
+            )
             for found, (probabilities, row), of_modality in zip(evidence, answers, without, strict=True)
         ]
 
@@ -266,7 +269,7 @@ class MEmoBERT:
         evidence = Evidence.nothing(asked) if alone else self.read(asked, modalities)
         with torch.inference_mode():
             logits = self.network.vocabulary_logits(self.network.batch([evidence], prompt))[0]
-        return [(self.word(row), share) for row, share in self.network.likeliest_words(logits, top_k)]
+        return [(self.network.word(row), share) for row, share in self.network.likeliest_words(logits, top_k)]
 
     def encode(
         self, clip: Clip | None = None, *, text: str = "", modalities: str | None = None, **utterance: Any
@@ -299,15 +302,3 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
-
-    def word(self, row: int) -> str:
-        """A row of the dictionary as a word, without the marks of its tokenizer."""
-        return self.network.tokenizer.symbols[row].removeprefix("▁")
-
-    def _modalities(self, asked: str | None) -> str:
-        """Letters of what may be read, in the model's order."""
-        letters = self.description.modalities if asked is None else asked
-        known = "".join(letter for letter in MODALITY_NAMES if letter in letters)
-        if not known or len(known) != len(letters):
-            raise UserError(f"modalities {letters!r}: give one or more of l (text), v (faces), a (voice), as in 'lva'")
-        return known

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
 from ..features.audio import FILM_SUFFIXES, SAMPLE_RATE, DefectiveClip, read_clip
+from ..features.soundtrack import sound
 from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
 from .ready_frames import checked_frames, frame_times
 from .speech import SpeechReader
@@ -28,6 +29,8 @@ ACOUSTIC_RATE = 1000.0 / 60.0
 """Speech frames per second where nothing else is known (the paper's)."""
 LONG_CLIP = 15.0
 """Seconds beyond which a clip is more than an utterance."""
+DECODED_SOUND = (".m4a", ".aac", ".wma", ".amr", ".mka")
+"""Sound files that are decoded as films are."""
 NOT_ASKED = "left out on request"
 
 
@@ -128,7 +131,8 @@ class ClipReader:
         try:
             # A film's sound may run on after its pictures; where both are read, the clip ends with the film.
             end = file_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
-            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
+            read = sound if file.suffix.lower() in DECODED_SOUND else read_clip
+            samples = read(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
         except DefectiveClip as defect:
             return _absent(evidence, "a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
@@ -253,7 +257,7 @@ def file_seconds(path: Path) -> float | None:
 
     if not path.is_file():
         raise DefectiveClip(f"{path}: no such file")
-    if path.suffix.lower() in FILM_SUFFIXES:
+    if path.suffix.lower() in (*FILM_SUFFIXES, *DECODED_SOUND):
         return media_facts(path).duration
     try:
         return float(soundfile.info(path).duration)

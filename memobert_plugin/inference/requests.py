@@ -13,10 +13,10 @@ from ..data.manifest import media_path, read_manifest
 from ..errors import UserError
 from ..features.audio import FILM_SUFFIXES
 from .faces import PICTURE_SUFFIXES
-from .reading import file_seconds
+from .reading import DECODED_SOUND, file_seconds
 from .utterance import Utterance
 
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", *DECODED_SOUND)
 REGIONS: dict[str, Literal["left", "right"]] = {"left": "left", "right": "right"}
 EMBEDDED = "embedded"
 """Instead of a subtitle file: the film's own stream."""

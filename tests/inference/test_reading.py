@@ -141,6 +141,12 @@ def test_silence_is_no_voice(clip_model: MEmoBERT) -> None:
     assert short.modalities["acoustic"].reason == "the sound lasts 10 ms, shorter than one frame (25 ms)"
 
 
+def test_sound_that_only_ffmpeg_decodes_is_read(clip_model: MEmoBERT, tmp_path: Path) -> None:
+    coded = write_film(tmp_path / "clip.m4a", seconds=2.0, picture=None, samples=burst())
+    answer = clip_model.predict(coded)
+    assert answer.modalities["acoustic"].present and not answer.modalities["visual"].present
+
+
 def test_a_film_without_sound_or_face_says_so(tracked: MEmoBERT, clip_model: MEmoBERT, tmp_path: Path) -> None:
     mute = write_film(tmp_path / "mute.mp4", seconds=1.0, picture=picture, silent=True)
     answer = clip_model.predict(mute, "stop it", modalities="la")

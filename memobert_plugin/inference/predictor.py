@@ -139,8 +139,7 @@ class MEmoBERT:
             clip: a video or sound file, a folder of pictures of one face each, a waveform (N,), an
                 :class:`~memobert_plugin.inference.utterance.Utterance`; or a list of these.
             text: what is said; for a list of clips a list as long.
-            modalities: what may be read, any of ``l`` (text), ``v`` (faces), ``a`` (voice); default: what the model
-                was trained on. Whatever is not there is left out anyway.
+            modalities: what may be read, any of ``l`` (text), ``v`` (faces), ``a`` (voice); default: as trained.
             leave_out: also answer without each modality in turn.
             batch_size: utterances at a time.
             utterance: further parts of it: ``start`` and ``end`` in the file in seconds, ``sampling_rate`` of a
@@ -173,12 +172,7 @@ class MEmoBERT:
         return answers if isinstance(clip, (list, tuple)) else answers[0]
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
-        """Look at one utterance without deciding.
-
-        Raises:
-            UserError: see :meth:`predict`.
-            DefectiveClip: see :meth:`predict`.
-        """
+        """Look at one utterance without deciding; raises what :meth:`predict` raises."""
         asked = self.description.modalities if modalities is None else modality_letters(modalities)
         return self.reader.read(utterance, asked)
 

@@ -203,25 +203,29 @@ def _made_with(options: FrontEndOptions) -> dict[str, Any]:
 def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Make sure that a job's folder holds nothing else, and what it holds was made with the same options."""
     path = output / SETTINGS_FILE
-    if overwrite and path.is_file():
-        for name in (PARTS, PLANS, REPORTS, SHEETS):
-            shutil.rmtree(output / name, ignore_errors=True)
-        path.unlink()
     settings = json.loads(json.dumps(settings))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if output.is_dir() and any(output.iterdir()):
             raise UserError(f"{output}: holds something else (no {SETTINGS_FILE}); give another --output") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give another --output") from None
+    else:
+        if overwrite:
+            for name in (PARTS, PLANS, REPORTS, SHEETS):
+                shutil.rmtree(output / name, ignore_errors=True)
+        elif found != settings:
+            differing = ", ".join(sorted(_differences(found, settings)))
+            raise UserError(
+                f"{output}: was made with other options ({differing}); give another --output, or --overwrite"
+            )
+    try:
         output.mkdir(parents=True, exist_ok=True)
         with replaced_when_complete(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give another --output") from None
-    if found != settings:
-        differing = ", ".join(sorted(_differences(found, settings)))
-        raise UserError(f"{output}: was made with other options ({differing}); give another --output, or --overwrite")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from None
 
 
 def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:

@@ -100,6 +100,7 @@ def test_lines_become_utterances_or_have_a_reason(films: Path, tmp_path: Path) -
 def test_a_second_run_does_nothing_and_other_options_are_refused(films: Path, tmp_path: Path) -> None:
     assert extract(films, tmp_path / "out").waiting
     assert extract(films, tmp_path / "out").waiting == []
+    merge_parts([tmp_path / "out"], tmp_path / "out")
     with pytest.raises(UserError, match=r"other options \(lines\.part_minutes 0\.05, now 1\.0\)"):
         planned(films, tmp_path / "out", part_minutes=1.0)
     assert planned(films, tmp_path / "out", part_minutes=1.0, overwrite=True).waiting

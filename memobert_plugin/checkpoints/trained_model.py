@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..models.configuration import MEmoBERTConfig
 from ..models.memobert import MEmoBERTModel
 from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from ..modules.skeleton import parameters_unmade
 from .model_description import FINETUNED, ModelDescription
 
 
@@ -61,7 +62,7 @@ class TrainedModel:
         for name, size in description.architecture.items():
             setattr(config, name, size)
         try:
-            with torch.device("meta"):
+            with parameters_unmade():
                 return MEmoBERTModel.build(
                     config,
                     description.vocabulary,

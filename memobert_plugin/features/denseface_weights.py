@@ -117,11 +117,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _checked(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    import torch
-
     from ..modules.dense_net import DenseNet
+    from ..modules.skeleton import parameters_unmade
 
-    with torch.device("meta"):
+    with parameters_unmade():
         own = DenseNet().state_dict()
     expected = {name: value.shape for name, value in own.items() if not name.endswith(_COUNTER)}
     for what, names in (

@@ -117,6 +117,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _checked(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    import torch
+
     from ..modules.dense_net import DenseNet
     from ..modules.skeleton import parameters_unmade
 

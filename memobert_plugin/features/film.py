@@ -21,13 +21,13 @@ from .soundtrack import SoundReader
 from .speaker_evidence import SpeakerSettings
 from .stopwatch import Stopwatch
 from .subtitles import Line
+from .thumbnails import Thumbnail, thumbnail, thumbnail_places
 from .video import PICTURE_RATE, Picture, PictureReader
 from .voice_activity import VoiceActivity
 
 CHOICES: Final = ("speaker", "most_frequent")
 NO_VIDEO: Final = "no video stream"
 NO_AUDIO: Final = "no audio stream"
-_THUMBNAIL_WIDTH: Final = 240
 
 FaceChoice = Literal["speaker", "most_frequent"]
 Region = Literal["left", "right"]
@@ -54,18 +54,6 @@ class FilmSettings:
     """The face whose mouth moves with the voice, or the one that is seen most often, whoever speaks."""
     thumbnails: int = 0
     """Small pictures of a clip that are kept, for a person to look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A small picture of a clip."""
-
-    time: float
-    """Seconds from the clip's beginning."""
-    rgb: np.ndarray
-    """uint8 (height, width, 3)."""
-    scale: float
-    """Its pixels per pixel of the film."""
 
 
 @dataclass(slots=True)
@@ -217,7 +205,7 @@ class FrontEnd:
         """Find the faces, choose one and encode it."""
         rate = self.settings.picture_rate
         builder = TrackBuilder()
-        wanted = _thumbnail_places(round(clip.seconds * rate), self.settings.thumbnails)
+        wanted = thumbnail_places(round(clip.seconds * rate), self.settings.thumbnails)
         self.faces.start(path, clip.start)
         for picture in self.stopwatch.items(
             "decoding pictures", pictures.between(clip.start, clip.start + clip.seconds)
@@ -226,7 +214,7 @@ class FrontEnd:
             with self.stopwatch.stage("faces"):
                 builder.add(time, rgb, self.faces.faces(time, rgb, left_edge))
             if clip.pictures in wanted:
-                clip.thumbnails.append(_thumbnail(time, rgb))
+                clip.thumbnails.append(thumbnail(time, rgb))
             clip.pictures += 1
         if not clip.pictures:
             raise DefectiveClip(f"{path}: no pictures from {clip.start:.2f} s on")
@@ -297,14 +285,3 @@ def _part(picture: Picture, region: Region | None) -> tuple[int, np.ndarray]:
     if region == "left":
         return 0, np.ascontiguousarray(picture.rgb[:, :middle])
     return middle, np.ascontiguousarray(picture.rgb[:, middle:])
-
-
-def _thumbnail_places(pictures: int, count: int) -> frozenset[int]:
-    return frozenset(int((place + 0.5) * pictures / count) for place in range(count))
-
-
-def _thumbnail(time: float, rgb: np.ndarray) -> Thumbnail:
-    step = max(1, rgb.shape[1] // _THUMBNAIL_WIDTH)
-    height, width = (length // step for length in rgb.shape[:2])
-    blocks = rgb[: height * step, : width * step].reshape(height, step, width, step, 3)
-    return Thumbnail(time, blocks.mean(axis=(1, 3)).round().astype(np.uint8), 1.0 / step)

@@ -21,10 +21,13 @@ def parameters_unmade() -> Iterator[None]:
         yield
 
 
+_RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+
 class _WithoutInitialisation(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if getattr(function, "__module__", "") == "torch.nn.init":
+        if function in _RANDOM or getattr(function, "__module__", "") == "torch.nn.init":
             return args[0] if args else (kwargs or {})["tensor"]
         return function(*args, **(kwargs or {}))

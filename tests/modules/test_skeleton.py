@@ -17,6 +17,8 @@ from torch import nn
 from memobert_plugin.modules.skeleton import parameters_unmade
 with parameters_unmade():
     nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm(4))
+    nn.init.kaiming_normal_(nn.Linear(4, 4).weight)
+    nn.init.xavier_uniform_(nn.Linear(4, 4).weight)
 print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])
 """
 

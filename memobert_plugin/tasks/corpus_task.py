@@ -18,6 +18,8 @@ from ..data.tokenizer import SPECIALS
 from ..data.tokenizer_files import read_tokenizer_files, to_plain
 from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
+from ..models.memobert import MEmoBERTModel
+from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .stoppable_task import StoppableTask
 
@@ -105,7 +107,10 @@ class CorpusTask(StoppableTask):
                     f"{name}: {length} positions, the model's tables have --max-positions {cfg.max_positions}; lower "
                     f"the limit"
                 )
-        return super().build_model(cfg, from_checkpoint)
+        model = super().build_model(cfg, from_checkpoint)
+        if self.cfg.center_frames and not from_checkpoint and isinstance(model, MEmoBERTModel):
+            center_embedders(self.corpus(), model.visual_embedder, model.acoustic_embedder)
+        return model
 
     def longest_text(self) -> int:
         """Most text positions an utterance can take."""

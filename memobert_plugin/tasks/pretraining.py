@@ -79,6 +79,13 @@ class PretrainingConfig(FairseqDataclass):
         default=10,
         metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
     )
+    center_frames: bool = field(
+        default=False,
+        metadata={
+            "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
+            "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
+        },
+    )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")
 

@@ -1,0 +1,59 @@
+"""--center-frames: the mean frame is projected to zero at the start of a training from scratch, and only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+
+from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.tasks.frame_centers import mean_frame
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.host import TrainingRun
+
+
+@pytest.fixture(scope="module")
+def data_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=3, utterances=12))
+
+
+def test_the_mean_is_that_of_all_frames(data_bin: Path) -> None:
+    corpus = Corpus(data_bin)
+    assert corpus.visual is not None and corpus.meta.visual_dim
+    frames = np.concatenate([corpus.visual.view(row) for row in range(len(corpus))]).reshape(-1, corpus.meta.visual_dim)
+    assert np.allclose(mean_frame(corpus.visual, corpus.meta.visual_dim), frames.astype(np.float64).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["memobert_pretraining", "memobert_finetune", "memobert_prompt"])
+def test_projections_start_around_zero_and_nothing_else_changes(data_bin: Path, task: str) -> None:
+    corpus = Corpus(data_bin)
+    plain, centred = TrainingRun(data_bin, task), TrainingRun(data_bin, task, "--center-frames")
+    changed = {name for name, value in centred.parameters().items() if not torch.equal(value, plain.parameters()[name])}
+    assert changed == {"visual_embedder.linear.bias", "acoustic_embedder.linear.bias"}
+    for embedder, reader, dim in (
+        (centred.model.visual_embedder, corpus.visual, corpus.meta.visual_dim),
+        (centred.model.acoustic_embedder, corpus.acoustic, corpus.meta.acoustic_dim),
+    ):
+        assert reader is not None and dim
+        frames = torch.from_numpy(np.array(reader.data, dtype=np.float32)).view(-1, dim)
+        assert embedder.linear(frames).mean(0).abs().max() < 1e-4
+
+
+def test_a_checkpoint_that_is_loaded_overrules_it(data_bin: Path, tmp_path: Path) -> None:
+    trained = TrainingRun(data_bin, "memobert_pretraining")
+    trained.train(1)
+    path = trained.save(tmp_path / "checkpoint.pt")
+    loaded = TrainingRun(data_bin, "memobert_finetune", "--center-frames", "--finetune-from-model", str(path))
+    loaded.config.checkpoint.save_dir = str(tmp_path / "new")
+    checkpoint_utils.load_checkpoint(loaded.config.checkpoint, loaded.trainer)
+    name = "visual_embedder.linear.bias"
+    assert torch.equal(loaded.parameters()[name], trained.parameters()[name])
+
+
+def test_models_without_these_projections_and_corpora_without_a_modality_are_left_alone(tmp_path: Path) -> None:
+    without_faces = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=6, visual_dim=0))
+    run = TrainingRun(without_faces, "memobert_finetune", "--center-frames")
+    assert run.model.visual_embedder is None

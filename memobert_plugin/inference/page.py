@@ -281,9 +281,7 @@ def _face_rows(
     begin, step = tracks.height, _step(times)
     if faces is not None:
         wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
-        tracks.faces(
-            "its face", "some of them", [(float(times[index]), jpeg_address(faces[index])) for index in wanted]
-        )
+        tracks.faces("the face", "as read", [(float(times[index]), jpeg_address(faces[index])) for index in wanted])
     if found is not None and len(found.visual):
         tracks.contributions("faces", times, step, found.visual, largest)
     expression = evidence.expression

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -40,13 +41,16 @@ class Tracks:
     def pictures(self, name: str, pictures: Sequence[tuple[float, str, int, int]], height: float = 84.0) -> None:
         """Pictures (time, address, width, height) around their times."""
         shown: list[str] = []
-        room = (WIDTH - LEFT - RIGHT) / max(len(pictures), 1)
+        tallest = 0.0
+        places = [self.x(time) for time, *_ in pictures]
+        room = min((later - earlier for earlier, later in pairwise(places)), default=float(WIDTH))
         for time, address, wide, high in pictures:
             width = min(room - 3, height * wide / high)
             tall = width * high / wide
             left = min(max(self.x(time) - width / 2, LEFT), WIDTH - RIGHT - width)
             shown.append(image(address, left, self._y, width, tall, f"at {time:.1f} s"))
-        self._row(name, "", height, "".join(shown))
+            tallest = max(tallest, tall)
+        self._row(name, "", tallest, "".join(shown))
 
     def faces(self, name: str, detail: str, faces: Sequence[tuple[float, str]]) -> None:
         """Small square pictures, as many as there is room for beside each other."""

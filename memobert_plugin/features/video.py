@@ -117,7 +117,7 @@ class PictureReader:
             if shown is None and self._next is None:
                 return
             if shown is not None:
-                yield Picture(time, _upright(shown.frame))
+                yield Picture(time, self._upright(shown))
             count += 1
 
     def _at(self, time: float) -> _Shown | None:
@@ -197,8 +197,10 @@ class PictureReader:
                 lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
                 yield _Shown(latest, latest + lasts, frame)
 
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    rgb = frame.to_ndarray(format="rgb24")
-    quarters = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+    def _upright(self, shown: _Shown) -> np.ndarray:
+        try:
+            rgb = shown.frame.to_ndarray(format="rgb24")
+        except (OSError, ValueError) as error:
+            raise DefectiveClip(f"{self._path}: a picture near {shown.begin:.2f} s is no colours ({error})") from None
+        quarters = round(shown.frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb

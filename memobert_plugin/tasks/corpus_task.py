@@ -90,12 +90,7 @@ class CorpusTask(StoppableTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
-        """Check the limits against the position tables, then build as the host does.
-
-        In training the origins of pieces and frames are fixed here, for the checkpoints to come.
-        """
-        if not from_checkpoint:
-            self.state.origins  # noqa: B018
+        """Check the limits against the position tables, then build as the host does."""
         longest = self.longest_text()
         for name, length in (
             ("text with its special pieces and prompt", longest),
@@ -133,9 +128,12 @@ class CorpusTask(StoppableTask):
     def fitting_corpus(self, epoch: int = 1) -> Corpus:
         """The same, refused when its dictionary or its frames are not those the task (or its checkpoint) knows.
 
+        The origins of pieces and frames are noted here, where there surely is a data-bin, for the checkpoints to come.
+
         Raises:
             UserError: another dictionary, another frame dimension or other expression classes.
         """
+        self.state.origins  # noqa: B018
         corpus = self.corpus(epoch)
         if list(corpus.symbols) != list(self.state.symbols):
             raise UserError(

@@ -80,7 +80,7 @@ def write_film(
         if cues:
             text = container.add_stream("ass")
             text.time_base = MILLISECONDS
-        if video is not None:
+        if video is not None and picture is not None:
             for time in np.arange(round(seconds * fps)) / fps if times is None else times:
                 frame = av.VideoFrame.from_ndarray(picture(float(time)))
                 frame.pts, frame.time_base = round(1000 * time), MILLISECONDS
@@ -97,6 +97,7 @@ def write_film(
                 container.mux(sound.encode(piece))
             container.mux(sound.encode())
         for number, cue in enumerate(cues):
+            assert text is not None
             packet = av.Packet(f"{number},0,Default,,0,0,0,,{cue.text}".encode())
             packet.stream, packet.time_base = text, MILLISECONDS
             packet.pts = packet.dts = round(1000 * cue.start)

@@ -53,7 +53,7 @@ def planned(films: Path, output: Path, part_minutes: float = 0.05, **more: objec
 
 
 def extract(films: Path, output: Path, **more: object) -> FilmJob:
-    job = planned(films, output, **more)
+    job = planned(films, output, **more)  # type: ignore[arg-type]
     run_job(job, workers=1, progress=False)
     return job
 

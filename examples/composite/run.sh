@@ -3,8 +3,8 @@
 #   bash examples/composite/run.sh RAVDESS MELD FERPLUS [work folder]
 set -euo pipefail
 
-ravdess=$(realpath "${1:?give the folder of RAVDESS speech, of MELD's tables and of FER+'s two files}")
-meld=$(realpath "${2:?give the folder with MELD's tables}")
+ravdess=$(realpath "${1:?give the folder of RAVDESS speech}")
+meld=$(realpath "${2:?give the folder with train_sent_emo.csv and dev_sent_emo.csv}")
 ferplus=$(realpath "${3:?give the folder with fer2013.csv and fer2013new.csv}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=${4:-$here/work}

@@ -4,5 +4,5 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-set_up plot
+set_up plot,video
 exec "$VENV/bin/python" "$ROOT/examples/quickstart/run.py" "$@"

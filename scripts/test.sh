@@ -9,7 +9,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-set_up test plot
+set_up test plot,video
 cd "$ROOT"
 # Several test processes share the cores: one thread each.
 export OMP_NUM_THREADS=1

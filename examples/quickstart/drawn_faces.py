@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 32
-SCALE = 4  # drawn this many times larger, then averaged down, so that lines may lie between pixels
+SIZE = 96
+SCALE = 2  # drawn this many times larger, then averaged down, so that lines may lie between pixels
+
+
+EYES = (0.3, -0.08)
+MOUTH = (0.36, 0.5)
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,29 @@ class Head:
         )
 
 
-def draw_face(head: Head, expression: Expression | None, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """One picture, (SIZE, SIZE) float in 0..255; without an expression the head is seen from behind.
+@dataclass(frozen=True)
+class Drawing:
+    """A picture and where the face is in it, in pixels (x, y) from the upper left corner."""
+
+    picture: np.ndarray
+    """(SIZE, SIZE), float in 0..255."""
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom of the face."""
+    eyes: np.ndarray
+    """(2, 2), centres: the left one in the picture, the right one."""
+    mouth: np.ndarray
+    """(4, 2): left corner, right corner, upper lip, lower lip."""
+
+
+def draw_face(
+    head: Head, expression: Expression, speech: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> Drawing:
+    """Draw one picture.
 
     Args:
+        head: whose face.
+        expression: what it shows.
+        speech: how far a syllable opens the mouth, 0..1.
         shift: how far the head is off the centre, in pixels to the right and down.
     """
     side = SIZE * SCALE
@@ -79,23 +102,34 @@ def draw_face(head: Head, expression: Expression | None, shift: tuple[float, flo
         half_width, half_height = half_width * unit, half_height * unit
         return [x - half_width, y - half_height, x + half_width, y + half_height]
 
-    def line(points: list[tuple[float, float]], width: float) -> None:
-        placed = [(centre_x + x * unit * head.width, centre_y + y * unit * head.height) for x, y in points]
+    def points(*places: tuple[float, float]) -> np.ndarray:
+        placed = np.array(places) * (unit * head.width, unit * head.height) + (centre_x, centre_y)
+        return placed / SCALE
+
+    def line(places: list[tuple[float, float]], width: float) -> None:
+        placed = [tuple(place) for place in points(*places) * SCALE]
         pen.line(placed, fill=25, width=max(1, round(width * unit)), joint="curve")
 
-    hair = round(head.hair)
-    pen.ellipse(box(0, 0, 0.78 * head.width, 0.92 * head.height), fill=hair)
-    if expression is not None:
-        pen.ellipse(box(0, head.fringe, 0.68 * head.width, (0.9 - head.fringe) * head.height), fill=round(head.skin))
-        for direction in (-1, 1):
-            opening = 0.09 * (1 + 0.6 * float(np.clip(expression.eye_open, -1, 1)))
-            pen.ellipse(box(0.3 * direction, -0.08, 0.13, opening), fill=240)
-            pen.ellipse(box(0.3 * direction, -0.08, 0.06, min(0.06, opening)), fill=20)
-            height = -0.3 - 0.09 * expression.brow_height
-            slant = 0.12 * expression.brow_slant
-            line([(0.14 * direction, height - slant), (0.46 * direction, height + slant)], 0.075)
-        across = np.linspace(-0.36, 0.36, 13)
-        bend = 0.2 * expression.mouth_curve * (0.5 - (across / 0.36) ** 2)
-        opening = 0.05 + 0.07 * max(-0.6, expression.mouth_open)
-        line([(float(x), 0.5 + float(y)) for x, y in zip(across, bend, strict=True)], opening * 2)
-    return np.asarray(picture, dtype=np.float64).reshape(SIZE, SCALE, SIZE, SCALE).mean((1, 3))
+    pen.ellipse(box(0, 0, 0.78 * head.width, 0.92 * head.height), fill=round(head.hair))
+    face = box(0, head.fringe, 0.68 * head.width, (0.9 - head.fringe) * head.height)
+    pen.ellipse(face, fill=round(head.skin))
+    for direction in (-1, 1):
+        opening = 0.09 * (1 + 0.6 * float(np.clip(expression.eye_open, -1, 1)))
+        pen.ellipse(box(EYES[0] * direction, EYES[1], 0.13, opening), fill=240)
+        pen.ellipse(box(EYES[0] * direction, EYES[1], 0.06, min(0.06, opening)), fill=20)
+        height = -0.3 - 0.09 * expression.brow_height
+        slant = 0.12 * expression.brow_slant
+        line([(0.14 * direction, height - slant), (0.46 * direction, height + slant)], 0.075)
+    across = np.linspace(-MOUTH[0], MOUTH[0], 13)
+    bend = MOUTH[1] + 0.2 * expression.mouth_curve * (0.5 - (across / MOUTH[0]) ** 2)
+    opening = 0.05 + 0.07 * max(-0.6, expression.mouth_open)
+    line(list(zip(across, bend, strict=True)), opening * 2)
+    middle, lips = float(bend[6]), opening + 0.14 * speech
+    pen.ellipse(box(0, middle, 0.16, lips), fill=25)
+    return Drawing(
+        picture=np.asarray(picture, dtype=np.float64).reshape(SIZE, SCALE, SIZE, SCALE).mean((1, 3)),
+        box=(face[0] / SCALE, face[1] / SCALE, face[2] / SCALE, face[3] / SCALE),
+        eyes=points((-EYES[0], EYES[1]), EYES),
+        mouth=points((-MOUTH[0], bend[0]), (MOUTH[0], bend[-1]), (0, middle), (0, middle))
+        + np.array([(0, 0), (0, 0), (0, -lips), (0, lips)]) * unit / SCALE,
+    )

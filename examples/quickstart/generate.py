@@ -1,9 +1,10 @@
-"""Generates one part of a small corpus of three modalities: sounds as .wav, drawn faces as .png, words in a manifest.
+"""Generates one part of a small corpus: films of drawn faces with synthetic voices, subtitles and a tracker's CSV.
 
 Every utterance has an emotion, and voice, face and words each show it with a probability of their own: sometimes they
-show another one, sometimes nothing (a mumbled voice in noise, a head from behind, a sentence about nothing), so no
-modality can be relied on alone. ``emotions`` has labelled utterances in sessions of two speakers; ``films`` has
-utterances of other speakers without labels, for pre-training. The same arguments give the same bytes.
+show another one, sometimes nothing (a mumbled voice in noise, a face in the dark, a sentence about nothing), so no
+modality can be relied on alone. ``emotions`` has speakers in sessions of two and a manifest that says what is said
+when and with which emotion; ``films`` has other speakers, and nothing but films and subtitles, for pre-training. The
+same arguments give the same bytes.
 """
 
 from __future__ import annotations
@@ -11,32 +12,31 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from drawn_faces import EXPRESSIONS, Head, draw_face
-from PIL import Image
+from drawn_faces import EXPRESSIONS, Drawing, Head, draw_face
+from films import PICTURES_PER_SECOND, SAMPLES_PER_PICTURE, Film
 from sentences import name_emotion, say
-from voices import MANNERS, MUMBLED, SAMPLE_RATE, Voice, speak
+from voices import MANNERS, MUMBLED, Voice, speak
 
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 
 EMOTIONS = ("anger", "happy", "neutral", "sad")
-FACES_PER_SECOND = 10
+PAUSE = 2  # pictures before and after every utterance in which nobody speaks
 FACE_OF = {"anger": "anger", "happy": "happiness", "neutral": "neutral", "sad": "sadness"}
 # How often a cue shows the emotion, how often none; else it shows another one. Actors show more than other people do.
 RIGHT = {"emotions": 0.58, "films": 0.8}
 NOTHING = {"emotions": 0.3, "films": 0.1}
 PARTS = {"emotions": 1, "films": 2}
+DARK = 0.25
 
 
 @dataclass(frozen=True)
 class Speaker:
     name: str
     session: str
-    split: str
     head: Head
     voice: Voice
 
@@ -55,35 +55,45 @@ def draw_cues(part: str, emotion: str, rng: np.random.Generator) -> tuple[str | 
 
 
 def draw_speakers(part: str, count: int, seed: int) -> Iterator[Speaker]:
-    """Speakers of ``emotions`` come in sessions of two; the last eighth of the films is for validation."""
+    """Speakers of ``emotions`` come in sessions of two, those of ``films`` in a film each."""
     for number in range(count):
         rng = np.random.default_rng([seed, PARTS[part], number])
         head, voice = Head.drawn_at_random(rng), Voice.drawn_at_random(rng)
         if part == "emotions":
-            yield Speaker(f"speaker{number + 1}", f"session{number // 2 + 1}", "", head, voice)
+            yield Speaker(f"speaker{number + 1}", f"session{number // 2 + 1}", head, voice)
         else:
-            split = "valid" if number >= count - max(1, count // 8) else "train"
-            yield Speaker(f"actor{number + 1:02d}", f"film{number + 1:02d}", split, head, voice)
+            yield Speaker(f"film{number + 1:02d}", "", head, voice)
 
 
-def write_media(part: str, speaker: Speaker, emotion: str, name: str, folder: Path, rng: np.random.Generator) -> str:
-    """Writes the sound and the pictures of one utterance and returns its words."""
-    words, face, voice = draw_cues(part, emotion, rng)
-    manner = (MUMBLED if voice is None else MANNERS[voice]).moved(rng, 0.25)
-    seconds = float(np.clip(rng.normal(1.0, 0.15), 0.7, 1.3))
-    sound = speak(speaker.voice, manner, seconds, -32 if voice is None else rng.uniform(-60, -50), rng)
-    soundfile.write(folder / "audio" / f"{name}.wav", sound, SAMPLE_RATE, subtype="PCM_16")
-    pictures = folder / "faces" / name
-    pictures.mkdir()
-    expression = None if face is None else EXPRESSIONS[FACE_OF[face]].moved(rng, 0.2)
-    place = rng.normal(0, 0.4, 2)
-    for number in range(round(seconds * FACES_PER_SECOND)):
-        place = 0.8 * place + rng.normal(0, 0.2, 2)
-        moment = expression and expression.moved(rng, 0.15)
-        picture = draw_face(speaker.head, moment, (float(place[0]), float(place[1])))
-        picture += rng.normal(0, 8, picture.shape)
-        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(pictures / f"{number:03d}.png")
-    sentence = say(words, rng)
+def draw_sound(speaker: Speaker, shown: str | None, rng: np.random.Generator) -> np.ndarray:
+    """A whole number of pictures' samples: a pause, speech that shows an emotion or none, a pause."""
+    manner = (MUMBLED if shown is None else MANNERS[shown]).moved(rng, 0.25)
+    pictures = round(float(np.clip(rng.normal(1.2, 0.15), 0.9, 1.5)) * PICTURES_PER_SECOND)
+    noise = -32 if shown is None else rng.uniform(-60, -50)
+    speech = speak(speaker.voice, manner, pictures / PICTURES_PER_SECOND, noise, rng)
+    pauses = rng.normal(0, 10 ** (noise / 20), (2, PAUSE * SAMPLES_PER_PICTURE))
+    return np.concatenate([pauses[0], speech, pauses[1]])
+
+
+def draw_pictures(
+    speaker: Speaker, shown: str | None, sound: np.ndarray, rng: np.random.Generator
+) -> Iterator[Drawing]:
+    """One picture per tenth of a second: the mouth opens as far as the sound is loud; without emotion it is dark."""
+    loudness = np.sqrt((sound.reshape(-1, SAMPLES_PER_PICTURE) ** 2).mean(1))
+    loudness[:PAUSE], loudness[-PAUSE:] = 0.0, 0.0
+    expression = EXPRESSIONS["neutral" if shown is None else FACE_OF[shown]].moved(rng, 0.2)
+    place = rng.normal(0, 1.2, 2)
+    for opening in loudness / loudness.max() * rng.uniform(0.3, 1.0, len(loudness)):
+        place = 0.8 * place + rng.normal(0, 0.6, 2)
+        moment = expression.moved(rng, 0.15)
+        drawing = draw_face(speaker.head, moment, float(opening), (float(place[0]), float(place[1])))
+        light = DARK if shown is None else 1.0
+        yield replace(drawing, picture=light * drawing.picture + rng.normal(0, 3, drawing.picture.shape))
+
+
+def draw_text(part: str, emotion: str, shown: str | None, rng: np.random.Generator) -> str:
+    """A sentence; in films it may name the emotion as well, or only name it."""
+    sentence = say(shown, rng)
     if part == "emotions":
         return sentence
     form = rng.integers(3)
@@ -91,29 +101,40 @@ def write_media(part: str, speaker: Speaker, emotion: str, name: str, folder: Pa
 
 
 def generate(part: str, folder: Path, speakers: int, utterances: int, seed: int) -> None:
-    """Writes ``folder``: ``manifest.tsv``, ``audio/ID.wav`` and ``faces/ID/NNN.png``."""
-    for name in ("audio", "faces"):
-        (folder / name).mkdir(parents=True)
-    write_manifest(folder / "manifest.tsv", write_utterances(part, folder, speakers, utterances, seed))
+    """Writes ``folder``: a film of every speaker with its subtitles and faces; for ``emotions`` ``manifest.tsv``."""
+    folder.mkdir(parents=True)
+    rows = [
+        row
+        for index, speaker in enumerate(draw_speakers(part, speakers, seed))
+        for row in write_film(part, folder, speaker, utterances, [seed, PARTS[part], index])
+    ]
+    if part == "emotions":
+        write_manifest(folder / "manifest.tsv", rows)
 
 
-def write_utterances(part: str, folder: Path, speakers: int, utterances: int, seed: int) -> Iterator[ManifestRow]:
-    """Writes the media of every utterance, one speaker after the other, emotions in turn, and yields its row."""
-    for index, speaker in enumerate(draw_speakers(part, speakers, seed)):
+def write_film(part: str, folder: Path, speaker: Speaker, utterances: int, seed: list[int]) -> Iterator[ManifestRow]:
+    """Writes a speaker's film, emotions in turn, and yields a row per utterance."""
+    file = folder / f"{speaker.name}.mp4"
+    with Film(file) as film:
         for number in range(utterances):
             emotion = EMOTIONS[number % len(EMOTIONS)]
-            name = f"{speaker.name}_{number + 1:03d}"
-            rng = np.random.default_rng([seed, PARTS[part], index, number + 1])
+            rng = np.random.default_rng([*seed, number + 1])
+            words, face, voice = draw_cues(part, emotion, rng)
+            sound, start = draw_sound(speaker, voice, rng), film.seconds
+            film.show(list(draw_pictures(speaker, face, sound, rng)), sound)
+            text = draw_text(part, emotion, words, rng)
+            film.subtitle(start, film.seconds, text)
             yield ManifestRow(
                 line=0,
-                id=name,
+                id=f"{speaker.name}_{number + 1:03d}",
                 speaker=speaker.name,
                 session=speaker.session,
-                split=speaker.split,
-                text=write_media(part, speaker, emotion, name, folder, rng),
-                emotion=emotion if part == "emotions" else "",
-                video=f"faces/{name}",
-                audio=f"audio/{name}.wav",
+                text=text,
+                emotion=emotion,
+                video=file.name,
+                audio=file.name,
+                start=round(start, 3),
+                end=round(film.seconds, 3),
             )
 
 

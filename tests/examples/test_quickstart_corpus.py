@@ -14,17 +14,18 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 
-from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
 from memobert_plugin.data.manifest import media_path, read_manifest
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.errors import UserError
+from memobert_plugin.features.faces.tracker_files import TrackerFaces
+from memobert_plugin.features.soundtrack import sound
+from memobert_plugin.features.subtitles import read_subtitles
+from memobert_plugin.features.video import pictures
 from memobert_plugin.launch.forked_commands import ForkedCommands
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-SCRIPTS = ("drawn_faces", "voices", "sentences", "generate", "faces", "vocabulary", "results", "plot_losses")
+SCRIPTS = ("drawn_faces", "voices", "sentences", "films", "generate", "vocabulary", "results", "plot_losses")
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +66,46 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
 
 
 def test_a_larger_corpus_begins_with_the_smaller_one(scripts: SimpleNamespace, corpus: Path, tmp_path: Path) -> None:
-    scripts.generate.generate("emotions", tmp_path / "fewer", speakers=2, utterances=4, seed=1)
+    scripts.generate.generate("emotions", tmp_path / "fewer", speakers=2, utterances=8, seed=1)
     fewer, whole = contents(tmp_path / "fewer"), contents(corpus / "emotions")
-    fewer.pop("manifest.tsv")
+    assert whole.pop("manifest.tsv").startswith(fewer.pop("manifest.tsv"))
     assert fewer.items() <= whole.items()
 
 
-def test_every_utterance_has_words_a_sound_and_a_folder_of_pictures(scripts: SimpleNamespace, corpus: Path) -> None:
-    for part in ("emotions", "films"):
-        manifest = corpus / part / "manifest.tsv"
-        for row in read_manifest(manifest):
-            assert row.text
-            sound = soundfile.info(media_path(manifest, row.audio))
-            assert (sound.samplerate, sound.channels, sound.subtype) == (16_000, 1, "PCM_16")
-            pictures = sorted(media_path(manifest, row.video).iterdir())
-            assert len(pictures) == round(sound.duration * scripts.generate.FACES_PER_SECOND)
-            with Image.open(pictures[0]) as picture:
-                assert (picture.size, picture.mode, picture.format) == ((32, 32), "L", "PNG")
+def test_every_utterance_has_a_line_a_sound_and_a_face_in_every_picture(scripts: SimpleNamespace, corpus: Path) -> None:
+    manifest = corpus / "emotions" / "manifest.tsv"
+    rows = [row for row in read_manifest(manifest) if row.speaker == "speaker1"]
+    film = media_path(manifest, rows[0].video)
+    lines = read_subtitles(film.with_suffix(".srt")).lines
+    assert [(line.start, line.end, line.text) for line in lines] == [
+        (pytest.approx(row.start), pytest.approx(row.end), row.text) for row in rows
+    ]
+    tracker = TrackerFaces(corpus / "emotions")
+    tracker.start(film)
+    for row in rows[:3]:
+        assert row.start is not None and row.end is not None
+        assert len(sound(film, row.start, row.end, 10.0)) == round(16_000 * (row.end - row.start))
+        shown = list(pictures(film, scripts.films.PICTURES_PER_SECOND, row.start, row.end))
+        assert len(shown) == round(scripts.films.PICTURES_PER_SECOND * (row.end - row.start))
+        for picture in shown:
+            (face,) = tracker.faces(picture.time, picture.rgb)
+            assert face.eyes is not None and face.mouth is not None
+            left, top, right, bottom = face.box
+            for x, y in [*face.eyes, *face.mouth]:
+                assert left < x < right and top < y < bottom
+
+
+def test_the_mouth_opens_when_there_is_something_to_hear(scripts: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    (speaker,) = scripts.generate.draw_speakers("emotions", 1, 1)
+    correlations = []
+    for _ in range(20):
+        heard = scripts.generate.draw_sound(speaker, "neutral", rng)
+        drawings = list(scripts.generate.draw_pictures(speaker, "neutral", heard, rng))
+        opening = [drawing.mouth[3, 1] - drawing.mouth[2, 1] for drawing in drawings]
+        loudness = np.sqrt((heard.reshape(len(drawings), -1) ** 2).mean(1))
+        correlations.append(np.corrcoef(opening, loudness)[0, 1])
+    assert np.median(correlations) > 0.5
 
 
 def test_labelled_speakers_sit_in_sessions_of_two_with_as_many_utterances_of_each_emotion(corpus: Path) -> None:
@@ -93,12 +117,9 @@ def test_labelled_speakers_sit_in_sessions_of_two_with_as_many_utterances_of_eac
     assert {row.emotion for row in rows} == {"anger", "happy", "neutral", "sad"}
 
 
-def test_films_have_other_speakers_no_labels_and_validation_speakers_of_their_own(corpus: Path) -> None:
-    films, emotions = (list(read_manifest(corpus / part / "manifest.tsv")) for part in ("films", "emotions"))
-    assert not {row.emotion for row in films} - {""}
-    assert not {row.speaker for row in films} & {row.speaker for row in emotions}
-    speakers = {split: {row.speaker for row in films if row.split == split} for split in ("train", "valid")}
-    assert speakers["train"] and speakers["valid"] and not speakers["train"] & speakers["valid"]
+def test_films_come_with_subtitles_and_faces_and_without_labels(corpus: Path) -> None:
+    names = {path.name for path in (corpus / "films").iterdir()}
+    assert names == {f"film{number:02d}{ending}" for number in range(1, 5) for ending in (".mp4", ".srt", ".csv")}
 
 
 @pytest.mark.parametrize("part", ["emotions", "films"])
@@ -143,58 +164,39 @@ def test_words_show_an_emotion_or_none(scripts: SimpleNamespace) -> None:
     assert len(set.union(*said.values())) == len(said) * len(sentences.SENTENCES)
 
 
+def texts_of(films: Path) -> list[str]:
+    return [line.text for path in sorted(films.glob("*.srt")) for line in read_subtitles(path).lines]
+
+
 def test_only_films_name_an_emotion_and_in_the_words_of_the_prompt(scripts: SimpleNamespace, corpus: Path) -> None:
     named = {scripts.sentences.name_emotion(emotion) for emotion in scripts.sentences.LABEL_WORDS}
     assert named == {"i am angry .", "i am happy .", "i am neutral .", "i am sad ."}
-    ends = {
-        part: [row.text.endswith(tuple(named)) for row in read_manifest(corpus / part / "manifest.tsv")]
-        for part in ("emotions", "films")
-    }
+    ends = {part: [text.endswith(tuple(named)) for text in texts_of(corpus / part)] for part in ("emotions", "films")}
     assert not any(ends["emotions"])
     assert any(ends["films"]) and not all(ends["films"])
 
 
-def test_drawn_faces_become_frames_that_lean_to_what_they_show(scripts: SimpleNamespace) -> None:
-    rng = np.random.default_rng(0)
-    heads = [scripts.drawn_faces.Head.drawn_at_random(rng) for _ in range(40)]
-    classes = list(scripts.drawn_faces.EXPRESSIONS)
-    for name in ("happiness", "sadness", "anger"):
-        expression = scripts.drawn_faces.EXPRESSIONS[name]
-        frames = scripts.faces.block_means(
-            np.stack([scripts.drawn_faces.draw_face(head, expression) for head in heads])
-        )
-        assert frames.shape == (40, 64)
-        probabilities = scripts.faces.expression_distribution(frames, rng)
-        assert probabilities.sum(1) == pytest.approx(np.ones(40))
-        assert classes[int(probabilities.mean(0).argmax())] == name
-
-
-def test_faces_command_writes_one_file_per_utterance_and_what_made_them(corpus: Path, tmp_path: Path) -> None:
-    manifest = corpus / "emotions" / "manifest.tsv"
-    command = [
-        "python",
-        str(QUICKSTART / "faces.py"),
-        "--manifest",
-        str(manifest),
-        "--output",
-        str(tmp_path / "frames"),
-    ]
-    assert ForkedCommands(modules=()).run(command, tmp_path / "log") == 0, (tmp_path / "log").read_text()
-    info = read_extractor_info(tmp_path / "frames")
-    assert (info.dim, info.frame_rate, len(info.classes or [])) == (64, 10, 8)
-    for row in read_manifest(manifest):
-        frames = read_frames(frame_file(tmp_path / "frames", row.id))
-        assert frames is not None and frames.expression is not None
-        assert frames.frames.shape == (len(list(media_path(manifest, row.video).iterdir())), 64)
-
-
-def test_a_folder_without_pictures_is_refused_by_name(scripts: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path}: no .png pictures"):
-        scripts.faces.read_pictures(tmp_path)
+def test_expressions_look_different_and_a_face_in_the_dark_shows_less(scripts: SimpleNamespace) -> None:
+    faces, generate, rng = scripts.drawn_faces, scripts.generate, np.random.default_rng(0)
+    heads = [faces.Head.drawn_at_random(rng) for _ in range(20)]
+    drawn = {
+        name: np.stack([faces.draw_face(head, faces.EXPRESSIONS[name]).picture for head in heads])
+        for name in generate.FACE_OF.values()
+    }
+    for name, pictures_of in drawn.items():
+        for other in set(drawn) - {name}:
+            assert np.abs(pictures_of - drawn[other]).mean() > 1
+    (speaker,) = generate.draw_speakers("emotions", 1, 1)
+    heard = generate.draw_sound(speaker, None, rng)
+    contrast = {
+        shown: np.mean([drawing.picture.std() for drawing in generate.draw_pictures(speaker, shown, heard, rng)])
+        for shown in ("happy", None)
+    }
+    assert contrast[None] < 0.4 * contrast["happy"]
 
 
 def test_every_word_and_the_prompt_are_single_pieces(scripts: SimpleNamespace, corpus: Path, tmp_path: Path) -> None:
-    texts = [row.text for row in read_manifest(corpus / "films" / "manifest.tsv")]
+    texts = texts_of(corpus / "films")
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("\n".join(scripts.vocabulary.vocabulary(texts)) + "\n", encoding="utf-8")
     tokenizer = WordPieceTokenizer.from_vocab(vocabulary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import pickle
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
 from memobert_plugin.cli import export, extract, import_
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.errors import UserError
+from memobert_plugin.features.denseface_weights import read_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
 from tests.host import USER_DIR, run_commands, training_flags
 
@@ -100,6 +103,15 @@ def test_a_command_refuses_the_file_and_runs_nothing(arguments: Arguments, weigh
     with pytest.raises(UserError):
         COMMANDS[arguments](given)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "read", [read_host_checkpoint, read_checkpoint], ids=["a checkpoint", "DenseFace's checkpoint"]
+)
+def test_reading_leaves_the_host_the_one_class_it_needs(read: Callable[[Path], object], weights: Path) -> None:
+    with pytest.raises(UserError):
+        read(weights)
+    assert argparse.Namespace in torch.serialization.get_safe_globals()
 
 
 def test_the_host_runs_nothing_of_a_checkpoint(tmp_path: Path) -> None:

@@ -99,9 +99,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     import torch
 
+    # Not for a while only (safe_globals): leaving that would take the class from the host as well.
+    torch.serialization.add_safe_globals([argparse.Namespace])
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); give a checkpoint of fairseq-train") from None
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):

@@ -98,4 +98,5 @@ def test_the_numbers_of_the_streams_are_those_of_earlier_versions() -> None:
         "MODALITY_MIXTURE": 5,
         "TRAIN_FRACTION": 6,
         "VALID_SHARE": 7,
+        "PICTURE_AUGMENTATION": 8,
     }

@@ -92,22 +92,22 @@ class FaceReader:
 
     @cached_property
     def front_end(self) -> FrontEnd:
-        """Everything from a clip to its face frames, with the settings of the model's training.
+        """Everything from a clip to its face frames, with the settings of the model's training but for whose face.
 
         Raises:
             UserError: a package that it needs is missing.
         """
         from ..features.faces import load_face_source
-        from ..features.film import CHOICES, FilmSettings, FrontEnd
+        from ..features.film import FilmSettings, FrontEnd
 
         tracker = self._options.tracker
         source = load_face_source("mediapipe" if tracker is None else "tracker", tracker=tracker)
         trained: dict[str, Any] = self.extractor.options if self.extractor is not None else {}
-        choice = trained.get("choice")
+        # A corpus of one face per clip may be read by its most frequent face; a clip from anywhere may show several.
         settings = FilmSettings(
             picture_rate=(self.extractor and self.extractor.frame_rate) or FilmSettings().picture_rate,
             max_seconds=float(trained.get("max_seconds", FilmSettings().max_seconds)),
-            choice=choice if choice in CHOICES else "speaker",
+            choice="speaker",
             thumbnails=PICTURES_SHOWN,
         )
         return FrontEnd(source, self.voice, self.encoder, None, settings=settings)

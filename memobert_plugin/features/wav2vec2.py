@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ..errors import UserError
+from ..quiet_host import quiet_host
 from .audio import SAMPLE_RATE
 from .encoders import Normalize
 from .wav2vec2_weights import Wav2Vec2Weights, read_weights
@@ -117,7 +115,7 @@ def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
     """
     import torch
 
-    with _quiet_host():
+    with quiet_host():
         from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 
         known = {field.name for field in dataclasses.fields(Wav2Vec2Config)}
@@ -156,16 +154,3 @@ def _norms_of_hidden_size(network: Wav2Vec2Model) -> Iterator[torch.nn.LayerNorm
     for layer in network.encoder.layers:
         yield layer.self_attn_layer_norm
         yield layer.final_layer_norm
-
-
-@contextmanager
-def _quiet_host() -> Iterator[None]:
-    """Keep the host's hints about optional packages and deprecated calls out of a command's output."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

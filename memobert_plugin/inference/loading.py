@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..quiet_host import quiet_host
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +24,7 @@ def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Pa
     """
     if not path.exists():
         raise UserError(f"{path}: no such bundle or checkpoint")
-    with _quiet_host():
+    with quiet_host():
         from ..checkpoints.bundle import read_bundle
         from ..checkpoints.host_checkpoint import read_host_checkpoint
         from .network import Network
@@ -57,16 +54,3 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     found = getattr(torch, name)
     assert isinstance(found, torch.dtype)
     return found
-
-
-@contextmanager
-def _quiet_host() -> Iterator[None]:
-    """Keep the host's hints about optional packages out of a caller's output."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..data.prompts import PromptPieces
 from ..data.utterance_dataset import MODALITY_CASES, Modalities, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
 from .corpus_task import CorpusTask
+from .corpus_task_config import CorpusTaskConfig
 from .predictions import PredictionFile
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ PROTOCOL_CHOICES = ChoiceEnum(PROTOCOLS)
 
 
 @dataclass
-class EmotionClassificationConfig(FairseqDataclass):
+class EmotionClassificationConfig(CorpusTaskConfig):
     """Flags of both ways to recognise an emotion."""
 
     data: str = field(default=MISSING, metadata={"help": "data-bin"})
@@ -82,19 +83,6 @@ class EmotionClassificationConfig(FairseqDataclass):
             "subset"
         },
     )
-    max_nonfinite_updates: int = field(
-        default=10,
-        metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
-    )
-    center_frames: bool = field(
-        default=False,
-        metadata={
-            "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
-            "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
-        },
-    )
-    seed: int = II("common.seed")
-    update_freq: List[int] = II("optimization.update_freq")
     max_valid_steps: Optional[int] = II("dataset.max_valid_steps")
 
 

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
-from omegaconf import II, MISSING
+from omegaconf import MISSING
 from torch import Tensor, nn
 
 from ..data.corpus import Corpus
@@ -20,6 +20,7 @@ from ..data.utterance_dataset import Modalities, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
 from .conditional_masking import ConditionalMasking
 from .corpus_task import MASK, CorpusTask
+from .corpus_task_config import CorpusTaskConfig
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ VALIDATION_UPDATE = -1
 
 
 @dataclass
-class PretrainingConfig(FairseqDataclass):
+class PretrainingConfig(CorpusTaskConfig):
     """Defaults are the paper's (sections 3 and 4) unless a help text says otherwise."""
 
     data: str = field(default=MISSING, metadata={"help": "data-bin, or several shards a:b:c, one per epoch"})
@@ -75,19 +76,6 @@ class PretrainingConfig(FairseqDataclass):
     max_acoustic_frames: int = field(
         default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
     )
-    max_nonfinite_updates: int = field(
-        default=10,
-        metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
-    )
-    center_frames: bool = field(
-        default=False,
-        metadata={
-            "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
-            "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
-        },
-    )
-    seed: int = II("common.seed")
-    update_freq: List[int] = II("optimization.update_freq")
 
 
 @register_task("memobert_pretraining", dataclass=PretrainingConfig)

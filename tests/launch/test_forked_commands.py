@@ -150,6 +150,8 @@ def test_leaving_the_iteration_ends_the_other_children_and_theirs(tmp_path: Path
 def test_a_signal_to_the_runner_ends_the_children(tmp_path: Path, number: signal.Signals) -> None:
     blocked = blocked_script(tmp_path)
     code = (
+        # As in a terminal: a test run in the background of a script begins with SIGINT ignored.
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from memobert_plugin.launch.forked_commands import ForkedCommands\n"
         f"ForkedCommands(modules=()).run({blocked!r}, Path({str(tmp_path / 'blocked.log')!r}))"

@@ -12,7 +12,7 @@ from . import extract_values
 from .extract_flags import add_face_flags, add_sound_flags, add_work_flags, front_end_options
 
 if TYPE_CHECKING:
-    from ..features.film_job import FilmJob, Share
+    from ..features.films.job import FilmJob, Share
 
 _FILM = """\
 Every line of the subtitles becomes an utterance: its text, the sound from its beginning to its end, and the face of
@@ -59,8 +59,8 @@ def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
 def extract_films(options: argparse.Namespace) -> int:
     """``memobert-extract film``."""
     from ..corpora.movies import read_movies
-    from ..features.film_job import describe_job, plan_job, run_job, summarize_job
-    from ..features.film_plan import PlanSettings
+    from ..features.films.job import describe_job, plan_job, run_job, summarize_job
+    from ..features.films.plan import PlanSettings
     from ..features.subtitle_lines import LineRules
 
     movies = read_movies(options.films, options.subtitles, options.language)
@@ -83,7 +83,7 @@ def extract_films(options: argparse.Namespace) -> int:
             print(f"{film}: {reason}")
         return _status(job, options)
     if options.executor == "slurm":
-        from ..features.film_slurm import SlurmResources, run_on_slurm
+        from ..features.films.slurm import SlurmResources, run_on_slurm
 
         resources = SlurmResources(
             options.slurm_jobs,
@@ -110,8 +110,8 @@ def merge_films(options: argparse.Namespace) -> int:
 
 
 def _merge(folders: Sequence[Path], options: argparse.Namespace, wanted: Collection[str] | None = None) -> str:
-    from ..features.film_job import counted
-    from ..features.film_merge import ValidSettings, merge_parts
+    from ..features.films.job import counted
+    from ..features.films.merge import ValidSettings, merge_parts
 
     report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by), wanted)
     where = "whole films" if report.by == "film" else "a block of each film"
@@ -123,7 +123,7 @@ def _merge(folders: Sequence[Path], options: argparse.Namespace, wanted: Collect
 
 
 def _write_preview(job: FilmJob, target: Path) -> None:
-    from ..features.sheet_page import write_sheet_pages
+    from ..features.films.sheet_page import write_sheet_pages
 
     pages, missing = write_sheet_pages(job.parts, job.output, target)
     for page in pages:
@@ -215,7 +215,7 @@ def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def _share_of_work(text: str) -> Share:
-    from ..features.film_job import Share
+    from ..features.films.job import Share
 
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):

@@ -56,7 +56,7 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
 
 def summarize_visual(report: VisualReport, output: Path) -> list[str]:
     """What a run did, in lines."""
-    from ..features.film_parts import reason_kind
+    from ..features.films.parts import reason_kind
     from ..features.stopwatch import speed_lines
 
     told = [

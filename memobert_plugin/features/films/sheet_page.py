@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..data.atomic import replaced_when_complete
-from ..data.frames import FERPLUS_CLASSES
-from .film_parts import reason_kind
-from .film_plan import FilmPart
+from ...data.atomic import replaced_when_complete
+from ...data.frames import FERPLUS_CLASSES
+from .parts import reason_kind
+from .plan import FilmPart
 from .sheet import sheet_file
 
 WIDTH: Final = 560

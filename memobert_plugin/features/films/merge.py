@@ -12,13 +12,13 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ..data.atomic import replaced_when_complete
-from ..data.counter_rng import Stream, uniform
-from ..data.frames import read_extractor_info, write_extractor_info
-from ..data.manifest import ManifestRow, read_manifest, utterance_uid, write_manifest
-from ..data.staging import staged_folder
-from ..errors import UserError
-from .film_parts import ACOUSTIC, DROPPED, MANIFEST, PART_FILE, PARTS, VISUAL
+from ...data.atomic import replaced_when_complete
+from ...data.counter_rng import Stream, uniform
+from ...data.frames import read_extractor_info, write_extractor_info
+from ...data.manifest import ManifestRow, read_manifest, utterance_uid, write_manifest
+from ...data.staging import staged_folder
+from ...errors import UserError
+from .parts import ACOUSTIC, DROPPED, MANIFEST, PART_FILE, PARTS, VISUAL
 
 VALID_BY: Final = ("auto", "film", "block")
 ValidBy = Literal["auto", "film", "block"]

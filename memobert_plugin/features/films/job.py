@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..corpora.movies import Movies
-from ..data.atomic import replaced_when_complete
-from ..errors import UserError
-from .film_parts import PARTS, REPORTS, PartReport, extract_part, is_finished, read_report
-from .film_plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
-from .frame_folder import write_failures
-from .front_end_options import FrontEndOptions, build_front_end
+from ...corpora.movies import Movies
+from ...data.atomic import replaced_when_complete
+from ...errors import UserError
+from ..frame_folder import write_failures
+from ..front_end_options import FrontEndOptions, build_front_end
+from ..stopwatch import speed_lines
+from ..workers import ordered_map
+from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, read_report
+from .plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
 from .sheet import SHEETS
-from .stopwatch import speed_lines
-from .workers import ordered_map
 
 SETTINGS_FILE: Final = "extraction.json"
 

@@ -17,9 +17,9 @@ from memobert_plugin.corpora.movies import read_movies
 from memobert_plugin.data.frames import read_extractor_info, read_frames
 from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.errors import UserError
-from memobert_plugin.features.film_job import FilmJob, Share, plan_job, run_job, summarize_job
-from memobert_plugin.features.film_merge import ValidSettings, merge_parts
-from memobert_plugin.features.film_plan import PlanSettings
+from memobert_plugin.features.films.job import FilmJob, Share, plan_job, run_job, summarize_job
+from memobert_plugin.features.films.merge import ValidSettings, merge_parts
+from memobert_plugin.features.films.plan import PlanSettings
 from memobert_plugin.features.front_end_options import FrontEndOptions
 from tests.films import Cue, write_film, write_srt
 from tests.talking_faces import DrawnFace, write_talking_film

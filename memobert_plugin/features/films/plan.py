@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..corpora.movies import Movie
-from ..data.atomic import replaced_when_complete
-from ..data.frames import frame_file
-from .audio import DefectiveClip
-from .media import media_facts
-from .subtitle_lines import DroppedLine, LineRules, usable_lines
-from .subtitles import Line, embedded_subtitles, read_subtitles
+from ...corpora.movies import Movie
+from ...data.atomic import replaced_when_complete
+from ...data.frames import frame_file
+from ..audio import DefectiveClip
+from ..media import media_facts
+from ..subtitle_lines import DroppedLine, LineRules, usable_lines
+from ..subtitles import Line, embedded_subtitles, read_subtitles
 
 PLANS: Final = "plans"
 

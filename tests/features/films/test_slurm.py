@@ -12,10 +12,10 @@ import pytest
 
 from memobert_plugin.corpora.movies import read_movies
 from memobert_plugin.errors import UserError
-from memobert_plugin.features import film_slurm
-from memobert_plugin.features.film_job import plan_job
-from memobert_plugin.features.film_plan import PlanSettings
-from memobert_plugin.features.film_slurm import SlurmResources, run_on_slurm
+from memobert_plugin.features.films import slurm
+from memobert_plugin.features.films.job import plan_job
+from memobert_plugin.features.films.plan import PlanSettings
+from memobert_plugin.features.films.slurm import SlurmResources, run_on_slurm
 from memobert_plugin.features.front_end_options import FrontEndOptions
 from tests.films import Cue
 from tests.slurm import require_slurm
@@ -41,8 +41,8 @@ def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeyp
     settings = PlanSettings(part_minutes=0.1)
     output = films.parent / "out"
     job = plan_job(read_movies([films / "one.mp4"]), output, options, settings, progress=False)
-    monkeypatch.setattr(film_slurm, "queued_jobs", frozenset)
-    monkeypatch.setattr(film_slurm, "_submit", lambda job, parts, *_: {"7_0": [part.key for part in parts]})
+    monkeypatch.setattr(slurm, "queued_jobs", frozenset)
+    monkeypatch.setattr(slurm, "_submit", lambda job, parts, *_: {"7_0": [part.key for part in parts]})
     run_on_slurm(job, SlurmResources(), poll_seconds=0.0, progress=False)
     assert [film for film, _ in job.failures] == ["one", "one"]
     assert f"its job ended early (logs in {output / 'slurm'}); start again" in (output / "failed.tsv").read_text()

@@ -11,18 +11,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from ..data.atomic import replaced_when_complete
-from ..data.frames import frame_file, write_extractor_info, write_frames
-from ..data.manifest import ManifestRow, write_manifest
-from ..data.staging import OutputBusy, staged_folder
-from .audio import DefectiveClip
-from .film import ClipFrames, FrontEnd
-from .film_plan import FilmPart
-from .front_end_options import FrontEndOptions, build_front_end
+from ...data.atomic import replaced_when_complete
+from ...data.frames import frame_file, write_extractor_info, write_frames
+from ...data.manifest import ManifestRow, write_manifest
+from ...data.staging import OutputBusy, staged_folder
+from ..audio import DefectiveClip
+from ..film import ClipFrames, FrontEnd
+from ..front_end_options import FrontEndOptions, build_front_end
+from ..stopwatch import Stopwatch
+from ..subtitle_lines import DroppedLine
+from ..subtitles import Line
+from .plan import FilmPart
 from .sheet import Sheet, sheet_file
-from .stopwatch import Stopwatch
-from .subtitle_lines import DroppedLine
-from .subtitles import Line
 
 PARTS: Final = "parts"
 PART_FILE: Final = "part.json"

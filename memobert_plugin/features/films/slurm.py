@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..data.atomic import replaced_when_complete
-from ..errors import UserError
-from ..launch.slurm_executor import queued_jobs
-from .film_job import FilmJob
-from .film_parts import PartReport, extract_part, is_finished, read_report
-from .film_plan import FilmPart
-from .frame_folder import write_failures
-from .front_end_options import FrontEndOptions
+from ...data.atomic import replaced_when_complete
+from ...errors import UserError
+from ...launch.slurm_executor import queued_jobs
+from ..frame_folder import write_failures
+from ..front_end_options import FrontEndOptions
+from .job import FilmJob
+from .parts import PartReport, extract_part, is_finished, read_report
+from .plan import FilmPart
 
 FOLDER: Final = "slurm"
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..data.atomic import replaced_when_complete
-from .faces import FaceTrack
-from .film import ClipFrames
-from .film_plan import FilmPart
-from .jpeg import jpeg_address
-from .subtitle_lines import DroppedLine
-from .subtitles import Line
+from ...data.atomic import replaced_when_complete
+from ..faces import FaceTrack
+from ..film import ClipFrames
+from ..jpeg import jpeg_address
+from ..subtitle_lines import DroppedLine
+from ..subtitles import Line
+from .plan import FilmPart
 
 SHEETS: Final = "sheets"
 _CROPS_SHOWN: Final = 10

@@ -11,7 +11,7 @@ import torch
 from fairseq.data import FairseqDataset
 
 from .expression_pictures import ExpressionPictures
-from .picture_augmentation import Augmentation, resized
+from .picture_augmentation import Augmentation, repeats, resized
 
 
 class PictureDataset(FairseqDataset):
@@ -23,6 +23,8 @@ class PictureDataset(FairseqDataset):
         size: side of the pictures handed out, pixels.
         augmentation: for training, new in every epoch; None leaves the pictures as they are, in their order.
         seed: for the augmentation.
+        repeat_rarer_than: in training, pictures of an expression that is the majority's in a smaller share than this
+            come several times per epoch, each time augmented anew; see :func:`repeat_factors`. 0: each comes once.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class PictureDataset(FairseqDataset):
         size: int,
         augmentation: Augmentation | None,
         seed: int,
+        repeat_rarer_than: float = 0.0,
     ) -> None:
         super().__init__()
         self.pictures, self.targets, self.size_of_pictures = pictures, targets, size
         self.augmentation, self.seed = augmentation, seed
         self.majorities = pictures.majorities()
         self.shuffle = augmentation is not None
+        self.repeat_factors = repeat_factors(self.majorities, repeat_rarer_than) if self.shuffle else None
         self.batches_divisible_by = 1
         # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -66,8 +70,16 @@ class PictureDataset(FairseqDataset):
         return False
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
-        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the file."""
-        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the file.
+
+        The k-th repetition of picture i is ``i + k x len(self)``.
+        """
+        indices = np.arange(len(self))
+        if self.repeat_factors is None:
+            return indices
+        counts = repeats(self.repeat_factors, self.seed, int(self._epoch), indices.astype(np.uint64))
+        again = [indices[counts > k] + k * len(self) for k in range(1, int(counts.max(initial=1)))]
+        return np.random.permutation(np.concatenate([indices, *again]))
 
     def batch_by_size(
         self,
@@ -94,11 +106,12 @@ class PictureDataset(FairseqDataset):
         """
         if not len(samples):
             return {}
-        indices = np.asarray(samples, dtype=np.int64)
+        occurrences = np.asarray(samples, dtype=np.int64)
+        indices = occurrences % len(self)
         pictures = torch.from_numpy(self.pictures.images[indices]).float()
         maps = None
         if self.augmentation is not None:
-            maps = self.augmentation.draw(self.seed, int(self._epoch), indices.astype(np.uint64))
+            maps = self.augmentation.draw(self.seed, int(self._epoch), occurrences.astype(np.uint64))
         return {
             "id": torch.from_numpy(indices),
             "nsentences": len(indices),
@@ -107,3 +120,20 @@ class PictureDataset(FairseqDataset):
             "expression": torch.from_numpy(self.targets[indices]),
             "target": torch.from_numpy(self.majorities[indices]),
         }
+
+
+def repeat_factors(majorities: npt.NDArray[np.int64], rarer_than: float) -> npt.NDArray[np.float64]:
+    """How often each picture comes in an epoch, on average: repeat factor sampling (Gupta et al., CVPR 2019).
+
+    Args:
+        majorities: ``(N,)`` the majority's expression, -1 where there is none.
+        rarer_than: share t of the pictures with a majority; an expression with the share f is repeated
+            ``max(1, sqrt(t / f))`` times.
+
+    Returns:
+        ``(N,)``, at least 1; 1 where there is no majority.
+    """
+    counts = np.bincount(majorities[majorities >= 0])
+    shares = counts / max(1, counts.sum())
+    factors = np.sqrt(rarer_than / shares, where=shares > 0, out=np.ones_like(shares))
+    return np.append(np.maximum(1.0, factors), 1.0)[majorities]

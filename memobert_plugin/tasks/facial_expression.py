@@ -46,6 +46,13 @@ class FacialExpressionConfig(FairseqDataclass):
     no_flip: bool = field(default=False, metadata={"help": "do not mirror pictures in training"})
     max_rotation: float = field(default=12.0, metadata={"help": "largest rotation in training, degrees"})
     max_shift: float = field(default=0.08, metadata={"help": "largest shift in training, share of the picture's side"})
+    repeat_rarer_than: float = field(
+        default=0.0,
+        metadata={
+            "help": "in training, repeat the pictures of expressions that have less than this share t of the pictures: "
+            "sqrt(t / share) times per epoch on average (repeat factor sampling); 0.1 suits FER+, 0 repeats none"
+        },
+    )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")
 
@@ -89,6 +96,8 @@ class FacialExpressionTask(StoppableTask):
             raise UserError(f"--max-shift {self.cfg.max_shift}: give a share of the side, 0 to 0.5")
         if not 0 <= self.cfg.max_rotation <= 180:
             raise UserError(f"--max-rotation {self.cfg.max_rotation}: give degrees, 0 to 180")
+        if not 0 <= self.cfg.repeat_rarer_than <= 1:
+            raise UserError(f"--repeat-rarer-than {self.cfg.repeat_rarer_than}: give a share of the pictures, 0 to 1")
         logger.info("grey levels of the training pictures: mean %.3f, deviation %.3f", *self.grey_levels())
         return super().build_model(cfg, from_checkpoint)
 
@@ -108,7 +117,12 @@ class FacialExpressionTask(StoppableTask):
             "%s: %d pictures, %d of them without a majority", split, len(targets), (pictures.majorities() < 0).sum()
         )
         self.datasets[split] = PictureDataset(
-            pictures, targets, self.cfg.input_size, self._augmentation() if training else None, self.cfg.seed
+            pictures,
+            targets,
+            self.cfg.input_size,
+            self._augmentation() if training else None,
+            self.cfg.seed,
+            self.cfg.repeat_rarer_than,
         )
 
     def get_batch_iterator(self, dataset: PictureDataset, **kwargs: Any) -> EpochBatchIterator:

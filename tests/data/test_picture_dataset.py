@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from memobert_plugin.data.picture_augmentation import Augmentation
-from memobert_plugin.data.picture_dataset import PictureDataset
+from memobert_plugin.data.picture_dataset import PictureDataset, repeat_factors
 from tests.ferplus_files import drawn_pictures
 
 PICTURES = drawn_pictures(30, 0)
@@ -59,3 +59,30 @@ def test_batches_are_even_within_the_limit_and_of_the_right_number(
     batches = training.batch_by_size(np.arange(30), **limits)
     assert [len(batch) for batch in batches] == sizes
     assert np.concatenate(batches).tolist() == list(range(30))
+
+
+def test_pictures_of_rare_expressions_come_several_times_each_time_augmented_anew() -> None:
+    majorities = np.repeat([0, 1, 2, -1], [84, 12, 4, 20])
+    factors = repeat_factors(majorities, 0.16)
+    # Shares among the 100 pictures with a majority: 0.84, 0.12 and 0.04.
+    np.testing.assert_allclose(factors, np.repeat([1, np.sqrt(0.16 / 0.12), 2, 1], [84, 12, 4, 20]))
+    np.testing.assert_array_equal(repeat_factors(majorities, 0), np.ones(120))
+
+    training = PictureDataset(PICTURES, PICTURES.distributions(), 32, Augmentation(), seed=1)
+    training.repeat_factors = np.repeat([1.0, 2.5], [20, 10])
+    shown = []
+    for epoch in range(1, 21):
+        training.set_epoch(epoch)
+        counts = np.bincount(training.ordered_indices() % 30, minlength=30)
+        assert set(counts[:20]) == {1} and set(counts[20:]) <= {2, 3}
+        shown.append(counts[20:].mean())
+    assert np.mean(shown) == pytest.approx(2.5, abs=0.1)
+
+    batch = training.collater([25, 55])
+    assert batch["id"].tolist() == [25, 25] and batch["target"].tolist() == [PICTURES.majorities()[25]] * 2
+    assert not torch.equal(batch["net_input"]["pictures"][0], batch["net_input"]["pictures"][1])
+
+
+def test_evaluation_repeats_nothing() -> None:
+    evaluated = PictureDataset(PICTURES, PICTURES.distributions(), 32, None, seed=1, repeat_rarer_than=1.0)
+    assert evaluated.ordered_indices().tolist() == list(range(30))

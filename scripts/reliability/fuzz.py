@@ -2,16 +2,18 @@
 
     python scripts/reliability/fuzz.py manifest --inputs 100000
     python scripts/reliability/fuzz.py all
-    python scripts/reliability/fuzz.py plan --engine atheris      # coverage-guided: pip install atheris
+    python scripts/reliability/fuzz.py all --engine atheris      # guided by coverage: pip install -e '.[fuzz]'
 
-Memory is limited, so that an input that asks for gigabytes is found too. A finding is written to --findings and printed
-with its traceback; the exit status is then 1.
+Every reader has a process of its own whose memory is limited, so that an input that asks for gigabytes is found too. A
+finding is kept under --findings and printed with its traceback; the exit status is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
+import multiprocessing
 import os
 import random
 import resource
@@ -19,16 +21,21 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.fuzzing.edits import edited
-from tests.fuzzing.targets import Target, make_targets
+if TYPE_CHECKING:
+    from tests.fuzzing.targets import Target
 
 MEMORY = 3 << 30
+GUIDED = ("memobert_plugin", "pysubs2", "csv", "json", "yaml")
+"""Packages whose branches atheris looks at."""
 
 
 class Findings:
@@ -55,11 +62,15 @@ class Findings:
         )
 
 
-def by_edits(name: str, target: Target, inputs: int, seed: int, findings: Findings) -> None:
-    """Edit the good inputs at random, and what the reader took as well."""
-    chance = random.Random(f"{name} {seed}")
+def by_edits(name: str, target: Target, options: argparse.Namespace, scratch: Path) -> int:
+    """Edit the good inputs at random, and what the reader took as well. Returns the number of findings."""
+    from tests.fuzzing.edits import edited
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    chance, findings = random.Random(f"{name} {options.seed}"), Findings(options.findings)
     taken, started, survivors = 0, time.monotonic(), list(target.seeds)
-    for _ in tqdm(range(inputs), desc=name, mininterval=2):
+    for _ in tqdm(range(options.inputs), desc=name, mininterval=2, disable=None):
         content = edited(chance.choice(survivors), target.pieces, chance.randrange)
         try:
             if target.survives(content):
@@ -68,48 +79,92 @@ def by_edits(name: str, target: Target, inputs: int, seed: int, findings: Findin
                     survivors.append(content)
         except Exception as error:
             findings.add(name, content, error)
-    print(f"{name}: {inputs} inputs in {time.monotonic() - started:.0f} s, {taken} taken, the rest refused as declared")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    seconds = time.monotonic() - started
+    print(
+        f"{name}: {options.inputs} inputs in {seconds:.0f} s, {taken} taken, {len(findings)} findings, "
+        f"the rest refused as declared; peak {peak} MiB",
+        flush=True,
+    )
+    return len(findings)
 
 
-def by_coverage(name: str, target: Target, inputs: int, seed: int, folder: Path) -> None:
-    """Let atheris find inputs that reach new code; it ends the process at the first finding."""
+def by_coverage(name: str, target: Target, options: argparse.Namespace, scratch: Path) -> int:
+    """Let atheris look for inputs that reach new code; it ends the process, at the first finding with a status."""
     import atheris
 
-    corpus = folder / "seeds"
+    corpus, dictionary = scratch / "seeds", scratch / "pieces"
     corpus.mkdir()
+    options.findings.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(target.seeds):
         (corpus / str(number)).write_bytes(content)
-    atheris.instrument_all()
-    arguments = [sys.argv[0], f"-runs={inputs}", f"-seed={seed}", "-rss_limit_mb=3072", "-max_len=65536", str(corpus)]
-    atheris.Setup(arguments, target.survives)
+    quoted = ('"' + "".join(f"\\x{byte:02x}" for byte in piece) + '"\n' for piece in target.pieces)
+    dictionary.write_text("".join(quoted), encoding="ascii")
+
+    def one_input(content: bytes) -> None:
+        target.survives(content)
+
+    flags = {
+        "runs": options.inputs, "seed": options.seed, "rss_limit_mb": MEMORY >> 20, "max_len": 1 << 16,
+        "timeout": 60, "dict": dictionary, "artifact_prefix": options.findings / f"{name}-", "verbosity": 0,
+        "print_final_stats": 1,
+    }  # fmt: skip
+    print(f"{name}: {options.inputs} inputs by coverage", flush=True)
+    atheris.Setup([sys.argv[0], *(f"-{flag}={value}" for flag, value in flags.items()), str(corpus)], one_input)
     atheris.Fuzz()
+    return 0
+
+
+Engine = Callable[[str, "Target", argparse.Namespace, Path], int]
+ENGINES: dict[str, Engine] = {"edits": by_edits, "atheris": by_coverage}
+
+
+def make_targets(engine: str, folder: Path) -> dict[str, Target]:
+    """The readers, instrumented where the engine looks at what is executed."""
+    guided = nullcontext()
+    if engine == "atheris":
+        import atheris
+
+        guided = atheris.instrument_imports(include=list(GUIDED))
+    with guided:
+        from tests.fuzzing import targets
+    return dict(targets.make_targets(folder))
+
+
+def failed(names: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Fuzz readers one after the other; names of those with findings, or whose process died."""
+    context, engine, unwell = multiprocessing.get_context("fork"), ENGINES[options.engine], []
+
+    def run(name: str, scratch: Path) -> None:
+        sys.exit(int(engine(name, targets[name], options, scratch) > 0))
+
+    with tempfile.TemporaryDirectory() as folder:
+        targets = make_targets(options.engine, Path(folder))
+        if unknown := set(names) - {*targets, "all"}:
+            raise SystemExit(f"no reader {', '.join(unknown)}; there are {', '.join(targets)} and all")
+        for name in targets if "all" in names else names:
+            scratch = Path(folder, f"scratch-{name}")
+            scratch.mkdir()
+            process = context.Process(target=run, args=(name, scratch))
+            process.start()
+            process.join()
+            if process.exitcode:
+                unwell.append(name)
+    return unwell
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="a reader's name, or all")
+    parser.add_argument("targets", nargs="+", metavar="READER", help="a reader's name, or all")
     parser.add_argument("--inputs", type=int, default=100_000, help="of each reader (default 100000)")
     parser.add_argument("--seed", type=int, default=1, help="other seeds give other inputs (default 1)")
-    parser.add_argument("--engine", choices=("edits", "atheris"), default="edits", help="default: edits")
+    parser.add_argument("--engine", choices=tuple(ENGINES), default="edits", help="default: edits")
     parser.add_argument("--findings", type=Path, default=Path("findings"), help="folder for inputs (default findings)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        targets = make_targets(Path(scratch))
-        names = list(targets) if arguments.target == "all" else [arguments.target]
-        if unknown := set(names) - set(targets):
-            parser.error(f"no reader {', '.join(unknown)}; there are {', '.join(targets)} and all")
-        if arguments.engine == "atheris":
-            if len(names) > 1:
-                parser.error("atheris takes one reader at a time")
-            by_coverage(names[0], targets[names[0]], arguments.inputs, arguments.seed, Path(scratch))
-            return 0
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-        findings = Findings(arguments.findings)
-        for name in names:
-            by_edits(name, targets[name], arguments.inputs, arguments.seed, findings)
-    print(f"{len(findings)} findings{f' in {arguments.findings}' if len(findings) else ''}")
-    return int(bool(findings))
+    options = parser.parse_args()
+    logging.disable()
+    unwell = failed(options.targets, options)
+    print(f"findings in {', '.join(unwell)}: see {options.findings}" if unwell else "no findings")
+    return int(bool(unwell))
 
 
 if __name__ == "__main__":

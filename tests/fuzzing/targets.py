@@ -11,17 +11,28 @@ from pathlib import Path
 
 import numpy as np
 
-from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle, write_bundle
+from memobert_plugin.checkpoints.model_description import PROMPTED, ModelDescription
+from memobert_plugin.checkpoints.trained_model import TrainedModel
+from memobert_plugin.data.corpus import TOKENIZER_FOLDER, Corpus
 from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
 from memobert_plugin.data.indexed import IndexedReader
 from memobert_plugin.data.manifest import COLUMNS, read_manifest
 from memobert_plugin.data.prompts import Template, Verbalizer
+from memobert_plugin.data.tokenizer_files import read_tokenizer_files
 from memobert_plugin.errors import UserError
+from memobert_plugin.features.audio import DefectiveClip
+from memobert_plugin.features.faces.tracker_rows import PLAIN_COLUMNS, read_tracker_rows
+from memobert_plugin.features.subtitle_lines import usable_lines
+from memobert_plugin.features.subtitles import read_subtitles
+from memobert_plugin.features.voice_activity import IntervalsFile
 from memobert_plugin.launch.plan import read_plan
+from memobert_plugin.models.configuration import MEmoBERTConfig
+from memobert_plugin.models.memobert import MEmoBERTModel
 from tests.data_bins import CorpusShape, make_data_bin
 
-DECLARED = (UserError,)
-"""What readers may raise on bad input."""
+DECLARED = (UserError, DefectiveClip)
+"""What readers may raise on bad input: the second is one clip's, and the job goes on."""
 
 PLAN = Path(__file__).resolve().parents[2] / "examples" / "sweep" / "small.yaml"
 LABELS = ("anger", "happy", "neutral", "sad")
@@ -85,6 +96,24 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
     def plan(content: bytes) -> object:
         return read_plan(_written(folder / "plan.yaml", content))
 
+    def subtitles(content: bytes) -> object:
+        return usable_lines(read_subtitles(_written(folder / "film.srt", content)).lines, duration=60.0)
+
+    def tracker(content: bytes) -> object:
+        return read_tracker_rows(_written(folder / "film.csv", content))
+
+    def intervals(content: bytes) -> object:
+        voice = IntervalsFile(_written(folder / "film.tsv", content))
+        voice.start(folder / "film.mp4")
+        return voice.intervals(np.zeros(16_000, np.float32))
+
+    bundle_folder = _make_bundle(data_bin, folder / "bundle")
+
+    def bundle(content: bytes) -> object:
+        _written(bundle_folder / CONFIGURATION, content)
+        model = read_bundle(bundle_folder)
+        return model.tokenizer(), model.skeleton()
+
     row = 'u1\ts1\tx\ttrain\ti am "here"\tsad\tv.mp4\ta.wav\t0.5\t1.5\n'
     return {
         "manifest": Target(
@@ -108,7 +137,74 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
             plan, (PLAN.read_bytes(),),
             (b"&a ", b"*a", b"<<: ", b"[", b"]", b"{", b"}", b": ", b"- ", b"!!python/object/apply:os.system", b"null"),
         ),
+        "subtitles": Target(
+            subtitles, SUBTITLES,
+            (
+                b" --> ", b"\n\n", b"\r", b"[Events]", b"Dialogue: ", b"{\\p1}", b"<i>", b"\xff\xfe", b"99:59:59,999",
+                b"\x00",
+            ),
+        ),
+        "tracker": Target(
+            tracker, TRACKER_FILES, (b",", b"\n", b"nan", b"1e400", b"-1", b"\x00", b'"', b"time", b"timestamp")
+        ),
+        "intervals": Target(
+            intervals, (b"begin\tend\n0.5\t0.75\n0.25\t2\n",), (b"\t", b"\n", b"inf", b"1e400", b"\x00")
+        ),
+        "bundle": Target(
+            bundle, ((bundle_folder / CONFIGURATION).read_bytes(),),
+            (b"{", b"}", b"[", b"null", b'"../../x": ', b'"', b"1e400", b"1048576", b"true", b'"finetune"'),
+        ),
     }  # fmt: skip
+
+
+SUBTITLES = (
+    b"1\n00:00:01,000 --> 00:00:02,500\n<i>I am here.</i>\n\n2\n00:00:02,400 --> 00:00:04,000\n- No.\n- Yes.\n",
+    "1\n00:00:01,000 --> 00:00:02,500\nschön\n".encode("utf-16"),
+    b"WEBVTT\n\n00:01.000 --> 00:02.500\nI am here.\n",
+    b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n[Events]\n"
+    b"Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    b"Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}I am\\Nhere.\n",
+)
+_POINTS = [f"{axis}_{point}" for axis in "xy" for point in range(68)]
+TRACKER_FILES = (
+    (",".join(PLAIN_COLUMNS) + "\n0.1,10,10,50,60,1,0.9" + ",20,20,40,20" + ",25,50,35,50,30,48,30,52\n").encode(),
+    b"time,left,top,right,bottom\n0.1,10,10,50,60\n0.2,11,10,51,60\n",
+    (
+        f"frame,face_id,timestamp,confidence,success,{','.join(_POINTS)}\n"
+        f"1,0,0.1,0.98,1,{','.join(str(value) for value in range(136))}\n"
+    ).encode(),
+)
+
+
+def _make_bundle(data_bin: Path, folder: Path) -> Path:
+    """A bundle of random weights."""
+    sizes = {
+        "encoder_layers": 1, "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 16, "encoder_attention_heads": 2,
+        "max_positions": 64,
+    }  # fmt: skip
+    corpus = Corpus(data_bin)
+    description = ModelDescription(
+        architecture=sizes,
+        vocabulary=len(corpus.symbols),
+        visual_dim=corpus.meta.visual_dim or 0,
+        acoustic_dim=corpus.meta.acoustic_dim or 0,
+        expression_classes=corpus.meta.expression_classes,
+        kind=PROMPTED,
+        labels=list(LABELS),
+        limits={"pieces": 30, "visual_frames": 36, "acoustic_frames": 64},
+        template="i am [MASK] .",
+        verbalizer="anger=angry happy=happy neutral=neutral sad=sad",
+        visual_extractor=corpus.meta.visual_extractor,
+        acoustic_extractor=corpus.meta.acoustic_extractor,
+    )
+    config = MEmoBERTConfig()
+    for name, size in sizes.items():
+        setattr(config, name, size)
+    dims = description.visual_dim, description.acoustic_dim, len(description.expression_classes)
+    network = MEmoBERTModel.build(config, description.vocabulary, *dims, symbols=corpus.symbols)
+    files = read_tokenizer_files(data_bin / TOKENIZER_FOLDER)
+    write_bundle(TrainedModel(folder, description, network.state_dict(), files), folder)
+    return folder
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from tests.fuzzing.edits import edited
 from tests.fuzzing.targets import Target, make_targets
 
-NAMES = ("manifest", "corpus.json", "idx", "npz", "extractor.json", "template", "verbalizer", "plan")
+NAMES = (
+    "manifest", "corpus.json", "idx", "npz", "extractor.json", "template", "verbalizer", "plan", "subtitles", "tracker",
+    "intervals", "bundle",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

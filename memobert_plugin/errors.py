@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -12,13 +15,43 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SURROUNDINGS = (*_NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What the operating system says where neither the program nor its input is at fault."""
+
+
 class UserError(ValueError):
     """A mistake in a file, a flag or a call: one line that names the place, says what is wrong and what to do."""
 
 
+class DiskFull(UserError):
+    """There was no room for an output."""
+
+
+@contextmanager
+def room_is_needed(output: str | os.PathLike[str]) -> Iterator[None]:
+    """Let a full disk end what is inside with a :class:`DiskFull` that names ``output``, whichever file it was."""
+    try:
+        yield
+    except Exception as error:
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        raise DiskFull(f"{output}: cannot be written ({reason}); make room and start the same command again") from None
+
+
+def _no_room(error: BaseException | None) -> str | None:
+    """What the system said, also where a library made another error of it; None where room was not the problem."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process: status 0 or ``main``'s own, 2 and one line for a
-    :class:`UserError`.
+    :class:`UserError` and for what the operating system refuses.
     """
     name = Path(sys.argv[0]).name
     try:
@@ -32,6 +65,12 @@ def run_command(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(141) from None
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"{name}: error: {place}{error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
     raise SystemExit(status or 0)
 
 

@@ -42,7 +42,8 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_when_complete(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({error}); name another file") from None
+        # Of a file that it opens itself torch would not say why it cannot be written.
+        with replaced_when_complete(path) as temporary, open(temporary, "wb") as stream:
+            torch.save(content, stream)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

@@ -8,11 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..errors import room_is_needed
+
 
 @contextmanager
 def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary sibling to write to; it replaces ``path`` when the block ends and vanishes when it fails."""
-    path = Path(path)
+    """Yield a temporary sibling to write to; it replaces ``path`` when the block ends and vanishes when it fails.
+
+    Raises:
+        DiskFull: there is no room for it; what stood there before still stands.
+    """
+    with room_is_needed(path), _sibling(Path(path)) as temporary:
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _sibling(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
     mask = os.umask(0)
@@ -20,7 +32,6 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.chmod(name, 0o666 & ~mask)
     try:
         yield Path(name)
-        os.replace(name, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(name)

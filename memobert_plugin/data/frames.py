@@ -7,6 +7,7 @@ the probabilities of K expressions per frame (the target of SpanMVFC); beside th
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -163,8 +164,10 @@ def read_frames(path: str | os.PathLike[str]) -> Frames | None:
 def write_frames(path: str | os.PathLike[str], frames: np.ndarray, expression: np.ndarray | None = None) -> None:
     """Write one utterance's frames, whole or not at all."""
     arrays = {"frames": frames} if expression is None else {"frames": frames, "expression": expression}
-    with replaced_when_complete(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)
+    archive = io.BytesIO()  # zipfile writes to a file that fails once more when it is collected, and complains
+    np.savez(archive, **arrays)
+    with replaced_when_complete(path) as temporary:
+        temporary.write_bytes(archive.getbuffer())
 
 
 def to_float16(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:

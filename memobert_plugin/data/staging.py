@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, room_is_needed
 
 
 class OutputBusy(UserError):
@@ -40,11 +40,11 @@ def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool =
 
     Raises:
         OutputBusy: another process is writing the same output.
+        DiskFull: there is no room for it; an earlier result still stands.
         UserError: ``output`` exists.
     """
     target = Path(output).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target, str(output)):
+    with room_is_needed(output), _locked(target, str(output)):
         staging = target.with_name(f".{target.name}.writing")
         replaced = target.with_name(f".{target.name}.replaced")
         _clear(target, staging, replaced)
@@ -70,6 +70,7 @@ def _clear(target: Path, staging: Path, replaced: Path) -> None:
 @contextmanager
 def _locked(target: Path, output: str) -> Iterator[None]:
     """Hold a lock that ends with the process; its file is removed, so it must still be the one that was locked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
     while True:
         with open(path, "a") as stream:

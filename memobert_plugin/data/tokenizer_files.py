@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, room_is_needed
 from .tokenizer import Tokenizer, load_tokenizer
 
 TOKENIZER_FILES = ("settings.json", "vocab.txt", "sentencepiece.model")
@@ -33,7 +33,10 @@ def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
     Raises:
         UserError: they are not a tokenizer of a known kind.
     """
-    with tempfile.TemporaryDirectory(prefix="memobert-tokenizer-") as folder:
+    with (
+        room_is_needed(tempfile.gettempdir()),
+        tempfile.TemporaryDirectory(prefix="memobert-tokenizer-") as folder,
+    ):
         write_tokenizer_files(files, Path(folder))
         return load_tokenizer(folder)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..data.atomic import replaced_when_complete
 from ..data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
-from ..errors import UserError
+from ..errors import UserError, room_is_needed
 
 FAILURES_NAME: Final = "failed.tsv"
 _LOCK_NAME: Final = ".lock"
@@ -50,8 +50,23 @@ def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) ->
     With ``overwrite`` frames of another extractor are removed first, so that a folder never mixes two.
 
     Raises:
+        DiskFull: there is no room for more; what is finished stays.
         UserError: another run writes to the folder, or its frames come from another extractor and may not be replaced.
     """
+    with room_is_needed(folder), _held(folder):
+        try:
+            refuse_other_extractor(folder, info)
+        except UserError:
+            if not overwrite:
+                raise
+            for name in finished_files(folder):
+                (folder / name).unlink()
+        write_extractor_info(folder, info)
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / _LOCK_NAME, "a")  # noqa: SIM115
@@ -66,14 +81,6 @@ def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) ->
             pass  # Some network file systems know no locks.
         for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
             leftover.unlink()
-        try:
-            refuse_other_extractor(folder, info)
-        except UserError:
-            if not overwrite:
-                raise
-            for name in finished_files(folder):
-                (folder / name).unlink()
-        write_extractor_info(folder, info)
         yield
 
 

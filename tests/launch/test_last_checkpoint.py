@@ -67,3 +67,11 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
     content[content.index(torch.full((1,), 3.0).numpy().tobytes()) + 100] ^= 1
     path.write_bytes(content)
     assert not is_whole(path)
+
+
+def test_a_second_try_behind_the_rest_of_a_first_one_is_noticed(tmp_path: Path) -> None:
+    """What the host writes where a disk was full for some seconds; zip files may have anything in front."""
+    path = tmp_path / "checkpoint_last.pt"
+    save(path, 3)
+    path.write_bytes(path.read_bytes()[:2000] + path.read_bytes())
+    assert not is_whole(path)

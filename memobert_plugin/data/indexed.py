@@ -6,6 +6,7 @@ files here are the same, byte for byte, so that it can still read them. float16 
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from contextlib import suppress
@@ -56,7 +57,12 @@ class IndexedReader:
         self.pointers = _mapped(f"{self.prefix}.idx", np.int64, count, _HEADER.size + 4 * count)
         data_bytes = int(self.pointers[-1]) + int(self.sizes[-1]) * stored.itemsize if count else 0
         _check_size(f"{self.prefix}.bin", data_bytes)
-        data = _mapped(f"{self.prefix}.bin", stored, data_bytes // stored.itemsize, 0)
+        self._map: mmap.mmap | None = None
+        data = np.empty(0, stored)
+        if data_bytes:
+            with open(f"{self.prefix}.bin", "rb") as stream:
+                self._map = mmap.mmap(stream.fileno(), data_bytes, access=mmap.ACCESS_READ)
+            data = np.frombuffer(self._map, stored)
         if self._view_dtype is not None and self._view_dtype.itemsize != stored.itemsize:
             raise UserError(
                 f"{self.prefix}.idx: holds {stored} where {self._view_dtype} is expected; write the data-bin again"
@@ -70,6 +76,23 @@ class IndexedReader:
         """Return item ``index`` as a flat read-only view."""
         start = int(self.pointers[index]) // self.data.itemsize
         return self.data[start : start + int(self.sizes[index])]
+
+    def announce(self, indices: np.ndarray, counts: np.ndarray) -> None:
+        """Tell the system what is read next, so that a disk or a network delivers it all at once and not item by item.
+
+        Args:
+            indices: (B,) items.
+            counts: (B,) how many elements of each, from its beginning.
+        """
+        if self._map is None:
+            return
+        begins = self.pointers[indices]
+        firsts = begins // mmap.PAGESIZE * mmap.PAGESIZE
+        lengths = begins + counts * self.data.itemsize - firsts
+        wanted = np.flatnonzero(counts)
+        with suppress(OSError):  # no more than advice
+            for first, length in zip(firsts[wanted].tolist(), lengths[wanted].tolist(), strict=True):
+                self._map.madvise(mmap.MADV_WILLNEED, first, length)
 
     def __reduce__(self) -> tuple[type[IndexedReader], tuple[str, np.dtype | None]]:
         return type(self), (self.prefix, self._view_dtype)
@@ -88,9 +111,7 @@ class IndexedWriter:
     def __init__(self, prefix: str | os.PathLike[str], dtype: DTypeLike) -> None:
         self.prefix = os.fspath(prefix)
         self.dtype = np.dtype(dtype)
-        self._stored = np.dtype(np.uint16) if self.dtype == np.float16 else self.dtype
-        if self._stored not in _CODES:
-            raise ValueError(f"the container knows no {self.dtype}")
+        _stored(self.dtype)
         self._data = open(f"{self.prefix}.bin", "wb")  # noqa: SIM115
         self._sizes = open(f"{self.prefix}.sizes", "w+b")  # noqa: SIM115
 
@@ -106,18 +127,9 @@ class IndexedWriter:
     def finish(self) -> None:
         """Write the index and close the files."""
         self._data.close()
+        self._sizes.flush()
         count = self._sizes.tell() // 4
-        with open(f"{self.prefix}.idx", "wb") as index:
-            index.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[self._stored], count))
-            self._sizes.seek(0)
-            while chunk := self._sizes.read(4 * _CHUNK):
-                index.write(chunk)
-            self._sizes.seek(0)
-            position = 0
-            while chunk := self._sizes.read(4 * _CHUNK):
-                ends = position + np.cumsum(np.frombuffer(chunk, np.int32), dtype=np.int64) * self._stored.itemsize
-                index.write(np.concatenate(([position], ends[:-1])).astype(np.int64).data)
-                position = int(ends[-1])
+        write_index(self.prefix, self.dtype, _mapped(self._sizes.name, np.int32, count, 0))
         self._sizes.close()
         os.unlink(f"{self.prefix}.sizes")
 
@@ -135,6 +147,37 @@ class IndexedWriter:
         for suffix in ("bin", "idx", "sizes"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.prefix}.{suffix}")
+
+
+def write_index(prefix: str | os.PathLike[str], dtype: DTypeLike, sizes: np.ndarray) -> None:
+    """Write the ``.idx`` of a container whose items lie one after another in its ``.bin``.
+
+    Args:
+        prefix: path without ``.bin`` / ``.idx``.
+        dtype: as of :class:`IndexedWriter`.
+        sizes: (N,) int32, elements of each item; a memory map is read in pieces.
+
+    Raises:
+        ValueError: a type that the container does not know.
+    """
+    stored = _stored(np.dtype(dtype))
+    with open(f"{os.fspath(prefix)}.idx", "wb") as index:
+        index.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[stored], len(sizes)))
+        for begin in range(0, len(sizes), _CHUNK):
+            index.write(np.ascontiguousarray(sizes[begin : begin + _CHUNK], np.int32).data)
+        position = 0
+        for begin in range(0, len(sizes), _CHUNK):
+            ends = position + np.cumsum(sizes[begin : begin + _CHUNK], dtype=np.int64) * stored.itemsize
+            index.write(np.concatenate(([position], ends[:-1])).astype(np.int64).data)
+            position = int(ends[-1])
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    """The type under which the container keeps ``dtype``."""
+    stored = np.dtype(np.uint16) if dtype == np.float16 else dtype
+    if stored not in _CODES:
+        raise ValueError(f"the container knows no {dtype}")
+    return stored
 
 
 def _read_header(path: str) -> tuple[np.dtype, int]:

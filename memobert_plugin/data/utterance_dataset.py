@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from fairseq.data import FairseqDataset
+from torch import Tensor
 
 from .corpus import Corpus
 from .counter_rng import Stream, integers
-from .indexed import IndexedReader
+from .gathering import FramesWanted, gather_frames, gather_pieces
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
 from .tokenizer import SPECIALS
 
@@ -133,8 +134,8 @@ class UtteranceDataset(FairseqDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Batches are made anew every epoch."""
-        return False
+        """In training, batches are made anew every epoch."""
+        return not self.shuffle
 
     def ordered_indices(self) -> np.ndarray:
         """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the data-bin."""
@@ -207,10 +208,9 @@ class UtteranceDataset(FairseqDataset):
         lengths *= self.modalities.kept(lengths > 0, uids, int(self._epoch))
         limits = [[self.limits.pieces], [self.limits.visual_frames], [self.limits.acoustic_frames]]
         piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
-        pieces = gather(corpus.text, rows, piece_lengths, 1, np.int64)
+        pieces = gather_pieces(corpus.text, rows, piece_lengths, np.int64)
         text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
-        visual = gather(corpus.visual, rows, visual_lengths, corpus.meta.visual_dim or 0, np.float16)
-        acoustic = gather(corpus.acoustic, rows, acoustic_lengths, corpus.meta.acoustic_dim or 0, np.float16)
+        frames = self._frames(rows, visual_lengths, acoustic_lengths)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(indices),
             "nsentences": len(indices),
@@ -219,9 +219,9 @@ class UtteranceDataset(FairseqDataset):
             "net_input": {
                 "text": torch.from_numpy(text.ids),
                 "text_lengths": text.lengths,
-                "visual": torch.from_numpy(visual),
+                "visual": frames["visual"],
                 "visual_lengths": visual_lengths,
-                "acoustic": torch.from_numpy(acoustic),
+                "acoustic": frames["acoustic"],
                 "acoustic_lengths": acoustic_lengths,
             },
         }
@@ -231,38 +231,18 @@ class UtteranceDataset(FairseqDataset):
             batch["mask_rows"] = text.mask_rows
         if self.with_words:
             batch["pieces"], batch["piece_lengths"] = pieces, piece_lengths
-            batch["word_start"] = gather(corpus.word_start, rows, piece_lengths, 1, np.uint8)
-            if corpus.expression is not None:
-                classes = len(corpus.meta.expression_classes)
-                batch["expression"] = torch.from_numpy(
-                    gather(corpus.expression, rows, visual_lengths, classes, np.float16)
-                )
+            batch["word_start"] = gather_pieces(corpus.word_start, rows, piece_lengths, np.uint8)
+            if "expression" in frames:
+                batch["expression"] = frames["expression"]
         return batch
 
-
-def gather(reader: IndexedReader | None, rows: np.ndarray, lengths: np.ndarray, width: int, dtype: Any) -> np.ndarray:
-    """The first ``lengths`` pieces or frames of some utterances, one after another.
-
-    Args:
-        reader: the container, or None when the corpus lacks the modality.
-        rows: ``(B,)`` utterances.
-        lengths: ``(B,)`` how many of each.
-        width: numbers per frame; 1 for pieces.
-        dtype: of the result.
-
-    Returns:
-        ``(sum(lengths),)`` for width 1, else ``(sum(lengths), width)``; a copy, safe to change.
-    """
-    shape = (int(lengths.sum()),) if width == 1 else (int(lengths.sum()), width)
-    flat = np.empty(shape[0] * width, dtype=dtype)
-    if reader is not None:
-        stop = 0
-        for first, count in _extents(reader, rows, lengths * width):
-            flat[stop : stop + count] = reader.data[first : first + count]
-            stop += count
-    return flat.reshape(shape)
-
-
-def _extents(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray) -> Iterator[tuple[int, int]]:
-    firsts = reader.pointers[rows] // reader.data.itemsize
-    return zip(firsts.tolist(), counts.tolist(), strict=True)
+    def _frames(self, rows: np.ndarray, visual_lengths: np.ndarray, acoustic_lengths: np.ndarray) -> dict[str, Tensor]:
+        corpus = self.corpus
+        wanted = {
+            "visual": FramesWanted(corpus.visual, visual_lengths, corpus.meta.visual_dim or 0),
+            "acoustic": FramesWanted(corpus.acoustic, acoustic_lengths, corpus.meta.acoustic_dim or 0),
+        }
+        if self.with_words and corpus.expression is not None:
+            classes = len(corpus.meta.expression_classes)
+            wanted["expression"] = FramesWanted(corpus.expression, visual_lengths, classes)
+        return gather_frames(rows, wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memobert_plugin.data.indexed import IndexedReader, IndexedWriter
+from memobert_plugin.data.indexed import IndexedReader, IndexedWriter, write_index
 from memobert_plugin.errors import UserError
 
 
@@ -163,3 +163,22 @@ def test_missing_foreign_and_truncated_files_are_refused_by_name(tmp_path: Path,
     refused(r"x\.idx: version 2")
     index.write_bytes(struct.pack("<9sQBQ", b"MMIDIDX\x00\x00", 1, 99, 0))
     refused(r"type 99 are unknown")
+
+
+def test_items_can_be_announced_in_part_and_whatever_their_place(tmp_path: Path) -> None:
+    items = [np.arange(size, dtype=np.uint16) for size in (5000, 0, 3, 7001)]
+    reader = IndexedReader(write(tmp_path / "x", items))
+    reader.announce(np.array([3, 1, 0, 2]), np.array([7001, 0, 1, 3]))
+    np.testing.assert_array_equal(reader.view(3), items[3])
+    empty = IndexedReader(write(tmp_path / "none", [np.empty(0, np.uint16)]))
+    empty.announce(np.array([0]), np.array([0]))
+
+
+def test_an_index_written_alone_fits_frames_that_were_never_written(tmp_path: Path) -> None:
+    sizes = np.array([4, 0, 6], np.int32)
+    write_index(tmp_path / "x", np.float16, sizes)
+    with open(tmp_path / "x.bin", "wb") as stream:
+        stream.truncate(20)
+    reader = IndexedReader(tmp_path / "x", np.float16)
+    assert reader.sizes.tolist() == [4, 0, 6] and reader.pointers.tolist() == [0, 8, 8]
+    np.testing.assert_array_equal(reader.view(2), np.zeros(6, np.float16))

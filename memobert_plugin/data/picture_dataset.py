@@ -66,8 +66,8 @@ class PictureDataset(FairseqDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Batches are made anew every epoch."""
-        return False
+        """In training, batches are made anew every epoch."""
+        return not self.shuffle
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
         """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the file.

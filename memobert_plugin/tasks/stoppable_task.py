@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..data.utterance_dataset import UtteranceDataset
 from ..launch.graceful_stop import STOP_SIGNAL, listen, stop_mark, stop_requested
+from .epoch_workers import end_workers
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ class StoppableTask(FairseqTask):
             listen(STOP_SIGNAL, signal.SIGTERM)
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """The host's; that of the training set is remembered, to know where an epoch ends."""
+        """The host's; that of the training set is remembered, to know where an epoch and its worker processes end."""
+        if dataset.shuffle and self._training_batches is not None:
+            end_workers(self._training_batches)
         iterator = super().get_batch_iterator(dataset, **kwargs)
         if dataset.shuffle:
             self._training_batches = iterator

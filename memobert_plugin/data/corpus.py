@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,14 +103,32 @@ class CorpusMeta:
                 "write it again with this release's memobert-binarize"
             )
         try:
-            if set(content["counts"]) != set(COUNTS):
-                raise KeyError("counts")
+            for name, fits in _TAKES.items():
+                if not fits(content[name]):
+                    raise UserError(f"{path}: {name} cannot be {str(content[name])[:60]}; write the data-bin again")
             for name in ("visual_extractor", "acoustic_extractor"):
                 if content[name] is not None:
                     content[name] = ExtractorInfo.from_dict(f"{path} ({name})", content[name])
             return cls(**content)
         except (KeyError, TypeError):
             raise UserError(f"{path}: incomplete; write the data-bin again with memobert-binarize") from None
+
+
+def _number(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_TAKES: dict[str, Callable[[Any], bool]] = {
+    "counts": lambda value: isinstance(value, dict) and set(value) == set(COUNTS) and all(map(_number, value.values())),
+    "vocabulary_size": _number,
+    "tokenizer": lambda value: isinstance(value, str),
+    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "expression_classes"), _names),
+    **dict.fromkeys(("visual_dim", "acoustic_dim"), lambda value: value is None or (_number(value) and value > 0)),
+}
 
 
 class Corpus:

@@ -2,18 +2,22 @@
 
 The host writes one file of a save safely and the others as plain copies of it. A process killed in between leaves a
 truncated ``checkpoint_last.pt``, on which the next start fails, or none at all, whereupon the host begins from zero
-(or from ``--finetune-from-model``) without a word.
+(or from ``--finetune-from-model``) without a word. ``memobert-sweep`` looks before every start; whoever types
+``fairseq-train`` puts ``python -m memobert_plugin.launch.last_checkpoint SAVE_DIR`` in front of it.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..data.atomic import replaced_when_complete
+from ..errors import UserError, run_command
 
 LAST = "checkpoint_last.pt"
 
@@ -30,6 +34,10 @@ def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | No
 
     Returns:
         Updates at which training will go on; None when it begins.
+
+    Raises:
+        UserError: a file is whole, but no checkpoint.
+        DiskFull: there is no room for the copy.
     """
     for leftover in folder.glob("*.pt.tmp"):
         leftover.unlink()
@@ -64,8 +72,39 @@ def is_whole(path: Path) -> bool:
 
 
 def updates_of(path: Path) -> int:
-    """Updates after which a checkpoint was saved."""
+    """Updates after which a checkpoint was saved.
+
+    Raises:
+        UserError: the file is no checkpoint of the host.
+    """
     import torch
 
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    return int(content["optimizer_history"][-1]["num_updates"])
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return int(content["optimizer_history"][-1]["num_updates"])
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise UserError(f"{path}: is no checkpoint of a training ({reason}); move it elsewhere") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Settle a folder by hand."""
+    parser = argparse.ArgumentParser(
+        prog="python -m memobert_plugin.launch.last_checkpoint",
+        description=f"Make sure that fairseq-train goes on from a whole {LAST}: damaged checkpoints are renamed to "
+        "NAME.damaged, and the whole one with most updates takes their place. The exit status is 1 if there were "
+        "checkpoints, and none is whole.",
+    )
+    parser.add_argument("folder", type=Path, metavar="SAVE_DIR", help="the --save-dir of the training")
+    folder = parser.parse_args(arguments).folder
+    updates = settle_last_checkpoint(folder, print)
+    if updates is None and any(folder.glob("checkpoint*.pt.damaged")):
+        return 1
+    print("no checkpoint: training begins" if updates is None else f"{LAST}: whole, {updates} updates")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "python -m memobert_plugin.launch.last_checkpoint"
+    run_command(main)

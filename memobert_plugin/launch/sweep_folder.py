@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..data.atomic import replaced_when_complete
-from ..errors import UserError
+from ..errors import UserError, room_is_needed
 from .expansion import Run
 from .run_folder import DONE, WAITING, RunFolder
 
@@ -55,14 +55,16 @@ class SweepFolder:
         """Be the only launcher; yields the lock's descriptor, which started processes must close.
 
         Raises:
+            DiskFull: there is no room; what is done stays done.
             UserError: the folder holds something else, or another launcher is at work on this machine or, where the
                 file system passes locks on, elsewhere.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        others = [path.name for path in self.path.iterdir() if path.name != ".lock"]
+        # A launcher that was killed at once leaves its lock and a file that it was writing.
+        others = [path.name for path in self.path.iterdir() if not path.name.startswith(".")]
         if others and SWEEP_FILE not in others:
             raise UserError(f"{self.path}: exists and holds something else (no {SWEEP_FILE}); choose another --output")
-        with open(self.path / ".lock", "w") as stream:
+        with room_is_needed(self.path), open(self.path / ".lock", "w") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

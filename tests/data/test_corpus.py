@@ -177,6 +177,29 @@ FILES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("counts", {}),
+        ("counts", {"utterances": None}),
+        ("counts", {"visual_frames": True}),
+        ("acoustic_dim", "x"),
+        ("visual_dim", -2),
+        ("vocabulary_size", 1.5),
+        ("speakers", {"a": 1}),
+        ("labels", ["a", None]),
+        ("expression_classes", None),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(data_bin: Path, name: str, value: object) -> None:
+    path = data_bin / "corpus.json"
+    meta = json.loads(path.read_text())
+    meta[name] = {**meta[name], **value} if isinstance(value, dict) and value and name == "counts" else value
+    path.write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=f"corpus.json: {name} cannot be"):
+        Corpus(data_bin)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_or_truncated_file_is_refused_by_name(data_bin: Path, name: str) -> None:
     path = data_bin / name

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from memobert_plugin.launch.last_checkpoint import is_whole, settle_last_checkpoint
+from memobert_plugin.errors import UserError
+from memobert_plugin.launch.last_checkpoint import is_whole, main, settle_last_checkpoint
 
 
 def save(path: Path, updates: int) -> None:
@@ -75,3 +76,32 @@ def test_a_second_try_behind_the_rest_of_a_first_one_is_noticed(tmp_path: Path) 
     save(path, 3)
     path.write_bytes(path.read_bytes()[:2000] + path.read_bytes())
     assert not is_whole(path)
+
+
+def test_an_archive_of_something_else_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_last.pt"
+    torch.save({"weights": torch.ones(3)}, path)
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt: is no checkpoint of a training"):
+        settle(tmp_path)
+    assert path.is_file()
+
+
+def test_by_hand_it_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 0
+    save(tmp_path / "checkpoint_1_6.pt", 6)
+    save(tmp_path / "checkpoint_last.pt", 8)
+    truncate(tmp_path / "checkpoint_last.pt", 0.5)
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "no checkpoint: training begins",
+        "checkpoint_last.pt is damaged, probably written when the process was killed; now checkpoint_last.pt.damaged",
+        "training goes on from checkpoint_1_6.pt (6 updates), the newest whole checkpoint",
+        "checkpoint_last.pt: whole, 6 updates",
+    ]
+
+
+def test_by_hand_a_folder_of_damaged_ones_is_a_failure(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_last.pt", 8)
+    truncate(tmp_path / "checkpoint_last.pt", 0.5)
+    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import UserError
+from ..regular_file import regular
 from .state_dictionary import StateDictionary, read_pickled_tensors
 
 
@@ -31,7 +32,7 @@ class BertConfig:
             UserError: unreadable, a size missing or impossible, or not BERT's activation, positions or LayerNorm.
         """
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
+            settings = json.loads(regular(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as JSON ({error}); give a Hugging Face BERT folder") from None
         if not isinstance(settings, dict):

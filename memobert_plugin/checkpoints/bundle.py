@@ -13,6 +13,7 @@ from typing import Any
 from ..data.staging import refuse_existing, staged_folder
 from ..data.tokenizer_files import TOKENIZER_FILES, read_tokenizer_files, write_tokenizer_files
 from ..errors import UserError
+from ..regular_file import regular
 from .model_card import model_card
 from .model_description import ModelDescription
 from .trained_model import TrainedModel
@@ -95,7 +96,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIGURATION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder}: no bundle (it has no {CONFIGURATION}); write one with memobert-export") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import Template, Verbalizer
 from ..data.tokenizer_files import from_plain, read_tokenizer_files
 from ..errors import UserError
+from ..regular_file import regular
 from .imported_checkpoint import read_imported
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
 from .trained_model import TrainedModel
@@ -121,7 +122,7 @@ def _load(path: Path) -> dict[str, Any]:
     # Not for a while only (safe_globals): leaving that would take the class from the host as well.
     torch.serialization.add_safe_globals([argparse.Namespace])
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); {_ADVICE}") from None
     except pickle.UnpicklingError:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from ..regular_file import regular
 from .bert_folder import BertConfig
 from .embedded_vocabulary import EmbeddedVocabulary
 from .official_names import PARTS, SIZES, TIED, WORDS
@@ -158,7 +159,7 @@ def _refuse_different_position_tables(path: Path, sizes: dict[str, int]) -> None
 def _attention_heads(path: Path, layers: int, sizes: dict[str, int]) -> int:
     """The one size that the weights do not tell; the file is refused where it contradicts those that they do."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); give the model's configuration") from None
     if not isinstance(settings, dict):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..regular_file import regular
 
 
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
@@ -19,7 +20,7 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing, damaged, or holds something other than named tensors.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); give the file with the weights") from None
     except pickle.UnpicklingError:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ..data.expression_pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
 from ..errors import UserError
+from ..regular_file import regular
 
 PICTURES_CSV: Final = "fer2013.csv"
 VOTES_CSV: Final = "fer2013new.csv"
@@ -87,7 +88,7 @@ def read_ferplus(folder: Path) -> FerPlus:
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
     columns = [*needed, *(VOTE_COLUMNS if path.name == VOTES_CSV else ())]
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
+        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="", restkey="", skipinitialspace=True)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:

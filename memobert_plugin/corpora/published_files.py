@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import UserError
+from ..regular_file import regular
 
 _LEFT_OVER_CP1252: Final = re.compile("[\x80-\x9f]")
 _BLANKS: Final = re.compile(r"[\x00-\x20\x7f\u2028\u2029]+")
@@ -32,7 +33,7 @@ def read_text(path: Path) -> str:
         UserError: the file cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the copy of the corpus") from None
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 from .dictionary import read_dictionary
 from .frames import ExtractorInfo
 from .indexed import IndexedReader
@@ -87,7 +88,7 @@ class CorpusMeta:
         if not Path(folder).is_dir():
             raise UserError(f"{folder}: no such folder; give the folder that memobert-binarize wrote")
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads(regular(path).read_text(encoding="utf-8"))
             found, version = content.pop("format"), content["format_version"]
         except FileNotFoundError:
             raise UserError(f"{folder}: not a data-bin (no {META_FILE}); write one with memobert-binarize") from None
@@ -221,7 +222,7 @@ class Corpus:
     def _array(self, name: str) -> np.ndarray:
         count = self._count + (name == OFFSETS)
         try:
-            array = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            array = np.load(regular(self.path / f"{name}.npy"), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             raise UserError(
                 f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ..errors import UserError
+from ..regular_file import regular
 from .atomic import replaced_when_complete
 from .tokenizer import SPECIALS
 
@@ -42,7 +43,7 @@ def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
     """
     symbols = [*SPECIALS]
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(regular(path), encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
                 symbol, separator, count = line.rstrip("\n").rpartition(" ")
                 if not separator or not count.isdecimal():

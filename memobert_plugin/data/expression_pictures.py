@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UserError
+from ..regular_file import regular
 from .atomic import replaced_when_complete
 from .frames import FERPLUS_CLASSES
 
@@ -47,7 +48,7 @@ class ExpressionPictures:
         """
         path = Path(folder, PICTURES_FILE)
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(regular(path), allow_pickle=False) as content:
                 arrays = {name: content[name] for name in _ARRAYS}
         except FileNotFoundError:
             raise UserError(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 from .atomic import replaced_when_complete
 
 FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -29,6 +30,8 @@ FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disg
 _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _LONGEST_NAME = 200
+_LARGEST_BYTES = 1 << 30
+"""Of one array: an hour of frames of 1024 floats, fifty a second, is 700 MiB."""
 _UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
     NotImplementedError, RuntimeError,  # zipfile's, for encrypted members and methods it does not know
@@ -112,7 +115,7 @@ def read_extractor_info(folder: str | os.PathLike[str]) -> ExtractorInfo:
     """
     path = Path(folder, _EXTRACTOR_FILE)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ExtractorInfo()
     except (OSError, ValueError) as error:
@@ -186,10 +189,12 @@ def to_float16(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np
 
 def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
     try:
-        content = np.load(path, allow_pickle=False)
+        content = np.load(regular(path), allow_pickle=False)
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with content:
+            if any(member.file_size > _LARGEST_BYTES for member in content.zip.infolist()):
+                raise ValueError(f"more than {_LARGEST_BYTES >> 20} MiB when unpacked")
             return {name: content[name] for name in ("frames", "expression") if name in content.files}
     except FileNotFoundError:
         return None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import UserError
+from ..regular_file import regular
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _VERSION = 1
@@ -182,7 +183,7 @@ def _stored(dtype: np.dtype) -> np.dtype:
 
 def _read_header(path: str) -> tuple[np.dtype, int]:
     try:
-        with open(path, "rb") as stream:
+        with open(regular(path), "rb") as stream:
             header = stream.read(_HEADER.size)
     except OSError as error:
         raise UserError(

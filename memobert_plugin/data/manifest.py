@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 from .atomic import replaced_when_complete
 
 COLUMNS = ("id", "speaker", "session", "split", "text", "emotion", "video", "audio", "start", "end")
@@ -112,7 +113,7 @@ def _written(value: str | float | None) -> str:
 
 def _rows(path: Path) -> Iterator[ManifestRow]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
+        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
             header = next(reader, None)
             positions = _column_positions(path, header)

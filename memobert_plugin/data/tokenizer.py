@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -85,7 +86,7 @@ class WordPieceTokenizer:
             UserError: the file cannot be read, lacks one of the specials or ``[MASK]``, or holds a piece twice.
         """
         try:
-            with open(path, encoding="utf-8") as stream:
+            with open(regular(path), encoding="utf-8") as stream:
                 pieces = [line.rstrip("\n") for line in stream]
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); give BERT's vocab.txt") from None
@@ -128,7 +129,7 @@ class SentencePieceTokenizer:
         from sentencepiece import SentencePieceProcessor
 
         try:
-            self._model: SentencePieceProcessor = SentencePieceProcessor(model_file=os.fspath(path))
+            self._model: SentencePieceProcessor = SentencePieceProcessor(model_file=os.fspath(regular(path)))
         except (OSError, RuntimeError):
             raise UserError(f"{path}: cannot be read as a sentencepiece model; give the .model file") from None
         self._path = Path(path)
@@ -206,7 +207,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
         UserError: the folder holds no tokenizer of a known kind.
     """
     try:
-        settings = json.loads(Path(folder, _SETTINGS).read_text(encoding="utf-8"))
+        settings = json.loads(regular(Path(folder, _SETTINGS)).read_text(encoding="utf-8"))
         kind = settings["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(

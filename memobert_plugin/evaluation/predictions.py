@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 from .metrics import Counts, confusion
 from .runs import EmotionRun
 
@@ -83,7 +84,7 @@ def _read_lines(path: Path, run: EmotionRun) -> list[_Line]:
     lines: list[_Line] = []
     rows_of: dict[str, int] = {}
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(regular(path), encoding="utf-8") as stream:
             for row, text in enumerate(stream, start=1):
                 line = _parse(f"{path}:{row}", text, run)
                 if line.id in rows_of:

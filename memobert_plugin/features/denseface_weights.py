@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..data.atomic import replaced_when_complete
 from ..errors import UserError, run_command
+from ..regular_file import regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ def read_weights(path: Path) -> DenseFaceWeights:
     from safetensors.torch import load
 
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
         state = load(content)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); give a DenseFace weight file") from None
@@ -102,7 +103,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     # Not for a while only (safe_globals): leaving that would take the class from the host as well.
     torch.serialization.add_safe_globals([argparse.Namespace])
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); give a checkpoint of fairseq-train") from None
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UserError
+from ..regular_file import regular
 from .audio import DefectiveClip
 from .media import media_facts, opened
 
@@ -64,7 +65,7 @@ def read_subtitles(path: Path, encoding: str | None = None) -> Subtitles:
     """
     pysubs2 = _import_pysubs2()
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        if regular(path).stat().st_size > _LARGEST_BYTES:
             raise DefectiveClip(f"{path}: larger than {_LARGEST_BYTES >> 20} MiB, no subtitles")
         raw = path.read_bytes()
     except OSError as error:

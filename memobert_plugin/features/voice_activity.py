@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from ..errors import UserError
+from ..regular_file import regular
 from .audio import SAMPLE_RATE, DefectiveClip
 from .companion import companion_file
 from .intervals import Interval, joined_intervals
@@ -229,7 +230,7 @@ class IntervalsFile:
 def _read_intervals(path: Path) -> list[Interval]:
     intervals: list[Interval] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with regular(path).open(encoding="utf-8-sig", newline="") as file:
             for number, cells in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
                 if not cells:
                     continue

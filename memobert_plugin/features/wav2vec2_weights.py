@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
+from ..regular_file import regular
 
 if TYPE_CHECKING:
     import torch
@@ -249,7 +250,7 @@ def _load_pickle(path: Path) -> Any:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; a Hugging Face folder has config.json beside the weights") from None
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ...regular_file import regular
 from ..audio import DefectiveClip
 
 PLAIN_NEEDED: Final = ("time", "left", "top", "right", "bottom")
@@ -78,7 +79,7 @@ def read_tracker_rows(path: Path) -> TrackerRows:
     """
     values, tracks = array("d"), array("q")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with regular(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             parse = _parser(path, header)

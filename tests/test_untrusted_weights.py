@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import json
 import os
 import pickle
 from collections.abc import Callable, Sequence
@@ -14,11 +16,14 @@ import pytest
 import torch
 
 from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
-from memobert_plugin.cli import export, extract, import_
+from memobert_plugin.cli import export, extract, import_, predict
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.errors import UserError
+from memobert_plugin.features import denseface_weights
 from memobert_plugin.features.denseface_weights import read_checkpoint
+from memobert_plugin.launch import last_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
+from tests.fuzzing.targets import make_bundle
 from tests.host import USER_DIR, run_commands, training_flags
 
 
@@ -82,8 +87,66 @@ def extract_acoustic(folder: Path, weights: Path) -> Sequence[str]:
     ]  # fmt: skip
 
 
+def extract_acoustic_from_folder(folder: Path, weights: Path) -> Sequence[str]:
+    model = folder / "wav2vec2"
+    model.mkdir()
+    sizes = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+    convolutions = {name: [4] for name in ("conv_dim", "conv_kernel", "conv_stride")}
+    settings = {"model_type": "wav2vec2", **dict.fromkeys(sizes, 4), **convolutions}
+    (model / "config.json").write_text(json.dumps(settings))
+    weights.rename(model / "pytorch_model.bin")
+    return extract_acoustic(folder, model)
+
+
+def extract_visual(folder: Path, weights: Path) -> Sequence[str]:
+    write_manifest(folder / "manifest.tsv", [ManifestRow(line=0, id="u1", video="a.mp4")])
+    return [
+        "visual", "--manifest", str(folder / "manifest.tsv"), "--output", str(folder / "frames"),
+        *quiet_faces(folder), "--face-weights", str(weights),
+    ]  # fmt: skip
+
+
+def extract_film(folder: Path, weights: Path) -> Sequence[str]:
+    (folder / "film.mp4").touch()
+    return [
+        "film", str(folder / "film.mp4"), "--output", str(folder / "frames"), *quiet_faces(folder),
+        "--face-weights", str(weights),
+    ]  # fmt: skip
+
+
+def extract_film_sound(folder: Path, weights: Path) -> Sequence[str]:
+    (folder / "film.mp4").touch()
+    return [
+        "film", str(folder / "film.mp4"), "--output", str(folder / "frames"), *quiet_faces(folder),
+        "--encoder", "wav2vec2", "--weights", str(weights),
+    ]  # fmt: skip
+
+
+def quiet_faces(folder: Path) -> Sequence[str]:
+    (folder / "tracks").mkdir()
+    return ["--faces", "tracker", "--tracker", str(folder / "tracks"), "--voice", "energy"]
+
+
 def export_bundle(folder: Path, weights: Path) -> Sequence[str]:
     return [str(weights), str(folder / "bundle")]
+
+
+def predict_with_checkpoint(folder: Path, weights: Path) -> Sequence[str]:
+    return ["--text", "i am", "--model", str(weights)]
+
+
+def predict_with_bundle(folder: Path, weights: Path) -> Sequence[str]:
+    """Everything about it is right but the weights' own format."""
+    bundle = make_bundle(make_data_bin(folder / "corpus", CorpusShape(speakers=2, utterances=3)), folder / "bundle")
+    configuration = json.loads((bundle / "config.json").read_text())
+    configuration["sha256"]["model.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (bundle / "config.json").write_text(json.dumps(configuration))
+    weights.rename(bundle / "model.safetensors")
+    return ["--text", "i am", "--model", str(bundle)]
+
+
+def pack_denseface(folder: Path, weights: Path) -> Sequence[str]:
+    return [str(weights), str(folder / "denseface.safetensors")]
 
 
 Arguments = Callable[[Path, Path], Sequence[str]]
@@ -93,15 +156,30 @@ COMMANDS: dict[Arguments, Callable[[Sequence[str] | None], int]] = {
     import_bert: import_.main,
     import_official: import_.main,
     extract_acoustic: extract.main,
+    extract_acoustic_from_folder: extract.main,
+    extract_visual: extract.main,
+    extract_film: extract.main,
+    extract_film_sound: extract.main,
     export_bundle: export.main,
+    predict_with_checkpoint: predict.main,
+    predict_with_bundle: predict.main,
+    pack_denseface: denseface_weights.main,
 }
+"""All that load weights, but for those of the host, which have a test of their own."""
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda function: function.__name__)
 def test_a_command_refuses_the_file_and_runs_nothing(arguments: Arguments, weights: Path, tmp_path: Path) -> None:
     given = arguments(tmp_path, weights)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"(weights\.pt|pytorch_model\.bin|model\.safetensors): .*"):
         COMMANDS[arguments](given)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_launcher_runs_nothing_of_a_checkpoint_that_it_finds(weights: Path, tmp_path: Path) -> None:
+    weights.rename(tmp_path / "checkpoint_last.pt")
+    with contextlib.suppress(UserError):
+        last_checkpoint.main([str(tmp_path)])
     assert not (tmp_path / "executed").exists()
 
 

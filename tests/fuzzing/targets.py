@@ -107,7 +107,7 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
         voice.start(folder / "film.mp4")
         return voice.intervals(np.zeros(16_000, np.float32))
 
-    bundle_folder = _make_bundle(data_bin, folder / "bundle")
+    bundle_folder = make_bundle(data_bin, folder / "bundle")
 
     def bundle(content: bytes) -> object:
         _written(bundle_folder / CONFIGURATION, content)
@@ -176,7 +176,7 @@ TRACKER_FILES = (
 )
 
 
-def _make_bundle(data_bin: Path, folder: Path) -> Path:
+def make_bundle(data_bin: Path, folder: Path) -> Path:
     """A bundle of random weights."""
     sizes = {
         "encoder_layers": 1, "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 16, "encoder_attention_heads": 2,

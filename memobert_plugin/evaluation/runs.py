@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from ..regular_file import regular
 
 FORMAT = 1
 MODALITY_CASES = ("lva", "lv", "la", "va", "l", "v", "a")
@@ -215,7 +216,7 @@ def _status(folder: Path) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); the run has to be made again") from None
     if not isinstance(value, dict):

@@ -158,9 +158,13 @@ def _load(path: Path) -> object:
 
 
 def _name(top: Section) -> str:
-    name = top.text("name", top.path.stem)
-    if not name or name.startswith(".") or "/" in name:
-        raise top.error("name", f"is {name!r}; give a folder's name")
+    return _as_folder(top, "name", top.text("name", top.path.stem))
+
+
+def _as_folder(section: Section, key: str, name: str) -> str:
+    """A name that becomes one folder's, and leads nowhere else."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise section.error(key, f"is {name!r}; give a folder's name")
     return name
 
 
@@ -189,7 +193,8 @@ def _ablations(top: Section) -> dict[str, Mapping[str, Any]]:
     if not isinstance(given, dict):
         return {name: ABLATIONS[name] for name in top.names("ablations", [FULL], ABLATIONS)}
     section = top.section("ablations")
-    return {str(name): section.flags(str(name), _RESERVED_FLAGS) for name in given}
+    names = [_as_folder(top, "ablations", str(name)) for name in given]
+    return {name: section.flags(name, _RESERVED_FLAGS) for name in names}
 
 
 def _pretraining(top: Section) -> PretrainingPlan | None:

@@ -143,7 +143,7 @@ def _merge_frames(folders: Sequence[Path], target: Path) -> None:
         for folder in folders:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.endswith(".npz"):
+                    if entry.name.endswith(".npz") and entry.is_file(follow_symlinks=False):
                         _link(entry.path, staging / entry.name)
 
 

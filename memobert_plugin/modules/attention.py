@@ -1,12 +1,13 @@
 """Attention inside each utterance of a packed batch.
 
-On a CPU every utterance is attended on its own, without any padding. On an accelerator, where one large call beats many
-small ones, queries, keys and values (and nothing else) are laid out as a padded rectangle.
+On a CPU every utterance is attended on its own, without any padding. On an accelerator one large call beats many small
+ones: in half precision and without dropout torch's kernel for sequences of different lengths reads the packed rows as
+they are; otherwise queries, keys and values (and nothing else) are laid out as a padded rectangle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,35 @@ from torch.nn import functional
 
 from ..ragged import owners_and_positions
 from .packing import PackedLayout, to_device
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # added after torch 2.6, the oldest release that this package takes
+    varlen_attn = None  # type: ignore[assignment]
+
+LARGEST_HEAD = 256
+"""Columns per head up to which the kernel for different lengths goes, in steps of eight."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Where utterances begin and end among packed rows.
+
+    Attributes:
+        bounds: ``(B + 1,)`` int32: first row of each utterance, and the number of all rows.
+        longest: rows of the longest.
+    """
+
+    bounds: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, device: torch.device) -> Segments | None:
+        """For utterances of these ``(B,)`` lengths; None when one has no row."""
+        if not lengths.all():
+            return None
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        return cls(to_device(bounds, device).to(torch.int32), int(lengths.max()))
 
 
 @dataclass(frozen=True)
@@ -59,9 +89,11 @@ class AttentionPlan:
         key_lengths: ``(B,)`` rows of each utterance.
         query_lengths: ``(B,)`` rows of it that ask.
         query_rows: ``(n,)`` the packed rows that ask, or None for all of them.
-        keys: rectangle of the keys; None on a CPU, like the next two.
+        keys: rectangle of the keys; None on a CPU, like all that follow.
         queries: rectangle of the queries.
         key_mask: ``(B, 1, 1, L)`` True at real keys, or None when there is nothing to leave out.
+        key_segments: bounds of the keys; None where there is no kernel for different lengths.
+        query_segments: bounds of the queries; None also where an utterance does not ask at all.
     """
 
     key_lengths: list[int]
@@ -70,6 +102,8 @@ class AttentionPlan:
     keys: Rectangle | None = None
     queries: Rectangle | None = None
     key_mask: Tensor | None = None
+    key_segments: Segments | None = None
+    query_segments: Segments | None = None
 
     @classmethod
     def for_all(cls, layout: PackedLayout, device: torch.device) -> AttentionPlan:
@@ -82,7 +116,8 @@ class AttentionPlan:
         if rectangle.slots is not None:
             real = torch.arange(rectangle.shape[1], device=device) < to_device(layout.lengths, device)[:, None]
             mask = real[:, None, None, :]
-        return cls(lengths, lengths, None, rectangle, rectangle, mask)
+        segments = Segments.of(layout.lengths, device) if _reads_segments(device) else None
+        return cls(lengths, lengths, None, rectangle, rectangle, mask, segments, segments)
 
     def asking(self, layout: PackedLayout, rows: np.ndarray, device: torch.device) -> AttentionPlan:
         """The same keys, asked only by the packed ``rows`` (ascending): what the last layer needs for a head that reads
@@ -90,10 +125,18 @@ class AttentionPlan:
         """
         utterance = np.searchsorted(layout.starts, rows, side="right") - 1
         asked = np.bincount(utterance, minlength=len(layout.lengths))
-        queries = Rectangle.of(asked, device) if self.keys is not None else None
-        return AttentionPlan(
-            self.key_lengths, asked.tolist(), to_device(rows, device), self.keys, queries, self.key_mask
+        return replace(
+            self,
+            query_lengths=asked.tolist(),
+            query_rows=to_device(rows, device),
+            queries=Rectangle.of(asked, device) if self.keys is not None else None,
+            query_segments=Segments.of(asked, device) if self.key_segments is not None else None,
         )
+
+
+def _reads_segments(device: torch.device) -> bool:
+    """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
+    return varlen_attn is not None and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
@@ -109,6 +152,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
     Returns:
         ``(n, H, d)``.
     """
+    asking, answering = plan.query_segments, plan.key_segments
+    if asking is not None and answering is not None and _fits_segments(query, dropout):
+        context = varlen_attn(query, key, value, asking.bounds, answering.bounds, asking.longest, answering.longest)
+        assert isinstance(context, Tensor)  # a second result would have to be asked for
+        return context
     if plan.keys is not None and plan.queries is not None:
         context = functional.scaled_dot_product_attention(
             plan.queries.pad(query),
@@ -127,6 +175,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
         if q.shape[1]
     ]
     return torch.cat(contexts, dim=1).transpose(0, 1)
+
+
+def _fits_segments(query: Tensor, dropout: float) -> bool:
+    """Whether the kernel for different lengths takes this: it knows half precision only, and no dropout."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and not dropout and query.shape[2] % 8 == 0 and query.shape[2] <= LARGEST_HEAD
 
 
 class SelfAttention(nn.Module):

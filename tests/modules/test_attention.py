@@ -1,14 +1,27 @@
-"""Packed attention: the loop a CPU runs, the padded rectangle an accelerator runs, and both against plain softmax."""
+"""Packed attention against plain softmax: the loop of a CPU, the padded rectangle and the kernel of an accelerator."""
 
 from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.modules.attention import AttentionPlan, Rectangle, SelfAttention, attend
+from memobert_plugin.modules import attention as attention_module
+from memobert_plugin.modules.attention import (
+    AttentionPlan,
+    Rectangle,
+    Segments,
+    SelfAttention,
+    attend,
+    varlen_attn,
+)
 from memobert_plugin.modules.cross_modality_transformer import CrossModalityTransformer
+from memobert_plugin.modules.crossmodal_attention import crossmodal_plan
 from memobert_plugin.modules.packing import PackedLayout, to_device
 
 CPU = torch.device("cpu")
@@ -129,6 +142,81 @@ def test_recomputing_activations_changes_no_gradient() -> None:
         encoder(random_rows(layout), plan, last).square().sum().backward()
         results.append([parameter.grad for parameter in encoder.parameters()])
     torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+
+
+class RecordedKernel:
+    """In place of torch's kernel for different lengths, which runs on a GPU only: the same arguments, the plain sum."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        if varlen_attn is not None:
+            inspect.signature(varlen_attn).bind(*arguments)
+        query, key, value, query_bounds, key_bounds, most_queries, most_keys = arguments
+        self.calls += 1
+        assert query_bounds.dtype == key_bounds.dtype == torch.int32
+        assert (most_queries, most_keys) == (int(query_bounds.diff().max()), int(key_bounds.diff().max()))
+        contexts = []
+        for number in range(len(query_bounds) - 1):
+            asking = slice(int(query_bounds[number]), int(query_bounds[number + 1]))
+            answering = slice(int(key_bounds[number]), int(key_bounds[number + 1]))
+            scores = torch.einsum("qhd,khd->hqk", query[asking], key[answering]) / query.shape[2] ** 0.5
+            contexts.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), value[answering]))
+        return torch.cat(contexts)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> RecordedKernel:
+    recorded = RecordedKernel()
+    monkeypatch.setattr(attention_module, "varlen_attn", recorded)
+    monkeypatch.setattr(attention_module, "_reads_segments", lambda device: True)
+    return recorded
+
+
+def segments_plan(layout: PackedLayout) -> AttentionPlan:
+    """What :meth:`AttentionPlan.for_all` makes for a GPU whose kernel takes different lengths, on the CPU."""
+    segments = Segments.of(layout.lengths, CPU)
+    return replace(rectangle_plan(layout), key_segments=segments, query_segments=segments)
+
+
+def half_rows(layout: PackedLayout, seed: int, head_width: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(int(layout.lengths.sum()), HEADS, head_width, generator=generator).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_kernel_for_different_lengths_sees_each_utterance(kernel: RecordedKernel, name: str, every: int) -> None:
+    layout = layout_of(name)
+    rows = np.sort(np.unique(np.concatenate([layout.starts, np.arange(0, int(layout.lengths.sum()), every)])))
+    plan, loop = (plan.asking(layout, rows, CPU) for plan in (segments_plan(layout), plans(layout, None)[0]))
+    query, key, value = (half_rows(layout, seed) for seed in range(3))
+    found, expected = (attend(query[torch.from_numpy(rows)], key, value, one, dropout=0.0) for one in (plan, loop))
+    assert kernel.calls == 1
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_the_kernel_for_different_lengths_serves_crossmodal_attention(kernel: RecordedKernel) -> None:
+    target, source = layout_of("uneven"), PackedLayout.from_lengths(*np.array([[2, 1, 0], [3, 0, 0]] * 2).T)
+    plan = crossmodal_plan(segments_plan(target), segments_plan(source))
+    query, key, value = half_rows(target, 0), half_rows(source, 1), half_rows(source, 2)
+    found = attend(query, key, value, plan, dropout=0.0)
+    assert kernel.calls == 1
+    both = (AttentionPlan.for_all(layout, CPU) for layout in (target, source))
+    torch.testing.assert_close(found, attend(query, key, value, crossmodal_plan(*both), 0.0), rtol=0.02, atol=0.02)
+
+
+def test_what_the_kernel_for_different_lengths_does_not_take_goes_into_a_rectangle(kernel: RecordedKernel) -> None:
+    layout = layout_of("uneven")
+    half, single = half_rows(layout, 0), half_rows(layout, 0).float()
+    narrow = half_rows(layout, 0, head_width=4)
+    plan = segments_plan(layout)
+    for rows, dropout in ((half, 0.1), (single, 0.0), (narrow, 0.0)):
+        attend(rows, rows, rows, plan, dropout)
+    last = plan.asking(layout, one_utterance_asks(layout), CPU)
+    attend(half[last.query_rows], half, half, last, 0.0)
+    assert kernel.calls == 0
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -65,6 +65,7 @@ class MEmoBERTModel(BaseFairseqModel):
             config.dropout,
             config.attention_dropout,
             config.checkpoint_activations,
+            config.compile_layers,
         )
         self.pooler = nn.Linear(width, width)
         self.heads = nn.ModuleDict(heads)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +19,15 @@ LAYER_NORM_EPS = 1e-12
 class TransformerLayer(nn.Module):
     """Attention and feed-forward, each followed by dropout, residual and LayerNorm (post-LN); exact erf GELU."""
 
-    def __init__(self, embed_dim: int, ffn_dim: int, heads: int, dropout: float, attention_dropout: float) -> None:
+    def __init__(
+        self,
+        embed_dim: int,
+        ffn_dim: int,
+        heads: int,
+        dropout: float,
+        attention_dropout: float,
+        compiled: bool = False,
+    ) -> None:
         super().__init__()
         self.attention = SelfAttention(embed_dim, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
@@ -25,11 +36,25 @@ class TransformerLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
+        self.compiled = compiled
+        """Whether what follows the attention runs as one compiled function."""
+
     def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
         """``(N, D)`` to ``(N, D)``, or to the plan's asking rows ``(n, D)``."""
         residual = hidden if plan.query_rows is None else hidden.index_select(0, plan.query_rows)
-        hidden = self.attention_norm(residual + self.dropout(self.attention(hidden, plan)))
+        rest = _compiled_rest() if self.compiled else TransformerLayer.rest
+        return rest(self, residual, self.attention(hidden, plan))
+
+    def rest(self, residual: Tensor, attended: Tensor) -> Tensor:
+        """Everything after the attention: it works on rows, whatever utterance they belong to."""
+        hidden = self.attention_norm(residual + self.dropout(attended))
         return self.ffn_norm(hidden + self.dropout(self.ffn_out(functional.gelu(self.ffn_in(hidden)))))
+
+
+@cache
+def _compiled_rest() -> Callable[[TransformerLayer, Tensor, Tensor], Tensor]:
+    """One function for all layers of all models; the number of rows, which every batch changes, stays open."""
+    return torch.compile(TransformerLayer.rest, dynamic=True)
 
 
 class CrossModalityTransformer(nn.Module):
@@ -43,6 +68,7 @@ class CrossModalityTransformer(nn.Module):
         dropout: on the outputs of attention and feed-forward.
         attention_dropout: on attention weights.
         checkpoint_activations: recompute each layer in the backward pass instead of storing it.
+        compiled: compile what follows the attention in each layer; parameters keep their names.
     """
 
     def __init__(
@@ -54,10 +80,11 @@ class CrossModalityTransformer(nn.Module):
         dropout: float,
         attention_dropout: float,
         checkpoint_activations: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TransformerLayer(embed_dim, ffn_dim, heads, dropout, attention_dropout) for _ in range(layers)
+            TransformerLayer(embed_dim, ffn_dim, heads, dropout, attention_dropout, compiled) for _ in range(layers)
         )
         self.checkpoint_activations = checkpoint_activations
 

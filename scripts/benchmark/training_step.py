@@ -85,7 +85,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     config = MEmoBERTConfig(
-        encoder_layers=arguments.layers, dropout=arguments.dropout, attention_dropout=arguments.dropout
+        encoder_layers=arguments.layers,
+        dropout=arguments.dropout,
+        attention_dropout=arguments.dropout,
+        compile_layers=arguments.compile_layers,
     )
     model = MEmoBERTModel.build(config, VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES).to(device, dtype).train()
     padded = PaddedBert(model, config).to(device, dtype).train()
@@ -150,6 +153,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.1, help="in all places (default 0.1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
+    parser.add_argument("--compile-layers", action="store_true", help="the model's flag of this name, packed only")
     parser.add_argument("--profile", action="store_true", help="time per kind of operator instead of comparisons")
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     return parser.parse_args()

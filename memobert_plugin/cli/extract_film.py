@@ -58,6 +58,16 @@ def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def extract_films(options: argparse.Namespace) -> int:
     """``memobert-extract film``."""
+    from ..data.staging import written_by_one
+    from ..errors import room_is_needed
+
+    if options.dry_run:
+        return _extract(options)
+    with room_is_needed(options.output), written_by_one(options.output):
+        return _extract(options)
+
+
+def _extract(options: argparse.Namespace) -> int:
     from ..corpora.movies import read_movies
     from ..features.films.job import describe_job, plan_job, run_job, summarize_job
     from ..features.films.plan import PlanSettings
@@ -105,7 +115,11 @@ def extract_films(options: argparse.Namespace) -> int:
 
 def merge_films(options: argparse.Namespace) -> int:
     """``memobert-extract merge``."""
-    print(_merge(options.folders, options))
+    from ..data.staging import written_by_one
+    from ..errors import room_is_needed
+
+    with room_is_needed(options.output), written_by_one(options.output):
+        print(_merge(options.folders, options))
     return 0
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from ..errors import UserError
 from .frames import Frames, frame_file, read_frames, to_float16
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
+from .worker_process import start_as_worker
 
 ROWS_PER_CHUNK = 128
 _CHUNKS_AHEAD = 4
@@ -138,18 +136,9 @@ _worker_inputs: tuple[FeatureFolders, Tokenizer]
 
 def _start_worker(folders: FeatureFolders, tokenizer_folder: Path) -> None:
     global _worker_inputs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start_as_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _worker_inputs = folders, load_tokenizer(tokenizer_folder)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent was killed; it would otherwise wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _prepare_in_worker(rows: list[ManifestRow]) -> list[PreparedUtterance]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError, room_is_needed
+from .lock import taken
 
 
 class OutputBusy(UserError):
@@ -44,7 +44,7 @@ def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool =
         UserError: ``output`` exists.
     """
     target = Path(output).resolve()
-    with room_is_needed(output), _locked(target, str(output)):
+    with room_is_needed(output), written_by_one(output):
         staging = target.with_name(f".{target.name}.writing")
         replaced = target.with_name(f".{target.name}.replaced")
         _clear(target, staging, replaced)
@@ -68,18 +68,21 @@ def _clear(target: Path, staging: Path, replaced: Path) -> None:
 
 
 @contextmanager
-def _locked(target: Path, output: str) -> Iterator[None]:
-    """Hold a lock that ends with the process; its file is removed, so it must still be the one that was locked."""
+def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the only process that writes ``output``; its parents are made.
+
+    The lock's file lies beside the output and is removed in the end, so it must still be the one that was locked.
+
+    Raises:
+        OutputBusy: another process is writing it.
+    """
+    target = Path(output).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
     while True:
         with open(path, "a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputBusy(
-                    f"{output}: another process is writing it; wait for it or choose another output"
-                ) from None
+            if not taken(stream.fileno()):
+                raise OutputBusy(f"{output}: another process is writing it; wait for it or choose another output")
             if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                 continue
             try:

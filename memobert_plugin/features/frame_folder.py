@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Final
 
 from ..data.atomic import replaced_when_complete
 from ..data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
+from ..data.lock import taken
 from ..errors import UserError, room_is_needed
 
 FAILURES_NAME: Final = "failed.tsv"
@@ -73,12 +73,8 @@ def _held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another --output") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another extraction writes to it; wait, or give another --output") from None
-        except OSError:
-            pass  # Some network file systems know no locks.
+        if not taken(lock.fileno()):
+            raise UserError(f"{folder}: another extraction writes to it; wait, or give another --output")
         for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
             leftover.unlink()
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.atomic import replaced_when_complete
+from ..data.lock import taken
 from ..errors import UserError
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
@@ -145,7 +145,7 @@ class RunFolder:
         """
         deadline = time.monotonic() + patience
         with open(self.path / ".lock", "w") as stream:
-            while not _lock(stream.fileno()):
+            while not taken(stream.fileno()):
                 if time.monotonic() > deadline:
                     raise UserError(f"{self.path}: another process is working on this run; wait for it or end it")
                 time.sleep(0.2)
@@ -155,7 +155,7 @@ class RunFolder:
         """Whether a process on this machine works on it."""
         try:
             with open(self.path / ".lock") as stream:
-                return not _lock(stream.fileno())
+                return not taken(stream.fileno())
         except FileNotFoundError:
             return False
 
@@ -163,14 +163,6 @@ class RunFolder:
 def now() -> str:
     """The local time, ISO 8601 with its offset."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..data.atomic import replaced_when_complete
+from ..data.lock import taken
 from ..errors import UserError, room_is_needed
 from .expansion import Run
 from .run_folder import DONE, WAITING, RunFolder
@@ -65,13 +65,11 @@ class SweepFolder:
         if others and SWEEP_FILE not in others:
             raise UserError(f"{self.path}: exists and holds something else (no {SWEEP_FILE}); choose another --output")
         with room_is_needed(self.path), open(self.path / ".lock", "w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not taken(stream.fileno()):
                 raise UserError(
                     f"{self.path}: another memobert-sweep is at work there; memobert-sweep status {self.path} shows "
                     f"how far it is"
-                ) from None
+                )
             if not others:
                 self._write(plan)
             yield stream.fileno()

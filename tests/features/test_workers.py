@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from memobert_plugin.errors import UserError
 from memobert_plugin.features.workers import ordered_map
+
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -38,3 +44,24 @@ def test_a_worker_that_was_killed_is_named() -> None:
 
 def _kill_this_process(number: int) -> None:
     os.kill(os.getpid(), number)
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from memobert_plugin.features.workers import ordered_map\n"
+        "def number(item):\n    time.sleep(0.01)\n    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    for process in ordered_map(number, range(1_000_000), 2): print(process, flush=True)\n"
+    )
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ROOT}) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc", parent.stdout.readline().strip())
+        assert worker.exists()
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while worker.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not worker.exists()

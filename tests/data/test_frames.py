@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,16 @@ def test_an_archive_that_needs_more_than_there_is_is_refused_by_name(
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"clip\.npz: not readable"):
         read_frames(path)
+
+
+def test_a_member_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
+    """numpy hands out its bytes."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("frames.npy", b"not numpy's")
+    with pytest.raises(
+        UserError, match=r"a\.npz: not readable as an \.npz of plain arrays \(a member that is no array"
+    ):
+        read_frames(tmp_path / "a.npz")
 
 
 def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:

@@ -195,7 +195,9 @@ def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
         with content:
             if any(member.file_size > _LARGEST_BYTES for member in content.zip.infolist()):
                 raise ValueError(f"more than {_LARGEST_BYTES >> 20} MiB when unpacked")
-            arrays = {name: content[name] for name in ("frames", "expression") if name in content.files}
+            arrays: dict[str, np.ndarray] = {
+                name: content[name] for name in ("frames", "expression") if name in content.files
+            }
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member that is no array")
         return arrays

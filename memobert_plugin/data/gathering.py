@@ -66,8 +66,10 @@ def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.
 
 
 def _empty_frames(count: int, width: int) -> Tensor:
-    """Room for frames; numpy's is quicker to fill than torch's, for it asks for huge pages."""
+    """Room for frames: torch's, for numpy asks for huge pages, and where memory is in pieces the system then spends
+    seconds on making them.
+    """
     if get_worker_info() is None or not count * width:
-        return torch.from_numpy(np.empty((count, width), np.float16))
+        return torch.empty(count, width, dtype=torch.float16)
     storage = torch.UntypedStorage._new_shared(count * width * torch.float16.itemsize)
     return torch.empty(0, dtype=torch.float16).set_(storage, 0, torch.Size((count, width)), (width, 1))

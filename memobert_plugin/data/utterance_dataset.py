@@ -178,10 +178,13 @@ class UtteranceDataset(FairseqDataset):
         missing, spare = -len(batches) % divisor, len(batches) % divisor
         if len(batches) + missing > utterances:
             return self._joined(batches, spare)
+        lengths = np.array([len(batch) for batch in batches])
         for _ in range(missing):
-            largest = max(range(len(batches)), key=lambda index: len(batches[index]))
-            half = len(batches[largest]) // 2
+            largest = int(np.argmax(lengths))
+            half = int(lengths[largest]) // 2
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+            lengths[largest] -= half
+            lengths = np.insert(lengths, largest, half)
         return batches
 
     def _joined(self, batches: list[np.ndarray], spare: int) -> list[np.ndarray]:

@@ -69,7 +69,7 @@ def measure(data_bin: str, max_tokens: int, updates: int, most: Lengths | None) 
 
         model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
         trainer = Trainer(config, task, model, criterion)
-        trainer.get_train_iterator(epoch=1, load_dataset=False)
+        trainer.reset_dummy_batch(first)
         seconds = []
         for _ in range(updates + 1):
             samples = [next(epoch)]

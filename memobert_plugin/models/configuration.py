@@ -25,8 +25,8 @@ class MEmoBERTConfig(FairseqDataclass):
     compile_layers: bool = field(
         default=False,
         metadata={
-            "help": "compile normalisation, dropout and feed-forward of the layers with torch.compile: a minute at the "
-            "start, then faster steps; needs a C++ compiler on a CPU, Triton on a GPU"
+            "help": "compile normalisation, dropout and feed-forward of the layers with torch.compile, for GPUs (a CPU "
+            "gains nothing); the first updates take a minute more; checkpoints are the same"
         },
     )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,7 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=4, help="transformer layers (default 4; BERT-base has 12)")
     parser.add_argument("--batch-size", type=int, default=16, help="utterances (default 16)")
@@ -160,6 +162,8 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Print and write the numbers of the flags' steps."""
+    logging.disable(logging.INFO)
     arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -11,6 +11,7 @@ read ahead by a thread of the host, so that the update only waits for what is no
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import sys
 import tempfile
@@ -110,6 +111,7 @@ def measure(data_bin: Path, arguments: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Print and write the parts."""
+    logging.disable(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=("memobert_base", "memobert_tiny"), default="memobert_base")
     parser.add_argument("--layers", type=int, help="transformer layers (default: 4 for base, 2 for tiny)")

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -36,6 +37,7 @@ _UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
     NotImplementedError, RuntimeError,  # zipfile's, for encrypted members and methods it does not know
     MemoryError,  # an array whose header promises more than there is
+    tokenize.TokenError,  # numpy's, for a header that is cut off inside a bracket
 )  # fmt: skip
 
 

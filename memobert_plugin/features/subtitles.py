@@ -74,7 +74,7 @@ def read_subtitles(path: Path, encoding: str | None = None) -> Subtitles:
     try:
         format_ = "ass" if "[Events]" in text and "[V4 Styles]" not in text else None
         events = pysubs2.SSAFile.from_string(text, format_).events
-    except (pysubs2.exceptions.Pysubs2Error, ValueError, OverflowError) as error:
+    except (pysubs2.exceptions.Pysubs2Error, ValueError, OverflowError, LookupError) as error:  # last: an empty colour
         raise DefectiveClip(f"{path}: not readable as subtitles ({' '.join(str(error).split())})") from None
     lines = _in_order(events)
     if not lines:

@@ -3,8 +3,9 @@
     python scripts/reliability/kill_training.py --films data-bin/films --emotions data-bin/emotions --output /tmp/kills
 
 Two sweeps of one plan (a pre-training, a prompt training from it): one runs through, of the other every process is
-killed at random moments, half of them while a checkpoint is being written, and memobert-sweep is started again. The
-final checkpoints' parameters are then compared bit for bit. The data-bins are the quickstart's, or any others with the
+killed, and memobert-sweep is started again: in half of the starts while a checkpoint is being written, in most others
+at a random moment after the first update, and in some at any moment, also while everything is being loaded. The final
+checkpoints' parameters are then compared bit for bit. The data-bins are the quickstart's, or any others with the
 emotions anger, happy, neutral and sad.
 """
 
@@ -31,7 +32,7 @@ def plan(films: Path, emotions: Path, updates: int) -> dict[str, object]:
     """A sweep of two runs on one thread each."""
     flags = {
         "optimizer": "memobert_adamw", "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-6, "weight_decay": 0.01,
-        "clip_norm": 5.0, "lr": 1e-3, "lr_scheduler": "polynomial_decay", "log_interval": SAVED_EVERY,
+        "clip_norm": 5.0, "lr": 1e-3, "lr_scheduler": "polynomial_decay", "log_interval": 5,
         "batch_size": 16, "warmup_updates": 10, "total_num_update": updates, "max_update": updates,
         "save_interval_updates": SAVED_EVERY, "keep_interval_updates": 2,
     }  # fmt: skip
@@ -83,9 +84,9 @@ def kill_everything(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def written_since(folder: Path, moment: float) -> str:
-    """Name of a checkpoint file that changed after ``moment``, empty if none did."""
-    for path in folder.glob("**/checkpoints/*"):
+def changed_since(folder: Path, pattern: str, moment: float) -> str:
+    """Name of a file that changed after ``moment``, empty if none did."""
+    for path in folder.glob(pattern):
         try:
             if path.stat().st_mtime > moment:
                 return path.name
@@ -94,19 +95,28 @@ def written_since(folder: Path, moment: float) -> str:
     return ""
 
 
+def updates_logged(folder: Path) -> int:
+    """Lines that trainings have written about their updates so far."""
+    return sum(path.read_bytes().count(b"| train_inner |") for path in folder.glob("**/log.txt"))
+
+
 def disturb(process: subprocess.Popen[bytes], folder: Path, chance: random.Random) -> str | None:
     """Wait for a moment, then kill. Returns what was going on, or None if the sweep ended before."""
-    started = time.time()
-    while_writing = chance.random() < 0.5
-    delay = chance.uniform(0.5, 20.0)
+    started, logged = time.time(), updates_logged(folder)
+    kind = chance.choices(("writing", "training", "any"), (5, 4, 1))[0]
+    delay, training_since = chance.uniform(0.5, 20.0), 0.0
     while process.poll() is None:
-        name = written_since(folder, started) if while_writing else ""
-        if name:
+        passed = time.time() - started
+        if kind == "writing" and (name := changed_since(folder, "**/checkpoints/*.pt*", started)):
             time.sleep(chance.uniform(0.0, 0.03))
-        if name or (not while_writing and time.time() > started + delay):
             kill_everything(process)
-            return f"{time.time() - started:.1f} s after the start" + (f", while writing {name}" if name else "")
-        time.sleep(0.0005 if while_writing else 0.05)
+            return f"{passed:.1f} s after the start, while writing {name}"
+        if kind == "training" and not training_since and updates_logged(folder) > logged:
+            training_since, delay = time.time(), chance.uniform(0.0, 4.0)
+        if (kind == "any" and passed > delay) or (training_since and time.time() > training_since + delay):
+            kill_everything(process)
+            return f"{passed:.1f} s after the start{', in training' if training_since else ''}"
+        time.sleep(0.0005 if kind == "writing" else 0.02)
     return None
 
 
@@ -157,10 +167,13 @@ def main() -> int:
     damaged = [path.name for path in disturbed.glob("**/*.damaged")]
     result = {"kills": moments, "damaged": damaged, "same_parameters": same, "exit_status": status}
     (arguments.output / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    counts = [sum(what in moment for moment in moments) for what in ("while writing", "in training")]
+    print(f"{len(moments)} kills: {counts[0]} while a checkpoint was written, {counts[1]} elsewhere in a training")
+    logs = "".join(path.read_text(encoding="utf-8", errors="replace") for path in disturbed.glob("**/log.txt"))
+    print(f"restarts that went on from a checkpoint: {logs.count('Loaded checkpoint')}")
     print(
-        f"{len(moments)} kills, {sum('while writing' in moment for moment in moments)} while a checkpoint was written"
+        f"checkpoints found damaged at a restart: {len(damaged)}, replaced: {logs.count('the newest whole checkpoint')}"
     )
-    print(f"checkpoints found damaged at a restart: {len(damaged)}")
     for name, verdict in same.items():
         print(f"{name}: {'bit for bit the same' if verdict else 'DIFFERENT'}")
     if status:

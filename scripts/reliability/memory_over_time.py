@@ -38,7 +38,7 @@ class Sample:
 
     Attributes:
         seconds: since the start.
-        resident: MiB of the training and of its workers, in RAM.
+        resident: MiB of the training and of its workers in RAM, without what is mapped from files.
         processes: how many those are.
     """
 
@@ -67,14 +67,15 @@ def start(data_bin: Path, folder: Path, workers: int) -> subprocess.Popen[bytes]
 def resident(process: int) -> tuple[int, int]:
     """Bytes that a process and all below it have in RAM, and how many processes those are.
 
-    Pages that several share count once, in parts (the kernel's PSS).
+    Pages that several of them share count once, in parts. Code and data mapped from files are left out (the kernel's
+    Pss_Anon): how much of those counts would depend on other processes with the same libraries.
     """
     total, found = 0, [process]
     for one in found:
         folder = Path("/proc", str(one))
         try:
             rows = (folder / "smaps_rollup").read_text().splitlines()
-            total += sum(1024 * int(row.split()[1]) for row in rows if row.startswith("Pss:"))
+            total += sum(1024 * int(row.split()[1]) for row in rows if row.startswith("Pss_Anon:"))
             for children in folder.glob("task/*/children"):
                 found += map(int, children.read_text().split())
         except OSError:

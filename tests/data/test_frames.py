@@ -118,6 +118,14 @@ def test_a_member_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.npz")
 
 
+def test_a_header_that_ends_inside_a_bracket_is_refused_by_name(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("frames.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match=r"a\.npz: not readable as an \.npz of plain arrays"):
+        read_frames(tmp_path / "a.npz")
+
+
 def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
     with open(tmp_path / "a.npz", "wb") as stream:
         np.save(stream, np.ones((2, 3)))

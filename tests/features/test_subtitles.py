@@ -60,6 +60,7 @@ def test_ass_events_without_comments_drawings_and_tags(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\xff\xfe\x81" * 9, "not readable as subtitles"),
         (b"just words", "not readable as subtitles"),
         (codecs.BOM_UTF16_LE + b"a", "not in utf-16"),
+        (b"[V4+ Styles]\nStyle: a,b,20,,,,\n[Events]\n", "not readable as subtitles"),
     ],
 )
 def test_what_is_no_subtitle_file_is_a_defect(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -90,7 +90,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "denseface.safetensors": denseface_weights.read_weights,
     "denseface.pt": denseface_weights.read_checkpoint,
     "wav2vec2.pt": wav2vec2_weights.read_weights,
-    "config.json": BertConfig.read,
+    "bert_config.json": BertConfig.read,
     CONFIGURATION: lambda path: read_bundle(path.parent),
     "transcript.txt": read_text,
 }

@@ -136,7 +136,8 @@ class AttentionPlan:
 
 def _reads_segments(device: torch.device) -> bool:
     """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
-    return varlen_attn is not None and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+    nvidia = device.type == "cuda" and torch.version.cuda is not None
+    return varlen_attn is not None and nvidia and torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:

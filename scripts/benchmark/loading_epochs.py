@@ -109,6 +109,7 @@ def _joined(reader: Any, rows: np.ndarray, longest: int) -> Tensor:
 
 def forget(data_bin: Path) -> None:
     """Ask the system to drop a data-bin's pages from its cache; those that a process has mapped stay."""
+    gc.collect()  # lets go of maps in cycles
     for path in data_bin.glob("*.bin"):
         with open(path, "rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

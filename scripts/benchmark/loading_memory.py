@@ -90,6 +90,7 @@ def main() -> None:
         sizes = {}
         for utterances in sorted(options.utterances):
             data_bin = write_data_bin(Path(folder, str(utterances)), utterances)
+            os.sync()  # a file's page that is not on the disk yet would count as written by who reads it
             sizes[utterances] = worker_memory(data_bin, options.max_tokens, options.batches)
         smallest = Path(folder, str(min(options.utterances)))
         epochs = over_epochs(smallest, options.max_tokens, options.workers, options.epochs)

@@ -7,7 +7,10 @@ they are; otherwise queries, keys and values (and nothing else) are laid out as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,13 +20,18 @@ from torch.nn import functional
 from ..ragged import owners_and_positions
 from .packing import PackedLayout, to_device
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # added after torch 2.6, the oldest release that this package takes
-    varlen_attn = None  # type: ignore[assignment]
-
 LARGEST_HEAD = 256
 """Columns per head up to which the kernel for different lengths goes, in steps of eight."""
+
+
+@cache
+def segments_kernel() -> Callable[..., Tensor] | None:
+    """torch's attention over packed rows; None before torch 2.10. Its module loads much of torch's compiler."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return cast(Callable[..., Tensor], varlen_attn)
 
 
 @dataclass(frozen=True)
@@ -136,8 +144,9 @@ class AttentionPlan:
 
 def _reads_segments(device: torch.device) -> bool:
     """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
-    nvidia = device.type == "cuda" and torch.version.cuda is not None
-    return varlen_attn is not None and nvidia and torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8 and segments_kernel() is not None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
@@ -155,9 +164,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
     """
     asking, answering = plan.query_segments, plan.key_segments
     if asking is not None and answering is not None and _fits_segments(query, dropout):
-        context = varlen_attn(query, key, value, asking.bounds, answering.bounds, asking.longest, answering.longest)
-        assert isinstance(context, Tensor)  # a second result would have to be asked for
-        return context
+        kernel = segments_kernel()
+        assert kernel is not None  # without it a plan has no segments
+        return kernel(query, key, value, asking.bounds, answering.bounds, asking.longest, answering.longest)
     if plan.keys is not None and plan.queries is not None:
         context = functional.scaled_dot_product_attention(
             plan.queries.pad(query),

@@ -18,7 +18,7 @@ from memobert_plugin.modules.attention import (
     Segments,
     SelfAttention,
     attend,
-    varlen_attn,
+    segments_kernel,
 )
 from memobert_plugin.modules.cross_modality_transformer import CrossModalityTransformer
 from memobert_plugin.modules.crossmodal_attention import crossmodal_plan
@@ -151,8 +151,8 @@ class RecordedKernel:
         self.calls = 0
 
     def __call__(self, *arguments: Any) -> Tensor:
-        if varlen_attn is not None:
-            inspect.signature(varlen_attn).bind(*arguments)
+        if (kernel := segments_kernel()) is not None:
+            inspect.signature(kernel).bind(*arguments)
         query, key, value, query_bounds, key_bounds, most_queries, most_keys = arguments
         self.calls += 1
         assert query_bounds.dtype == key_bounds.dtype == torch.int32
@@ -169,7 +169,7 @@ class RecordedKernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> RecordedKernel:
     recorded = RecordedKernel()
-    monkeypatch.setattr(attention_module, "varlen_attn", recorded)
+    monkeypatch.setattr(attention_module, "segments_kernel", lambda: recorded)
     monkeypatch.setattr(attention_module, "_reads_segments", lambda device: True)
     return recorded
 

@@ -22,7 +22,7 @@ stage() {
         OMP_NUM_THREADS=1 fairseq-train ferplus --user-dir "$(memobert-inspect --user-dir)" \
             --task memobert_facial_expression --criterion memobert_facial_expression \
             --arch memobert_denseface --bfloat16-autocast --max-rotation 12 --max-shift 0.08 \
-            --optimizer nag --momentum 0.9 --weight-decay 0.005 --clip-norm 5 \
+            --optimizer nag --momentum 0.9 --clip-norm 5 \
             --batch-size 64 --num-workers 0 --cpu --seed 1 \
             --distributed-world-size 2 --distributed-rank "$rank" --distributed-no-spawn \
             --distributed-init-method "file://$PWD/$name/meeting" --distributed-backend gloo --ddp-backend legacy_ddp \
@@ -37,13 +37,14 @@ stage() {
     grep '| valid |' "$name/log.0.txt" | tail -n 1 || true
 }
 
-stage 32 --input-size 32 --lr 0.1 --lr-scheduler fixed --warmup-updates 200 --max-update 1950 --validate-interval 2
-stage 48 --input-size 48 --lr 0.02 --lr-scheduler fixed --warmup-updates 20 --max-update 528 \
-    --finetune-from-model 32/checkpoint_last.pt
-stage 64_constant --input-size 64 --lr 0.01 --lr-scheduler fixed --warmup-updates 10 --max-update 20 \
-    --finetune-from-model 48/checkpoint_last.pt
-stage 64 --input-size 64 --lr 0.01 --lr-scheduler polynomial_decay --end-learning-rate 0.0002 \
-    --total-num-update 160 --max-update 160 --finetune-from-model 64_constant/checkpoint_last.pt
+stage 32_all_once --input-size 32 --lr 0.1 --lr-scheduler fixed --warmup-updates 200 --max-update 1950 \
+    --weight-decay 0.005 --repeat-rarer-than 0 --validate-interval 2
+stage 32 --input-size 32 --lr 0.1 --lr-scheduler fixed --warmup-updates 100 --max-update 2674 \
+    --weight-decay 0.002 --validate-interval 5 --finetune-from-model 32_all_once/checkpoint_last.pt
+stage 48 --input-size 48 --lr 0.03 --lr-scheduler fixed --warmup-updates 20 --max-update 722 \
+    --weight-decay 0.002 --validate-interval 3 --finetune-from-model 32/checkpoint_last.pt
+stage 64 --input-size 64 --lr 0.015 --lr-scheduler polynomial_decay --warmup-updates 10 --end-learning-rate 0.0001 \
+    --total-num-update 720 --max-update 720 --weight-decay 0.002 --finetune-from-model 48/checkpoint_last.pt
 
 python -m memobert_plugin.features.denseface_weights 64/checkpoint_last.pt denseface.safetensors
 python "$here/evaluate.py" ferplus --weights denseface.safetensors

@@ -47,10 +47,10 @@ class FacialExpressionConfig(FairseqDataclass):
     max_rotation: float = field(default=12.0, metadata={"help": "largest rotation in training, degrees"})
     max_shift: float = field(default=0.08, metadata={"help": "largest shift in training, share of the picture's side"})
     repeat_rarer_than: float = field(
-        default=0.0,
+        default=0.1,
         metadata={
             "help": "in training, repeat the pictures of expressions that have less than this share t of the pictures: "
-            "sqrt(t / share) times per epoch on average (repeat factor sampling); 0.1 suits FER+, 0 repeats none"
+            "sqrt(t / share) times per epoch on average (repeat factor sampling); 0 repeats none"
         },
     )
     seed: int = II("common.seed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import Template, Verbalizer
 from ..data.tokenizer_files import from_plain, read_tokenizer_files
 from ..errors import UserError
+from ..pickled_classes import allow_host_arguments
 from ..regular_file import regular
 from .imported_checkpoint import read_imported
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
@@ -119,8 +119,7 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    # Not for a while only (safe_globals): leaving that would take the class from the host as well.
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    allow_host_arguments()
     try:
         content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:

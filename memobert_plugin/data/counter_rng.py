@@ -34,6 +34,7 @@ class Stream(IntEnum):
     TRAIN_FRACTION = 6
     VALID_SHARE = 7
     PICTURE_AUGMENTATION = 8
+    PICTURE_REPEATS = 9
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:

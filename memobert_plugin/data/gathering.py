@@ -66,9 +66,7 @@ def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.
 
 
 def _empty_frames(count: int, width: int) -> Tensor:
-    """Room for frames: torch's, for numpy asks for huge pages, and where memory is in pieces the system then spends
-    seconds on making them.
-    """
+    """Room for frames; in a worker process, in the memory that it shares with the training process."""
     if get_worker_info() is None or not count * width:
         return torch.empty(count, width, dtype=torch.float16)
     storage = torch.UntypedStorage._new_shared(count * width * torch.float16.itemsize)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .counter_rng import Stream, uniform
 
-_FLIP, _ROTATION, _SHIFT_X, _SHIFT_Y, _REPEAT = range(5)
+_FLIP, _ROTATION, _SHIFT_X, _SHIFT_Y = range(4)
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,6 @@ class Augmentation:
             ],
             dim=1,
         )
-
-
-def repeats(
-    factors: npt.NDArray[np.float64], seed: int, epoch: int, uids: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.int64]:
-    """Whole numbers ``(N,)`` with the means ``factors``, each the next lower or higher one: a function of
-    (seed, epoch, uid).
-    """
-    draws = uniform(seed, epoch, Stream.PICTURE_AUGMENTATION, uids, _REPEAT)
-    return np.floor(factors + draws).astype(np.int64)
 
 
 def resized(pictures: Tensor, size: int, maps: Tensor | None = None) -> Tensor:

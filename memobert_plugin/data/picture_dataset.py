@@ -11,7 +11,8 @@ import torch
 from fairseq.data import FairseqDataset
 
 from .expression_pictures import ExpressionPictures
-from .picture_augmentation import Augmentation, repeats, resized
+from .picture_augmentation import Augmentation, resized
+from .repeat_factors import draw_repeats, repeat_factors
 
 
 class PictureDataset(FairseqDataset):
@@ -24,7 +25,7 @@ class PictureDataset(FairseqDataset):
         augmentation: for training, new in every epoch; None leaves the pictures as they are, in their order.
         seed: for the augmentation.
         repeat_rarer_than: in training, pictures of an expression that is the majority's in a smaller share than this
-            come several times per epoch, each time augmented anew; see :func:`repeat_factors`. 0: each comes once.
+            come several times per epoch, each time augmented anew (:mod:`.repeat_factors`); 0: each comes once.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class PictureDataset(FairseqDataset):
         indices = np.arange(len(self))
         if self.repeat_factors is None:
             return indices
-        counts = repeats(self.repeat_factors, self.seed, int(self._epoch), indices.astype(np.uint64))
+        counts = draw_repeats(self.repeat_factors, self.seed, int(self._epoch))
         again = [indices[counts > k] + k * len(self) for k in range(1, int(counts.max(initial=1)))]
         return np.random.permutation(np.concatenate([indices, *again]))
 
@@ -120,20 +121,3 @@ class PictureDataset(FairseqDataset):
             "expression": torch.from_numpy(self.targets[indices]),
             "target": torch.from_numpy(self.majorities[indices]),
         }
-
-
-def repeat_factors(majorities: npt.NDArray[np.int64], rarer_than: float) -> npt.NDArray[np.float64]:
-    """How often each picture comes in an epoch, on average: repeat factor sampling (Gupta et al., CVPR 2019).
-
-    Args:
-        majorities: ``(N,)`` the majority's expression, -1 where there is none.
-        rarer_than: share t of the pictures with a majority; an expression with the share f is repeated
-            ``max(1, sqrt(t / f))`` times.
-
-    Returns:
-        ``(N,)``, at least 1; 1 where there is no majority.
-    """
-    counts = np.bincount(majorities[majorities >= 0])
-    shares = counts / max(1, counts.sum())
-    factors = np.sqrt(rarer_than / shares, where=shares > 0, out=np.ones_like(shares))
-    return np.append(np.maximum(1.0, factors), 1.0)[majorities]

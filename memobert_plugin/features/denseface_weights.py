@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..data.atomic import replaced_when_complete
 from ..errors import UserError, run_command
+from ..pickled_classes import allow_host_arguments
 from ..regular_file import regular
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     import torch
 
-    # Not for a while only (safe_globals): leaving that would take the class from the host as well.
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    allow_host_arguments()
     try:
         content: Any = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:

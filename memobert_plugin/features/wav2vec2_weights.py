@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
+from ..pickled_classes import allow_host_arguments
 from ..regular_file import regular
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _load_pickle(path: Path) -> Any:
 
     import torch
 
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    allow_host_arguments()
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..data.atomic import replaced_when_complete
 from ..errors import UserError, run_command
+from ..pickled_classes import allow_host_arguments
 
 LAST = "checkpoint_last.pt"
 
@@ -79,7 +80,7 @@ def updates_of(path: Path) -> int:
     """
     import torch
 
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    allow_host_arguments()
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         return int(content["optimizer_history"][-1]["num_updates"])

@@ -66,9 +66,7 @@ def measure(data_bin: Path, options: argparse.Namespace) -> dict[str, object]:
             name: counts.utterances / median for name, median in medians(processor).items()
         },
         "times_plain": {name: median_ratio(seconds, PLAIN, name) for name in seconds},
-        "times_no_workers": {
-            name: median_ratio(seconds, "0 workers", name) for name in loaded if "0 workers" in loaded
-        },
+        "times_no_workers": {name: median_ratio(seconds, NONE, name) for name in loaded if NONE in loaded},
         "first_batch_seconds": medians(first_batches),
     }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from memobert_plugin.data.picture_augmentation import Augmentation
-from memobert_plugin.data.picture_dataset import PictureDataset, repeat_factors
+from memobert_plugin.data.picture_dataset import PictureDataset
 from tests.ferplus_files import drawn_pictures
 
 PICTURES = drawn_pictures(30, 0)
@@ -62,12 +62,6 @@ def test_batches_are_even_within_the_limit_and_of_the_right_number(
 
 
 def test_pictures_of_rare_expressions_come_several_times_each_time_augmented_anew() -> None:
-    majorities = np.repeat([0, 1, 2, -1], [84, 12, 4, 20])
-    factors = repeat_factors(majorities, 0.16)
-    # Shares among the 100 pictures with a majority: 0.84, 0.12 and 0.04.
-    np.testing.assert_allclose(factors, np.repeat([1, np.sqrt(0.16 / 0.12), 2, 1], [84, 12, 4, 20]))
-    np.testing.assert_array_equal(repeat_factors(majorities, 0), np.ones(120))
-
     training = PictureDataset(PICTURES, PICTURES.distributions(), 32, Augmentation(), seed=1)
     training.repeat_factors = np.repeat([1.0, 2.5], [20, 10])
     shown = []

@@ -25,7 +25,7 @@ LARGEST_HEAD = 256
 
 
 @cache
-def segments_kernel() -> Callable[..., Tensor] | None:
+def varlen_kernel() -> Callable[..., Tensor] | None:
     """torch's attention over packed rows; None before torch 2.10. Its module loads much of torch's compiler."""
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -35,24 +35,25 @@ def segments_kernel() -> Callable[..., Tensor] | None:
 
 
 @dataclass(frozen=True)
-class Segments:
+class VariableLengths:
     """Where utterances begin and end among packed rows.
 
     Attributes:
-        bounds: ``(B + 1,)`` int32: first row of each utterance, and the number of all rows.
+        cumulative: ``(B + 1,)`` int32 cumulative sequence lengths (``cu_seqlens``): first row of each utterance, and
+            the number of all rows.
         longest: rows of the longest.
     """
 
-    bounds: Tensor
+    cumulative: Tensor
     longest: int
 
     @classmethod
-    def of(cls, lengths: np.ndarray, device: torch.device) -> Segments | None:
+    def of(cls, lengths: np.ndarray, device: torch.device) -> VariableLengths | None:
         """For utterances of these ``(B,)`` lengths; None when one has no row."""
         if not lengths.all():
             return None
-        bounds = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(to_device(bounds, device).to(torch.int32), int(lengths.max()))
+        cumulative = np.concatenate([[0], np.cumsum(lengths)])
+        return cls(to_device(cumulative, device).to(torch.int32), int(lengths.max()))
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ class AttentionPlan:
         keys: rectangle of the keys; None on a CPU, like all that follow.
         queries: rectangle of the queries.
         key_mask: ``(B, 1, 1, L)`` True at real keys, or None when there is nothing to leave out.
-        key_segments: bounds of the keys; None where there is no kernel for different lengths.
-        query_segments: bounds of the queries; None also where an utterance does not ask at all.
+        key_varlen: the keys' lengths for it; None where there is no kernel for different lengths.
+        query_varlen: the queries'; None also where an utterance does not ask at all.
     """
 
     key_lengths: list[int]
@@ -110,8 +111,8 @@ class AttentionPlan:
     keys: Rectangle | None = None
     queries: Rectangle | None = None
     key_mask: Tensor | None = None
-    key_segments: Segments | None = None
-    query_segments: Segments | None = None
+    key_varlen: VariableLengths | None = None
+    query_varlen: VariableLengths | None = None
 
     @classmethod
     def for_all(cls, layout: PackedLayout, device: torch.device) -> AttentionPlan:
@@ -124,8 +125,8 @@ class AttentionPlan:
         if rectangle.slots is not None:
             real = torch.arange(rectangle.shape[1], device=device) < to_device(layout.lengths, device)[:, None]
             mask = real[:, None, None, :]
-        segments = Segments.of(layout.lengths, device) if _reads_segments(device) else None
-        return cls(lengths, lengths, None, rectangle, rectangle, mask, segments, segments)
+        varlen = VariableLengths.of(layout.lengths, device) if _has_varlen(device) else None
+        return cls(lengths, lengths, None, rectangle, rectangle, mask, varlen, varlen)
 
     def asking(self, layout: PackedLayout, rows: np.ndarray, device: torch.device) -> AttentionPlan:
         """The same keys, asked only by the packed ``rows`` (ascending): what the last layer needs for a head that reads
@@ -138,15 +139,15 @@ class AttentionPlan:
             query_lengths=asked.tolist(),
             query_rows=to_device(rows, device),
             queries=Rectangle.of(asked, device) if self.keys is not None else None,
-            query_segments=Segments.of(asked, device) if self.key_segments is not None else None,
+            query_varlen=VariableLengths.of(asked, device) if self.key_varlen is not None else None,
         )
 
 
-def _reads_segments(device: torch.device) -> bool:
+def _has_varlen(device: torch.device) -> bool:
     """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
     if device.type != "cuda" or torch.version.cuda is None:
         return False
-    return torch.cuda.get_device_capability(device)[0] >= 8 and segments_kernel() is not None
+    return torch.cuda.get_device_capability(device)[0] >= 8 and varlen_kernel() is not None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
@@ -162,11 +163,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
     Returns:
         ``(n, H, d)``.
     """
-    asking, answering = plan.query_segments, plan.key_segments
-    if asking is not None and answering is not None and _fits_segments(query, dropout):
-        kernel = segments_kernel()
-        assert kernel is not None  # without it a plan has no segments
-        return kernel(query, key, value, asking.bounds, answering.bounds, asking.longest, answering.longest)
+    asking, answering = plan.query_varlen, plan.key_varlen
+    if asking is not None and answering is not None and _fits_varlen(query, dropout):
+        kernel = varlen_kernel()
+        assert kernel is not None  # without it a plan has no such lengths
+        return kernel(query, key, value, asking.cumulative, answering.cumulative, asking.longest, answering.longest)
     if plan.keys is not None and plan.queries is not None:
         context = functional.scaled_dot_product_attention(
             plan.queries.pad(query),
@@ -187,7 +188,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
     return torch.cat(contexts, dim=1).transpose(0, 1)
 
 
-def _fits_segments(query: Tensor, dropout: float) -> bool:
+def _fits_varlen(query: Tensor, dropout: float) -> bool:
     """Whether the kernel for different lengths takes this: it knows half precision only, and no dropout."""
     half = query.dtype in (torch.float16, torch.bfloat16)
     return half and not dropout and query.shape[2] % 8 == 0 and query.shape[2] <= LARGEST_HEAD

@@ -32,7 +32,7 @@ def crossmodal_plan(target: AttentionPlan, source: AttentionPlan) -> AttentionPl
         target: plan of the target's attention to itself.
         source: plan of the source's attention to itself.
     """
-    return replace(source, query_lengths=target.key_lengths, queries=target.keys, query_segments=target.key_segments)
+    return replace(source, query_lengths=target.key_lengths, queries=target.keys, query_varlen=target.key_varlen)
 
 
 class CrossmodalAttention(nn.Module):

@@ -15,10 +15,10 @@ from memobert_plugin.modules import attention as attention_module
 from memobert_plugin.modules.attention import (
     AttentionPlan,
     Rectangle,
-    Segments,
     SelfAttention,
+    VariableLengths,
     attend,
-    segments_kernel,
+    varlen_kernel,
 )
 from memobert_plugin.modules.cross_modality_transformer import CrossModalityTransformer
 from memobert_plugin.modules.crossmodal_attention import crossmodal_plan
@@ -151,7 +151,7 @@ class RecordedKernel:
         self.calls = 0
 
     def __call__(self, *arguments: Any) -> Tensor:
-        if (kernel := segments_kernel()) is not None:
+        if (kernel := varlen_kernel()) is not None:
             inspect.signature(kernel).bind(*arguments)
         query, key, value, query_bounds, key_bounds, most_queries, most_keys = arguments
         self.calls += 1
@@ -169,15 +169,15 @@ class RecordedKernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> RecordedKernel:
     recorded = RecordedKernel()
-    monkeypatch.setattr(attention_module, "segments_kernel", lambda: recorded)
-    monkeypatch.setattr(attention_module, "_reads_segments", lambda device: True)
+    monkeypatch.setattr(attention_module, "varlen_kernel", lambda: recorded)
+    monkeypatch.setattr(attention_module, "_has_varlen", lambda device: True)
     return recorded
 
 
-def segments_plan(layout: PackedLayout) -> AttentionPlan:
+def varlen_plan(layout: PackedLayout) -> AttentionPlan:
     """What :meth:`AttentionPlan.for_all` makes for a GPU whose kernel takes different lengths, on the CPU."""
-    segments = Segments.of(layout.lengths, CPU)
-    return replace(rectangle_plan(layout), key_segments=segments, query_segments=segments)
+    varlen = VariableLengths.of(layout.lengths, CPU)
+    return replace(rectangle_plan(layout), key_varlen=varlen, query_varlen=varlen)
 
 
 def half_rows(layout: PackedLayout, seed: int, head_width: int = 8) -> Tensor:
@@ -190,7 +190,7 @@ def half_rows(layout: PackedLayout, seed: int, head_width: int = 8) -> Tensor:
 def test_the_kernel_for_different_lengths_sees_each_utterance(kernel: RecordedKernel, name: str, every: int) -> None:
     layout = layout_of(name)
     rows = np.sort(np.unique(np.concatenate([layout.starts, np.arange(0, int(layout.lengths.sum()), every)])))
-    plan, loop = (plan.asking(layout, rows, CPU) for plan in (segments_plan(layout), plans(layout, None)[0]))
+    plan, loop = (plan.asking(layout, rows, CPU) for plan in (varlen_plan(layout), plans(layout, None)[0]))
     query, key, value = (half_rows(layout, seed) for seed in range(3))
     found, expected = (attend(query[torch.from_numpy(rows)], key, value, one, dropout=0.0) for one in (plan, loop))
     assert kernel.calls == 1
@@ -199,7 +199,7 @@ def test_the_kernel_for_different_lengths_sees_each_utterance(kernel: RecordedKe
 
 def test_the_kernel_for_different_lengths_serves_crossmodal_attention(kernel: RecordedKernel) -> None:
     target, source = layout_of("uneven"), PackedLayout.from_lengths(*np.array([[2, 1, 0], [3, 0, 0]] * 2).T)
-    plan = crossmodal_plan(segments_plan(target), segments_plan(source))
+    plan = crossmodal_plan(varlen_plan(target), varlen_plan(source))
     query, key, value = half_rows(target, 0), half_rows(source, 1), half_rows(source, 2)
     found = attend(query, key, value, plan, dropout=0.0)
     assert kernel.calls == 1
@@ -211,7 +211,7 @@ def test_what_the_kernel_for_different_lengths_does_not_take_goes_into_a_rectang
     layout = layout_of("uneven")
     half, single = half_rows(layout, 0), half_rows(layout, 0).float()
     narrow = half_rows(layout, 0, head_width=4)
-    plan = segments_plan(layout)
+    plan = varlen_plan(layout)
     for rows, dropout in ((half, 0.1), (single, 0.0), (narrow, 0.0)):
         attend(rows, rows, rows, plan, dropout)
     last = plan.asking(layout, one_utterance_asks(layout), CPU)

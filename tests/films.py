@@ -132,9 +132,15 @@ def _stamp(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"
 
 
-def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (360, 288), fps: int = 25) -> list[float]:
-    """Re-encode clips one after the other into one film; the times at which they begin, and where the last one ends."""
+def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (512, 512), fps: int = 25) -> list[float]:
+    """Re-encode clips one after the other into one film; the times at which they begin, and where the last one ends.
+
+    Their pictures keep their scale, with black around the smaller ones: a face that is stretched or shrunk is
+    another face to DenseFace.
+    """
     import av
+
+    width, height = size
 
     begins = [0.0]
     with av.open(str(path), "w") as container:
@@ -146,7 +152,10 @@ def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (36
         for clip in clips:
             with av.open(str(clip)) as source:
                 for frame in source.decode(video=0):
-                    frame = frame.reformat(*size, format="yuv420p")
+                    canvas = np.zeros((height, width, 3), np.uint8)
+                    top, left = (height - frame.height) // 2, (width - frame.width) // 2
+                    canvas[top : top + frame.height, left : left + frame.width] = frame.to_ndarray(format="rgb24")
+                    frame = av.VideoFrame.from_ndarray(canvas, "rgb24").reformat(format="yuv420p")
                     frame.pts, frame.time_base, frame.pict_type = shown, Fraction(1, fps), 0
                     container.mux(video.encode(frame))
                     shown += 1

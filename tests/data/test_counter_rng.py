@@ -99,4 +99,5 @@ def test_the_numbers_of_the_streams_are_those_of_earlier_versions() -> None:
         "TRAIN_FRACTION": 6,
         "VALID_SHARE": 7,
         "PICTURE_AUGMENTATION": 8,
+        "PICTURE_REPEATS": 9,
     }

@@ -85,7 +85,7 @@ def test_every_utterance_has_its_clips_speaker_sound_and_text(
         assert np.corrcoef(one.samples[:length], other.samples[:length])[0, 1] > 0.9
         assert one.expression is not None
         assert other.expression is not None
-        assert np.abs(one.expression.mean(axis=0) - other.expression.mean(axis=0)).max() < 0.25
+        assert np.abs(one.expression.mean(axis=0) - other.expression.mean(axis=0)).max() < 0.05
 
 
 def test_a_film_is_pre_trained_on_with_one_command_each(film: tuple[Path, list[Cue]], tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from .batch_memory import BatchMemory, bytes_for
 from .indexed import IndexedReader
 
 
@@ -38,22 +40,28 @@ def gather_pieces(
     return flat
 
 
-def gather_frames(rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted]) -> dict[str, Tensor]:
+def gather_frames(
+    rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted], memory: BatchMemory | None = None
+) -> dict[str, Tensor]:
     """Frames of the utterances ``rows`` (B,) under the names of ``wanted``: (frames of all, width) float16.
 
-    All modalities are announced to the system before the first is read. In a worker process the frames are written
-    straight into the memory that it shares with the training process, which saves the host copying them there.
+    All modalities are announced to the system before the first is read. They go into a free room of ``memory``; where
+    there is none, into fresh memory, in a worker process that which it shares with the training process.
     """
     for one in wanted.values():
         if one.reader is not None:
             one.reader.announce(rows, one.lengths * one.width)
-    gathered = {}
-    for name, one in wanted.items():
-        frames = _empty_frames(int(one.lengths.sum()), one.width)
-        if one.reader is not None:
-            _copy(one.reader, rows, one.lengths * one.width, frames.numpy().reshape(-1))
-        gathered[name] = frames
-    return gathered
+    room = memory.take(bytes_for(int(one.lengths.sum()) * one.width for one in wanted.values())) if memory else None
+    write = room.write if room is not None else _write_fresh
+    return {
+        name: write(int(one.lengths.sum()), one.width, functools.partial(_copy_all, one, rows))
+        for name, one in wanted.items()
+    }
+
+
+def _copy_all(wanted: FramesWanted, rows: np.ndarray, flat: np.ndarray) -> None:
+    if wanted.reader is not None:
+        _copy(wanted.reader, rows, wanted.lengths * wanted.width, flat)
 
 
 def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.ndarray) -> None:
@@ -65,9 +73,12 @@ def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.
         stop += count
 
 
-def _empty_frames(count: int, width: int) -> Tensor:
-    """Room for frames; in a worker process, in the memory that it shares with the training process."""
+def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:
+    """As :meth:`.batch_memory.Room.write`. What a worker process shares at once, the host need not copy."""
     if get_worker_info() is None or not count * width:
-        return torch.empty(count, width, dtype=torch.float16)
-    storage = torch.UntypedStorage._new_shared(count * width * torch.float16.itemsize)
-    return torch.empty(0, dtype=torch.float16).set_(storage, 0, torch.Size((count, width)), (width, 1))
+        frames = torch.empty(count, width, dtype=torch.float16)
+    else:
+        storage = torch.UntypedStorage._new_shared(count * width * torch.float16.itemsize)
+        frames = torch.empty(0, dtype=torch.float16).set_(storage, 0, torch.Size((count, width)), (width, 1))
+    fill(frames.numpy().reshape(-1))
+    return frames

@@ -12,6 +12,7 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
+from .batch_memory import BatchMemory, bytes_for
 from .corpus import Corpus
 from .counter_rng import Stream, integers
 from .gathering import FramesWanted, gather_frames, gather_pieces
@@ -21,6 +22,8 @@ from .tokenizer import SPECIALS
 logger = logging.getLogger(__name__)
 
 CLS, _, SEP, UNK = range(len(SPECIALS))
+_READY_PER_WORKER = 4
+"""Batches: torch has two made ahead, one more is being made, one is on its way."""
 MODALITY_CASES = ("lva", "lv", "la", "va", "l", "v", "a")
 
 
@@ -194,11 +197,32 @@ class UtteranceDataset(FairseqDataset):
         joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
         return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
 
-    def collater(self, samples: Sequence[int]) -> dict[str, Any]:
+    def batch_memory(
+        self, workers: int, under_way: int, max_tokens: int | None, max_sentences: int | None
+    ) -> BatchMemory:
+        """Memory for the frames of batches cut with these limits; to be handed to :meth:`collater`.
+
+        Args:
+            workers: processes that read batches, 0 for this one.
+            under_way: most batches that are kept at a time, beside those the workers have ready.
+            max_tokens: pieces and frames of a batch.
+            max_sentences: its utterances.
+        """
+        meta = self.corpus.meta
+        classes = len(meta.expression_classes) if self.with_words else 0
+        widest = max((meta.visual_dim or 0) + classes, meta.acoustic_dim or 0)
+        limits = [max_tokens] if max_tokens else []
+        if max_sentences and len(self):
+            limits.append(max_sentences * int(self.sizes.max()))
+        size = bytes_for([min(limits) * widest, 1, 1, 1]) if limits and widest else 0
+        return BatchMemory(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
+
+    def collater(self, samples: Sequence[int], memory: BatchMemory | None = None) -> dict[str, Any]:
         """A batch of B utterances; ``{}`` for none.
 
         ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
-        identifies utterances for randomness. Frames stay float16 as stored; the model casts them.
+        identifies utterances for randomness. Frames stay float16 as stored; the model casts them. They go into
+        ``memory`` where that has room.
         """
         if not len(samples):
             return {}
@@ -213,7 +237,7 @@ class UtteranceDataset(FairseqDataset):
         piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
         pieces = gather_pieces(corpus.text, rows, piece_lengths, np.int64)
         text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
-        frames = self._frames(rows, visual_lengths, acoustic_lengths)
+        frames = self._frames(rows, visual_lengths, acoustic_lengths, memory)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(indices),
             "nsentences": len(indices),
@@ -239,7 +263,13 @@ class UtteranceDataset(FairseqDataset):
                 batch["expression"] = frames["expression"]
         return batch
 
-    def _frames(self, rows: np.ndarray, visual_lengths: np.ndarray, acoustic_lengths: np.ndarray) -> dict[str, Tensor]:
+    def _frames(
+        self,
+        rows: np.ndarray,
+        visual_lengths: np.ndarray,
+        acoustic_lengths: np.ndarray,
+        memory: BatchMemory | None,
+    ) -> dict[str, Tensor]:
         corpus = self.corpus
         wanted = {
             "visual": FramesWanted(corpus.visual, visual_lengths, corpus.meta.visual_dim or 0),
@@ -248,4 +278,4 @@ class UtteranceDataset(FairseqDataset):
         if self.with_words and corpus.expression is not None:
             classes = len(corpus.meta.expression_classes)
             wanted["expression"] = FramesWanted(corpus.expression, visual_lengths, classes)
-        return gather_frames(rows, wanted)
+        return gather_frames(rows, wanted, memory)

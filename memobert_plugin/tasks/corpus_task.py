@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from functools import cached_property
 from typing import Any
@@ -159,12 +160,23 @@ class CorpusTask(StoppableTask):
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """In training, the number of batches becomes a multiple of ranks x update-freq; the rest is the host's."""
+        """In training, the number of batches becomes a multiple of ranks x update-freq; frames are read into memory
+        that is used again; the rest is the host's.
+        """
+        update_freq = self.cfg.update_freq
+        per_rank = int(update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]) if dataset.shuffle else 1
         if dataset.shuffle:
-            update_freq = self.cfg.update_freq
-            per_rank = update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]
-            dataset.batches_divisible_by = kwargs.get("num_shards", 1) * int(per_rank)
-        return super().get_batch_iterator(dataset, **kwargs)
+            dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
+        batches = super().get_batch_iterator(dataset, **kwargs)
+        if batches.collate_fn == dataset.collater:  # not one of an earlier validation
+            memory = dataset.batch_memory(
+                batches.num_workers,
+                batches.buffer_size + per_rank + 1,
+                kwargs.get("max_tokens"),
+                kwargs.get("max_sentences"),
+            )
+            batches.collate_fn = functools.partial(dataset.collater, memory=memory)
+        return batches
 
     def train_step(
         self,

@@ -23,6 +23,7 @@ memobert_plugin.register()
 
 from memobert_plugin.data.corpus import Corpus  # noqa: E402
 from memobert_plugin.data.masking import draw_objective  # noqa: E402
+from memobert_plugin.tasks.epoch_workers import end_workers  # noqa: E402
 from memobert_plugin.tasks.pretraining import MEmoBERTPretrainingTask, PretrainingConfig  # noqa: E402
 
 SEED = 1
@@ -59,7 +60,8 @@ class Loaded:
         """Open the data-bin, start an epoch and load and mask its first ``most`` batches."""
         started = time.perf_counter()
         task = open_task(data_bin)
-        batches = masked_batches(task, epoch_of(task, max_tokens, workers))
+        epoch = epoch_of(task, max_tokens, workers)
+        batches = masked_batches(task, epoch)
         self.utterances = self.tokens = self.batches = 0
         for sample in batches:
             if not self.batches:
@@ -70,7 +72,9 @@ class Loaded:
             if self.batches == most:
                 break
         batches.close()
-        gc.collect()  # workers would otherwise go on into the next candidate's time
+        end_workers(
+            epoch
+        )  # at once; the garbage collector would wait five seconds for each, in a later candidate's time
 
 
 class PlainReader:

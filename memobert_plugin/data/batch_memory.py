@@ -1,0 +1,132 @@
+"""Memory for the frames of batches that is used again as soon as a batch is gone, also between processes.
+
+Fresh memory is what loading a batch costs most: the system clears each page and maps it, twice where a worker process
+writes what the training process reads. Here both map the same rooms before the worker starts. The worker writes into a
+free room of its own and sends its number; the training process sees the frames there, and when the last tensor on them
+is gone, the room is free again. Where none is free or large enough, callers take fresh memory: nothing ever waits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import weakref
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+_ALIGNMENT = 64
+_ITEM = 2
+_NUMBERS = itertools.count()
+_KNOWN: weakref.WeakValueDictionary[int, BatchMemory] = weakref.WeakValueDictionary()
+
+
+class BatchMemory:
+    """Rooms of one size; to be made in the training process before its workers start.
+
+    Args:
+        workers: worker processes that fill rooms; 0 if the training process does.
+        rooms: for each of them.
+        size: bytes of a room. Only what is written takes memory.
+    """
+
+    def __init__(self, workers: int, rooms: int, size: int) -> None:
+        self.workers, self.size = workers, size
+        self._number = next(_NUMBERS)
+        self._rooms = [mmap.mmap(-1, size) for _ in range(max(workers, 1) * rooms)] if size else []
+        self._taken = np.frombuffer(mmap.mmap(-1, max(len(self._rooms), 1)), np.uint8)
+        _KNOWN[self._number] = self
+
+    def take(self, size: int) -> Room | None:
+        """A free room of this process with at least ``size`` bytes, or None."""
+        worker = get_worker_info()
+        if not 0 < size <= self.size or (worker is None) != (self.workers == 0):
+            return None
+        rooms = len(self._rooms) // max(self.workers, 1)
+        first = 0 if worker is None else worker.id * rooms
+        free = np.flatnonzero(self._taken[first : first + rooms] == 0)
+        if not len(free):
+            return None
+        index = first + int(free[0])
+        self._taken[index] = 1
+        return Room(self._number, index, self._frames(index), to_send=worker is not None)
+
+    def _frames(self, index: int) -> npt.NDArray[np.float16]:
+        return np.frombuffer(self._rooms[index], np.float16)
+
+    def opened(self, index: int) -> Tensor:
+        """All of a room that was taken, (size / 2,) float16; it is free when the last tensor on it is gone."""
+        frames = self._frames(index)
+        release = weakref.finalize(frames, self._taken.__setitem__, index, 0)
+        release.atexit = False
+        return torch.from_numpy(frames)
+
+    def __reduce__(self) -> tuple[type[BatchMemory], tuple[int, int, int]]:
+        """Without rooms: a process that was not forked off this one does not share its memory."""
+        return type(self), (self.workers, 0, 0)
+
+
+class Room:
+    """A room while a batch is written into it, array after array.
+
+    Args:
+        number: of the memory.
+        index: of the room in it.
+        frames: all of it.
+        to_send: it is read in another process.
+    """
+
+    def __init__(self, number: int, index: int, frames: npt.NDArray[np.float16], *, to_send: bool) -> None:
+        self._number, self._index, self._frames, self._to_send = number, index, frames, to_send
+        self._base = None if to_send else _KNOWN[number].opened(index)
+        self._end = 0
+
+    def write(self, count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:
+        """The next frames of the batch, (count, width) float16, in the form in which they belong into it.
+
+        Args:
+            count: frames.
+            width: numbers per frame.
+            fill: writes them, flat, into what it is given.
+        """
+        first = self._end
+        fill(self._frames[first : first + count * width])
+        self._end += _padded(count * width)
+        if self._base is None:
+            return cast(Tensor, SentFrames(self, first, count, width))  # which is what it arrives as
+        return self._base[first : first + count * width].view(count, width)
+
+    def __reduce__(self) -> tuple[Callable[[int, int], Tensor], tuple[int, int]]:
+        return _open, (self._number, self._index)
+
+
+class SentFrames:
+    """Stands for frames in a batch that is sent to the training process, where it arrives as their tensor."""
+
+    def __init__(self, room: Room, first: int, count: int, width: int) -> None:
+        self._place = (room, first, count, width)
+
+    def __reduce__(self) -> tuple[Callable[[Tensor, int, int, int], Tensor], tuple[Room, int, int, int]]:
+        return _frames_at, self._place
+
+
+def bytes_for(elements: Iterable[int]) -> int:
+    """How large a room is needed for arrays of so many float16."""
+    return _ITEM * sum(map(_padded, elements))
+
+
+def _padded(elements: int) -> int:
+    return -(-elements * _ITEM // _ALIGNMENT) * _ALIGNMENT // _ITEM
+
+
+def _open(number: int, index: int) -> Tensor:
+    return _KNOWN[number].opened(index)
+
+
+def _frames_at(room: Tensor, first: int, count: int, width: int) -> Tensor:
+    return room[first : first + count * width].view(count, width)

@@ -22,6 +22,7 @@ from ..errors import UserError, exits_in_one_line
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
+from .save_folder import settle_save_folder
 from .stoppable_task import StoppableTask
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,11 @@ class CorpusTask(StoppableTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
-        """Check the limits against the position tables, then build as the host does."""
+        """Check the folder of a training's checkpoints, and the limits against the position tables, then build as the
+        host does.
+        """
+        if not from_checkpoint:
+            settle_save_folder(self.cfg)
         longest = self.longest_text()
         for name, length in (
             ("text with its special pieces and prompt", longest),

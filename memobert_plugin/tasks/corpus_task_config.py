@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import List
 
-from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
+
+from .save_folder_config import SaveFolderConfig
 
 
 @dataclass
-class CorpusTaskConfig(FairseqDataclass):
+class CorpusTaskConfig(SaveFolderConfig):
     """What every task on a data-bin can be told."""
 
     max_nonfinite_updates: int = field(

@@ -16,6 +16,8 @@ from ..data.picture_augmentation import Augmentation
 from ..data.picture_dataset import PictureDataset
 from ..errors import UserError, exits_in_one_line
 from ..modules.dense_net import DOWNSAMPLING
+from .save_folder import settle_save_folder
+from .save_folder_config import SaveFolderConfig
 from .stoppable_task import StoppableTask
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ TARGET_CHOICES = ChoiceEnum(TARGETS)
 
 
 @dataclass
-class FacialExpressionConfig(FairseqDataclass):
+class FacialExpressionConfig(SaveFolderConfig):
     """Flags of training and evaluation on faces with votes."""
 
     data: str = field(
@@ -90,6 +92,8 @@ class FacialExpressionTask(StoppableTask):
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Refuse flags that make no sense, then build as the host does."""
+        if not from_checkpoint:
+            settle_save_folder(self.cfg)
         if self.cfg.input_size < DOWNSAMPLING or self.cfg.input_size % DOWNSAMPLING:
             raise UserError(f"--input-size {self.cfg.input_size}: give a multiple of {DOWNSAMPLING}")
         if not 0 <= self.cfg.max_shift <= 0.5:

@@ -48,7 +48,9 @@ def test_a_damaged_last_checkpoint_ends_plain_training_and_is_settled_by_hand(da
         (folder / LAST).write_bytes(DAMAGES[name]((whole / LAST).read_bytes()))
     before = {name: (folder / LAST).read_bytes() for name, folder in folders.items()}
     for name, run in train(tmp_path / "second", data_bin, folders, updates=12).items():
-        assert run.status != 0 and "load_checkpoint" in run.log, name
+        assert run.status != 0 and "Traceback" not in run.log, run.log
+        last_line = run.log.rstrip().splitlines()[-1]
+        assert f"{folders[name] / LAST}: damaged" in last_line and "launch.last_checkpoint" in last_line
         assert "begin training epoch" not in run.log, name
         assert (folders[name] / LAST).read_bytes() == before[name]
         assert last_checkpoint.main([str(folders[name])]) == 0
@@ -56,6 +58,14 @@ def test_a_damaged_last_checkpoint_ends_plain_training_and_is_settled_by_hand(da
         assert run.status == 0 and "(epoch 1 @ 4 updates)" in run.log, run.log
         found = load_safely(folders[name] / LAST)["model"]
         assert all(torch.equal(found[key], value) for key, value in expected.items()), name
+
+
+def test_training_does_not_begin_from_zero_beside_checkpoints_of_its_own(data_bin: Path, tmp_path: Path) -> None:
+    train(tmp_path / "first", data_bin, {"run": tmp_path / "run"})
+    (tmp_path / "run" / LAST).unlink()
+    run = train(tmp_path / "second", data_bin, {"run": tmp_path / "run"})["run"]
+    assert run.status != 0 and "Traceback" not in run.log
+    assert "would begin from zero" in run.log.rstrip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("room", [0.5, 1.5], ids=["for no checkpoint", "for one checkpoint and a half"])

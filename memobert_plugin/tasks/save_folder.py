@@ -1,0 +1,85 @@
+"""Before a training builds its model: is ``--save-dir`` its own, and is there a whole checkpoint to go on from?
+
+The host asks neither. Two trainings overwrite each other's checkpoints, a damaged ``checkpoint_last.pt`` ends in a
+traceback, and where it is missing among others the host begins from zero without a word. Runs of ``memobert-sweep`` are
+left alone: their launcher has settled both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from ..errors import UserError
+from ..launch.graceful_stop import stop_mark
+from ..launch.last_checkpoint import LAST, is_whole
+from .save_folder_config import SaveFolderConfig
+
+_LOCK = ".lock"
+_held: dict[Path, TextIO] = {}
+"""This process' folders; the locks end with it. Processes forked off it do not inherit them."""
+_REPLACED = "python -m memobert_plugin.launch.last_checkpoint {} puts the newest whole checkpoint in its place"
+
+
+def settle_save_folder(config: SaveFolderConfig) -> None:
+    """Refuse to train where the end would be lost work; to be called by a training, on every rank.
+
+    Raises:
+        UserError: another process trains there, the checkpoint to go on from is damaged, or it is missing where there
+            are others.
+    """
+    first_rank = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if stop_mark() is not None or not first_rank:
+        return
+    folder = Path(config.save_dir)
+    if not config.no_save and folder.is_dir():
+        _claim(folder)
+    by_default = config.restore_file == LAST
+    path = folder / LAST if by_default else Path(config.restore_file)
+    if path.is_file():
+        if not is_whole(path):
+            raise UserError(
+                f"{path}: damaged, probably by a full disk or the end of the process that wrote it; "
+                + (_REPLACED.format(folder) if by_default else "give another --restore-file")
+            )
+    elif by_default and not config.no_last_checkpoints:
+        others = sorted(other.name for other in folder.glob("checkpoint*.pt"))
+        if others:
+            raise UserError(
+                f"{folder}: there is {others[0]}, but no {LAST}, so training would begin from zero; "
+                f"{_REPLACED.format(folder)}, or give another --save-dir"
+            )
+
+
+def _claim(folder: Path) -> None:
+    """Hold the folder's lock until this process ends.
+
+    A lock of the process, not of the open file, which workers that outlive it for some seconds would keep. File systems
+    that know no locks, or are not to be written to, refuse nobody.
+    """
+    real = folder.resolve()
+    if real in _held:
+        return
+    try:
+        stream = open(real / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError:
+        return
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        stream.seek(0)
+        owner = stream.read().strip() or "another process"
+        stream.close()
+        raise UserError(f"{folder}: {owner} is training there; give this training another --save-dir") from None
+    except OSError:
+        stream.close()
+        return
+    stream.truncate(0)
+    stream.write(f"process {os.getpid()} of {platform.node()}\n")
+    stream.flush()
+    _held[real] = stream

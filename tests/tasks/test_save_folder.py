@@ -1,0 +1,100 @@
+"""Trainings typed by hand: each has its folder, and none goes on from a damaged checkpoint or begins again unasked."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import torch
+
+from memobert_plugin.errors import UserError
+from memobert_plugin.launch.graceful_stop import STOP_MARK_VARIABLE
+from memobert_plugin.launch.last_checkpoint import LAST
+from memobert_plugin.tasks.save_folder import settle_save_folder
+from memobert_plugin.tasks.save_folder_config import SaveFolderConfig
+
+
+def config(folder: Path, restore_file: str = LAST, no_save: bool = False, no_last: bool = False) -> SaveFolderConfig:
+    return SaveFolderConfig(
+        save_dir=str(folder), restore_file=restore_file, no_save=no_save, no_last_checkpoints=no_last
+    )
+
+
+def save(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    torch.save({"model": torch.zeros(4)}, path)
+
+
+def _train(folder: Path, connection: Connection) -> None:
+    settle_save_folder(config(folder))
+    connection.send("training")
+    connection.recv()
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    other = context.Process(target=_train, args=(tmp_path, there))
+    other.start()
+    assert here.recv() == "training"
+    with pytest.raises(UserError, match=rf"process {other.pid} of .* is training there; give this training another"):
+        settle_save_folder(config(tmp_path))
+    settle_save_folder(config(tmp_path, no_save=True))
+    other.kill()
+    other.join()
+    settle_save_folder(config(tmp_path))
+    settle_save_folder(config(tmp_path))
+
+
+def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path) -> None:
+    """Workers that load batches live some seconds longer than a training that is killed."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    other = context.Process(target=_train_with_worker, args=(tmp_path, there))
+    other.start()
+    assert here.recv() == "training"
+    other.kill()
+    other.join()
+    settle_save_folder(config(tmp_path))
+    here.close()
+
+
+def _train_with_worker(folder: Path, connection: Connection) -> None:
+    settle_save_folder(config(folder))
+    multiprocessing.get_context("fork").Process(target=connection.recv).start()
+    connection.send("training")
+    connection.recv()
+
+
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
+    save(tmp_path / LAST)
+    settle_save_folder(config(tmp_path))
+    content = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=rf"{LAST}: damaged.*launch.last_checkpoint {tmp_path}"):
+        settle_save_folder(config(tmp_path))
+    with pytest.raises(UserError, match=r"damaged.*give another --restore-file"):
+        settle_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
+
+
+def test_a_missing_last_checkpoint_among_others_is_no_new_beginning(tmp_path: Path) -> None:
+    settle_save_folder(config(tmp_path))
+    save(tmp_path / "checkpoint_1_4.pt")
+    with pytest.raises(UserError, match=r"there is checkpoint_1_4.pt, but no checkpoint_last.pt"):
+        settle_save_folder(config(tmp_path))
+    settle_save_folder(config(tmp_path, no_last=True))
+    settle_save_folder(config(tmp_path, restore_file="elsewhere.pt"))
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    settle_save_folder(config(tmp_path / "checkpoints"))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_runs_of_a_launcher_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STOP_MARK_VARIABLE, str(tmp_path / "mark"))
+    (tmp_path / LAST).write_bytes(b"damaged")
+    settle_save_folder(config(tmp_path))
+    assert not (tmp_path / ".lock").exists()

@@ -58,7 +58,7 @@ class TrainingRun:
     def __init__(self, data_bin: Path | str, task: str, *flags: str) -> None:
         metrics.reset()
         with _without_warnings():
-            self._set_up(training_flags(data_bin, task, *flags))
+            self._set_up(training_flags(data_bin, task, "--no-save", *flags))
 
     def _set_up(self, flags: list[str]) -> None:
         parser = options.get_training_parser()

@@ -173,14 +173,7 @@ class CorpusTask(StoppableTask):
         if dataset.shuffle:
             dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
         batches = super().get_batch_iterator(dataset, **kwargs)
-        if batches.collate_fn == dataset.collater:  # not one of an earlier validation
-            memory = dataset.batch_memory(
-                batches.num_workers,
-                batches.buffer_size + per_rank + 1,
-                kwargs.get("max_tokens"),
-                kwargs.get("max_sentences"),
-            )
-            batches.collate_fn = functools.partial(dataset.collater, memory=memory)
+        _read_into_memory(batches, per_rank, kwargs.get("max_tokens"), kwargs.get("max_sentences"))
         return batches
 
     def train_step(
@@ -225,3 +218,18 @@ class CorpusTask(StoppableTask):
                 f"{corpus.path}: no utterance for the subset '{split}'; memobert-inspect shows what the data-bin holds"
             )
         return rows
+
+
+def _read_into_memory(
+    batches: EpochBatchIterator, per_rank: int, max_tokens: int | None, max_sentences: int | None
+) -> None:
+    """Have the frames of an epoch's batches read into memory that is used again.
+
+    In a function of its own: the host asks its configuration for what it lacks, and the exception of that keeps the
+    frames of all callers, with whatever they have in their variables, until the garbage collector comes by.
+    """
+    dataset: UtteranceDataset = batches.dataset
+    if batches.collate_fn == dataset.collater:  # else it is an earlier validation's iterator, which has its memory
+        under_way = batches.buffer_size + per_rank + 1
+        memory = dataset.batch_memory(batches.num_workers, under_way, max_tokens, max_sentences)
+        batches.collate_fn = functools.partial(dataset.collater, memory=memory)

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import extract_values
-from .extract_flags import add_face_flags, add_sound_flags, add_work_flags, front_end_options
+from .extract_flags import (
+    add_face_flags,
+    add_slurm_flags,
+    add_sound_flags,
+    add_work_flags,
+    front_end_options,
+    slurm_resources,
+)
 
 if TYPE_CHECKING:
     from ..features.films.job import FilmJob, Share
@@ -93,16 +100,9 @@ def _extract(options: argparse.Namespace) -> int:
             print(f"{film}: {reason}")
         return _status(job, options)
     if options.executor == "slurm":
-        from ..features.films.slurm import SlurmResources, run_on_slurm
+        from ..features.films.slurm import run_on_slurm
 
-        resources = SlurmResources(
-            options.slurm_jobs,
-            options.slurm_minutes,
-            options.slurm_cpus,
-            options.slurm_partition,
-            1 if options.device == "cuda" else 0,
-        )
-        run_on_slurm(job, resources)
+        run_on_slurm(job, slurm_resources(options))
     else:
         run_job(job, options.workers)
     print("\n".join(summarize_job(job)))
@@ -215,17 +215,7 @@ def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
         metavar="I/N",
         help="do only every N-th part, from the I-th on: for N machines, merged afterwards",
     )
-    add("--executor", choices=("local", "slurm"), default="local", help="here, or as SLURM jobs (default: %(default)s)")
-    add("--slurm-jobs", type=extract_values.count, default=32, metavar="N", help="jobs at most (default: %(default)s)")
-    add(
-        "--slurm-minutes",
-        type=extract_values.count,
-        default=240,
-        metavar="M",
-        help="time limit of a job (default: %(default)s)",
-    )
-    add("--slurm-cpus", type=extract_values.count, default=1, metavar="N", help="of a job (default: %(default)s)")
-    add("--slurm-partition", metavar="NAME", help="default: the cluster's")
+    add_slurm_flags(parser)
 
 
 def _share_of_work(text: str) -> Share:

@@ -10,6 +10,7 @@ from . import extract_values
 
 if TYPE_CHECKING:
     from ..features.front_end_options import FrontEndOptions
+    from ..features.slurm_array import SlurmResources
 
 
 def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = False) -> None:
@@ -117,6 +118,41 @@ def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
     )
     add("--overwrite", action="store_true", help="extract again, also where the output was made with other options")
     add("--dry-run", action="store_true", help="read and check what there is to do; write nothing")
+
+
+def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
+    """Whether SLURM does the work, and what its jobs get."""
+    add = parser.add_argument
+    add("--executor", choices=("local", "slurm"), default="local", help="here, or as SLURM jobs (default: %(default)s)")
+    add(
+        "--slurm-jobs",
+        type=extract_values.count,
+        default=32,
+        metavar="N",
+        help="that run at a time (default: %(default)s)",
+    )
+    add(
+        "--slurm-minutes",
+        type=extract_values.count,
+        default=240,
+        metavar="M",
+        help="time limit of a job (default: %(default)s)",
+    )
+    add("--slurm-cpus", type=extract_values.count, default=1, metavar="N", help="of a job (default: %(default)s)")
+    add("--slurm-partition", metavar="NAME", help="default: the cluster's")
+
+
+def slurm_resources(options: argparse.Namespace) -> SlurmResources:
+    """What :func:`add_slurm_flags` was told."""
+    from ..features.slurm_array import SlurmResources
+
+    return SlurmResources(
+        options.slurm_jobs,
+        options.slurm_minutes,
+        options.slurm_cpus,
+        options.slurm_partition,
+        gpus=1 if options.device == "cuda" else 0,
+    )
 
 
 def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: int = 0) -> FrontEndOptions:

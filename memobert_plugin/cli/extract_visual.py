@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .extract_flags import add_face_flags, add_work_flags, front_end_options
+from .extract_flags import add_face_flags, add_slurm_flags, add_work_flags, front_end_options, slurm_resources
 
 if TYPE_CHECKING:
     from ..features.visual import VisualReport
@@ -28,6 +28,7 @@ def add_visual_command(kinds: argparse._SubParsersAction[argparse.ArgumentParser
     visual.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames")
     add_face_flags(visual)
     add_work_flags(visual, "the utterances with a film")
+    add_slurm_flags(visual)
     visual.set_defaults(run=extract_visual_frames)
 
 
@@ -43,7 +44,12 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
             print(f"{utterance_id}: {reason}")
     else:
         report = extract_visual(
-            options.manifest, options.output, described, workers=options.workers, overwrite=options.overwrite
+            options.manifest,
+            options.output,
+            described,
+            workers=options.workers,
+            slurm=slurm_resources(options) if options.executor == "slurm" else None,
+            overwrite=options.overwrite,
         )
         print("\n".join(summarize_visual(report, options.output)))
     if report.failed_share > options.max_failed_share:

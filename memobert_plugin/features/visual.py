@@ -18,6 +18,8 @@ from .audio import DefectiveClip
 from .film import Region
 from .frame_folder import finished_files, frames_are_written, refuse_other_extractor, write_failures
 from .front_end_options import FrontEndOptions, build_front_end
+from .slurm_array import SlurmResources
+from .slurm_map import slurm_map
 from .stopwatch import Stopwatch
 from .workers import ordered_map
 
@@ -98,17 +100,19 @@ def extract_visual(
     options: FrontEndOptions,
     *,
     workers: int = 1,
+    slurm: SlurmResources | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> VisualReport:
-    """Write ``frame_file(output, id)`` for every utterance of whose speaker a face is seen.
+    """Write ``frame_file(output, id)`` for every utterance of whose speaker a face is seen; in ``workers`` processes
+    here or, with ``slurm``, in jobs of a cluster that sees the same files.
 
     Beside them ``extractor.json``, ``dropped.tsv`` with those without such a face, and ``failed.tsv`` with those whose
     film cannot be used. A run that was killed and started again ends in the same bytes; failures are tried again.
 
     Raises:
-        UserError: a defect of the manifest, missing packages, or an output folder that is busy or holds another
-            extractor's frames.
+        UserError: a defect of the manifest, missing packages, an output folder that is busy or holds another
+            extractor's frames, or a worker process or job that died.
     """
     from tqdm import tqdm
 
@@ -119,7 +123,8 @@ def extract_visual(
     report.failures = []
     with frames_are_written(output, info, overwrite=overwrite):
         clips = _clips(manifest, output, report.dropped, overwrite=overwrite)
-        outcomes = ordered_map(partial(_look, options=options), clips, workers)
+        look = partial(_look, options=options)
+        outcomes = slurm_map(look, clips, slurm, output) if slurm else ordered_map(look, clips, workers)
         total = report.with_video - report.finished_before
         bar = tqdm(outcomes, total=total, desc="faces", unit="utterance", disable=None if progress else True)
         _write_dropped(output / DROPPED, manifest, report.dropped)

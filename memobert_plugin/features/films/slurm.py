@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ...data.atomic import replaced_when_complete
-from ...errors import UserError
 from ...launch.slurm_executor import queued_jobs
 from ..frame_folder import write_failures
 from ..front_end_options import FrontEndOptions
+from ..slurm_array import SlurmResources, submit_array
 from .job import FilmJob
 from .parts import PartReport, extract_part, is_finished, read_report
 from .plan import FilmPart
@@ -23,20 +22,6 @@ FOLDER: Final = "slurm"
 _SUBMITTED: Final = "submitted.json"
 _LOOKS_UNTIL_GONE: Final = 2
 """A job leaves the queue a moment before or after its last part can be seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlurmResources:
-    """What the jobs of an array get."""
-
-    jobs: int = 32
-    """At most so many, each with its share of the parts."""
-    minutes: int = 240
-    """Time limit of a job."""
-    cpus: int = 1
-    partition: str | None = None
-    """None: the cluster's default."""
-    gpus: int = 0
 
 
 def run_on_slurm(job: FilmJob, resources: SlurmResources, poll_seconds: float = 5.0, progress: bool = True) -> None:
@@ -93,42 +78,14 @@ def _submit(job: FilmJob, parts: Sequence[FilmPart], resources: SlurmResources, 
     """Number of every job submitted, with the keys of its parts."""
     if not parts:
         return {}
-    executor = _executor(resources, folder)
     count = min(resources.jobs, len(parts))
     groups = [list(parts[first::count]) for first in range(count)]
     output = job.output.absolute()
-    try:
-        with executor.batch():
-            jobs = [executor.submit(extract_parts, group, output, job.options, job.preview) for group in groups]
-    except Exception as error:  # submitit's own and whatever sbatch says
-        raise UserError(f"sbatch: {' '.join(str(error).split())}; mend the --slurm flags") from None
+    jobs = submit_array(
+        extract_parts, [(group, output, job.options, job.preview) for group in groups], resources, folder
+    )
     print(f"submitted {len(parts)} parts in {len(groups)} jobs: {jobs[0].job_id} …", flush=True)
     return {str(one.job_id): [part.key for part in group] for one, group in zip(jobs, groups, strict=True)}
-
-
-def _executor(resources: SlurmResources, folder: Path) -> Any:
-    import submitit
-
-    try:
-        executor = submitit.SlurmExecutor(folder)
-    except RuntimeError:
-        raise UserError("--executor slurm: no srun here; start memobert-extract on the cluster") from None
-    parameters: dict[str, Any] = {
-        "job_name": "memobert-extract",
-        "time": resources.minutes,
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus,
-        "array_parallelism": resources.jobs,
-        "stderr_to_stdout": True,
-        "setup": [f"export OMP_NUM_THREADS={resources.cpus}"],
-    }
-    if resources.partition:
-        parameters["partition"] = resources.partition
-    if resources.gpus:
-        parameters["gpus_per_node"] = resources.gpus
-    executor.update_parameters(**parameters)
-    return executor
 
 
 def _still_queued(folder: Path) -> dict[str, list[str]]:

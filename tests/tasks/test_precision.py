@@ -11,18 +11,20 @@ import torch
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 
-PRECISIONS = {"memory-efficient fp16": ["--memory-efficient-fp16"], "amp": ["--amp"]}
+# Where a gradient overflows, the host wants to empty CUDA's cache; from a low scale none does.
+HALF = ("--memory-efficient-fp16", "--fp16-init-scale", "1")
+PRECISIONS = {"memory-efficient fp16": HALF, "amp": ("--amp",)}
 
 
 @pytest.fixture(scope="module")
 def data_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=3, utterances=12))
+    return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=4, utterances=24))
 
 
 def run_of(data_bin: Path, task: str, *flags: str) -> TrainingRun:
     return TrainingRun(
         data_bin, task, "--encoder-embed-dim", "32",
-        "--lr", "3e-3", "--batch-size", "16", *flags,
+        "--lr", "3e-3", "--batch-size", "8", *flags,
     )  # fmt: skip
 
 
@@ -47,15 +49,14 @@ def test_losses_are_finite_and_fall(data_bin: Path, tmp_path: Path, precision: s
 @pytest.mark.parametrize("task", ["memobert_pretraining", "memobert_finetune"])
 def test_half_precision_follows_float32(data_bin: Path, task: str) -> None:
     """The same updates from the same start."""
-    single, half = run_of(data_bin, task), run_of(data_bin, task, "--memory-efficient-fp16")
-    losses = [[step["loss"] for step in run.train(10)] for run in (single, half)]
+    single, half = run_of(data_bin, task), run_of(data_bin, task, *HALF)
+    losses = [[step["loss"] for step in run.train(10) if step["sample_size"]] for run in (single, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
 
 
 def test_recomputed_activations_work_in_half_precision(data_bin: Path) -> None:
     plain, recomputed = (
-        run_of(data_bin, "memobert_pretraining", "--memory-efficient-fp16", *flags)
-        for flags in ([], ["--checkpoint-activations"])
+        run_of(data_bin, "memobert_pretraining", *HALF, *flags) for flags in ([], ["--checkpoint-activations"])
     )
     losses = [[step["loss"] for step in run.train(6)] for run in (plain, recomputed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

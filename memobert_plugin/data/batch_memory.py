@@ -38,7 +38,7 @@ class BatchMemory:
     def __init__(self, workers: int, rooms: int, size: int) -> None:
         self.workers, self.size = workers, size
         self._number = next(_NUMBERS)
-        self._rooms = [mmap.mmap(-1, size) for _ in range(max(workers, 1) * rooms)] if size else []
+        self._rooms = _mapped(max(workers, 1) * rooms, size)
         self._taken = np.frombuffer(mmap.mmap(-1, max(len(self._rooms), 1)), np.uint8)
         _KNOWN[self._number] = self
 
@@ -113,6 +113,16 @@ class SentFrames:
 
     def __reduce__(self) -> tuple[Callable[[Tensor, int, int, int], Tensor], tuple[Room, int, int, int]]:
         return _frames_at, self._place
+
+
+def _mapped(rooms: int, size: int) -> list[mmap.mmap]:
+    """Memory that processes forked off this one share; none where the system grants no more than is surely used."""
+    if not size:
+        return []
+    try:
+        return [mmap.mmap(-1, size) for _ in range(rooms)]
+    except OSError:
+        return []
 
 
 def bytes_for(elements: Iterable[int]) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
+import mmap
 import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from memobert_plugin.data import batch_memory
 from memobert_plugin.data.batch_memory import BatchMemory, bytes_for
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.utterance_dataset import UtteranceDataset
@@ -116,6 +120,22 @@ def test_arrays_begin_on_cache_lines_and_do_not_overlap() -> None:
 @pytest.mark.parametrize(("size", "wanted"), [(0, 1), (100, 101), (100, 0)])
 def test_what_does_not_fit_is_put_elsewhere(size: int, wanted: int) -> None:
     assert BatchMemory(0, 2, size).take(wanted) is None
+
+
+def test_where_the_system_grants_no_memory_batches_go_elsewhere(
+    dataset: UtteranceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = mmap.mmap
+
+    def strict(number: int, size: int) -> mmap.mmap:
+        if size >= 1 << 20:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return real(number, size)
+
+    monkeypatch.setattr(batch_memory, "mmap", SimpleNamespace(mmap=strict))
+    memory = BatchMemory(0, 3, 1 << 20)
+    assert memory.take(10) is None
+    assert len(list(loader(dataset, memory, 0))) == len(dataset) // 2
 
 
 def test_memory_of_workers_is_not_for_the_training_process() -> None:

@@ -22,6 +22,7 @@ from ..errors import UserError, exits_in_one_line
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
+from .primitive_cache import limit_primitive_cache
 from .save_folder import settle_save_folder
 from .stoppable_task import StoppableTask
 
@@ -38,6 +39,7 @@ class CorpusTask(StoppableTask):
     """
 
     def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
+        limit_primitive_cache()
         super().__init__(cfg, **kwargs)
         self._corpora: dict[str, Corpus] = {}
         self._dictionary: Dictionary | None = None

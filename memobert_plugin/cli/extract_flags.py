@@ -123,7 +123,12 @@ def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
 def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
     """Whether SLURM does the work, and what its jobs get."""
     add = parser.add_argument
-    add("--executor", choices=("local", "slurm"), default="local", help="here, or as SLURM jobs (default: %(default)s)")
+    add(
+        "--executor",
+        choices=("local", "slurm"),
+        default="local",
+        help="here in --workers processes, or in SLURM jobs of one process each (default: %(default)s)",
+    )
     add(
         "--slurm-jobs",
         type=extract_values.count,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from .batch_memory import BatchMemory, bytes_for
+from .buffer_pool import BufferPool, bytes_for
 from .indexed import IndexedReader
 
 
@@ -41,18 +41,18 @@ def gather_pieces(
 
 
 def gather_frames(
-    rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted], memory: BatchMemory | None = None
+    rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted], pool: BufferPool | None = None
 ) -> dict[str, Tensor]:
     """Frames of the utterances ``rows`` (B,) under the names of ``wanted``: (frames of all, width) float16.
 
-    All modalities are announced to the system before the first is read. They go into a free room of ``memory``; where
+    All modalities are announced to the system before the first is read. They go into a free buffer of ``pool``; where
     there is none, into fresh memory, in a worker process that which it shares with the training process.
     """
     for one in wanted.values():
         if one.reader is not None:
             one.reader.announce(rows, one.lengths * one.width)
-    room = memory.take(bytes_for(int(one.lengths.sum()) * one.width for one in wanted.values())) if memory else None
-    write = room.write if room is not None else _write_fresh
+    buffer = pool.take(bytes_for(int(one.lengths.sum()) * one.width for one in wanted.values())) if pool else None
+    write = buffer.write if buffer is not None else _write_fresh
     return {
         name: write(int(one.lengths.sum()), one.width, functools.partial(_copy_all, one, rows))
         for name, one in wanted.items()
@@ -74,7 +74,7 @@ def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.
 
 
 def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:
-    """As :meth:`.batch_memory.Room.write`. What a worker process shares at once, the host need not copy."""
+    """As :meth:`.buffer_pool.Buffer.write`. What a worker process shares at once, the host need not copy."""
     if get_worker_info() is None or not count * width:
         frames = torch.empty(count, width, dtype=torch.float16)
     else:

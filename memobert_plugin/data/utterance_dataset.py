@@ -12,7 +12,7 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
-from .batch_memory import BatchMemory, bytes_for
+from .buffer_pool import BufferPool, bytes_for
 from .corpus import Corpus
 from .counter_rng import Stream, integers
 from .gathering import FramesWanted, gather_frames, gather_pieces
@@ -197,9 +197,9 @@ class UtteranceDataset(FairseqDataset):
         joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
         return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
 
-    def batch_memory(
+    def buffer_pool(
         self, workers: int, under_way: int, max_tokens: int | None, max_sentences: int | None
-    ) -> BatchMemory:
+    ) -> BufferPool:
         """Memory for the frames of batches cut with these limits; to be handed to :meth:`collater`.
 
         Args:
@@ -215,14 +215,14 @@ class UtteranceDataset(FairseqDataset):
         if max_sentences and len(self):
             limits.append(max_sentences * int(self.sizes.max()))
         size = bytes_for([min(limits) * widest, 1, 1, 1]) if limits and widest else 0
-        return BatchMemory(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
+        return BufferPool(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
 
-    def collater(self, samples: Sequence[int], memory: BatchMemory | None = None) -> dict[str, Any]:
+    def collater(self, samples: Sequence[int], pool: BufferPool | None = None) -> dict[str, Any]:
         """A batch of B utterances; ``{}`` for none.
 
         ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
         identifies utterances for randomness. Frames stay float16 as stored; the model casts them. They go into
-        ``memory`` where that has room.
+        ``pool`` where that has buffer.
         """
         if not len(samples):
             return {}
@@ -237,7 +237,7 @@ class UtteranceDataset(FairseqDataset):
         piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
         pieces = gather_pieces(corpus.text, rows, piece_lengths, np.int64)
         text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
-        frames = self._frames(rows, visual_lengths, acoustic_lengths, memory)
+        frames = self._frames(rows, visual_lengths, acoustic_lengths, pool)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(indices),
             "nsentences": len(indices),
@@ -268,7 +268,7 @@ class UtteranceDataset(FairseqDataset):
         rows: np.ndarray,
         visual_lengths: np.ndarray,
         acoustic_lengths: np.ndarray,
-        memory: BatchMemory | None,
+        pool: BufferPool | None,
     ) -> dict[str, Tensor]:
         corpus = self.corpus
         wanted = {
@@ -278,4 +278,4 @@ class UtteranceDataset(FairseqDataset):
         if self.with_words and corpus.expression is not None:
             classes = len(corpus.meta.expression_classes)
             wanted["expression"] = FramesWanted(corpus.expression, visual_lengths, classes)
-        return gather_frames(rows, wanted, memory)
+        return gather_frames(rows, wanted, pool)

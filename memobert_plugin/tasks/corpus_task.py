@@ -167,15 +167,15 @@ class CorpusTask(StoppableTask):
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """In training, the number of batches becomes a multiple of ranks x update-freq; frames are read into memory
-        that is used again; the rest is the host's.
+        """In training, the number of batches becomes a multiple of ranks x update-freq; frames are read into buffers
+        that are used again; the rest is the host's.
         """
         update_freq = self.cfg.update_freq
         per_rank = int(update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]) if dataset.shuffle else 1
         if dataset.shuffle:
             dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
         batches = super().get_batch_iterator(dataset, **kwargs)
-        _read_into_memory(batches, per_rank, kwargs.get("max_tokens"), kwargs.get("max_sentences"))
+        _read_into_buffers(batches, per_rank, kwargs.get("max_tokens"), kwargs.get("max_sentences"))
         return batches
 
     def train_step(
@@ -222,16 +222,16 @@ class CorpusTask(StoppableTask):
         return rows
 
 
-def _read_into_memory(
+def _read_into_buffers(
     batches: EpochBatchIterator, per_rank: int, max_tokens: int | None, max_sentences: int | None
 ) -> None:
-    """Have the frames of an epoch's batches read into memory that is used again.
+    """Have the frames of an epoch's batches read into buffers that are used again.
 
     In a function of its own: the host asks its configuration for what it lacks, and the exception of that keeps the
     frames of all callers, with whatever they have in their variables, until the garbage collector comes by.
     """
     dataset: UtteranceDataset = batches.dataset
-    if batches.collate_fn == dataset.collater:  # else it is an earlier validation's iterator, which has its memory
+    if batches.collate_fn == dataset.collater:  # else it is an earlier validation's iterator, which has its buffers
         under_way = batches.buffer_size + per_rank + 1
-        memory = dataset.batch_memory(batches.num_workers, under_way, max_tokens, max_sentences)
-        batches.collate_fn = functools.partial(dataset.collater, memory=memory)
+        pool = dataset.buffer_pool(batches.num_workers, under_way, max_tokens, max_sentences)
+        batches.collate_fn = functools.partial(dataset.collater, pool=pool)

@@ -72,9 +72,8 @@ class Loaded:
             if self.batches == most:
                 break
         batches.close()
-        end_workers(
-            epoch
-        )  # at once; the garbage collector would wait five seconds for each, in a later candidate's time
+        # At once: the garbage collector would wait five seconds for each, in a later candidate's time.
+        end_workers(epoch)
 
 
 class PlainReader:

@@ -37,4 +37,4 @@ def test_workers_and_memory_do_not_pile_up_over_epochs(tmp_path: Path, buffer: s
     finally:
         gc.enable()
     assert seen == [2 * workers] * 4  # one data loader trains, one validates
-    assert maps[0] > 0 and len(set(maps[1:])) == 1  # the first one's dummy batch keeps its room
+    assert maps[0] > 0 and len(set(maps[1:])) == 1  # the first one's dummy batch keeps its buffer

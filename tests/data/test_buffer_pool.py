@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from memobert_plugin.data import batch_memory
-from memobert_plugin.data.batch_memory import BatchMemory, bytes_for
+from memobert_plugin.data import buffer_pool
+from memobert_plugin.data.buffer_pool import BufferPool, bytes_for
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.utterance_dataset import UtteranceDataset
 from tests.data.test_utterance_dataset import dataset_of
@@ -37,9 +37,9 @@ def frames_of(batch: dict[str, Any]) -> dict[str, Tensor]:
     return {name: batch["net_input"][name] if name != "expression" else batch[name] for name in FRAMES}
 
 
-def loader(dataset: UtteranceDataset, memory: BatchMemory, workers: int, **more: Any) -> DataLoader[Any]:
+def loader(dataset: UtteranceDataset, pool: BufferPool, workers: int, **more: Any) -> DataLoader[Any]:
     batches = [[first, first + 1] for first in range(0, len(dataset), 2)]
-    collater = functools.partial(dataset.collater, memory=memory)
+    collater = functools.partial(dataset.collater, pool=pool)
     return DataLoader(dataset, batch_sampler=batches, collate_fn=collater, num_workers=workers, **more)
 
 
@@ -50,19 +50,19 @@ def fill_with(value: float) -> Callable[[np.ndarray], None]:
     return fill
 
 
-def in_rooms(memory: BatchMemory, tensor: Tensor) -> bool:
-    starts = [np.frombuffer(room, np.uint8).ctypes.data for room in memory._rooms]
-    return any(start <= tensor.data_ptr() < start + memory.size for start in starts)
+def in_buffers(pool: BufferPool, tensor: Tensor) -> bool:
+    starts = [np.frombuffer(buffer, np.uint8).ctypes.data for buffer in pool._buffers]
+    return any(start <= tensor.data_ptr() < start + pool.size for start in starts)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("rooms", [0, 1, 3, 40])
-def test_batches_that_are_kept_stay_as_they_are(dataset: UtteranceDataset, workers: int, rooms: int) -> None:
-    """However few rooms there are: the others are in fresh memory."""
-    memory = BatchMemory(workers, rooms, 1 << 20)
-    kept = list(loader(dataset, memory, workers))
-    inside = [in_rooms(memory, frames_of(batch)["acoustic"]) for batch in kept]
-    assert sum(inside) == min(rooms * max(workers, 1), len(kept))
+@pytest.mark.parametrize("buffers", [0, 1, 3, 40])
+def test_batches_that_are_kept_stay_as_they_are(dataset: UtteranceDataset, workers: int, buffers: int) -> None:
+    """However few buffers there are: the others are in fresh memory."""
+    pool = BufferPool(workers, buffers, 1 << 20)
+    kept = list(loader(dataset, pool, workers))
+    inside = [in_buffers(pool, frames_of(batch)["acoustic"]) for batch in kept]
+    assert sum(inside) == min(buffers * max(workers, 1), len(kept))
     for number, batch in enumerate(kept):
         expected = frames_of(dataset.collater([2 * number, 2 * number + 1]))
         for name, frames in frames_of(batch).items():
@@ -71,47 +71,47 @@ def test_batches_that_are_kept_stay_as_they_are(dataset: UtteranceDataset, worke
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_that_are_let_go_make_room_for_the_next(dataset: UtteranceDataset, workers: int) -> None:
-    memory = dataset.batch_memory(workers, 1, max_tokens=None, max_sentences=2)
+def test_batches_that_are_let_go_make_way_for_the_next(dataset: UtteranceDataset, workers: int) -> None:
+    pool = dataset.buffer_pool(workers, 1, max_tokens=None, max_sentences=2)
     inside: list[bool] = []
     for _ in range(3):
-        for batch in loader(dataset, memory, workers):
+        for batch in loader(dataset, pool, workers):
             frames = frames_of(batch)
-            inside.append(all(in_rooms(memory, tensor) for tensor in frames.values() if tensor.numel()))
+            inside.append(all(in_buffers(pool, tensor) for tensor in frames.values() if tensor.numel()))
             del batch, frames
-    assert all(inside) and len(memory._rooms) < len(inside) == 3 * len(dataset) // 2
+    assert all(inside) and len(pool._buffers) < len(inside) == 3 * len(dataset) // 2
     gc.collect()
-    assert not memory._taken.any()
+    assert not pool._taken.any()
 
 
-def test_a_room_is_taken_until_its_last_tensor_is_gone() -> None:
-    memory = BatchMemory(0, 1, bytes_for([6, 5]))
-    room = memory.take(bytes_for([6, 5]))
-    assert room is not None
-    first, second = room.write(2, 3, fill_with(1)), room.write(1, 5, fill_with(2))
+def test_a_buffer_is_taken_until_its_last_tensor_is_gone() -> None:
+    pool = BufferPool(0, 1, bytes_for([6, 5]))
+    buffer = pool.take(bytes_for([6, 5]))
+    assert buffer is not None
+    first, second = buffer.write(2, 3, fill_with(1)), buffer.write(1, 5, fill_with(2))
     row = second[0]
-    del room, first, second
-    assert memory.take(10) is None
+    del buffer, first, second
+    assert pool.take(10) is None
     assert row.tolist() == [2.0] * 5
     del row
-    assert memory.take(10) is not None
+    assert pool.take(10) is not None
 
 
-def test_frames_outlive_the_memory_that_lent_them() -> None:
-    memory = BatchMemory(0, 1, 100)
-    room = memory.take(20)
-    assert room is not None
-    frames = room.write(2, 5, fill_with(3))
-    del memory, room
+def test_frames_outlive_the_pool_that_lent_them() -> None:
+    pool = BufferPool(0, 1, 100)
+    buffer = pool.take(20)
+    assert buffer is not None
+    frames = buffer.write(2, 5, fill_with(3))
+    del pool, buffer
     gc.collect()
     assert frames.tolist() == [[3.0] * 5] * 2
 
 
 def test_arrays_begin_on_cache_lines_and_do_not_overlap() -> None:
-    memory = BatchMemory(0, 1, 1000)
-    room = memory.take(bytes_for([1, 33, 1]))
-    assert room is not None
-    arrays = [room.write(1, width, fill_with(width)) for width in (1, 33, 1)]
+    pool = BufferPool(0, 1, 1000)
+    buffer = pool.take(bytes_for([1, 33, 1]))
+    assert buffer is not None
+    arrays = [buffer.write(1, width, fill_with(width)) for width in (1, 33, 1)]
     assert [array.data_ptr() % 64 for array in arrays] == [0, 0, 0]
     assert [array.tolist() for array in arrays] == [[[1.0]], [[33.0] * 33], [[1.0]]]
     assert arrays[2].data_ptr() + 2 - arrays[0].data_ptr() <= bytes_for([1, 33, 1])
@@ -119,7 +119,7 @@ def test_arrays_begin_on_cache_lines_and_do_not_overlap() -> None:
 
 @pytest.mark.parametrize(("size", "wanted"), [(0, 1), (100, 101), (100, 0)])
 def test_what_does_not_fit_is_put_elsewhere(size: int, wanted: int) -> None:
-    assert BatchMemory(0, 2, size).take(wanted) is None
+    assert BufferPool(0, 2, size).take(wanted) is None
 
 
 def test_where_the_system_grants_no_memory_batches_go_elsewhere(
@@ -132,30 +132,30 @@ def test_where_the_system_grants_no_memory_batches_go_elsewhere(
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
         return real(number, size)
 
-    monkeypatch.setattr(batch_memory, "mmap", SimpleNamespace(mmap=strict))
-    memory = BatchMemory(0, 3, 1 << 20)
-    assert memory.take(10) is None
-    assert len(list(loader(dataset, memory, 0))) == len(dataset) // 2
+    monkeypatch.setattr(buffer_pool, "mmap", SimpleNamespace(mmap=strict))
+    pool = BufferPool(0, 3, 1 << 20)
+    assert pool.take(10) is None
+    assert len(list(loader(dataset, pool, 0))) == len(dataset) // 2
 
 
 def test_memory_of_workers_is_not_for_the_training_process() -> None:
-    assert BatchMemory(2, 3, 100).take(10) is None
+    assert BufferPool(2, 3, 100).take(10) is None
 
 
 @pytest.mark.slow
 def test_workers_that_are_not_forked_share_fresh_memory(dataset: UtteranceDataset) -> None:
-    memory = BatchMemory(1, 3, 1 << 20)
-    assert pickle.loads(pickle.dumps(memory)).take(10) is None
-    batches = list(loader(dataset, memory, 1, multiprocessing_context="spawn"))
+    pool = BufferPool(1, 3, 1 << 20)
+    assert pickle.loads(pickle.dumps(pool)).take(10) is None
+    batches = list(loader(dataset, pool, 1, multiprocessing_context="spawn"))
     assert torch.equal(frames_of(batches[3])["visual"], frames_of(dataset.collater([6, 7]))["visual"])
 
 
 @pytest.mark.parametrize(("max_tokens", "max_sentences"), [(200, None), (None, 4), (200, 4), (None, None)])
-def test_a_room_holds_every_batch_that_the_limits_allow(
+def test_a_buffer_holds_every_batch_that_the_limits_allow(
     dataset: UtteranceDataset, max_tokens: int | None, max_sentences: int | None
 ) -> None:
-    memory = dataset.batch_memory(0, 1, max_tokens, max_sentences)
-    assert (memory.size > 0) == ((max_tokens, max_sentences) != (None, None))
-    if memory.size:
+    pool = dataset.buffer_pool(0, 1, max_tokens, max_sentences)
+    assert (pool.size > 0) == ((max_tokens, max_sentences) != (None, None))
+    if pool.size:
         for indices in dataset.batch_by_size(np.arange(len(dataset)), max_tokens, max_sentences):
-            assert in_rooms(memory, frames_of(dataset.collater(indices.tolist(), memory))["acoustic"])
+            assert in_buffers(pool, frames_of(dataset.collater(indices.tolist(), pool))["acoustic"])

@@ -209,7 +209,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Path], str]] = {
 def test_commands_end_in_one_line_without_a_traceback(data_bin: Path, checkpoint: Path, tmp_path: Path) -> None:
     """A checkpoint with data that does not fit, at validation and as a start; and a mistake of each kind above."""
     train = ["fairseq-train", "--cpu", "--user-dir", str(USER_DIR), "--optimizer", "memobert_adamw", "--lr", "0.1",
-             "--batch-size", "8", "--save-dir", str(tmp_path), "--max-update", "1", *SMALLEST_MODEL]  # fmt: skip
+             "--batch-size", "8", "--max-update", "1", *SMALLEST_MODEL]  # fmt: skip
     prompt = ["--task", "memobert_prompt", "--criterion", "memobert_prompt"]
     validate = ["fairseq-validate", "--user-dir", str(USER_DIR), "--task", "memobert_prompt", "--cpu",
                 "--batch-size", "8", "--path", str(checkpoint), "--valid-subset", "test"]  # fmt: skip
@@ -224,6 +224,9 @@ def test_commands_end_in_one_line_without_a_traceback(data_bin: Path, checkpoint
     commands["flag"] = [*train, str(data_bin), *prompt, "--template", "i am"]
     messages["flag"] = "has 0 [MASK]"
     commands["path"], messages["path"] = [*validate, str(tmp_path / "gone")], "no such folder"
+    for name, command in commands.items():
+        if command[0] == "fairseq-train":  # they run side by side
+            command += ["--save-dir", str(tmp_path / "saves" / name)]
     for name, finished in run_commands(tmp_path / "logs", commands).items():
         assert finished.status == 1, (name, finished.log)
         assert "Traceback" not in finished.log, (name, finished.log)

@@ -34,13 +34,13 @@ def room_is_needed(output: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = _no_room(error)
+        reason = no_room(error)
         if reason is None:
             raise
         raise DiskFull(f"{output}: cannot be written ({reason}); make room and start the same command again") from None
 
 
-def _no_room(error: BaseException | None) -> str | None:
+def no_room(error: BaseException | None) -> str | None:
     """What the system said, also where a library made another error of it; None where room was not the problem."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:

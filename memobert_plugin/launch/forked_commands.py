@@ -176,7 +176,12 @@ def _run_in_child(command: tuple[str, ...], log: Path, entry: Callable[[], objec
         sys.modules["torch"].set_num_threads(threads)
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv = list(command)
-    sys.exit(entry())  # type: ignore[arg-type]  # what a console script returns is its status or a message
+    try:
+        status = entry()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.exit(status)  # type: ignore[arg-type]  # what a console script returns is its status or a message
 
 
 def _text_output(descriptor: int) -> io.TextIOWrapper:

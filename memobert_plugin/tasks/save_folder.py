@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import sys
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, no_room
 from ..launch.graceful_stop import stop_mark
 from ..launch.last_checkpoint import LAST, is_whole
 from .save_folder_config import SaveFolderConfig
@@ -37,8 +39,10 @@ def settle_save_folder(config: SaveFolderConfig) -> None:
     if stop_mark() is not None or not first_rank:
         return
     folder = Path(config.save_dir)
-    if not config.no_save and folder.is_dir():
-        _claim(folder)
+    if not config.no_save:
+        _explain_full_disk(folder)
+        if folder.is_dir():
+            _claim(folder)
     by_default = config.restore_file == LAST
     path = folder / LAST if by_default else Path(config.restore_file)
     if path.is_file():
@@ -54,6 +58,26 @@ def settle_save_folder(config: SaveFolderConfig) -> None:
                 f"{folder}: there is {others[0]}, but no {LAST}, so training would begin from zero; "
                 f"{_REPLACED.format(folder)}, or give another --save-dir"
             )
+
+
+def _explain_full_disk(folder: Path) -> None:
+    """Let a training that a full disk ends say so, and what to do, in its last line.
+
+    The host saves without asking for room, logs a traceback of its own and lets the error through.
+    """
+    if sys.excepthook is not sys.__excepthook__:
+        return
+
+    def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if (reason := no_room(error)) is None:
+            sys.__excepthook__(kind, error, traceback)
+        else:
+            print(
+                f"memobert: error: {folder}: cannot be written ({reason}); make room and start the same command again",
+                file=sys.stderr,
+            )
+
+    sys.excepthook = explain
 
 
 def _claim(folder: Path) -> None:

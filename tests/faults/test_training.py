@@ -75,7 +75,11 @@ def test_training_on_a_full_disk_goes_on_when_there_is_room(data_bin: Path, tmp_
     disk = SmallDisk(tmp_path / "disk", round(room * (tmp_path / "whole" / LAST).stat().st_size) >> 10)
     try:
         run = train(tmp_path / "full", data_bin, {"run": disk.path / "run"})["run"]
-        assert run.status != 0 and "No space left on device" in run.log
+        last_line = run.log.rstrip().splitlines()[-1]
+        assert run.status != 0 and last_line == (
+            f"memobert: error: {disk.path / 'run'}: cannot be written (No space left on device); "
+            "make room and start the same command again"
+        )
         disk.enlarge()
         assert last_checkpoint.main([str(disk.path / "run")]) == 0
         run = train(tmp_path / "enlarged", data_bin, {"run": disk.path / "run"})["run"]

@@ -17,6 +17,7 @@ from .corpus import Corpus
 from .counter_rng import Stream, integers
 from .gathering import FramesWanted, gather_frames, gather_pieces
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
+from .sent_array import as_small_tensor
 from .tokenizer import SPECIALS
 
 logger = logging.getLogger(__name__)
@@ -239,12 +240,12 @@ class UtteranceDataset(FairseqDataset):
         text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
         frames = self._frames(rows, visual_lengths, acoustic_lengths, pool)
         batch: dict[str, Any] = {
-            "id": torch.from_numpy(indices),
+            "id": as_small_tensor(indices),
             "nsentences": len(indices),
             "ntokens": int(text.lengths.sum() + visual_lengths.sum() + acoustic_lengths.sum()),
             "uids": uids,
             "net_input": {
-                "text": torch.from_numpy(text.ids),
+                "text": as_small_tensor(text.ids),
                 "text_lengths": text.lengths,
                 "visual": frames["visual"],
                 "visual_lengths": visual_lengths,
@@ -253,7 +254,7 @@ class UtteranceDataset(FairseqDataset):
             },
         }
         if self.emotions is not None:
-            batch["target"] = torch.from_numpy(self.emotions[corpus.emotion[rows]])
+            batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows]])
         if self.prompt is not None:
             batch["mask_rows"] = text.mask_rows
         if self.with_words:

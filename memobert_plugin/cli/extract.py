@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import run_command
 from . import extract_values
 from .extract_film import add_film_commands
-from .extract_flags import add_sound_flags
+from .extract_flags import add_slurm_flags, add_sound_flags, slurm_resources
 from .extract_visual import add_visual_command
 
 if TYPE_CHECKING:
@@ -74,14 +74,19 @@ def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--overwrite", action="store_true", help="extract again; another extractor's frames are removed first")
     add("--dry-run", action="store_true", help="check manifest, weights and files; write nothing")
+    add_slurm_flags(parser)
 
 
 def extract_acoustic_frames(options: argparse.Namespace) -> int:
     """``memobert-extract acoustic``."""
-    from ..features.acoustic import AcousticSettings, extract_acoustic, survey
-    from ..features.encoders import load_encoder
+    from dataclasses import replace
 
-    encoder = load_encoder(options.encoder, weights=options.weights, normalize=options.normalize, device=options.device)
+    from ..features.acoustic import AcousticJobs, AcousticSettings, extract_acoustic, survey
+    from ..features.encoders import EncoderOptions, build_encoder
+
+    described = EncoderOptions(options.encoder, options.weights, options.normalize, options.device)
+    jobs = AcousticJobs(described, slurm_resources(options)) if options.executor == "slurm" else None
+    encoder = build_encoder(replace(described, device="cpu") if jobs else described)  # jobs may run where the GPU is
     settings = AcousticSettings(options.pool, options.max_seconds, options.batch_size, options.workers)
     print(describe(encoder, settings))
     job = (options.manifest, options.output, encoder, settings)
@@ -92,7 +97,7 @@ def extract_acoustic_frames(options: argparse.Namespace) -> int:
             print(f"{utterance_id}: {reason}")
     else:
         started = time.perf_counter()
-        report = extract_acoustic(*job, overwrite=options.overwrite)
+        report = extract_acoustic(*job, jobs=jobs, overwrite=options.overwrite)
         sound = report.frames * settings.pool / encoder.frame_rate
         print(summarize(report, options.output, sound, time.perf_counter() - started))
     if report.failed_share > options.max_failed_share:

@@ -92,6 +92,7 @@ def _extract(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         dry_run=options.dry_run,
         workers=options.workers,
+        elsewhere=options.executor == "slurm",
     )
     print("\n".join(describe_job(job)), flush=True)
     if options.dry_run:

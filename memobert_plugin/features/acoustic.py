@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +17,10 @@ from ..data.frames import ExtractorInfo, frame_file, write_frames
 from ..data.manifest import ManifestRow, media_path, read_manifest
 from ..errors import UserError
 from .audio import SAMPLE_RATE, DefectiveClip, read_clip
-from .encoders import AcousticEncoder
-from .frame_folder import finished_files, frames_are_written, refuse_other_extractor, write_failures
+from .encoders import AcousticEncoder, EncoderOptions, build_encoder
+from .frame_folder import finished_files, frames_are_written, in_manifest_order, refuse_other_extractor, write_failures
+from .slurm_array import SlurmResources
+from .slurm_map import slurm_map
 from .workers import ordered_map
 
 _BATCHES_PER_WINDOW: Final = 16
@@ -48,6 +50,14 @@ class AcousticSettings:
             dim=encoder.dim,
             version=encoder.version,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AcousticJobs:
+    """SLURM jobs of one process each, and the encoder that each of them builds."""
+
+    encoder: EncoderOptions
+    resources: SlurmResources
 
 
 @dataclass(slots=True)
@@ -135,16 +145,20 @@ def extract_acoustic(
     encoder: AcousticEncoder,
     settings: AcousticSettings,
     *,
+    jobs: AcousticJobs | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> ExtractionReport:
     """Write ``frame_file(output, id)`` for every utterance with audio; ``extractor.json``, ``failed.tsv`` beside them.
 
+    ``settings.workers`` processes here do it or, with ``jobs``, those of a cluster that sees the same files.
+
     Finished utterances are left as they are unless ``overwrite``. A run that was killed and started again writes the
     same bytes as one that was not (same machine, same batch size); defective clips are recorded and tried again.
 
     Raises:
-        UserError: a defect of the manifest, or an output folder that is busy or holds another extractor's frames.
+        UserError: a defect of the manifest, an output folder that is busy or holds another extractor's frames, or a
+            worker process or job that died.
     """
     from tqdm import tqdm
 
@@ -152,7 +166,7 @@ def extract_acoustic(
     report = ExtractionReport(planned.with_audio, planned.without_audio, planned.finished_before)
     with frames_are_written(output, settings.info(encoder), overwrite=overwrite):
         clips = _clips(manifest, read_manifest(manifest), output, settings, overwrite=overwrite)
-        outcomes = (_in_batches if encoder.batched else _one_by_one)(clips, encoder, settings)
+        outcomes = _in_jobs(clips, jobs, settings, output) if jobs else _encoded(clips, encoder, settings)
         bar = tqdm(
             outcomes,
             total=report.with_audio - report.finished_before,
@@ -166,6 +180,7 @@ def extract_acoustic(
             else:
                 report.extracted += 1
                 report.frames += outcome.frames
+        report.failures = in_manifest_order(report.failures, manifest)
         write_failures(output, report.failures)
     return report
 
@@ -202,6 +217,27 @@ def _sound_of(row: ManifestRow) -> str:
     return row.audio
 
 
+def _in_jobs(
+    clips: Iterable[_Clip], jobs: AcousticJobs, settings: AcousticSettings, output: Path
+) -> Iterator[_Outcome]:
+    """By windows of the manifest, so that a batch holds the same clips as it does here."""
+    encode = partial(_encode_window, encoder=jobs.encoder, settings=replace(settings, workers=1))
+    return chain.from_iterable(slurm_map(encode, _unfinished_windows(clips), jobs.resources, output))
+
+
+def _encode_window(window: list[_Clip], encoder: EncoderOptions, settings: AcousticSettings) -> list[_Outcome]:
+    return list(_encoded(window, build_encoder(encoder), settings))
+
+
+def _encoded(clips: Iterable[_Clip], encoder: AcousticEncoder, settings: AcousticSettings) -> Iterator[_Outcome]:
+    return (_in_batches if encoder.batched else _one_by_one)(clips, encoder, settings)
+
+
+def _unfinished_windows(clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:
+    windows = (list(group) for _, group in groupby(clips, key=lambda clip: clip.window))
+    return (window for window in windows if any(clip.wanted for clip in window))
+
+
 def _one_by_one(clips: Iterable[_Clip], encoder: AcousticEncoder, settings: AcousticSettings) -> Iterator[_Outcome]:
     wanted = (clip for clip in clips if clip.wanted)
     yield from ordered_map(partial(_encode_alone, encoder=encoder, settings=settings), wanted, settings.workers)
@@ -219,8 +255,7 @@ def _in_batches(clips: Iterable[_Clip], encoder: AcousticEncoder, settings: Acou
 
     An unfinished window is read whole, so that a batch holds the same clips in a run that goes on after a kill.
     """
-    windows = (list(group) for _, group in groupby(clips, key=lambda clip: clip.window))
-    needed = (clip for window in windows if any(clip.wanted for clip in window) for clip in window)
+    needed = chain.from_iterable(_unfinished_windows(clips))
     read = partial(_read, max_seconds=settings.max_seconds, shortest=encoder.shortest)
     waveforms = ordered_map(read, needed, settings.workers)
     for _, group in groupby(waveforms, key=lambda waveform: waveform.clip.window):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -44,6 +46,22 @@ class AcousticEncoder(Protocol):
 
     def encode(self, waveforms: np.ndarray) -> np.ndarray:
         """``(B, N)`` samples of equally long clips to ``(B, T, D)`` frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """An encoder described by plain values, so that every process that works on a job builds the same one."""
+
+    name: str = "logmel"
+    weights: Path | None = None
+    normalize: Normalize | None = None
+    device: str = "cpu"
+
+
+@cache
+def build_encoder(options: EncoderOptions) -> AcousticEncoder:
+    """:func:`load_encoder`, once in each process."""
+    return load_encoder(options.name, weights=options.weights, normalize=options.normalize, device=options.device)
 
 
 def load_encoder(

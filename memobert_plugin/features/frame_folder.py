@@ -12,6 +12,7 @@ from typing import Final
 from ..data.atomic import replaced_when_complete
 from ..data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
 from ..data.lock import taken
+from ..data.manifest import read_manifest
 from ..errors import UserError, room_is_needed
 
 FAILURES_NAME: Final = "failed.tsv"
@@ -78,6 +79,14 @@ def _held(folder: Path) -> Iterator[None]:
         for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
             leftover.unlink()
         yield
+
+
+def in_manifest_order(reasons: Sequence[tuple[str, str]], manifest: Path) -> list[tuple[str, str]]:
+    """Sort (id, reason) pairs like the manifest's rows, in whatever order processes and jobs came by them."""
+    if not reasons:
+        return []
+    by_id = dict(reasons)
+    return [(row.id, by_id[row.id]) for row in read_manifest(manifest) if row.id in by_id]
 
 
 def write_failures(folder: Path, failures: Sequence[tuple[str, str]]) -> None:

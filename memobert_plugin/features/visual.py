@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,7 @@ from ..data.manifest import media_path, read_manifest
 from ..errors import UserError
 from .audio import DefectiveClip
 from .film import Region
-from .frame_folder import finished_files, frames_are_written, refuse_other_extractor, write_failures
+from .frame_folder import finished_files, frames_are_written, in_manifest_order, refuse_other_extractor, write_failures
 from .front_end_options import FrontEndOptions, build_front_end
 from .slurm_array import SlurmResources
 from .slurm_map import slurm_map
@@ -116,7 +116,8 @@ def extract_visual(
     """
     from tqdm import tqdm
 
-    info = build_front_end(options).visual_info()
+    here = replace(options, device="cpu") if slurm else options  # where jobs are submitted there is often no GPU
+    info = build_front_end(here).visual_info()
     if not overwrite:
         refuse_other_extractor(output, info)
     report = survey_visual(manifest, output, overwrite=overwrite)
@@ -142,6 +143,7 @@ def extract_visual(
                 else:
                     report.extracted += 1
         _write_dropped(output / DROPPED, manifest, report.dropped)
+        report.failures = in_manifest_order(report.failures, manifest)
         write_failures(output, report.failures)
     return report
 
@@ -193,5 +195,5 @@ def _write_dropped(path: Path, manifest: Path, dropped: dict[str, str]) -> None:
         return
     with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(_HEADER)
-        ids: Sequence[str] = [row.id for row in read_manifest(manifest) if row.id in dropped]
-        file.writelines(f"{utterance_id}\t{' '.join(dropped[utterance_id].split())}\n" for utterance_id in ids)
+        pairs = in_manifest_order(list(dropped.items()), manifest)
+        file.writelines(f"{utterance_id}\t{' '.join(reason.split())}\n" for utterance_id, reason in pairs)

@@ -1,4 +1,4 @@
-"""One function over many items in SLURM jobs, also in those that vanish, fail or are left over."""
+"""One function over many items in SLURM jobs, also in those that vanish, fail or are left over; frames made so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from memobert_plugin.errors import UserError
 from memobert_plugin.features import slurm_map as module
@@ -25,7 +27,7 @@ class Cluster:
     """Jobs that end as soon as they are submitted, but for those that are told to vanish."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, vanish: frozenset[int] = frozenset()) -> None:
-        self.vanish, self.cancelled = vanish, list[str]()
+        self.vanish, self.cancelled, self.last_first = vanish, list[str](), False
         self.queued: frozenset[str] | None = frozenset()
         self.sizes: list[int] = []
         monkeypatch.setattr(module, "submit_array", self.submit)
@@ -35,7 +37,8 @@ class Cluster:
         self, function: Callable[..., Any], calls: list[tuple[Any, ...]], resources: SlurmResources, folder: Path
     ) -> list[Any]:
         self.sizes = [len(items) for _, items in calls]
-        return [self.job(number, function, call, folder) for number, call in enumerate(calls)]
+        jobs = [self.job(number, function, call, folder) for number, call in enumerate(calls)]
+        return jobs[::-1] if self.last_first else jobs
 
     def job(self, number: int, function: Callable[..., Any], call: tuple[Any, ...], folder: Path) -> Any:
         name = f"7_{number}"
@@ -102,6 +105,78 @@ def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp
         list(slurm_map(abs, [1], TWO, tmp_path))
 
 
+def write_sounds(folder: Path, count: int) -> Path:
+    """Clips of half a second and less, and two that are none."""
+    from memobert_plugin.data.manifest import ManifestRow, write_manifest
+
+    random, rows = np.random.default_rng(1), []
+    for index in range(count):
+        soundfile.write(folder / f"{index}.wav", random.uniform(-0.5, 0.5, 8000 - 800 * (index % 3)), 16_000)
+        rows.append(ManifestRow(0, f"u{index}", audio=f"{index}.wav"))
+    for index in (3, count - 2):
+        (folder / f"{index}.wav").write_bytes(b"no sound")
+    write_manifest(folder / "m.tsv", rows)
+    return folder / "m.tsv"
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["logmel", "wav2vec2"])
+def test_sound_encoded_window_by_window_in_jobs_is_that_encoded_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    from memobert_plugin.features.acoustic import AcousticJobs, AcousticSettings, extract_acoustic
+    from memobert_plugin.features.encoders import EncoderOptions, build_encoder
+
+    if name == "wav2vec2":
+        pytest.importorskip("transformers")
+        from tests.features.test_wav2vec2 import save_hugging_face
+
+        save_hugging_face(tmp_path / "weights", "base")
+    options = EncoderOptions(name, tmp_path / "weights" if name == "wav2vec2" else None)
+    job = (write_sounds(tmp_path, 40), build_encoder(options), AcousticSettings(batch_size=1))
+    manifest, encoder, settings = job
+    cluster = Cluster(monkeypatch)
+    cluster.last_first = True
+    here = extract_acoustic(manifest, tmp_path / "here", encoder, settings, progress=False)
+    (tmp_path / "jobs").mkdir()
+    for kept in ("u0", "u17"):
+        (tmp_path / "jobs" / f"{kept}.npz").write_bytes((tmp_path / "here" / f"{kept}.npz").read_bytes())
+    (tmp_path / "jobs" / "extractor.json").write_bytes((tmp_path / "here" / "extractor.json").read_bytes())
+    jobs = extract_acoustic(
+        manifest, tmp_path / "jobs", encoder, settings, jobs=AcousticJobs(options, TWO), progress=False
+    )
+    assert cluster.sizes == [1, 1, 1]
+    assert (jobs.finished_before, jobs.extracted, here.extracted) == (2, 36, 38)
+    assert [utterance for utterance, _ in jobs.failures] == ["u3", "u38"]
+    assert files_in(tmp_path / "jobs") == files_in(tmp_path / "here")
+
+
+def test_jobs_may_have_the_gpu_that_their_launcher_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from memobert_plugin.cli.extract import main
+    from memobert_plugin.data.manifest import ManifestRow, write_manifest
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    pytest.importorskip("av")
+    (tmp_path / "talk.mp4").write_bytes(b"no film")
+    (tmp_path / "tracks").mkdir()
+    write_manifest(tmp_path / "m.tsv", [ManifestRow(0, "u", video="talk.mp4", audio="talk.mp4")])
+    flags = ["--executor", "slurm", "--device", "cuda", "--manifest", str(tmp_path / "m.tsv")]
+    faces = ["--faces", "tracker", "--tracker", str(tmp_path / "tracks"), "--voice", "energy"]
+    Cluster(monkeypatch)
+    with pytest.raises(UserError, match="1 of 1 jobs are without result, the first: 7_0 failed: --device cuda"):
+        main(["visual", *flags, *faces, "--output", str(tmp_path / "visual")])
+    assert main(["acoustic", *flags, "--output", str(tmp_path / "acoustic")]) == 1
+    assert "submitted 1 jobs" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_faces_found_by_jobs_are_those_found_here(tmp_path: Path) -> None:
     pytest.importorskip("av")
@@ -136,7 +211,24 @@ def test_faces_found_by_jobs_are_those_found_here(tmp_path: Path) -> None:
     assert "submitted 7 jobs" in said["jobs"]
     for name in said:
         assert "7 utterances, 0 without a film, 0 finished before; 6 extracted" in said[name]
-    here = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir() if path.name != ".lock"}
-    jobs = {path.name: path.read_bytes() for path in (tmp_path / "jobs").iterdir() if path.is_file()}
-    jobs.pop(".lock", None)
-    assert here == jobs and len(here) == 8
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 8
+
+
+@pytest.mark.slow
+def test_sound_encoded_by_jobs_of_a_cluster_is_that_encoded_here(tmp_path: Path) -> None:
+    require_slurm()
+    manifest = write_sounds(tmp_path, 200)
+    code = "from memobert_plugin.cli.extract import cli_main; cli_main()"
+    said = {}
+    for name, more in {
+        "here": (),
+        "jobs": ("--executor", "slurm", "--slurm-jobs", "2", "--slurm-minutes", "10"),
+    }.items():
+        command = [sys.executable, "-c", code, "acoustic", "--manifest", manifest, "--output", tmp_path / name, *more]
+        done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        said[name] = done.stdout
+    assert "submitted 4 jobs" in said["jobs"]
+    for name in said:
+        assert "200 utterances, 0 without audio, 0 finished before; 198 extracted" in said[name]
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 200

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -92,9 +92,12 @@ def plan_job(
     overwrite: bool = False,
     dry_run: bool = False,
     workers: int = 1,
+    elsewhere: bool = False,
     progress: bool = True,
 ) -> FilmJob:
     """Read the subtitles of all films and find out what is left to do.
+
+    ``elsewhere``: other machines will do it, so that this one need not have the device that ``options`` name.
 
     Raises:
         UserError: options that do not go together, missing packages, or an output that was made with other options.
@@ -102,7 +105,7 @@ def plan_job(
     from tqdm import tqdm
 
     share = share or Share()
-    made_with = _made_with(options)
+    made_with = _made_with(replace(options, device="cpu") if elsewhere else options)
     if not dry_run:
         _begin(output, {**made_with, "lines": asdict(settings)}, overwrite)
     plans = [FilmPlan(Path(defect.place).stem, Path(defect.place), failure=str(defect)) for defect in movies.defects]

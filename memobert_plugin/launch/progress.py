@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ class RunProgress:
         name: the run's.
         group: such as ``emotion/pretrain_prompt/full``.
         alike: what its duration is expected to depend on.
-        state: as written, but ``stopped`` where it says ``running`` and nobody works on it.
+        state: as written, but ``stopped`` where it says ``running`` and nobody works on it, and ``waiting`` where it
+            says ``stopped`` and SLURM has its job back in the queue.
     """
 
     name: str
@@ -44,11 +45,13 @@ def read_progress(sweep: SweepFolder) -> list[RunProgress]:
     for name in sweep.names():
         folder = sweep.run(name)
         description, state = folder.read_description(), folder.read_state()
-        if state.status == RUNNING and not folder.is_owned():
+        if state.status in (RUNNING, STOPPED) and not folder.is_owned():
             if state.job is not None and queued is None:
                 queued = queued_jobs() or frozenset()
             if state.job is None or state.job not in (queued or ()):
-                state = RunState(**{**vars(state), "status": STOPPED})
+                state = replace(state, status=STOPPED)
+            elif state.status == STOPPED:
+                state = replace(state, status=WAITING)
         group = "/".join(name.split("/")[: 3 if description["kind"] == "emotion" else 2])
         alike = (group, description.get("train_fraction"), len(description["commands"]))
         found.append(RunProgress(name, group, alike, state))

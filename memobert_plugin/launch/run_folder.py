@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,6 +109,15 @@ class RunFolder:
         _write_json(self.path / "state.json", asdict(state))
         return state
 
+    def saved_nothing(self) -> bool:
+        """Whether there is neither a checkpoint nor the result of a command to go on from."""
+        return not self.read_state().finished_commands and not any(self.checkpoints.glob("checkpoint*.pt"))
+
+    def begin_anew(self) -> None:
+        """Forget an attempt: its log and its state."""
+        self.log.unlink(missing_ok=True)
+        _write_json(self.path / "state.json", asdict(RunState()))
+
     def submitted_job(self) -> str | None:
         """Number of the SLURM job that was last submitted for it."""
         try:
@@ -126,15 +136,16 @@ class RunFolder:
             stream.write(f"# {now()} {line}\n")
 
     def last_lines(self, count: int) -> list[str]:
-        """The end of the log."""
+        """The end of the log: whole lines, unless a single one is longer than what is looked at."""
         try:
             with open(self.log, "rb") as stream:
-                stream.seek(0, 2)
-                stream.seek(max(0, stream.tell() - 400 * count))
+                start = max(0, stream.seek(0, os.SEEK_END) - 400 * count)
+                stream.seek(start)
                 text = stream.read().decode("utf-8", errors="replace")
         except FileNotFoundError:
             return []
-        return [line for line in text.splitlines() if line.strip()][-count:]
+        lines = text.splitlines()
+        return [line for line in lines[int(start > 0 and len(lines) > 1) :] if line.strip()][-count:]
 
     @contextmanager
     def owned(self, patience: float = 20.0) -> Iterator[None]:

@@ -15,7 +15,7 @@ from ..data.atomic import replaced_when_complete
 from ..data.lock import taken
 from ..errors import UserError, room_is_needed
 from .expansion import Run
-from .run_folder import DONE, WAITING, RunFolder
+from .run_folder import DONE, FAILED, WAITING, RunFolder
 
 FORMAT = 1
 PLAN_FILE, SWEEP_FILE = "plan.yaml", "sweep.json"
@@ -75,7 +75,8 @@ class SweepFolder:
             yield stream.fileno()
 
     def prepare(self, plan: Path, runs: Sequence[Run], queued: Collection[str] = ()) -> None:
-        """Write down what is to be done; only the launcher may.
+        """Write down what is to be done; only the launcher may. A failed run that saved nothing takes other values and
+        begins anew.
 
         Args:
             plan: the plan file, of which a copy is kept.
@@ -85,10 +86,9 @@ class SweepFolder:
         Raises:
             UserError: a run was started with other values than this plan's.
         """
-        for run in runs:
-            folder = self.run(run.name)
-            if folder.read_state().attempts and folder.is_described():
-                _refuse_other_values(folder, run)
+        changed = [folder for run in runs if _has_other_values(folder := self.run(run.name), run, queued)]
+        for folder in changed:
+            folder.begin_anew()
         if not (self.path / PLAN_FILE).exists() or not plan.samefile(self.path / PLAN_FILE):
             shutil.copyfile(plan, self.path / PLAN_FILE)
         self._write(plan)
@@ -120,14 +120,24 @@ class SweepFolder:
             ) from None
 
 
-def _refuse_other_values(folder: RunFolder, run: Run) -> None:
-    known = folder.read_description()
-    differing = _differences(_what(known), _what(json.loads(json.dumps(run.description))))
-    if differing:
-        raise UserError(
-            f"{folder.path}: was started with other values than the plan's ({'; '.join(differing[:3])}); give the "
-            f"changed plan another name or --output, or remove that folder"
-        )
+def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> bool:
+    """Whether the run failed with other values than these, and may take these.
+
+    Raises:
+        UserError: it was started with other values and may not.
+    """
+    state = folder.read_state()
+    if not state.attempts or not folder.is_described():
+        return False
+    differing = _differences(_what(folder.read_description()), _what(json.loads(json.dumps(run.description))))
+    if not differing:
+        return False
+    if state.status == FAILED and folder.saved_nothing() and folder.submitted_job() not in queued:
+        return True
+    raise UserError(
+        f"{folder.path}: was started with other values than the plan's ({'; '.join(differing[:3])}); give the "
+        f"changed plan another name or --output, or remove that folder"
+    )
 
 
 def _what(description: Mapping[str, Any]) -> dict[str, Any]:

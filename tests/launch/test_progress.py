@@ -46,5 +46,18 @@ def test_the_summary(tmp_path: Path) -> None:
         assert read_progress(sweep)[2].state.status == "running"
 
 
+def test_a_stopped_run_whose_job_is_back_in_the_queue_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.touch()
+    sweep = SweepFolder(tmp_path / "sweep")
+    with sweep.launched(plan):
+        sweep.prepare(plan, [script_run(tmp_path, name, "") for name in ("import/a", "import/b", "import/c")])
+    sweep.run("import/a").change_state(status="stopped", attempts=1, job="7")
+    sweep.run("import/b").change_state(status="stopped", attempts=1, job="8")
+    sweep.run("import/c").change_state(status="stopped", attempts=1)
+    monkeypatch.setattr("memobert_plugin.launch.progress.queued_jobs", lambda: frozenset({"7"}))
+    assert [run.state.status for run in read_progress(sweep)] == ["waiting", "stopped", "stopped"]
+
+
 def test_durations() -> None:
     assert [as_duration(seconds) for seconds in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]

@@ -36,6 +36,17 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         RunFolder(tmp_path).read_description()
 
 
+def test_last_lines_are_whole_lines(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.last_lines(2) == []
+    folder.log.write_text(f"begin\n{'values ' * 200}\nerror: one\n\nended\n", encoding="utf-8")
+    assert folder.last_lines(3) == ["error: one", "ended"]
+    folder.log.write_text("one\ntwo\n", encoding="utf-8")
+    assert folder.last_lines(8) == ["one", "two"]
+    folder.log.write_text("x" * 5000, encoding="utf-8")
+    assert folder.last_lines(2) == ["x" * 800]
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert not folder.is_owned()

@@ -10,6 +10,7 @@ import pytest
 
 from memobert_plugin.errors import UserError
 from memobert_plugin.launch.expansion import Run
+from memobert_plugin.launch.run_folder import RunState
 from memobert_plugin.launch.sweep_folder import SweepFolder
 from tests.launch.sweeps import script_run
 
@@ -73,6 +74,38 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [with_argument(run, "--lr", "3")])
         with pytest.raises(UserError, match="--lr 2 left out"):
             sweep.prepare(plan, [run])
+
+
+def test_a_failed_run_that_saved_nothing_begins_anew_with_other_values(tmp_path: Path, plan: Path, run: Run) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    folder = sweep.run("import/one")
+    with sweep.launched(plan):
+        sweep.prepare(plan, [with_argument(run, "--template", "it was .")])
+        folder.change_state(status="failed", attempts=1, exit_status=2)
+        folder.log.write_text("error: no [MASK]\n", encoding="utf-8")
+        sweep.prepare(plan, [with_argument(run, "--template", "it was .")])
+        assert folder.read_state().status == "failed"
+        mended = with_argument(run, "--template", "it was [MASK] .")
+        sweep.prepare(plan, [mended])
+        assert folder.read_state() == RunState() and not folder.log.exists()
+        assert folder.read_description() == json.loads(json.dumps(mended.description))
+
+
+@pytest.mark.parametrize("trace", ["checkpoint", "finished command", "queued job"])
+def test_a_failed_run_with_something_to_keep_is_not_given_other_values(
+    tmp_path: Path, plan: Path, run: Run, trace: str
+) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    folder = sweep.run("import/one")
+    with sweep.launched(plan):
+        sweep.prepare(plan, [run])
+        folder.change_state(status="failed", attempts=1, finished_commands=int(trace == "finished command"))
+        if trace == "checkpoint":
+            folder.checkpoints.mkdir()
+            (folder.checkpoints / "checkpoint_1_20.pt").touch()
+        folder.note_submission("7")
+        with pytest.raises(UserError, match="was started with other values"):
+            sweep.prepare(plan, [with_argument(run, "--lr", "2")], {"7"} if trace == "queued job" else ())
 
 
 def test_how_a_run_is_carried_out_may_change(tmp_path: Path, plan: Path, run: Run) -> None:

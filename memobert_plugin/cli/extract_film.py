@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from .extract_flags import (
 
 if TYPE_CHECKING:
     from ..features.films.job import FilmJob, Share
+    from ..features.films.merge import MergeReport
 
 _FILM = """\
 Every line of the subtitles becomes an utterance: its text, the sound from its beginning to its end, and the face of
@@ -55,7 +56,7 @@ def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
         "merge",
         help="what several machines extracted from films becomes one",
         description="Write manifest.tsv, visual/, acoustic/ and dropped.tsv of all parts that 'film' finished in these "
-        "folders, as if one machine had done them all.",
+        "folders, as if one machine had done them all. Exit status 1: done, but parts are missing.",
     )
     merge.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="an --output of 'film'")
     merge.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for what is merged")
@@ -110,7 +111,7 @@ def _extract(options: argparse.Namespace) -> int:
     if options.preview is not None:
         _write_preview(job, options.preview)
     if job.anything_finished:
-        print(_merge([options.output], options, job.keys))
+        _merge([options.output], options)
     return _status(job, options)
 
 
@@ -120,21 +121,29 @@ def merge_films(options: argparse.Namespace) -> int:
     from ..errors import room_is_needed
 
     with room_is_needed(options.output), written_by_one(options.output):
-        print(_merge(options.folders, options))
-    return 0
+        report = _merge(options.folders, options)
+    if not report.missing:
+        return 0
+    print(
+        f"memobert-extract: {len(report.missing)} of {report.parts + len(report.missing)} parts are in none of these "
+        f"folders, the first: {report.missing[0]}; extract them and merge again",
+        file=sys.stderr,
+    )
+    return 1
 
 
-def _merge(folders: Sequence[Path], options: argparse.Namespace, wanted: Collection[str] | None = None) -> str:
+def _merge(folders: Sequence[Path], options: argparse.Namespace) -> MergeReport:
     from ..features.films.job import counted
     from ..features.films.merge import ValidSettings, merge_parts
 
-    report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by), wanted)
+    report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by))
     where = "whole films" if report.by == "film" else "a block of each film"
-    return (
+    print(
         f"{options.output / 'manifest.tsv'}: {counted(report.train + report.valid, 'utterance')} "
         f"of {counted(report.films, 'film')}: "
         f"train {report.train}, valid {report.valid} ({where})"
     )
+    return report
 
 
 def _write_preview(job: FilmJob, target: Path) -> None:

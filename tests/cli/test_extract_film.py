@@ -132,6 +132,9 @@ def test_machines_share_the_parts_and_merge_them(
 ) -> None:
     for number in ("1/2", "2/2"):
         assert extract(films, tmp_path / number[0], "--part-minutes", 0.035, "--share", number) == 0
+    assert main(["merge", str(tmp_path / "1"), "--output", str(tmp_path / "both")]) == 1
+    said = "1 of 2 parts are in none of these folders, the first: one, part 2; extract them and merge again"
+    assert said in capsys.readouterr().err
     assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--output", str(tmp_path / "both")]) == 0
     assert "2 utterances of 1 film" in capsys.readouterr().out
     assert len(list((tmp_path / "both" / "visual").glob("*.npz"))) == 2

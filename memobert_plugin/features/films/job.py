@@ -18,7 +18,7 @@ from ..frame_folder import write_failures
 from ..front_end_options import FrontEndOptions, build_front_end
 from ..stopwatch import speed_lines
 from ..workers import ordered_map
-from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, read_report
+from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, note_parts, read_report
 from .plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
 from .sheet import SHEETS
 
@@ -44,7 +44,6 @@ class FilmJob:
         output: the job's folder.
         options: the front end.
         plans: of all films.
-        keys: of all parts, also of other machines' shares.
         parts: of this run's share.
         waiting: those that are not finished.
         preview: also note what a page shows.
@@ -53,7 +52,6 @@ class FilmJob:
     output: Path
     options: FrontEndOptions
     plans: list[FilmPlan]
-    keys: frozenset[str]
     parts: list[FilmPart]
     waiting: list[FilmPart]
     preview: bool = False
@@ -116,9 +114,10 @@ def plan_job(
     plans = sorted([*plans, *bar], key=lambda plan: plan.name)
     all_parts = [part for plan in plans for part in parts_of(plan, settings, made_with)]
     parts = all_parts[share.number - 1 :: share.of]
-    keys = frozenset(part.key for part in all_parts)
+    if not dry_run:
+        note_parts(all_parts, output)
     finished = (lambda part: False) if dry_run and overwrite else partial(is_finished, output=output)
-    return FilmJob(output, options, plans, keys, parts, [part for part in parts if not finished(part)], preview)
+    return FilmJob(output, options, plans, parts, [part for part in parts if not finished(part)], preview)
 
 
 def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,7 +18,7 @@ from ...data.frames import read_extractor_info, write_extractor_info
 from ...data.manifest import ManifestRow, read_manifest, utterance_uid, write_manifest
 from ...data.staging import staged_folder
 from ...errors import UserError
-from .parts import ACOUSTIC, DROPPED, MANIFEST, PART_FILE, PARTS, VISUAL
+from .parts import ACOUSTIC, DROPPED, MANIFEST, PART_FILE, PARTS, VISUAL, noted_parts
 
 VALID_BY: Final = ("auto", "film", "block")
 ValidBy = Literal["auto", "film", "block"]
@@ -46,6 +46,8 @@ class MergeReport:
     by: str
     """``film`` or ``block``."""
     dropped: int
+    missing: list[str] = field(default_factory=list)
+    """Film and number of the parts that the jobs have been planned with, but that none of them has finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +59,22 @@ class _Part:
     utterances: int
 
 
-def merge_parts(
-    jobs: Sequence[Path], output: Path, valid: ValidSettings | None = None, wanted: Collection[str] | None = None
-) -> MergeReport:
+def merge_parts(jobs: Sequence[Path], output: Path, valid: ValidSettings | None = None) -> MergeReport:
     """Merge finished parts below ``jobs`` into ``output``; nothing depends on how they were divided among jobs.
 
-    Files of frames are linked where the file system can, else copied.
+    Parts of films or subtitles that a job's last run did not have any more are passed over. Files of frames are linked
+    where the file system can, else copied.
 
     Args:
         jobs: folders of extractions.
         output: where ``manifest.tsv``, ``visual/``, ``acoustic/`` and ``dropped.tsv`` go; may be one of them.
         valid: which utterances pre-training validates on (None: the defaults).
-        wanted: keys of the parts to take (None: all).
 
     Raises:
         UserError: no finished part, parts of different extractors, or different ones of one name.
     """
-    parts = [part for part in _finished(jobs) if wanted is None or part.key in wanted]
+    wanted = {key: name for job in jobs for key, name in noted_parts(job).items()}
+    parts = [part for part in _finished(jobs) if part.key in wanted]
     if not parts:
         raise UserError(f"{', '.join(map(str, jobs))}: no finished part below {PARTS}; extract films first")
     rows = [row for part in parts if part.utterances for row in read_manifest(part.folder / MANIFEST)]
@@ -84,7 +85,8 @@ def merge_parts(
     dropped = _merge_dropped(parts, output / DROPPED)
     write_manifest(output / MANIFEST, (replace(row, split=split) for row, split in zip(rows, splits, strict=True)))
     films = len({part.film for part in parts})
-    return MergeReport(len(parts), films, splits.count("train"), splits.count("valid"), by, dropped)
+    missing = [wanted[key] for key in wanted.keys() - {part.key for part in parts}]
+    return MergeReport(len(parts), films, splits.count("train"), splits.count("valid"), by, dropped, sorted(missing))
 
 
 def _finished(jobs: Sequence[Path]) -> list[_Part]:

@@ -15,6 +15,7 @@ from ...data.atomic import replaced_when_complete
 from ...data.frames import frame_file, write_extractor_info, write_frames
 from ...data.manifest import ManifestRow, write_manifest
 from ...data.staging import OutputBusy, staged_folder
+from ...errors import UserError
 from ..audio import DefectiveClip
 from ..film import ClipFrames, FrontEnd
 from ..front_end_options import FrontEndOptions, build_front_end
@@ -26,6 +27,7 @@ from .sheet import Sheet, sheet_file
 
 PARTS: Final = "parts"
 PART_FILE: Final = "part.json"
+PARTS_NOTE: Final = "parts.json"
 MANIFEST: Final = "manifest.tsv"
 DROPPED: Final = "dropped.tsv"
 VISUAL: Final = "visual"
@@ -72,6 +74,24 @@ def is_finished(part: FilmPart, output: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("key") == part.key
+
+
+def note_parts(parts: Iterable[FilmPart], output: Path) -> None:
+    """Note which parts an extraction has in all, with those of other machines' shares."""
+    content = {part.key: f"{part.film}, part {part.index}" for part in parts}
+    with replaced_when_complete(output / PARTS_NOTE) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def noted_parts(output: Path) -> dict[str, str]:
+    """Film and number of every part that was noted last, by its key; nothing where there was no extraction."""
+    path = output / PARTS_NOTE
+    try:
+        return {str(key): str(name) for key, name in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(f"{path}: damaged; start the extraction of {output} again, what is finished is kept") from None
 
 
 def extract_part(

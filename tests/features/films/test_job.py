@@ -116,7 +116,7 @@ def test_changed_subtitles_are_extracted_again(films: Path, tmp_path: Path) -> N
     write_srt(copied / "one.srt", [CUES[0], CUES[3], Cue(3.0, 4.5, "Changed.")])
     job = extract(copied, tmp_path / "out")
     assert [(part.film, part.index) for part in job.waiting] == [("one", 1)]
-    merge_parts([tmp_path / "out"], tmp_path / "out", wanted=job.keys)
+    assert merge_parts([tmp_path / "out"], tmp_path / "out").missing == []
     texts = [row.text for row in read_manifest(tmp_path / "out" / "manifest.tsv") if row.session == "one"]
     assert texts == ["Hello.", "Changed."]
 
@@ -126,7 +126,12 @@ def test_two_machines_make_what_one_makes_however_films_are_divided(films: Path,
     merge_parts([tmp_path / "one"], tmp_path / "one")
     for number in (1, 2):
         extract(films, tmp_path / f"machine{number}", share=Share(number, 2))
-    merge_parts([tmp_path / "machine1", tmp_path / "machine2"], tmp_path / "both")
+    assert merge_parts([tmp_path / "machine2"], tmp_path / "both").missing == [
+        "one, part 0",
+        "one, part 2",
+        "two, part 1",
+    ]
+    assert merge_parts([tmp_path / "machine1", tmp_path / "machine2"], tmp_path / "both").missing == []
     names = ("visual", "acoustic", "manifest.tsv", "dropped.tsv")
     for name in names[2:]:
         assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

@@ -37,7 +37,8 @@ def _differences(runs: Sequence[EmotionRun], choose: Callable[[EmotionRun], Mapp
             holders.setdefault(choose(run).get(key, "nothing"), []).append(run)
         if len(holders) > 1:
             listed = "; ".join(
-                f"{value} in {_count(len(having), 'run')} such as {having[0].name}" for value, having in holders.items()
+                f"{value} in {_count(len(having), 'run')} such as {having[0].folder}"
+                for value, having in holders.items()
             )
             hint = f" ({HINTS[key]})" if key in HINTS else ""
             problems.append(f"{key} differs{hint}: {listed}.")

@@ -92,4 +92,5 @@ def _plot(axes: Any, line: Line, **looks: Any) -> None:
     if len(line) == 1:
         looks = {"marker": ".", **looks}
     if line:
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.plot([updates for updates, _ in line], [value for _, value in line], **looks)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from .names import TRANSDUCTIVE, training_name
 from .runs import EmotionRun, PretrainingRun
 
-_LINE = re.compile(r"\| (train|valid) \| (\{.*\})\s*$")
+_LINE = re.compile(r"\| (train|train_inner|valid) \| (\{.*\})\s*$")
+_WITHIN_EPOCHS = "train_inner"
 _METRICS = re.compile(r"^(loss|uar|wa|(?!best_)[a-z]+_(loss|accuracy))$")
 
 Line = Sequence[tuple[int, float]]
@@ -23,7 +25,7 @@ Line = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Point:
-    """One value, at the end of an epoch or of a validation within one.
+    """One value, at the end of an epoch, of a validation within one, or of so many updates (``--log-interval``).
 
     Attributes:
         subset: ``train`` or ``valid``.
@@ -65,6 +67,7 @@ def read_points(log: Path) -> tuple[Point, ...]:
     """Losses and scores; empty where there is no log.
 
     A line that a killed process cut off is passed over; of updates that were repeated after a restart the last count.
+    Training is logged after every epoch and after so many updates: each metric is taken from where it has more points.
     """
     if not log.is_file():
         return ()
@@ -75,7 +78,7 @@ def read_points(log: Path) -> tuple[Point, ...]:
             if found is not None:
                 for point in _points_of_line(found[1], found[2]):
                     points[point.subset, point.metric, point.updates] = point
-    return tuple(points[key] for key in sorted(points))
+    return _denser([points[key] for key in sorted(points)])
 
 
 def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:
@@ -133,10 +136,21 @@ def curve_records(curves: Sequence[Curves]) -> list[dict[str, object]]:
     ]
 
 
+def _denser(points: Sequence[Point]) -> tuple[Point, ...]:
+    counts = Counter((point.subset, point.metric) for point in points)
+    lost = {
+        ("train" if counts["train", metric] < count else _WITHIN_EPOCHS, metric)
+        for (subset, metric), count in counts.items()
+        if subset == _WITHIN_EPOCHS
+    }
+    kept = [point for point in points if (point.subset, point.metric) not in lost]
+    return tuple(replace(point, subset="train") if point.subset == _WITHIN_EPOCHS else point for point in kept)
+
+
 def _points_of_line(subset: str, text: str) -> list[Point]:
     try:
         values = json.loads(text)
-        prefix = f"{subset}_"
+        prefix = "" if subset == _WITHIN_EPOCHS else f"{subset}_"
         epoch, updates = int(values["epoch"]), int(values[f"{prefix}num_updates"])
         named = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
         points = [

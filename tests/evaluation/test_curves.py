@@ -35,6 +35,17 @@ def test_validations_within_an_epoch_all_count_and_the_best_so_far_is_no_objecti
     assert {point.metric for point in curves.points} == {"mafr_loss"}
 
 
+def test_training_within_epochs_counts_where_it_was_logged_more_often(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    inner = [f'| train_inner | {{"epoch": 1, "loss": "0.{n}", "num_updates": "{n}"}}\n' for n in (2, 4, 6)]
+    epochs = ['| train | {"epoch": 1, "train_loss": "0.7", "train_wa": "50", "train_num_updates": "6"}\n']
+    log.write_text("".join(inner[:2] + epochs))
+    curves = Curves("run", "full", read_points(log))
+    assert curves.line("train", "loss") == [(2, 0.2), (4, 0.4)] and curves.line("train", "wa") == [(6, 50.0)]
+    log.write_text("".join(inner[:1] + epochs))
+    assert Curves("run", "full", read_points(log)).line("train", "loss") == [(6, 0.7)]
+
+
 def test_the_mean_of_folds_of_different_sizes() -> None:
     assert mean_line([[(10, 1.0), (20, 2.0), (30, 3.0)], [(12, 0.0), (22, 0.0)]]) == [
         (12, pytest.approx(0.6)),

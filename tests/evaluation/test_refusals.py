@@ -24,7 +24,11 @@ def report_of(root: Path, **choices: Any) -> Report:
 
 MIXTURES = [
     ("protocol", {"protocol": "all_but_one"}, "protocol differs (--protocol chooses one): strict in 8 runs such as"),
-    ("selection", {"selection": "last"}, "selection differs: best valid uar in 8 runs such as emotion/direct-lva/"),
+    (
+        "selection",
+        {"selection": "last"},
+        "selection differs: best valid uar in 8 runs such as {root}/emotion/direct-",
+    ),
     (
         "corpus",
         {"corpus": {"path": "x", "name": "other", "sha256": "ab" * 32}},
@@ -35,7 +39,7 @@ MIXTURES = [
     (
         "budget",
         {"budget": {"max_epoch": 30, "max_update": 0, "batch_size": 32, "lr": [5e-05], "update_freq": [1]}},
-        "budget.max_epoch differs: 15 in 8 runs such as emotion/direct-lva/full/fraction100/fold01/seed1; 30 in 8 runs",
+        "budget.max_epoch differs: 15 in 8 runs such as {root}/emotion/direct-lva/full/",
     ),
 ]
 
@@ -49,7 +53,7 @@ def test_runs_that_differ_in_what_a_table_shares_are_refused(
     for partial in (False, True):
         with pytest.raises(UserError) as raised:
             report_of(tmp_path, partial=partial)
-        assert message in str(raised.value)
+        assert message.format(root=tmp_path) in str(raised.value)
         assert "pretrain_prompt" in str(raised.value)
 
 
@@ -57,6 +61,13 @@ def test_every_difference_is_told_at_once(tmp_path: Path) -> None:
     write_grid(tmp_path, ("direct",))
     write_grid(tmp_path, ("pretrain_prompt",), protocol="reference", selection="best test uar")
     with pytest.raises(UserError, match=r"protocol differs.*selection differs"):
+        report_of(tmp_path)
+
+
+def test_the_sweep_of_a_run_that_differs_is_told(tmp_path: Path) -> None:
+    write_grid(tmp_path / "mine", ("direct",))
+    write_grid(tmp_path / "published", ("direct",), protocol="reference")
+    with pytest.raises(UserError, match=r"strict in 8 runs such as \S+/mine/emotion/.* such as \S+/published/emotion/"):
         report_of(tmp_path)
 
 

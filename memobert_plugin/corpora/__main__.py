@@ -25,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m memobert_plugin.corpora",
         description="Write the manifest of a corpus from its publisher's files.",
-        epilog="Exit status: 0 done; 1 done, but more was left out than --max-failed-share allows; 2 a mistake in the "
+        epilog="A folder of films with subtitles needs none of these: memobert-extract film. "
+        "Exit status: 0 done; 1 done, but more was left out than --max-failed-share allows; 2 a mistake in the "
         "input or other counts than the publisher's, and nothing was written.",
     )
     corpora = parser.add_subparsers(title="corpora", required=True, metavar="CORPUS")

@@ -95,7 +95,8 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
                 raise UserError(f"{path}, row 1: no column {', '.join(missing)}; fetch the file as published")
             yield from reader
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); put {PICTURES_CSV} and {VOTES_CSV} there") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); put {PICTURES_CSV} and {VOTES_CSV} there") from None
 
 
 def _pixels(path: Path, row: int, text: str) -> npt.NDArray[np.uint8]:

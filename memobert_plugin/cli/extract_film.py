@@ -71,6 +71,10 @@ def extract_films(options: argparse.Namespace) -> int:
 
     if options.dry_run:
         return _extract(options)
+    if options.preview is not None:
+        from ..features.films.sheet_page import check_sheet_page
+
+        check_sheet_page(options.preview)
     with room_is_needed(options.output), written_by_one(options.output):
         return _extract(options)
 

@@ -63,13 +63,15 @@ def load_voice_activity(name: str, *, intervals: Path | None = None) -> VoiceAct
     Raises:
         UserError: an unknown name, ``intervals`` missing or not wanted, or silero-vad is not installed.
     """
-    if (intervals is not None) != (name == "intervals"):
-        raise UserError("voice activity: an intervals file goes with the name 'intervals', and only with it")
+    if intervals is not None and name != "intervals":
+        raise UserError(f"voice activity by {name}: takes no intervals; give --voice intervals, or leave them out")
     if name == "silero":
         return SileroVoice()
     if name == "energy":
         return EnergyVoice()
-    if intervals is not None:
+    if name == "intervals":
+        if intervals is None:
+            raise UserError("voice activity by intervals: needs a TSV of begin and end, or a folder with one per film")
         return IntervalsFile(intervals)
     raise UserError(f"voice activity by {name}: unknown; choose {', '.join(VOICE_ACTIVITIES)}")
 

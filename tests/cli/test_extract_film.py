@@ -157,11 +157,22 @@ def test_faces_of_a_manifests_films(films: Path, tmp_path: Path, capsys: pytest.
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / "visual" / name).read_bytes()
 
 
+def test_a_page_that_cannot_be_written_is_said_before_the_work(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for page in (tmp_path, tmp_path / "file" / "page.html", Path("/proc/page.html")):
+        with pytest.raises(UserError, match=rf"--preview {page}: cannot be written \(.*\); name another file"):
+            extract(films, tmp_path / "out", "--preview", page)
+    assert not (tmp_path / "out" / "extraction.json").exists()
+
+
 def test_mistakes_end_in_one_line(films: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such film or folder"):
         main(["film", str(tmp_path / "none.mp4"), "--output", str(tmp_path / "out")])
     with pytest.raises(UserError, match="faces by tracker: needs"):
         main(["film", str(films), "--output", str(tmp_path / "out"), "--faces", "tracker", "--voice", "energy"])
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file: cannot be written to \(.*\); give another --output"):
+        extract(films, tmp_path / "file")
     with pytest.raises(UserError, match="no finished part below parts"):
         main(["merge", str(tmp_path), "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit):

@@ -91,9 +91,10 @@ def test_a_file_that_cannot_be_read_is_a_defect(tmp_path: Path) -> None:
 def test_names_and_what_goes_with_them(tmp_path: Path) -> None:
     assert isinstance(load_voice_activity("energy"), EnergyVoice)
     assert isinstance(load_voice_activity("intervals", intervals=tmp_path), IntervalsFile)
-    for name, path in (("intervals", None), ("energy", tmp_path)):
-        with pytest.raises(UserError, match="goes with the name 'intervals'"):
-            load_voice_activity(name, intervals=path)
+    with pytest.raises(UserError, match="voice activity by intervals: needs a TSV of begin and end, or a folder"):
+        load_voice_activity("intervals")
+    with pytest.raises(UserError, match="voice activity by energy: takes no intervals; give --voice intervals, or"):
+        load_voice_activity("energy", intervals=tmp_path)
     with pytest.raises(UserError, match="by webrtc: unknown; choose silero, energy, intervals"):
         load_voice_activity("webrtc")
     with pytest.raises(UserError, match="no such file or folder"):

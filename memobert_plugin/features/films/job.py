@@ -23,6 +23,8 @@ from .plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
 from .sheet import SHEETS
 
 SETTINGS_FILE: Final = "extraction.json"
+SLURM: Final = "slurm"
+"""Folder of jobs' logs."""
 
 _FAILURES_SHOWN: Final = 20
 
@@ -203,11 +205,16 @@ def _made_with(options: FrontEndOptions) -> dict[str, Any]:
 
 
 def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Make sure that a job's folder holds nothing else, and what it holds was made with the same options."""
+    """Make sure that a job's folder holds nothing else, and what it holds was made with the same options.
+
+    Where no part has been begun and no job submitted, other options are taken.
+    """
     path = output / SETTINGS_FILE
     settings = json.loads(json.dumps(settings))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError as error:
+        raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from None
     except FileNotFoundError:
         if output.is_dir() and any(output.iterdir()):
             raise UserError(f"{output}: holds something else (no {SETTINGS_FILE}); give another --output") from None
@@ -217,7 +224,7 @@ def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
         if overwrite:
             for name in (PARTS, PLANS, REPORTS, SHEETS):
                 shutil.rmtree(output / name, ignore_errors=True)
-        elif found != settings:
+        elif found != settings and any((output / name).exists() for name in (PARTS, SLURM)):
             differing = ", ".join(sorted(_differences(found, settings)))
             raise UserError(
                 f"{output}: was made with other options ({differing}); give another --output, or --overwrite"

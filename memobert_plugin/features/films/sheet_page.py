@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from ...data.atomic import replaced_when_complete
 from ...data.frames import FERPLUS_CLASSES
+from ...errors import UserError
 from .parts import reason_kind
 from .plan import FilmPart
 from .sheet import sheet_file
@@ -24,6 +26,22 @@ COLOURS: Final = {
 }  # fmt: skip
 
 _CURVE_HEIGHT: Final = 56
+
+
+def check_sheet_page(target: Path) -> None:
+    """Make sure, before the work, that a page can be written there; its folder is made.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            reason = "a folder has that name" if target.is_dir() else ""
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise UserError(f"--preview {target}: cannot be written ({reason}); name another file")
 
 
 def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> tuple[list[Path], int]:
@@ -42,7 +60,6 @@ def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> 
         films.setdefault(part.film, []).append(part)
     pages: list[Path] = []
     missing = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
     for film, own in films.items():
         noted = [part for part in own if sheet_file(output, part).is_file()]
         missing += len(own) - len(noted)

@@ -13,11 +13,9 @@ from ...launch.slurm_executor import queued_jobs
 from ..frame_folder import write_failures
 from ..front_end_options import FrontEndOptions
 from ..slurm_array import SlurmResources, submit_array
-from .job import FilmJob
+from .job import SLURM, FilmJob
 from .parts import PartReport, extract_part, is_finished, read_report
 from .plan import FilmPart
-
-FOLDER: Final = "slurm"
 
 _SUBMITTED: Final = "submitted.json"
 _LOOKS_UNTIL_GONE: Final = 2
@@ -35,7 +33,7 @@ def run_on_slurm(job: FilmJob, resources: SlurmResources, poll_seconds: float = 
     """
     from tqdm import tqdm
 
-    folder = job.output / FOLDER
+    folder = job.output / SLURM
     folder.mkdir(parents=True, exist_ok=True)
     under_way = _still_queued(folder)
     waiting = [part for part in job.waiting if not any(part.key in keys for keys in under_way.values())]

@@ -110,6 +110,16 @@ def test_a_second_run_does_nothing_and_other_options_are_refused(films: Path, tm
         planned(films, tmp_path / "else")
 
 
+def test_other_options_are_taken_as_long_as_no_part_is_begun(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--encoding klingon"):
+        plan_job(
+            read_movies([films]), tmp_path / "out", options(films), PlanSettings(encoding="klingon"), progress=False
+        )
+    assert len(extract(films, tmp_path / "out").waiting) == 6
+    with pytest.raises(UserError, match="other options"):
+        planned(films, tmp_path / "out", part_minutes=1.0)
+
+
 def test_changed_subtitles_are_extracted_again(films: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(films, tmp_path / "films"))
     extract(copied, tmp_path / "out")

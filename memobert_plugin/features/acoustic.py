@@ -157,8 +157,7 @@ def extract_acoustic(
     same bytes as one that was not (same machine, same batch size); defective clips are recorded and tried again.
 
     Raises:
-        UserError: a defect of the manifest, an output folder that is busy or holds another extractor's frames, or a
-            worker process or job that died.
+        UserError: a defect of the manifest; an output that is busy or another extractor's; a process or job that died.
     """
     from tqdm import tqdm
 

@@ -21,7 +21,6 @@ from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
-from .free_memory import return_free_memory
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .primitive_cache import limit_primitive_cache
 from .save_folder import settle_save_folder
@@ -178,16 +177,6 @@ class CorpusTask(StoppableTask):
         batches = super().get_batch_iterator(dataset, **kwargs)
         _read_into_buffers(batches, per_rank, kwargs.get("max_tokens"), kwargs.get("max_sentences"))
         return batches
-
-    def begin_epoch(self, epoch: int, model: nn.Module) -> None:
-        """The host's, after memory that nobody uses went back to the system."""
-        return_free_memory()
-        super().begin_epoch(epoch, model)
-
-    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As :meth:`begin_epoch`: one of them comes by often enough, however long epochs are."""
-        return_free_memory()
-        super().begin_valid_epoch(epoch, model)
 
     def train_step(
         self,

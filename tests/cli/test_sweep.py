@@ -88,6 +88,9 @@ def test_a_sweep_with_a_run_that_fails(tmp_path: Path, corpus: Path) -> None:
     status = sweep("status", output)
     assert status.returncode == 0 and "template without a mask" in status.stdout
     del values["emotion"]["setting_flags"]
+    mended = sweep(write_plan(tmp_path, values), "--output", output)
+    assert mended.returncode == 0 and "6 done earlier" in mended.stdout and "8 done, 0 failed" in mended.stdout
+    values["emotion"]["flags"] = {**values["emotion"]["flags"], "lr": 0.5}
     changed = sweep(write_plan(tmp_path, values), "--output", output)
     assert changed.returncode == 2 and "was started with other values" in changed.stderr
 

@@ -21,6 +21,7 @@ from ..data.utterance_dataset import Limits, UtteranceDataset
 from ..errors import UserError, exits_in_one_line
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
+from .free_memory import return_free_memory
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .primitive_cache import limit_primitive_cache
 from .save_folder import settle_save_folder
@@ -176,6 +177,8 @@ class CorpusTask(StoppableTask):
             dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
         batches = super().get_batch_iterator(dataset, **kwargs)
         _read_into_buffers(batches, per_rank, kwargs.get("max_tokens"), kwargs.get("max_sentences"))
+        if batches.num_workers:
+            return_free_memory()
         return batches
 
     def train_step(

@@ -34,17 +34,21 @@ def room_is_needed(output: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = no_room(error)
-        if reason is None:
+        full = as_disk_full(error, output)
+        if full is None:
             raise
-        raise DiskFull(f"{output}: cannot be written ({reason}); make room and start the same command again") from None
+        raise full from None
 
 
-def no_room(error: BaseException | None) -> str | None:
-    """What the system said, also where a library made another error of it; None where room was not the problem."""
+def as_disk_full(error: BaseException | None, output: str | os.PathLike[str]) -> DiskFull | None:
+    """What to tell of ``output``, also where a library made another error of the system's; None where room was not the
+    problem.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return error.strerror
+            return DiskFull(
+                f"{output}: cannot be written ({error.strerror}); make room and start the same command again"
+            )
         error = error.__cause__ or error.__context__
     return None
 

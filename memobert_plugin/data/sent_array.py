@@ -20,7 +20,7 @@ class SentArray:
     """Stands for a tensor in a batch that is sent to the training process, where it arrives as that tensor.
 
     Args:
-        array: its numbers.
+        array: its numbers, of any shape and type that torch knows.
     """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
@@ -31,5 +31,5 @@ class SentArray:
 
 
 def as_small_tensor(array: np.ndarray) -> Tensor:
-    """A tensor on ``array``, or in a worker process what becomes a tensor with its numbers."""
+    """A tensor on ``array``, of its shape and type; in a worker process what arrives as such a tensor."""
     return torch.from_numpy(array) if get_worker_info() is None else cast(Tensor, SentArray(array))

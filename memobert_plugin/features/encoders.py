@@ -50,7 +50,9 @@ class AcousticEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """An encoder described by plain values, so that every process that works on a job builds the same one."""
+    """An encoder described by plain values, so that every process that works on a job builds the same one: the
+    arguments of :func:`load_encoder`.
+    """
 
     name: str = "logmel"
     weights: Path | None = None

@@ -2,7 +2,8 @@
 
 The host asks neither. Two trainings overwrite each other's checkpoints, a damaged ``checkpoint_last.pt`` ends in a
 traceback, and where it is missing among others the host begins from zero without a word. Runs of ``memobert-sweep`` are
-left alone: their launcher has settled both.
+left alone: their launcher has settled both. What the host does not ask either is whether there is room: a training that
+fills the disk ends in a line that says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TextIO
 
 import torch
 
-from ..errors import UserError, no_room
+from ..errors import UserError, as_disk_full
 from ..launch.graceful_stop import stop_mark
 from ..launch.last_checkpoint import LAST, is_whole
 from .save_folder_config import SaveFolderConfig
@@ -69,13 +70,10 @@ def _explain_full_disk(folder: Path) -> None:
         return
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if (reason := no_room(error)) is None:
+        if (full := as_disk_full(error, folder)) is None:
             sys.__excepthook__(kind, error, traceback)
         else:
-            print(
-                f"memobert: error: {folder}: cannot be written ({reason}); make room and start the same command again",
-                file=sys.stderr,
-            )
+            print(f"memobert: error: {full}", file=sys.stderr)
 
     sys.excepthook = explain
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .inference.predictor import MEmoBERT
 
-__version__ = "0.1.0"
 __all__ = ["MEmoBERT", "register"]
 
 
@@ -28,6 +27,10 @@ def __getattr__(name: str) -> object:
         from .inference.predictor import MEmoBERT
 
         return MEmoBERT
+    if name == "__version__":
+        from .core.version import VERSION
+
+        return VERSION
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

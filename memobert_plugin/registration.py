@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .criterions import facial_expression as facial_expression_criterion  # noqa: F401
-from .criterions import finetune as finetune_criterion  # noqa: F401
+from .comparators import early_fusion as early_fusion_model  # noqa: F401
+from .comparators import mult as mult_model  # noqa: F401
+from .core.fairseq_quirks import allow_host_arguments
+from .criterions import emotion as facial_expression_criterion  # noqa: F401
+from .criterions import emotion as finetune_criterion  # noqa: F401
+from .criterions import emotion as prompt_criterion  # noqa: F401
 from .criterions import pretraining as pretraining_criterion  # noqa: F401
-from .criterions import prompt as prompt_criterion  # noqa: F401
 from .models import denseface as denseface_model  # noqa: F401
-from .models import early_fusion as early_fusion_model  # noqa: F401
 from .models import memobert  # noqa: F401
-from .models import mult as mult_model  # noqa: F401
 from .optim import adamw  # noqa: F401
-from .pickled_classes import allow_host_arguments
 from .tasks import facial_expression as facial_expression_task  # noqa: F401
 from .tasks import finetune as finetune_task  # noqa: F401
 from .tasks import pretraining as pretraining_task  # noqa: F401

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from memobert_plugin.corpora.ferplus import FACES, PICTURES_CSV, ROWS, USAGES, VOTES_CSV
-from memobert_plugin.data.expression_pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
+from memobert_plugin.features.denseface.pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
 
 SIDE = 48
 

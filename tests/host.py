@@ -137,7 +137,7 @@ class Finished:
 RUNNER = """
 import json, sys
 from pathlib import Path
-from memobert_plugin.launch.forked_commands import ForkedCommands
+from memobert_plugin.sweep.forked_commands import ForkedCommands
 runner, folder = ForkedCommands(jobs=int(sys.argv[2])), Path(sys.argv[1])
 statuses = {}
 for phase in json.loads(sys.argv[3]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib.metadata
 import json
 import re
 import shutil
@@ -50,7 +51,8 @@ def tree_files() -> list[Path]:
 
 
 def test_package_version_equals_setup_cfg() -> None:
-    assert memobert_plugin.__version__ == setup_cfg()["metadata"]["version"]
+    assert setup_cfg()["metadata"]["version"] == "attr: memobert_plugin.core.version.VERSION"
+    assert memobert_plugin.__version__ == importlib.metadata.version("memobert-plugin")
 
 
 def test_changelog_knows_the_version() -> None:

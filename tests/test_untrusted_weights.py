@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints import last_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.cli import export, extract, import_, predict
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.errors import UserError
-from memobert_plugin.features import denseface_weights
-from memobert_plugin.features.denseface_weights import read_checkpoint
-from memobert_plugin.launch import last_checkpoint
+from memobert_plugin.features.denseface import weights as denseface_weights
+from memobert_plugin.features.denseface.weights import read_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
 from tests.fuzzing.targets import make_bundle
 from tests.host import USER_DIR, run_commands, training_flags

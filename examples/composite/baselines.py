@@ -20,11 +20,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
 
+from memobert_plugin.core.errors import UserError, run_command
 from memobert_plugin.data.folds import make_folds
 from memobert_plugin.data.frames import Frames, frame_file, read_frames
 from memobert_plugin.data.manifest import ManifestRow, read_manifest
-from memobert_plugin.errors import UserError, run_command
-from memobert_plugin.evaluation.metrics import Scores, confusion
+from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 
 STREAMS = ("text", "visual", "acoustic")
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from pairing import EMOTIONS, Faces, Indices, Line, Lines, usable_pictures
 
+from memobert_plugin.core.errors import UserError, run_command
 from memobert_plugin.corpora.meld import read_meld
 from memobert_plugin.corpora.ravdess import read_ravdess
 from memobert_plugin.corpora.reading import Reading
-from memobert_plugin.data.expression_pictures import SPLITS, ExpressionPictures
 from memobert_plugin.data.frames import frame_file, write_extractor_info, write_frames
 from memobert_plugin.data.manifest import ManifestRow
-from memobert_plugin.data.picture_augmentation import resized
-from memobert_plugin.errors import UserError, run_command
-from memobert_plugin.features.expression import SIDE, DenseFace
+from memobert_plugin.features.denseface.encoder import SIDE, DenseFace
+from memobert_plugin.features.denseface.pictures import SPLITS, ExpressionPictures
+from memobert_plugin.tasks.picture_dataset import resized
 
 VOICES: Final = {"angry": "anger", "calm": "neutral"}
 LINES: Final = {"joy": "happy", "sadness": "sad"}

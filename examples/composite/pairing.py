@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 
 EMOTIONS: Final = ("anger", "happy", "neutral", "sad")
 OWN_FACES: Final = 0.4

@@ -8,7 +8,7 @@ import string
 from collections import Counter
 from pathlib import Path
 
-from memobert_plugin.errors import run_command
+from memobert_plugin.core.errors import run_command
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation + "’“”…"

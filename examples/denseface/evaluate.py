@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memobert_plugin.data.expression_pictures import SPLITS, ExpressionPictures
-from memobert_plugin.data.picture_augmentation import resized
-from memobert_plugin.errors import UserError, run_command
-from memobert_plugin.evaluation.metrics import Scores, confusion
-from memobert_plugin.features.expression import SIDE, DenseFace
+from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.evaluation.metrics.scores import Scores, confusion
+from memobert_plugin.features.denseface.encoder import SIDE, DenseFace
+from memobert_plugin.features.denseface.pictures import SPLITS, ExpressionPictures
+from memobert_plugin.tasks.picture_dataset import resized
 
 SAMPLE_STEP = 12
 """The fixed sample: every twelfth of the counted pictures."""

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from memobert_plugin.errors import UserError, run_command
+from memobert_plugin.core.errors import UserError, run_command
 
 OBJECTIVES = {
     "wwmlm": "WWMLM: words (cross-entropy)",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sentences import LABEL_WORDS
 
+from memobert_plugin.core.errors import run_command
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import run_command
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHARACTERS = string.ascii_lowercase + string.digits + ".,?!'-"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from memobert_plugin.core.errors import UserError, run_command
 from memobert_plugin.data.folds import natural_order
-from memobert_plugin.errors import UserError, run_command
-from memobert_plugin.evaluation.metrics import Scores, confusion
+from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 
 
 def read_scores(path: Path) -> Scores:

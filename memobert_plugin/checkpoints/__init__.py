@@ -1,1 +1,1 @@
-"""Other systems' weights brought into this plugin's models, and checkpoints the host can start from."""
+"""Read and write weights: checkpoints of fairseq, bundles, and weights of other systems."""

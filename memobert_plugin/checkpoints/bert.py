@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
-from .bert_folder import BertConfig, read_bert_tensors
-from .embedded_vocabulary import EmbeddedVocabulary
+from .bert_folder import BertConfig, EmbeddedVocabulary, read_bert_tensors
 from .parameter_origins import bert_body, bert_pooler, bert_word_head
 from .state_dictionary import StateDictionary
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.errors import UserError
+from ..core.names import MODALITY_CASES
 from ..data.frames import ExtractorInfo
-from ..data.utterance_dataset import MODALITY_CASES
-from ..errors import UserError
 
 PRETRAINED, PROMPTED, FINETUNED = "pretraining", "prompt", "finetune"
 KINDS = (PRETRAINED, PROMPTED, FINETUNED)

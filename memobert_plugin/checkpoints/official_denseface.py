@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import UserError
-from ..modules.dense_net import DenseNet
+from ..core.errors import UserError
+from ..features.denseface.network import DenseNet
 from .state_dictionary import StateDictionary
 
 _FIRST = "features.conv0.weight"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.atomic import replaced_when_complete
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.files import replaced_when_complete
+from ..models.configuration import MEmoBERTConfig, MEmoBERTSmallConfig, MEmoBERTTinyConfig
+from .bert_folder import BertConfig
 
 
 def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mapping[str, Any]) -> None:
@@ -47,3 +50,38 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
             torch.save(content, stream)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
+ARCHITECTURES = {
+    "memobert_base": MEmoBERTConfig(),
+    "memobert_small": MEmoBERTSmallConfig(),
+    "memobert_tiny": MEmoBERTTinyConfig(),
+}
+
+
+def host_model(config: BertConfig) -> dict[str, Any]:
+    """The host's configuration of a model of these sizes: the named architecture that has them, else ``memobert``."""
+    sizes = {
+        "encoder_layers": config.layers,
+        "encoder_embed_dim": config.hidden,
+        "encoder_ffn_embed_dim": config.ffn,
+        "encoder_attention_heads": config.heads,
+    }
+    named = [
+        name
+        for name, architecture in ARCHITECTURES.items()
+        if all(getattr(architecture, field) == size for field, size in sizes.items())
+    ]
+    name = named[0] if named else "memobert"
+    return {**asdict(MEmoBERTConfig()), **sizes, "max_positions": config.max_positions, "_name": name}
+
+
+def training_flags(model: Mapping[str, Any]) -> str:
+    """The host's flags for such a configuration: its architecture, and the sizes that the name does not imply."""
+    implied = ARCHITECTURES.get(model["_name"], MEmoBERTConfig())
+    sizes = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in model.items()
+        if name != "_name" and value != getattr(implied, name)
+    ]
+    return " ".join([f"--arch {model['_name']}", *sizes])

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..regular_file import regular
+from ..core.errors import UserError
+from ..core.files import regular
 
 
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.tokenizer import Tokenizer
-from ..data.tokenizer_files import tokenizer_from_files
-from ..errors import UserError
+from ..core.errors import UserError
+from ..data.tokenizer import Tokenizer, tokenizer_from_files
 from ..models.configuration import MEmoBERTConfig
 from ..models.memobert import MEmoBERTModel
 from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
-from ..modules.skeleton import parameters_unmade
+from ..nn.skeleton import parameters_unmade
 from .model_description import FINETUNED, ModelDescription
 
 

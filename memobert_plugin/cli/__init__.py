@@ -1,1 +1,1 @@
-"""The ``memobert-*`` commands, one thin file each."""
+"""The memobert-* commands, one file each."""

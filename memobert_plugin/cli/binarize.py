@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from ..data.binarize import BinarizeReport
@@ -117,9 +117,9 @@ def cli_main() -> None:
 
 
 def _tokenizer(options: argparse.Namespace, folder: Path) -> Tokenizer:
+    from ..core.files import refuse_existing
     from ..data.corpus import META_FILE
     from ..data.manifest import read_manifest
-    from ..data.staging import refuse_existing
     from ..data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, train_sentencepiece
 
     if options.vocab:

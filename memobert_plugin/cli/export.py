@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import run_command
+from ..core.errors import run_command
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``memobert-export`` on these arguments (the process's own when None)."""
     options = build_parser().parse_args(arguments)
     from ..checkpoints.bundle import write_bundle
-    from ..checkpoints.host_checkpoint import read_host_checkpoint
+    from ..checkpoints.fairseq_checkpoint import read_host_checkpoint
 
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     model = read_host_checkpoint(options.checkpoint, options.data_bin, labels)

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import run_command
+from ..core.errors import run_command
 from . import extract_values
 from .extract_film import add_film_commands
 from .extract_flags import add_slurm_flags, add_sound_flags, slurm_resources
 from .extract_visual import add_visual_command
 
 if TYPE_CHECKING:
-    from ..features.acoustic import AcousticSettings, ExtractionReport
-    from ..features.encoders import AcousticEncoder
+    from ..features.encoders.base import AcousticEncoder
+    from ..features.extraction.acoustic import AcousticSettings, ExtractionReport
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,8 +81,8 @@ def extract_acoustic_frames(options: argparse.Namespace) -> int:
     """``memobert-extract acoustic``."""
     from dataclasses import replace
 
-    from ..features.acoustic import AcousticJobs, AcousticSettings, extract_acoustic, survey
-    from ..features.encoders import EncoderOptions, build_encoder
+    from ..features.encoders.base import EncoderOptions, build_encoder
+    from ..features.extraction.acoustic import AcousticJobs, AcousticSettings, extract_acoustic, survey
 
     described = EncoderOptions(options.encoder, options.weights, options.normalize, options.device)
     jobs = AcousticJobs(described, slurm_resources(options)) if options.executor == "slurm" else None

@@ -19,8 +19,8 @@ from .extract_flags import (
 )
 
 if TYPE_CHECKING:
-    from ..features.films.job import FilmJob, Share
-    from ..features.films.merge import MergeReport
+    from ..features.extraction.films.job import FilmJob, Share
+    from ..features.extraction.films.merge import MergeReport
 
 _FILM = """\
 Every line of the subtitles becomes an utterance: its text, the sound from its beginning to its end, and the face of
@@ -66,13 +66,13 @@ def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def extract_films(options: argparse.Namespace) -> int:
     """``memobert-extract film``."""
-    from ..data.staging import written_by_one
-    from ..errors import room_is_needed
+    from ..core.errors import room_is_needed
+    from ..core.files import written_by_one
 
     if options.dry_run:
         return _extract(options)
     if options.preview is not None:
-        from ..features.films.sheet_page import check_sheet_page
+        from ..features.extraction.films.sheet_page import check_sheet_page
 
         check_sheet_page(options.preview)
     with room_is_needed(options.output), written_by_one(options.output):
@@ -81,9 +81,9 @@ def extract_films(options: argparse.Namespace) -> int:
 
 def _extract(options: argparse.Namespace) -> int:
     from ..corpora.movies import read_movies
-    from ..features.films.job import describe_job, plan_job, run_job, summarize_job
-    from ..features.films.plan import PlanSettings
-    from ..features.subtitle_lines import LineRules
+    from ..features.extraction.films.job import describe_job, plan_job, run_job, summarize_job
+    from ..features.extraction.films.plan import PlanSettings
+    from ..features.media.subtitles import LineRules
 
     movies = read_movies(options.films, options.subtitles, options.language)
     rules = LineRules(options.text, options.shortest)
@@ -106,7 +106,7 @@ def _extract(options: argparse.Namespace) -> int:
             print(f"{film}: {reason}")
         return _status(job, options)
     if options.executor == "slurm":
-        from ..features.films.slurm import run_on_slurm
+        from ..features.extraction.films.slurm import run_on_slurm
 
         run_on_slurm(job, slurm_resources(options))
     else:
@@ -121,8 +121,8 @@ def _extract(options: argparse.Namespace) -> int:
 
 def merge_films(options: argparse.Namespace) -> int:
     """``memobert-extract merge``."""
-    from ..data.staging import written_by_one
-    from ..errors import room_is_needed
+    from ..core.errors import room_is_needed
+    from ..core.files import written_by_one
 
     with room_is_needed(options.output), written_by_one(options.output):
         report = _merge(options.folders, options)
@@ -137,8 +137,8 @@ def merge_films(options: argparse.Namespace) -> int:
 
 
 def _merge(folders: Sequence[Path], options: argparse.Namespace) -> MergeReport:
-    from ..features.films.job import counted
-    from ..features.films.merge import ValidSettings, merge_parts
+    from ..features.extraction.films.job import counted
+    from ..features.extraction.films.merge import ValidSettings, merge_parts
 
     report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by))
     where = "whole films" if report.by == "film" else "a block of each film"
@@ -151,7 +151,7 @@ def _merge(folders: Sequence[Path], options: argparse.Namespace) -> MergeReport:
 
 
 def _write_preview(job: FilmJob, target: Path) -> None:
-    from ..features.films.sheet_page import write_sheet_pages
+    from ..features.extraction.films.sheet_page import write_sheet_pages
 
     pages, missing = write_sheet_pages(job.parts, job.output, target)
     for page in pages:
@@ -233,7 +233,7 @@ def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def _share_of_work(text: str) -> Share:
-    from ..features.films.job import Share
+    from ..features.extraction.films.job import Share
 
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from . import extract_values
 
 if TYPE_CHECKING:
-    from ..features.front_end_options import FrontEndOptions
-    from ..features.slurm_array import SlurmResources
+    from ..core.slurm import SlurmResources
+    from ..features.extraction.options import FrontEndOptions
 
 
 def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = False) -> None:
@@ -149,7 +149,7 @@ def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
 
 def slurm_resources(options: argparse.Namespace) -> SlurmResources:
     """What :func:`add_slurm_flags` was told."""
-    from ..features.slurm_array import SlurmResources
+    from ..core.slurm import SlurmResources
 
     return SlurmResources(
         options.slurm_jobs,
@@ -164,7 +164,7 @@ def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: i
     """The front end that the flags describe; with ``sound`` also acoustic frames."""
     from dataclasses import replace
 
-    from ..features.front_end_options import FrontEndOptions
+    from ..features.extraction.options import FrontEndOptions
 
     described = FrontEndOptions(
         faces=options.faces,

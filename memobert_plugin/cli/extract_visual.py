@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .extract_flags import add_face_flags, add_slurm_flags, add_work_flags, front_end_options, slurm_resources
 
 if TYPE_CHECKING:
-    from ..features.visual import VisualReport
+    from ..features.extraction.visual import VisualReport
 
 
 def add_visual_command(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +34,7 @@ def add_visual_command(kinds: argparse._SubParsersAction[argparse.ArgumentParser
 
 def extract_visual_frames(options: argparse.Namespace) -> int:
     """``memobert-extract visual``."""
-    from ..features.visual import extract_visual, survey_visual
+    from ..features.extraction.visual import extract_visual, survey_visual
 
     described = front_end_options(options, sound=False)
     if options.dry_run:
@@ -62,8 +62,8 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
 
 def summarize_visual(report: VisualReport, output: Path) -> list[str]:
     """What a run did, in lines."""
-    from ..features.films.parts import reason_kind
-    from ..features.stopwatch import speed_lines
+    from ..core.stopwatch import speed_lines
+    from ..features.extraction.films.parts import reason_kind
 
     told = [
         f"{_counts(report)}; {report.extracted} extracted, {len(report.dropped)} without a speaker's face, "

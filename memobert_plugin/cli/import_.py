@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +126,7 @@ def _import_authors_denseface(options: argparse.Namespace, content: Mapping[str,
         )
         print(
             f"written: {options.output}; train on with --arch memobert_denseface --finetune-from-model "
-            f"{options.output}, or make frames after: python -m memobert_plugin.features.denseface_weights "
+            f"{options.output}, or make frames after: python -m memobert_plugin.features.denseface.weights "
             f"{options.output} FILE"
         )
     return 0
@@ -166,8 +166,7 @@ def _finish(
 ) -> int:
     """Say what was imported and write it."""
     # Only now, because this brings in the host, which takes seconds: a mistake is reported sooner.
-    from ..checkpoints.host_model import host_model, training_flags
-    from ..checkpoints.starting_point import write_starting_point
+    from ..checkpoints.starting_point import host_model, training_flags, write_starting_point
 
     model = host_model(imported.config)
     print("\n".join([*describe(imported, model), *remarks]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from ..data.corpus import Corpus

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from ..inference.requests import Request
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
     _refuse_wrong(options)
-    from ..features.audio import DefectiveClip
+    from ..core.errors import DefectiveClip
     from ..inference.page import Page
     from ..inference.predictor import MEmoBERT
     from ..inference.run import run
@@ -201,7 +201,7 @@ def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    from ..data.atomic import replaced_when_complete
+    from ..core.files import replaced_when_complete
 
     try:
         with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 EPILOG = """\
 Every run folder holds run.json (setting, ablation, fold, seed, protocol, budget …), its files of predictions and its
@@ -52,8 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
-    from ..evaluation.report import FILE_NAMES, PAGE, Choices, build_report
-    from ..evaluation.runs import find_runs
+    from ..evaluation.report.report import FILE_NAMES, PAGE, Choices, build_report
+    from ..evaluation.report.runs import find_runs
 
     choices = Choices(
         corpus=options.corpus,
@@ -77,7 +77,7 @@ def write_report(folder: Path, files: Mapping[str, bytes], known: Sequence[str])
     Raises:
         UserError: the folder cannot be written to.
     """
-    from ..data.atomic import replaced_when_complete
+    from ..core.files import replaced_when_complete
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

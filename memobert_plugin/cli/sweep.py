@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
-    from ..launch.expansion import Run
-    from ..launch.plan import Plan
-    from ..launch.run_folder import RunState
-    from ..launch.schedule import Schedule
-    from ..launch.sweep_folder import SweepFolder
+    from ..sweep.expansion import Run
+    from ..sweep.plan import Plan
+    from ..sweep.records import RunState, SweepFolder
+    from ..sweep.schedule import Schedule
 
 _EPILOG = """\
 memobert-sweep status DIR shows how far a sweep is: done, running, failed, waiting, and the time that is left.
@@ -77,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show_status(path: Path) -> int:
     """Print the summary of a sweep."""
-    from ..launch.progress import status_lines
-    from ..launch.sweep_folder import SweepFolder
+    from ..sweep.progress import status_lines
+    from ..sweep.records import SweepFolder
 
     print(*status_lines(SweepFolder(path)), sep="\n")
     return 0
@@ -86,9 +85,9 @@ def show_status(path: Path) -> int:
 
 def start(options: argparse.Namespace) -> int:
     """Start a sweep, or go on with it."""
-    from ..launch.plan import read_plan
-    from ..launch.snapshot import PACKAGE, take_snapshot
-    from ..launch.sweep_folder import SweepFolder
+    from ..sweep.plan import read_plan
+    from ..sweep.records import SweepFolder
+    from ..sweep.snapshot import PACKAGE, take_snapshot
 
     for flag in ("jobs", "threads", "poll_seconds"):
         if getattr(options, flag) <= 0:
@@ -108,9 +107,8 @@ def start(options: argparse.Namespace) -> int:
 
 
 def _expand(plan: Plan, sweep: SweepFolder, user_dir: Path, slurm: bool) -> list[Run]:
-    from ..launch.commands import CommandWriter
-    from ..launch.corpus_facts import read_emotion_corpus, read_speakers
-    from ..launch.expansion import Expansion
+    from ..sweep.commands import CommandWriter
+    from ..sweep.expansion import Expansion, read_emotion_corpus, read_speakers
 
     corpus = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds)
     speakers = read_speakers(plan.pretraining.data) if plan.pretraining is not None else frozenset()
@@ -121,11 +119,11 @@ def _expand(plan: Plan, sweep: SweepFolder, user_dir: Path, slurm: bool) -> list
 def _carry_out(
     plan: Plan, sweep: SweepFolder, runs: list[Run], options: argparse.Namespace, code: Path, lock: int
 ) -> int:
-    from ..launch.local_executor import run_locally
-    from ..launch.run_folder import DONE
-    from ..launch.run_process import RunOptions
-    from ..launch.schedule import Schedule
-    from ..launch.slurm_executor import SlurmExecutor, queued_jobs
+    from ..sweep.local import run_locally
+    from ..sweep.records import DONE
+    from ..sweep.run_process import RunOptions
+    from ..sweep.schedule import Schedule
+    from ..sweep.slurm import SlurmExecutor, queued_jobs
 
     queued = queued_jobs() or frozenset()
     held = [run.name for run in runs if sweep.run(run.name).submitted_job() in queued]
@@ -152,8 +150,8 @@ def _carry_out(
 
 
 def _summary_lines(schedule: Schedule) -> list[str]:
-    from ..launch.progress import failure_lines
-    from ..launch.run_folder import DONE, FAILED, STOPPED, WAITING
+    from ..sweep.progress import failure_lines
+    from ..sweep.records import DONE, FAILED, STOPPED, WAITING
 
     done, failed = schedule.with_status(DONE), schedule.with_status(FAILED)
     stopped, waiting = schedule.with_status(STOPPED), schedule.with_status(WAITING)
@@ -167,7 +165,7 @@ def _summary_lines(schedule: Schedule) -> list[str]:
 
 
 def _dry_run_lines(plan: Plan, runs: list[Run], slurm: bool) -> list[str]:
-    from ..launch.slurm_executor import job_groups
+    from ..sweep.slurm import job_groups
 
     lines = []
     for run in runs:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError, run_command
+from ..core.errors import UserError, run_command
 from .crema_d import VOTES, read_crema_d
 from .ferplus import pack_ferplus
 from .iemocap import read_iemocap

@@ -23,10 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from ..errors import UserError
-from .published_files import files_below, read_text
-from .reading import Defect, Reading, differing_counts
+from .reading import Defect, Reading, differing_counts, files_below, read_text
 
 EMOTIONS: Final = {
     "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad",

@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..data.expression_pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
-from ..errors import UserError
-from ..regular_file import regular
+from ..core.errors import UserError
+from ..core.files import regular
+from ..features.denseface.pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
 
 PICTURES_CSV: Final = "fer2013.csv"
 VOTES_CSV: Final = "fer2013new.csv"

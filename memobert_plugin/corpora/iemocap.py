@@ -27,10 +27,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from ..errors import UserError
-from .published_files import mended, read_text
-from .reading import Defect, Reading, differing_counts
+from .reading import Defect, Reading, differing_counts, mended, read_text
 
 FOUR_EMOTIONS: Final = {"ang": "anger", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 """The usual four classes; excited counts as happy."""

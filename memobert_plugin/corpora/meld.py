@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from ..errors import UserError
-from .published_files import mended, read_text
-from .reading import Defect, Reading
+from .reading import Defect, Reading, mended, read_text
 
 
 @dataclass(frozen=True)

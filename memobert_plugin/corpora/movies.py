@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..features.media.container import FILM_SUFFIXES, SUBTITLE_SUFFIXES
 from .reading import Defect
-
-FILM_SUFFIXES: Final = (
-    ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
-)  # fmt: skip
-"""By which a folder's films are found."""
-SUBTITLE_SUFFIXES: Final = (".srt", ".ass", ".ssa", ".vtt")
-"""The first one that is there counts."""
 
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 

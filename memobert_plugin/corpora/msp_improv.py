@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from ..errors import UserError
-from .published_files import files_below, mended, read_text
-from .reading import Defect, Reading, differing_counts
+from .reading import Defect, Reading, differing_counts, files_below, mended, read_text
 
 FOUR_EMOTIONS: Final = {"A": "anger", "H": "happy", "N": "neutral", "S": "sad"}
 ALL_EMOTIONS: Final = {**FOUR_EMOTIONS, "O": "other", "X": ""}

@@ -13,10 +13,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from ..errors import UserError
-from .published_files import files_below
-from .reading import Defect, Reading
+from .reading import Defect, Reading, files_below
 
 EMOTIONS: Final = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust",

@@ -1,1 +1,1 @@
-"""Losses and the counts their metrics are made of."""
+"""Losses and summable counts that fairseq trains with."""

@@ -13,8 +13,8 @@ from fairseq.logging.meters import MetersDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..data.masking import OBJECTIVES
-from .precision import upcast
+from ..nn.heads import upcast
+from ..objectives.words import OBJECTIVES
 
 
 @dataclass

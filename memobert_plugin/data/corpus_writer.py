@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, UTTERANCES_FILE
-from .dictionary import write_dictionary
+from ..core.errors import UserError
+from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, UTTERANCES_FILE, write_dictionary
 from .folds import natural_order
 from .indexed import IndexedWriter
 from .manifest import utterance_uid

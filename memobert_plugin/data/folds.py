@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
-from .counter_rng import Stream, uniform
+from ..core.errors import UserError
+from ..core.rng import Stream, uniform
 
 PROTOCOLS = ("strict", "all_but_one", "reference")
 

@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..regular_file import regular
-from .atomic import replaced_when_complete
+from ..core.errors import UserError
+from ..core.files import regular, replaced_when_complete
 
 FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Order of the FER+ votes, taken for eight expressions without names."""

@@ -16,8 +16,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import UserError
-from ..regular_file import regular
+from ..core.errors import UserError
+from ..core.files import regular
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _VERSION = 1

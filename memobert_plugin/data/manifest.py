@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..regular_file import regular
-from .atomic import replaced_when_complete
+from ..core.errors import UserError
+from ..core.files import regular, replaced_when_complete
 
 COLUMNS = ("id", "speaker", "session", "split", "text", "emotion", "video", "audio", "start", "end")
 """The header's names, in the order of :func:`write_manifest`; reading accepts any order and further columns."""

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.processes import start_as_worker
 from .frames import Frames, frame_file, read_frames, to_float16
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
-from .worker_process import start_as_worker
 
 ROWS_PER_CHUNK = 128
 _CHUNKS_AHEAD = 4

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
-from ..ragged import Integers, first_rows, owners_and_positions
+from ..core.errors import UserError
+from ..core.ragged import Integers, first_rows, owners_and_positions
 from .tokenizer import MASK, UNKNOWN_ROW, Tokenizer
 
 PAPER_TEMPLATE = "i am [MASK] ."

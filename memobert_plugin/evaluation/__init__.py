@@ -1,1 +1,1 @@
-"""Numbers of a run and of many: metrics, tables, figures."""
+"""Scores of one run and reports over many."""

@@ -1,1 +1,1 @@
-"""From media files to frames: frozen encoders and the jobs that run them over a corpus."""
+"""From media files to frames: readers, face and speech encoders, and the jobs that run them over a corpus."""

@@ -1,1 +1,1 @@
-"""From a clip to an answer and its reasons, with a trained model and nothing else."""
+"""From a clip to an answer and its reasons."""

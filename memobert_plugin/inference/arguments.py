@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .utterance import MODALITY_NAMES, Utterance
 
 Clip = str | os.PathLike[str] | np.ndarray | Utterance

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.errors import UserError
 from ..data.frames import ExtractorInfo
-from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..features.expression import DenseFace
-    from ..features.film import ClipFrames, FrontEnd, Region
-    from ..features.voice_activity import VoiceActivity
+    from ..features.denseface.encoder import DenseFace
+    from ..features.extraction.clip import ClipFrames, FrontEnd, Region
+    from ..features.speakers.voice import VoiceActivity
 
 DENSEFACE = "denseface"
 """What the shipped visual encoder calls itself beside its frames."""
@@ -71,7 +71,7 @@ class FaceReader:
     @cached_property
     def encoder(self) -> DenseFace:
         """DenseFace, the shipped one unless others' weights are given."""
-        from ..features.expression import DenseFace
+        from ..features.denseface.encoder import DenseFace
 
         weights = self._options.weights
         return DenseFace.from_shipped(self._device) if weights is None else DenseFace.from_file(weights, self._device)
@@ -79,7 +79,7 @@ class FaceReader:
     @cached_property
     def voice(self) -> VoiceActivity:
         """Tells speech from silence."""
-        from ..features.voice_activity import load_voice_activity
+        from ..features.speakers.voice import load_voice_activity
 
         trained = self.extractor.options.get("voice") if self.extractor is not None else None
         name = self._options.voice or (trained.get("name") if isinstance(trained, dict) else None)
@@ -97,8 +97,8 @@ class FaceReader:
         Raises:
             UserError: a package that it needs is missing.
         """
-        from ..features.faces import load_face_source
-        from ..features.film import FilmSettings, FrontEnd
+        from ..features.extraction.clip import FilmSettings, FrontEnd
+        from ..features.speakers.sources import load_face_source
 
         tracker = self._options.tracker
         source = load_face_source("mediapipe" if tracker is None else "tracker", tracker=tracker)
@@ -121,7 +121,7 @@ class FaceReader:
             DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
             UserError: a package that is needed is missing.
         """
-        from ..features.active_speaker import choose_most_frequent
+        from ..features.speakers.active_speaker import choose_most_frequent
 
         clip = self.front_end.clip(path, start, end, region)
         if clip.visual is not None or not clip.tracks:
@@ -156,10 +156,10 @@ def read_face_pictures(folder: Path) -> np.ndarray:
         DefectiveClip: the folder holds no picture, or one that cannot be read.
         UserError: PyAV is missing.
     """
+    from ..core.errors import DefectiveClip
     from ..data.folds import natural_order
-    from ..features.audio import DefectiveClip
-    from ..features.faces import CROP_SIZE
-    from ..features.media import import_av, opened, video_stream
+    from ..features.media.container import import_av, opened, video_stream
+    from ..features.speakers.crop import CROP_SIZE
 
     import_av()
     import av

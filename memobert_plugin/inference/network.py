@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED
 from ..checkpoints.trained_model import TrainedModel
-from ..criterions.precision import upcast
-from ..criterions.prompt import LabelWords
+from ..core.errors import UserError
+from ..core.ragged import first_rows
+from ..criterions.emotion import LabelWords
 from ..data.prompts import PromptPieces, Template, Verbalizer, assemble_prompts, ends_sentence
 from ..data.tokenizer import SPECIALS
-from ..errors import UserError
-from ..modules.packing import PackedLayout
-from ..ragged import first_rows
+from ..nn.heads import upcast
+from ..nn.packing import PackedLayout
 from .utterance import Evidence
 
 _CLS, _, _SEP, _UNK = range(len(SPECIALS))

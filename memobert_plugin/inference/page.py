@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.atomic import replaced_when_complete
-from ..errors import UserError
-from ..features.audio import SAMPLE_RATE
-from ..features.jpeg import jpeg_address
-from . import drawings
+from ..core.errors import UserError
+from ..core.files import replaced_when_complete
+from ..features.media.pictures import jpeg_address
+from ..features.media.sound import SAMPLE_RATE
+from ..pages import drawings
 from .explain import METHOD, Contribution
 from .prediction import Prediction
 from .run import Outcome
 from .stills import LONGEST_SHOWN
-from .tracks import Tracks
+from .timeline import Tracks
 from .utterance import MODALITY_NAMES, Evidence
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Page:
         """The page's HTML; whatever comes from a file is escaped."""
         from jinja2 import Environment, StrictUndefined
 
-        from .. import __version__
+        from ..core.version import VERSION
 
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ class Page:
             blank=self._description.template.replace("[MASK]", "____"),
             method=METHOD,
             facts=self._facts(),
-            version=__version__,
+            version=VERSION,
         )
 
     def _title(self) -> str:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..errors import UserError
-from .answers import named, prediction
+from ..core.errors import UserError
+from ..core.fairseq_quirks import quiet_host
 from .arguments import Clip, Clips, modality_letters, one_utterance, utterances
-from .prediction import Encoding, Prediction
+from .prediction import Encoding, Prediction, named, prediction
 from .utterance import Evidence, Utterance
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class MEmoBERT:
             UserError: not a model, an altered file, or no such device.
         """
         from .faces import FaceOptions
-        from .loading import load_network
         from .reading import ClipReader, ReadingOptions
 
         network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin))
@@ -296,3 +295,46 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None) -> Network:
+    """Load a bundle (a folder) or a checkpoint of ``fairseq-train`` (a file).
+
+    Raises:
+        UserError: not a model, an altered file, no such device or an unknown dtype.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such bundle or checkpoint")
+    with quiet_host():
+        from ..checkpoints.bundle import read_bundle
+        from ..checkpoints.fairseq_checkpoint import read_host_checkpoint
+        from .network import Network
+
+        model = read_bundle(path) if path.is_dir() else read_host_checkpoint(path, data_bin)
+        return Network(model, _device(device), _dtype(dtype))
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r}: unknown; give cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: this machine has no usable CUDA device; give cpu")
+    return device
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    import torch
+
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise UserError(f"dtype {name}: give one of {', '.join(DTYPES)}")
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found

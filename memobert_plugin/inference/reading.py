@@ -9,19 +9,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.errors import DefectiveClip, UserError
+from ..data.frames import ExtractorInfo, to_float16
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
-from ..features.audio import FILM_SUFFIXES, SAMPLE_RATE, DefectiveClip, read_clip
-from ..features.soundtrack import sound
+from ..features.media.sound import FILM_SUFFIXES, SAMPLE_RATE, read_clip, sound
 from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
-from .ready_frames import checked_frames, frame_times
 from .speech import SpeechReader
 from .stills import LONGEST_SHOWN, stills
 from .utterance import Evidence, Preview, Utterance
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
-    from ..features.faces import FaceTrack
-    from ..features.film import ClipFrames
+    from ..features.extraction.clip import ClipFrames
+    from ..features.speakers.tracks import FaceTrack
+
+
+def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
+    """Frames (T, D) as float16, as a data-bin stores them.
+
+    Args:
+        name: of the argument, for messages.
+        frames: the caller's.
+        dim: numbers that the model reads of a frame; 0 where it reads none.
+
+    Raises:
+        UserError: not floats of that shape, NaN or infinite values, or beyond float16.
+    """
+    if not dim:
+        raise UserError(f"{name}: this model reads no {name} frames; leave them out")
+    frames = np.asarray(frames)
+    if frames.ndim != 2 or frames.dtype.kind != "f" or frames.shape[1] != dim:
+        raise UserError(f"{name}: {frames.dtype} {frames.shape}; this model reads floats of shape (frames, {dim})")
+    if not np.isfinite(frames).all():
+        raise UserError(f"{name}: NaN or infinite values")
+    return to_float16("the frames given", name, frames)
+
+
+def frame_times(count: int, extractor: ExtractorInfo | None, default_rate: float) -> np.ndarray:
+    """When frames of a steady rate begin: (count,) seconds."""
+    rate = extractor.frame_rate if extractor is not None and extractor.frame_rate else default_rate
+    return np.arange(count) / rate
+
 
 VISUAL_RATE = 10.0
 """Faces per second where nothing else is known (the paper's)."""
@@ -253,7 +281,7 @@ def file_seconds(path: Path) -> float | None:
     """
     import soundfile
 
-    from ..features.media import media_facts
+    from ..features.media.container import media_facts
 
     if not path.is_file():
         raise DefectiveClip(f"{path}: no such file")

@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from ..core.errors import UserError
 from ..data.folds import natural_order
 from ..data.manifest import media_path, read_manifest
-from ..errors import UserError
-from ..features.audio import FILM_SUFFIXES
+from ..features.media.sound import FILM_SUFFIXES
 from .faces import PICTURE_SUFFIXES
 from .reading import DECODED_SOUND, file_seconds
 from .utterance import Utterance
@@ -64,8 +64,7 @@ def of_subtitles(film: Path, subtitles: str) -> Request:
         UserError: no usable line, or a package is missing.
         DefectiveClip: film or subtitles cannot be read.
     """
-    from ..features.subtitle_lines import LineRules, usable_lines
-    from ..features.subtitles import embedded_subtitles, read_subtitles
+    from ..features.media.subtitles import LineRules, embedded_subtitles, read_subtitles, usable_lines
 
     found = embedded_subtitles(film) if subtitles == EMBEDDED else read_subtitles(Path(subtitles))
     lines, dropped = usable_lines(found.lines, file_seconds(film), LineRules(shortest=SHORTEST_WINDOW))

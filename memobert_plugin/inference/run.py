@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..features.audio import DefectiveClip
+from ..core.errors import DefectiveClip
 from .prediction import Prediction
 from .utterance import Evidence, Utterance
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.errors import DefectiveClip, UserError
 from ..data.frames import ExtractorInfo
-from ..errors import UserError
-from ..features.acoustic import AcousticSettings, pool_frames
-from ..features.audio import RATES, SAMPLE_RATE, DefectiveClip, resample
-from ..features.encoders import ENCODERS, AcousticEncoder, Normalize, load_encoder
+from ..features.encoders.base import ENCODERS, AcousticEncoder, Normalize, load_encoder
+from ..features.extraction.acoustic import AcousticSettings, pool_frames
+from ..features.media.sound import RATES, SAMPLE_RATE, resample
 
 SILENCE = 1e-4
 """Samples that are all below this are no recording of anything (-80 dB)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..features.audio import DefectiveClip
+from ..core.errors import DefectiveClip
 
 WIDTH = 240
 """Pixels, about, of a clip's small pictures."""
@@ -22,7 +22,7 @@ def stills(path: Path, start: float | None, seconds: float | None, count: int) -
     Raises:
         UserError: PyAV is missing.
     """
-    from ..features.video import pictures
+    from ..features.media.pictures import pictures
 
     lasts = min(seconds or LONGEST_SHOWN, LONGEST_SHOWN)
     begin = (start or 0.0) + lasts / count / 2

@@ -1,1 +1,1 @@
-"""Starting the host's commands."""
+"""Forwards ``python -m memobert_plugin.launch.last_checkpoint`` for one release; the package is now :mod:`..sweep`."""

@@ -1,1 +1,1 @@
-"""Registered models and their architectures."""
+"""fairseq's adapters of the networks."""

@@ -8,7 +8,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor
 
-from ..modules.dense_net import DenseNet
+from ..features.denseface.network import DenseNet
 
 
 @dataclass

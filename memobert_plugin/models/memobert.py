@@ -10,12 +10,12 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor, nn
 
-from ..modules.attention import AttentionPlan
-from ..modules.cross_modality_transformer import CrossModalityTransformer
-from ..modules.embedders import FrameEmbedder, TextEmbedder
-from ..modules.heads import EmotionHead, ExpressionHead, TiedHead
-from ..modules.packing import PackedLayout, to_device
-from ..ragged import owners_and_positions
+from ..core.ragged import owners_and_positions
+from ..nn.attention import AttentionPlan
+from ..nn.embedders import FrameEmbedder, TextEmbedder
+from ..nn.heads import EmotionHead, ExpressionHead, TiedHead
+from ..nn.packing import PackedLayout, to_device
+from ..nn.transformer import CrossModalityTransformer
 from .configuration import MEmoBERTConfig, MEmoBERTSmallConfig, MEmoBERTTinyConfig
 from .state_upgrade import complete_state, dictionary_fingerprint
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..errors import UserError, exits_in_one_line
+from ..core.errors import UserError, exits_in_one_line
 
 logger = logging.getLogger(__name__)
 

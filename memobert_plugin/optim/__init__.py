@@ -1,1 +1,1 @@
-"""The optimiser of the recipe."""
+"""The optimizer of the recipe."""

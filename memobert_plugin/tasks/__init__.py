@@ -1,1 +1,1 @@
-"""Registered tasks."""
+"""Tasks that fairseq trains on."""

@@ -14,18 +14,16 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
+from ..core.errors import UserError, exits_in_one_line
+from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.tokenizer import SPECIALS
-from ..data.tokenizer_files import read_tokenizer_files, to_plain
-from ..data.utterance_dataset import Limits, UtteranceDataset
-from ..errors import UserError, exits_in_one_line
+from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
-from .free_memory import return_free_memory
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
-from .primitive_cache import limit_primitive_cache
 from .save_folder import settle_save_folder
-from .stoppable_task import StoppableTask
+from .stopping import StoppableTask
+from .utterance_dataset import Limits, UtteranceDataset
 
 logger = logging.getLogger(__name__)
 

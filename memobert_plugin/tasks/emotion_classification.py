@@ -13,15 +13,16 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II, MISSING
 from torch import Tensor, nn
 
-from ..criterions.classification import ClassificationCriterion
+from ..core.errors import UserError, exits_in_one_line
+from ..core.names import MODALITY_CASES
+from ..criterions.emotion import ClassificationCriterion
 from ..data.corpus import Corpus
 from ..data.folds import PROTOCOLS, Fold, choose_fold, make_folds, train_fraction
 from ..data.prompts import PromptPieces
-from ..data.utterance_dataset import MODALITY_CASES, Modalities, UtteranceDataset
-from ..errors import UserError, exits_in_one_line
 from .corpus_task import CorpusTask
 from .corpus_task_config import CorpusTaskConfig
 from .predictions import PredictionFile
+from .utterance_dataset import Modalities, UtteranceDataset
 
 logger = logging.getLogger(__name__)
 

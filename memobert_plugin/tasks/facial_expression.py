@@ -11,14 +11,13 @@ from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 from torch import Tensor, nn
 
-from ..data.expression_pictures import SPLITS, ExpressionPictures
-from ..data.picture_augmentation import Augmentation
-from ..data.picture_dataset import PictureDataset
-from ..errors import UserError, exits_in_one_line
-from ..modules.dense_net import DOWNSAMPLING
+from ..core.errors import UserError, exits_in_one_line
+from ..features.denseface.network import DOWNSAMPLING
+from ..features.denseface.pictures import SPLITS, ExpressionPictures
+from .picture_dataset import Augmentation, PictureDataset
 from .save_folder import settle_save_folder
 from .save_folder_config import SaveFolderConfig
-from .stoppable_task import StoppableTask
+from .stopping import StoppableTask
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import torch
 
 from ..data.corpus import Corpus
 from ..data.indexed import IndexedReader
-from ..modules.embedders import FrameEmbedder
+from ..nn.embedders import FrameEmbedder
 
 _FRAMES = 20_000
 

@@ -11,7 +11,7 @@ import torch
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..optim.adamw import MEmoBERTAdamW
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 import torch.distributed
 from torch import Tensor
 
-from ..data.atomic import replaced_when_complete
-from ..data.utterance_dataset import UtteranceDataset
+from ..core.files import replaced_when_complete
+from .utterance_dataset import UtteranceDataset
 
 
 class PredictionFile:

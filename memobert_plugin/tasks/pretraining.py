@@ -14,13 +14,13 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING
 from torch import Tensor, nn
 
+from ..core.errors import UserError, exits_in_one_line
 from ..data.corpus import Corpus
-from ..data.masking import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective
-from ..data.utterance_dataset import Modalities, UtteranceDataset
-from ..errors import UserError, exits_in_one_line
-from .conditional_masking import ConditionalMasking
+from ..objectives.base import ConditionalMasking
+from ..objectives.words import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective
 from .corpus_task import MASK, CorpusTask
 from .corpus_task_config import CorpusTaskConfig
+from .utterance_dataset import Modalities, UtteranceDataset
 
 logger = logging.getLogger(__name__)
 

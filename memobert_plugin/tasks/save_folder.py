@@ -18,15 +18,15 @@ from typing import TextIO
 
 import torch
 
-from ..errors import UserError, as_disk_full
-from ..launch.graceful_stop import stop_mark
-from ..launch.last_checkpoint import LAST, is_whole
+from ..checkpoints.last_checkpoint import LAST, is_whole
+from ..core.errors import UserError, as_disk_full
+from ..core.signals import stop_mark
 from .save_folder_config import SaveFolderConfig
 
 _LOCK = ".lock"
 _held: dict[Path, TextIO] = {}
 """This process' folders; the locks end with it. Processes forked off it do not inherit them."""
-_REPLACED = "python -m memobert_plugin.launch.last_checkpoint {} puts the newest whole checkpoint in its place"
+_REPLACED = "python -m memobert_plugin.checkpoints.last_checkpoint {} puts the newest whole checkpoint in its place"
 
 
 def settle_save_folder(config: SaveFolderConfig) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memobert_plugin.core.files import staged_folder
 from memobert_plugin.data.corpus import (
     ARRAYS,
     DICTIONARY_FILE,
@@ -25,11 +26,10 @@ from memobert_plugin.data.corpus import (
     TOKENIZER_FOLDER,
     UTTERANCES_FILE,
     CorpusMeta,
+    write_dictionary,
 )
-from memobert_plugin.data.dictionary import write_dictionary
 from memobert_plugin.data.frames import FERPLUS_CLASSES, ExtractorInfo
 from memobert_plugin.data.indexed import write_index
-from memobert_plugin.data.staging import staged_folder
 from memobert_plugin.data.tokenizer import MASK, SPECIALS, WordPieceTokenizer
 
 VOCABULARY = 30_522

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from training_step_batches import COLUMNS, Step
 from transformers import BertConfig, BertModel
 
+from memobert_plugin.core.ragged import owners_and_positions
 from memobert_plugin.models.configuration import MEmoBERTConfig
 from memobert_plugin.models.memobert import ACOUSTIC, MODALITY_OF_HEAD, TEXT, VISUAL, MEmoBERTModel
-from memobert_plugin.modules.heads import TiedHead
-from memobert_plugin.modules.packing import to_device
-from memobert_plugin.ragged import owners_and_positions
+from memobert_plugin.nn.heads import TiedHead
+from memobert_plugin.nn.packing import to_device
 
 
 class PaddedBert(nn.Module):

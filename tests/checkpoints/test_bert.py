@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertForPreTraining, BertModel, BertPreTrainedModel, BertTokenizerFast
 
 from memobert_plugin.checkpoints.bert import ImportedBert, import_bert
-from memobert_plugin.checkpoints.host_model import host_model
+from memobert_plugin.checkpoints.starting_point import host_model
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.models.configuration import MEmoBERTConfig
 from memobert_plugin.models.memobert import MEmoBERTModel

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertModel
 
 from memobert_plugin.checkpoints.bert import import_bert
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, repacked_as_pickle, write_bert_folder
 
 VOCABULARY = bert_vocabulary()

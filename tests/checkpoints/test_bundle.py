@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from memobert_plugin.checkpoints.bundle import CARD, CONFIGURATION, TOKENIZER, WEIGHTS, read_bundle, write_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
-from memobert_plugin.errors import UserError
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.core.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 

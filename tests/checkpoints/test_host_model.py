@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memobert_plugin.checkpoints.bert_folder import BertConfig
-from memobert_plugin.checkpoints.host_model import host_model, training_flags
+from memobert_plugin.checkpoints.starting_point import host_model, training_flags
 
 
 def test_architectures_are_recognised_by_their_sizes() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.checkpoints.model_description import SIZES
 from memobert_plugin.checkpoints.starting_point import write_starting_point
-from memobert_plugin.errors import UserError
-from memobert_plugin.inference.loading import load_network
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.inference.predictor import load_network
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.checkpoints.host_model import host_model
 from memobert_plugin.checkpoints.official import ImportedOfficial, import_official
+from memobert_plugin.checkpoints.starting_point import host_model
 from memobert_plugin.models.configuration import MEmoBERTConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
 from memobert_plugin.models.state_upgrade import dictionary_fingerprint

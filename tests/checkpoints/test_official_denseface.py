@@ -12,9 +12,9 @@ from torch import Tensor
 
 from memobert_plugin.checkpoints.official_denseface import import_denseface, is_denseface
 from memobert_plugin.cli.import_ import main
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.denseface_weights import main as make_weights
-from memobert_plugin.features.expression import DenseFace
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.features.denseface.encoder import DenseFace
+from memobert_plugin.features.denseface.weights import main as make_weights
 from memobert_plugin.models.denseface import DenseFaceConfig, DenseFaceModel
 from tests.host import load_safely
 from tests.reference import dense_net as reference

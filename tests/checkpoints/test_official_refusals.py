@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from memobert_plugin.checkpoints.official import ImportedOfficial, import_official
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 from tests.reference.official_checkpoint import SIZES, VOCABULARY, OfficialCheckpoint, write_official
 
 VISUAL_POSITIONS = "uniter.img_embeddings.position_embeddings.weight"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from memobert_plugin.cli.binarize import cli_main, main
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.manifest import write_manifest
-from memobert_plugin.errors import UserError
 from tests.data.sources import VISUAL_DIM, Sources, distributions
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from memobert_plugin.checkpoints.bundle import read_bundle
 from memobert_plugin.cli.export import main
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 

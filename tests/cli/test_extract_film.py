@@ -12,9 +12,9 @@ import pytest
 
 from memobert_plugin.cli.binarize import main as binarize
 from memobert_plugin.cli.extract import main
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import UserError
 from tests.films import Cue, write_srt
 from tests.talking_faces import DrawnFace, write_talking_film
 

@@ -16,7 +16,7 @@ import torch
 from transformers import BertForMaskedLM, BertModel
 
 from memobert_plugin.cli.import_ import main
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.models.configuration import MEmoBERTTinyConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
 from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, write_bert_folder

@@ -12,8 +12,8 @@ import pytest
 
 import memobert_plugin
 from memobert_plugin.cli.inspect import main
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
-from memobert_plugin.errors import UserError
 from tests.data.sources import Sources
 
 

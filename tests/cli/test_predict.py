@@ -11,12 +11,12 @@ import pytest
 import soundfile
 
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.cli.predict import main
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.acoustic import AcousticSettings
-from memobert_plugin.features.logmel import LogMel
+from memobert_plugin.features.encoders.logmel import LogMel
+from memobert_plugin.features.extraction.acoustic import AcousticSettings
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.films import Cue, tone, write_film, write_srt
 from tests.host import TrainingRun

@@ -10,7 +10,7 @@ import pytest
 
 import memobert_plugin
 from memobert_plugin.cli.report import main
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
 from tests.evaluation.sweeps import write_grid
 
 
@@ -85,7 +85,7 @@ def test_help_pulls_in_no_heavy_package() -> None:
 
 def test_metrics_and_significance_know_nothing_of_the_host() -> None:
     code = (
-        "import sys; import memobert_plugin.evaluation.metrics, memobert_plugin.evaluation.significance; "
+        "import sys; from memobert_plugin.evaluation.metrics import scores, significance; "
         "print(*{'torch', 'fairseq', 'matplotlib', 'tabulate', 'jinja2'} & set(sys.modules))"
     )
     root = Path(memobert_plugin.__file__ or "").parents[1]

@@ -14,10 +14,10 @@ import torch
 
 import memobert_plugin
 from memobert_plugin.cli.sweep import main
-from memobert_plugin.errors import UserError
-from memobert_plugin.launch.run_folder import RunFolder
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.sweep.records import RunFolder
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.launch.sweeps import OPTIMISER, plan_values, write_plan
+from tests.sweep.sweeps import OPTIMISER, plan_values, write_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from memobert_plugin.cli.sweep import cli_main; cli_main()"]

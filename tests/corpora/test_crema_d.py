@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.crema_d import CLIPS, EMOTIONS, SENTENCES, read_crema_d
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import UserError
 
 
 def place(folder: Path, *names: str, content: bytes = b"RIFF") -> Path:

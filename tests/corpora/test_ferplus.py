@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora import ferplus
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.ferplus import FACES, PICTURES_CSV, VOTES_CSV, read_ferplus
-from memobert_plugin.data.expression_pictures import VOTE_COLUMNS, ExpressionPictures
-from memobert_plugin.errors import UserError
+from memobert_plugin.features.denseface.pictures import VOTE_COLUMNS, ExpressionPictures
 from tests.ferplus_files import drawn_pictures, write_published
 
 

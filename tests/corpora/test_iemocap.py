@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.iemocap import TURNS, read_iemocap
 from memobert_plugin.data.folds import make_folds
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import UserError
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 

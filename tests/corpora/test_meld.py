@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.meld import PARTS, read_meld
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import UserError
 
 HEADER = (
     "Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.movies import Movie, read_movies
-from memobert_plugin.errors import UserError
 
 
 def files(folder: Path, *names: str) -> Path:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.msp_improv import PAPER_TURNS, TURNS, read_msp_improv
 from memobert_plugin.data.folds import make_folds
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.errors import UserError
 
 NAME = "S01A-F01-S-FM01"
 

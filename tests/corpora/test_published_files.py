@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.corpora.published_files import files_below, mended, read_text
-from memobert_plugin.errors import UserError
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.corpora.reading import files_below, mended, read_text
 
 
 def test_files_come_shallow_first_without_what_a_system_adds(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.ravdess import CLIPS_PER_ACTOR, read_ravdess
 from memobert_plugin.data.manifest import media_path, read_manifest
-from memobert_plugin.errors import UserError
 
 
 def place(folder: Path, *names: str) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion, objective_loss
-from memobert_plugin.data.masking import OBJECTIVES
+from memobert_plugin.objectives.words import OBJECTIVES
 
 TARGETS, OUT = 10, 6
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.corpus_writer import CorpusWriter
 from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
-from memobert_plugin.errors import UserError
 from tests.data.sources import ACOUSTIC_DIM, VISUAL_DIM, Sources, distributions, frames
 
 

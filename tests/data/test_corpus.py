@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import ARRAYS, Corpus
 from memobert_plugin.data.manifest import ManifestRow, utterance_uid, write_manifest
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
-from memobert_plugin.errors import UserError
 from tests.data.sources import ACOUSTIC_DIM, VISUAL_DIM, Sources, minilm_vocabulary
 
 

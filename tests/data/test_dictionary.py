@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.data.dictionary import read_dictionary, write_dictionary
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.data.corpus import read_dictionary, write_dictionary
 from memobert_plugin.data.tokenizer import SPECIALS, WordPieceTokenizer
-from memobert_plugin.errors import UserError
 from tests.data.sources import write_vocabulary
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.frames import FERPLUS_CLASSES, ExtractorInfo, write_extractor_info
-from memobert_plugin.errors import UserError
 from tests.data.sources import VISUAL_DIM, Sources, distributions, frames
 
 

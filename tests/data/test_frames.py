@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import (
     ExtractorInfo,
     frame_file,
@@ -19,7 +20,6 @@ from memobert_plugin.data.frames import (
     write_extractor_info,
     write_frames,
 )
-from memobert_plugin.errors import UserError
 
 UNIFORM = np.full((4, 8), 0.125, dtype=np.float32)
 

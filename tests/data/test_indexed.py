@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.indexed import IndexedReader, IndexedWriter, write_index
-from memobert_plugin.errors import UserError
 
 
 def write(prefix: Path, items: list[np.ndarray]) -> Path:

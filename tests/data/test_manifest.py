@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import COLUMNS, ManifestRow, media_path, read_manifest, utterance_uid, write_manifest
-from memobert_plugin.errors import UserError
 
 HEADER = "\t".join(COLUMNS)
 

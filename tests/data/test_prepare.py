@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data import prepare
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.manifest import ManifestRow
 from memobert_plugin.data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, train_sentencepiece
-from memobert_plugin.errors import UserError
 from tests.data.sources import ACOUSTIC_DIM, Sources, frames, write_vocabulary
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.prompts import (
     PromptedText,
     PromptPieces,
@@ -17,7 +18,6 @@ from memobert_plugin.data.prompts import (
     ends_sentence,
 )
 from memobert_plugin.data.tokenizer import SPECIALS, Pieces
-from memobert_plugin.errors import UserError
 
 CLS, PAD, SEP, UNK, MASK = range(5)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from memobert_plugin.data.batches import as_small_tensor
 from memobert_plugin.data.corpus import Corpus
-from memobert_plugin.data.sent_array import as_small_tensor
-from tests.data.test_utterance_dataset import dataset_of
 from tests.data_bins import CorpusShape, make_data_bin
+from tests.tasks.test_utterance_dataset import dataset_of
 
 
 def batch_of(samples: list[int]) -> dict[str, Any]:

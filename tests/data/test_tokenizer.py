@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.tokenizer import (
     MASK,
     SPECIALS,
@@ -19,7 +20,6 @@ from memobert_plugin.data.tokenizer import (
     load_tokenizer,
     train_sentencepiece,
 )
-from memobert_plugin.errors import UserError
 from tests.data.sources import minilm_vocabulary, write_vocabulary
 
 SENTENCES = [

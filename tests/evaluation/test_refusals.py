@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from memobert_plugin.errors import UserError
-from memobert_plugin.evaluation.pictures import Picture
-from memobert_plugin.evaluation.report import Choices, Report, build_report
-from memobert_plugin.evaluation.runs import find_runs
-from memobert_plugin.evaluation.tables import Table
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.evaluation.report.figures import Picture
+from memobert_plugin.evaluation.report.report import Choices, Report, build_report
+from memobert_plugin.evaluation.report.runs import find_runs
+from memobert_plugin.evaluation.report.tables import Table
 from tests.evaluation.sweeps import LABELS, emotion_log, write_grid, write_run
 
 

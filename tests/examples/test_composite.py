@@ -12,10 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from memobert_plugin.data.expression_pictures import ExpressionPictures
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames, write_frames
 from memobert_plugin.data.manifest import ManifestRow, read_manifest
-from memobert_plugin.errors import UserError
+from memobert_plugin.features.denseface.pictures import ExpressionPictures
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "composite"
 EMOTIONS = ("anger", "happy", "neutral", "sad")

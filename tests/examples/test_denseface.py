@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from examples.denseface.evaluate import SAMPLE_STEP, as_crops, evaluate
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.expression import DenseFace
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.features.denseface.encoder import DenseFace
 from tests.ferplus_files import drawn_pictures
 
 TIE = [3, 0, 3, 0, 2, 0, 0, 0, 2, 0]

@@ -15,14 +15,14 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import media_path, read_manifest
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.faces.tracker_files import TrackerFaces
-from memobert_plugin.features.soundtrack import sound
-from memobert_plugin.features.subtitles import read_subtitles
-from memobert_plugin.features.video import pictures
-from memobert_plugin.launch.forked_commands import ForkedCommands
+from memobert_plugin.features.media.pictures import pictures
+from memobert_plugin.features.media.sound import sound
+from memobert_plugin.features.media.subtitles import read_subtitles
+from memobert_plugin.features.speakers.tracker_files import TrackerFaces
+from memobert_plugin.sweep.forked_commands import ForkedCommands
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
 SCRIPTS = ("drawn_faces", "voices", "sentences", "films", "generate", "vocabulary", "results", "plot_losses")

@@ -12,10 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.prompts import Template, Verbalizer
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
-from memobert_plugin.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

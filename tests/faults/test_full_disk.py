@@ -14,11 +14,11 @@ import soundfile
 
 from memobert_plugin.checkpoints.bundle import read_bundle
 from memobert_plugin.cli import binarize, export, extract, import_, predict
-from memobert_plugin.data.atomic import replaced_when_complete
+from memobert_plugin.core.errors import DiskFull
+from memobert_plugin.core.files import replaced_when_complete
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.frames import read_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.errors import DiskFull
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
 from tests.faults.disks import SmallDisk, files_limited_to
 from tests.films import Cue
@@ -190,7 +190,8 @@ def test_what_stood_there_before_still_stands(tmp_path: Path) -> None:
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     """Also where nobody foresaw that something is written."""
     code = (
-        "from memobert_plugin.errors import run_command; run_command(lambda: open('/dev/full', 'w').write('x' * 99999))"
+        "from memobert_plugin.core.errors import run_command; "
+        "run_command(lambda: open('/dev/full', 'w').write('x' * 99999))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (finished.returncode, finished.stderr) == (2, "-c: error: No space left on device\n")

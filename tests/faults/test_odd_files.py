@@ -15,9 +15,10 @@ import pytest
 
 from memobert_plugin.checkpoints.bert_folder import BertConfig
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.checkpoints.state_dictionary import read_pickled_tensors
-from memobert_plugin.corpora.published_files import read_text
+from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.corpora.reading import read_text
 from memobert_plugin.data import frames
 from memobert_plugin.data.binarize import SKIPPED_FILE
 from memobert_plugin.data.corpus import Corpus
@@ -25,14 +26,14 @@ from memobert_plugin.data.frames import frame_file, read_extractor_info, read_fr
 from memobert_plugin.data.indexed import IndexedReader
 from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer
-from memobert_plugin.errors import UserError
-from memobert_plugin.features import denseface_weights, wav2vec2_weights
-from memobert_plugin.features.audio import DefectiveClip, read_clip
-from memobert_plugin.features.faces.tracker_files import TrackerFaces
-from memobert_plugin.features.media import media_facts
-from memobert_plugin.features.subtitles import read_subtitles
-from memobert_plugin.features.voice_activity import IntervalsFile
-from memobert_plugin.launch.plan import read_plan
+from memobert_plugin.features.denseface import weights as denseface_weights
+from memobert_plugin.features.encoders import wav2vec2 as wav2vec2_weights
+from memobert_plugin.features.media.container import media_facts
+from memobert_plugin.features.media.sound import read_clip
+from memobert_plugin.features.media.subtitles import read_subtitles
+from memobert_plugin.features.speakers.tracker_files import TrackerFaces
+from memobert_plugin.features.speakers.voice import IntervalsFile
+from memobert_plugin.sweep.plan import read_plan
 from tests.data_bins import CorpusShape, make_data_bin
 
 SECONDS = 10

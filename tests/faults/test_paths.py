@@ -15,12 +15,11 @@ import soundfile
 import memobert_plugin
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle
 from memobert_plugin.cli import binarize, extract
+from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.core.files import staged_folder
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.data.staging import staged_folder
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.audio import DefectiveClip
-from memobert_plugin.features.media import media_facts
+from memobert_plugin.features.media.container import media_facts
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
 from tests.fuzzing.targets import make_bundle
 

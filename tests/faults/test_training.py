@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from memobert_plugin.launch import last_checkpoint
+from memobert_plugin.checkpoints import last_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.faults.disks import SmallDisk
 from tests.host import Finished, load_safely, run_commands, training_flags

@@ -20,7 +20,7 @@ from memobert_plugin.data.manifest import ManifestRow, read_manifest, write_mani
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.films import Cue
 from tests.inference.models import trained_checkpoint
-from tests.launch.sweeps import plan_values, write_plan
+from tests.sweep.sweeps import plan_values, write_plan
 from tests.talking_faces import DrawnFace, write_talking_film
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def extract_acoustic(corpus: Path, output: Path) -> Writer:
     soundfile.write(output.parent / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
     write_manifest(output.parent / "m.tsv", [ManifestRow(0, id="u1", audio="a.wav")])
     flags = ["acoustic", "--manifest", output.parent / "m.tsv", "--output", output]
-    module = "memobert_plugin.features.acoustic"
+    module = "memobert_plugin.features.extraction.acoustic"
     said = "another extraction writes to it"
     return Writer("memobert_plugin.cli.extract", [*map(str, flags)], module, "write_failures", said)
 
@@ -107,7 +107,7 @@ def extract_film(corpus: Path, output: Path) -> Writer:
         "film", films / "one.mp4", "--output", output, "--faces", "tracker", "--tracker", films / "tracks",
         "--voice", "energy",
     ]  # fmt: skip
-    module = "memobert_plugin.features.films.job"
+    module = "memobert_plugin.features.extraction.films.job"
     return Writer("memobert_plugin.cli.extract", [*map(str, flags)], module, "run_job")
 
 
@@ -122,7 +122,7 @@ def sweep(corpus: Path, output: Path) -> Writer:
     plan = write_plan(output.parent, values)
     flags = [str(plan), "--output", str(output), "--jobs", "1"]
     said = "another memobert-sweep is at work there"
-    return Writer("memobert_plugin.cli.sweep", flags, "memobert_plugin.launch.local_executor", "run_locally", said)
+    return Writer("memobert_plugin.cli.sweep", flags, "memobert_plugin.sweep.local", "run_locally", said)
 
 
 CHECKS = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.features.film import ClipFrames
-from memobert_plugin.features.front_end_options import FrontEndOptions, build_front_end
+from memobert_plugin.features.extraction.clip import ClipFrames
+from memobert_plugin.features.extraction.options import FrontEndOptions, build_front_end
 from tests.films import Cue, join_clips, write_srt
 from tests.host import ROOT, USER_DIR
 
@@ -66,8 +66,7 @@ def mean_face(clip: ClipFrames) -> np.ndarray:
 def test_every_utterance_has_its_clips_speaker_sound_and_text(
     clips: dict[Path, str], film: tuple[Path, list[Cue]]
 ) -> None:
-    from memobert_plugin.features.subtitle_lines import usable_lines
-    from memobert_plugin.features.subtitles import read_subtitles
+    from memobert_plugin.features.media.subtitles import read_subtitles, usable_lines
 
     path, cues = film
     front_end = build_front_end(FrontEndOptions())

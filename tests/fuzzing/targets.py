@@ -14,21 +14,19 @@ import numpy as np
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle, write_bundle
 from memobert_plugin.checkpoints.model_description import PROMPTED, ModelDescription
 from memobert_plugin.checkpoints.trained_model import TrainedModel
+from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.data.corpus import TOKENIZER_FOLDER, Corpus
 from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
 from memobert_plugin.data.indexed import IndexedReader
 from memobert_plugin.data.manifest import COLUMNS, read_manifest
 from memobert_plugin.data.prompts import Template, Verbalizer
-from memobert_plugin.data.tokenizer_files import read_tokenizer_files
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.audio import DefectiveClip
-from memobert_plugin.features.faces.tracker_rows import PLAIN_COLUMNS, read_tracker_rows
-from memobert_plugin.features.subtitle_lines import usable_lines
-from memobert_plugin.features.subtitles import read_subtitles
-from memobert_plugin.features.voice_activity import IntervalsFile
-from memobert_plugin.launch.plan import read_plan
+from memobert_plugin.data.tokenizer import read_tokenizer_files
+from memobert_plugin.features.media.subtitles import read_subtitles, usable_lines
+from memobert_plugin.features.speakers.tracker_files import PLAIN_COLUMNS, read_tracker_rows
+from memobert_plugin.features.speakers.voice import IntervalsFile
 from memobert_plugin.models.configuration import MEmoBERTConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.sweep.plan import read_plan
 from tests.data_bins import CorpusShape, make_data_bin
 
 DECLARED = (UserError, DefectiveClip)

@@ -9,10 +9,10 @@ import pytest
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
-from memobert_plugin.features.acoustic import AcousticSettings
-from memobert_plugin.features.expression import DenseFace
-from memobert_plugin.features.logmel import LogMel
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.features.denseface.encoder import DenseFace
+from memobert_plugin.features.encoders.logmel import LogMel
+from memobert_plugin.features.extraction.acoustic import AcousticSettings
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.inference.models import trained_checkpoint
 

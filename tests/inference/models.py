@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.data.frames import frame_file, read_frames
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.features.acoustic import AcousticSettings
-from memobert_plugin.features.logmel import LogMel
+from memobert_plugin.features.encoders.logmel import LogMel
+from memobert_plugin.features.extraction.acoustic import AcousticSettings
 from memobert_plugin.inference.utterance import Utterance
 from tests.host import TrainingRun
 

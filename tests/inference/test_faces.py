@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from memobert_plugin.data.frames import ExtractorInfo
-from memobert_plugin.features.expression import DenseFace
+from memobert_plugin.features.denseface.encoder import DenseFace
 from memobert_plugin.inference.faces import FaceOptions, FaceReader
 
 

@@ -16,9 +16,8 @@ import torch
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.host_checkpoint import read_host_checkpoint
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.audio import DefectiveClip
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.inference import predictor
 from memobert_plugin.inference.utterance import Utterance
 from tests.data_bins import CorpusShape, make_data_bin

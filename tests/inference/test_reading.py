@@ -13,11 +13,10 @@ import soundfile
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import CONFIGURATION
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.acoustic import pool_frames
-from memobert_plugin.features.audio import DefectiveClip
-from memobert_plugin.features.jpeg import jpeg_address
-from memobert_plugin.features.logmel import LogMel
+from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.features.encoders.logmel import LogMel
+from memobert_plugin.features.extraction.acoustic import pool_frames
+from memobert_plugin.features.media.pictures import jpeg_address
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 

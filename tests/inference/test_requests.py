@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.errors import UserError
-from memobert_plugin.features.audio import DefectiveClip
 from memobert_plugin.inference.requests import EMBEDDED, of_clips, of_manifest, of_subtitles, of_windows
 from tests.films import Cue, tone, write_film, write_srt
 

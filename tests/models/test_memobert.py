@@ -12,9 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.criterions.finetune import MEmoBERTFinetuneCriterion
+from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
-from memobert_plugin.criterions.prompt import MEmoBERTPromptCriterion
 from memobert_plugin.models.configuration import MEmoBERTConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
 from tests.reference import straightforward

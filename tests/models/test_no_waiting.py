@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memobert_plugin.criterions.finetune import MEmoBERTFinetuneCriterion
+from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
-from memobert_plugin.criterions.prompt import MEmoBERTPromptCriterion
 from memobert_plugin.models.configuration import MEmoBERTTinyConfig
 from memobert_plugin.models.memobert import MEmoBERTModel
 

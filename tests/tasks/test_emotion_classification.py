@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from memobert_plugin.data.utterance_dataset import MODALITY_CASES, Modalities
+from memobert_plugin.core.names import MODALITY_CASES
+from memobert_plugin.tasks.utterance_dataset import Modalities
 from tests.data_bins import WORDS, CorpusShape, make_data_bin
 from tests.host import TrainingRun
 

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from memobert_plugin.checkpoints.official_denseface import import_denseface
 from memobert_plugin.checkpoints.starting_point import write_starting_point
-from memobert_plugin.data.expression_pictures import ExpressionPictures
+from memobert_plugin.features.denseface.pictures import ExpressionPictures
 from tests.ferplus_files import drawn_pictures
 from tests.host import USER_DIR, TrainingRun, load_safely, run_commands
 from tests.reference import dense_net as reference

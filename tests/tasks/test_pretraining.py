@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.data.masking import OBJECTIVES, draw_objective
 from memobert_plugin.data.tokenizer import SPECIALS
+from memobert_plugin.objectives.words import OBJECTIVES, draw_objective
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 

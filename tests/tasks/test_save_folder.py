@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from memobert_plugin.errors import UserError
-from memobert_plugin.launch.graceful_stop import STOP_MARK_VARIABLE
-from memobert_plugin.launch.last_checkpoint import LAST
+from memobert_plugin.checkpoints.last_checkpoint import LAST
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.signals import STOP_MARK_VARIABLE
 from memobert_plugin.tasks.save_folder import settle_save_folder
 from memobert_plugin.tasks.save_folder_config import SaveFolderConfig
 
@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
     settle_save_folder(config(tmp_path))
     content = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=rf"{LAST}: damaged.*launch.last_checkpoint {tmp_path}"):
+    with pytest.raises(UserError, match=rf"{LAST}: damaged.*checkpoints.last_checkpoint {tmp_path}"):
         settle_save_folder(config(tmp_path))
     with pytest.raises(UserError, match=r"damaged.*give another --restore-file"):
         settle_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))

@@ -1,0 +1,269 @@
+"""A checkpoint that the host's training wrote, read for use: plain data only, nothing in it is run."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import UserError
+from ..core.fairseq_quirks import allow_host_arguments
+from ..core.files import regular
+from ..data.corpus import TOKENIZER_FOLDER, Corpus
+from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, Template, Verbalizer
+from ..data.tokenizer import from_plain, read_tokenizer_files
+from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
+from .trained_model import TrainedModel
+
+PAPER_LIMITS = {"pieces": 60, "visual_frames": 36, "acoustic_frames": 64}
+"""How much of an utterance the published models read."""
+CLASSIFIER = "heads.classify.out.weight"
+_NEEDED = {
+    PRETRAINED: ("heads.wwmlm.",),
+    PROMPTED: ("heads.wwmlm.",),
+    FINETUNED: ("pooler.", "heads.classify."),
+}
+_ADVICE_WHOLE = "give the weights of a whole MEmoBERT, as memobert-import official writes them"
+
+
+def read_imported(path: Path, content: Mapping[str, Any], data_bin: Path, labels: Sequence[str] = ()) -> TrainedModel:
+    """Describe imported weights by a data-bin of the same vocabulary, made with the extractors they were trained on.
+
+    Args:
+        path: the file, for messages.
+        content: of the checkpoint.
+        data_bin: tells dictionary, tokenizer and extractors.
+        labels: emotions in the order of the classifier's outputs (default: the data-bin's, where there are as many);
+            without a classifier they make a prompted model of the paper's template and words.
+
+    Raises:
+        UserError: the weights are not a whole model, or data-bin, labels and weights do not belong together.
+    """
+    weights: dict[str, Tensor] = dict(content["model"])
+    corpus = Corpus(data_bin)
+    dims = {name: _columns(weights, f"{name}_embedder.linear.weight") for name in ("visual", "acoustic")}
+    for name, dim in dims.items():
+        own = getattr(corpus.meta, f"{name}_dim") or 0
+        if dim and own and own != dim:
+            raise UserError(f"{data_bin}: {name} frames have {own} dimensions, {path} reads {dim}; name another")
+    classes = _rows(weights, "heads.mvfc.out.weight")
+    outputs = _rows(weights, CLASSIFIER)
+    names = list(labels) or (list(corpus.meta.labels) if outputs else [])
+    kind = FINETUNED if outputs else PROMPTED if names else PRETRAINED
+    if outputs and len(names) != outputs:
+        raise UserError(f"{path}: tells {outputs} emotions apart, {len(names)} are named; state them with --labels")
+    unknown = [name for name in names if kind == PROMPTED and name not in PAPER_WORDS]
+    if unknown:
+        raise UserError(f"--labels: no word is known for {unknown[0]!r}; known are {', '.join(PAPER_WORDS)}")
+    description = ModelDescription.from_dict(
+        str(path),
+        {
+            "architecture": {size: content["cfg"]["model"][size] for size in SIZES},
+            "vocabulary": len(corpus.symbols),
+            "visual_dim": dims["visual"],
+            "acoustic_dim": dims["acoustic"],
+            "expression_classes": _class_names(corpus, classes),
+            "kind": kind,
+            "labels": names,
+            "limits": PAPER_LIMITS,
+            "modalities": "l" + "v" * bool(dims["visual"]) + "a" * bool(dims["acoustic"]),
+            "template": PAPER_TEMPLATE if kind == PROMPTED else "",
+            "verbalizer": " ".join(f"{name}={PAPER_WORDS[name]}" for name in names) if kind == PROMPTED else "",
+            "visual_extractor": _extractor(corpus, "visual"),
+            "acoustic_extractor": _extractor(corpus, "acoustic"),
+            "training": {"model": content["cfg"]["model"].get("_name"), "origin": "imported weights"},
+        },
+    )
+    model = TrainedModel(path, description, weights, read_tokenizer_files(corpus.path / TOKENIZER_FOLDER))
+    return TrainedModel(path, description, _completed(model), model.tokenizer_files)
+
+
+def _completed(model: TrainedModel) -> dict[str, Tensor]:
+    """The weights, with zeros for parts that this kind of model never reads."""
+    weights = dict(model.weights)
+    for name, parameter in model.skeleton().state_dict().items():
+        if name in weights:
+            continue
+        if not name.startswith(("heads.", "pooler.")) or name.startswith(_NEEDED[model.description.kind]):
+            raise UserError(f"{model.source}: lacks {name}; {_ADVICE_WHOLE}")
+        weights[name] = torch.zeros(parameter.shape)
+    return weights
+
+
+def _class_names(corpus: Corpus, classes: int) -> list[str]:
+    known = corpus.meta.expression_classes
+    return list(known) if len(known) == classes else [f"expression {number}" for number in range(1, classes + 1)]
+
+
+def _extractor(corpus: Corpus, modality: str) -> dict[str, Any] | None:
+    info = getattr(corpus.meta, f"{modality}_extractor")
+    return info.to_dict() if info is not None else None
+
+
+def _rows(weights: Mapping[str, Tensor], name: str) -> int:
+    return weights[name].shape[0] if name in weights else 0
+
+
+def _columns(weights: Mapping[str, Tensor], name: str) -> int:
+    return weights[name].shape[1] if name in weights else 0
+
+
+KIND_OF_TASK = {
+    "memobert_pretraining": PRETRAINED,
+    "memobert_prompt": PROMPTED,
+    "memobert_finetune": FINETUNED,
+}
+_ADVICE = "give a checkpoint_best.pt of fairseq-train, or a bundle of memobert-export"
+
+
+def read_host_checkpoint(path: Path, data_bin: Path | None = None, labels: Sequence[str] = ()) -> TrainedModel:
+    """Read model, labels, prompt, tokenizer and extractor settings of a checkpoint.
+
+    Args:
+        path: the file.
+        data_bin: the data-bin it was trained on, for checkpoints that do not carry tokenizer and extractor settings
+            themselves, and for imported weights one of the same vocabulary and extractors.
+        labels: of imported weights, see :func:`.imported_checkpoint.read_imported`.
+
+    Raises:
+        UserError: the file is missing, damaged, would run code, is no MEmoBERT of this plugin, or lacks what the
+            data-bin would tell.
+    """
+    content = _load(path)
+    for name in ("cfg", "model", "task_state"):
+        if not isinstance(content.get(name), Mapping):
+            raise UserError(f"{path}: no checkpoint of fairseq-train (it has no {name}); {_ADVICE}")
+    task, architecture = content["cfg"].get("task"), content["cfg"].get("model")
+    state = content["task_state"]
+    if not state or task is None:
+        if data_bin is None:
+            raise UserError(
+                f"{path}: holds imported weights without a task; name a data-bin of their vocabulary and extractors "
+                "(--data-bin, data_bin=), or train from it with --finetune-from-model"
+            )
+        return read_imported(path, content, data_bin, labels)
+    if labels:
+        raise UserError(f"--labels: {path} knows its own; leave the flag out")
+    name = _value(path, task, "_name")
+    if name not in KIND_OF_TASK:
+        raise UserError(f"{path}: was trained with --task {name}; {_ADVICE}")
+    if any(size not in architecture for size in SIZES):
+        raise UserError(f"{path}: is a {architecture.get('_name')}, not a MEmoBERT; {_ADVICE}")
+    origins = _origins(path, state, data_bin)
+    kind = KIND_OF_TASK[name]
+    prompt = state.get("prompt", {}) if kind == PROMPTED else {}
+    description = ModelDescription.from_dict(
+        str(path),
+        {
+            "architecture": {size: architecture[size] for size in SIZES},
+            "vocabulary": len(_value(path, state, "symbols")),
+            "visual_dim": _value(path, state, "visual_dim"),
+            "acoustic_dim": _value(path, state, "acoustic_dim"),
+            "expression_classes": _value(path, state, "expression_classes"),
+            "kind": kind,
+            "labels": [] if kind == PRETRAINED else _value(path, state, "labels"),
+            "limits": {
+                "pieces": _value(path, task, "max_pieces"),
+                "visual_frames": _value(path, task, "max_visual_frames"),
+                "acoustic_frames": _value(path, task, "max_acoustic_frames"),
+            },
+            "modalities": "lva" if kind == PRETRAINED else _value(path, task, "modalities"),
+            "template": prompt.get("template", ""),
+            "verbalizer": prompt.get("verbalizer", ""),
+            "visual_extractor": origins["visual"],
+            "acoustic_extractor": origins["acoustic"],
+            "training": training_facts(content),
+        },
+    )
+    model = TrainedModel(path, description, dict(content["model"]), origins["tokenizer"])
+    if prompt:
+        _refuse_other_prompt(model, prompt)
+    return model
+
+
+def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint knows of its training, plain values by name; no path of the machine it ran on."""
+    configuration, state = content["cfg"], content["task_state"]
+    task, optimization = configuration["task"], configuration.get("optimization") or {}
+    extra = content.get("extra_state") or {}
+    history = content.get("optimizer_history") or [{}]
+    checkpoint = configuration.get("checkpoint") or {}
+    facts: dict[str, Any] = {
+        "task": task["_name"],
+        "model": configuration["model"].get("_name"),
+        "data": Path(str(task.get("data", "")).split(":")[0]).name,
+        "updates": history[-1].get("num_updates"),
+        "epochs": (extra.get("train_iterator") or {}).get("epoch"),
+        "seed": (configuration.get("common") or {}).get("seed"),
+        "learning_rate": (optimization.get("lr") or [None])[0],
+        "selected_by": checkpoint.get("best_checkpoint_metric"),
+        "best_value": extra.get("best"),
+    }
+    for name in ("train_fraction", "modality_mixture", "exclude_speakers"):
+        if name in task:
+            facts[name] = task[name]
+    if state.get("fold"):
+        facts["fold"] = dict(state["fold"])
+    return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    allow_host_arguments()
+    try:
+        content = torch.load(regular(path), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened ({error.strerror}); {_ADVICE}") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: is damaged or holds more than plain data, and was not opened; {_ADVICE}") from None
+    except Exception as error:
+        raise UserError(f"{path}: is damaged ({str(error).partition(chr(10))[0]}); {_ADVICE}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no checkpoint of fairseq-train; {_ADVICE}")
+    return content
+
+
+def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dict[str, Any]:
+    """The tokenizer's files, and what made the frames of either modality."""
+    own = state.get("origins")
+    if own and data_bin is None:
+        tokenizer = from_plain(str(path), _value(path, own, "tokenizer"))
+        return {"visual": own.get("visual"), "acoustic": own.get("acoustic"), "tokenizer": tokenizer}
+    if data_bin is None:
+        raise UserError(
+            f"{path}: was written before checkpoints carried their tokenizer; name the data-bin it was trained on "
+            "(--data-bin, data_bin=)"
+        )
+    corpus = Corpus(data_bin)
+    if list(corpus.symbols) != list(_value(path, state, "symbols")):
+        raise UserError(f"{data_bin}: its dictionary is not that of {path}; name the data-bin it was trained on")
+    for modality in ("visual", "acoustic"):
+        dim, known = getattr(corpus.meta, f"{modality}_dim") or 0, state.get(f"{modality}_dim")
+        if dim != known:
+            raise UserError(
+                f"{data_bin}: {modality} frames have {dim} dimensions, {path} reads {known}; name the data-bin it was "
+                "trained on"
+            )
+    extractors = {"visual": corpus.meta.visual_extractor, "acoustic": corpus.meta.acoustic_extractor}
+    plain = {modality: info.to_dict() if info else None for modality, info in extractors.items()}
+    return {**plain, "tokenizer": read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)}
+
+
+def _refuse_other_prompt(model: TrainedModel, prompt: Mapping[str, Any]) -> None:
+    """The rows that the checkpoint was trained with must be what its tokenizer gives."""
+    tokenizer, description = model.tokenizer(), model.description
+    pieces = Template.parse(description.template).encode(tokenizer)
+    words = Verbalizer.parse(description.verbalizer, description.labels).encode(tokenizer)
+    if pieces.ids != list(prompt.get("pieces", [])) or words != [list(rows) for rows in prompt.get("label_words", [])]:
+        raise UserError(
+            f"{model.source}: its prompt was made with another tokenizer; name the data-bin it was trained on"
+        )
+
+
+def _value(path: Path, mapping: Mapping[str, Any], name: str) -> Any:
+    if not isinstance(mapping, Mapping) or name not in mapping:
+        raise UserError(f"{path}: its task says nothing of {name}; {_ADVICE}")
+    return mapping[name]

@@ -1,0 +1,111 @@
+"""Before a training goes on: is the checkpoint whole that the host will go on from?
+
+The host writes one file of a save safely and the others as plain copies of it. A process killed in between leaves a
+truncated ``checkpoint_last.pt``, on which the next start fails, or none at all, whereupon the host begins from zero
+(or from ``--finetune-from-model``) without a word. ``memobert-sweep`` looks before every start; whoever types
+``fairseq-train`` puts ``python -m memobert_plugin.checkpoints.last_checkpoint SAVE_DIR`` in front of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..core.errors import UserError, run_command
+from ..core.fairseq_quirks import allow_host_arguments
+from ..core.files import replaced_when_complete
+
+LAST = "checkpoint_last.pt"
+
+
+def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | None:
+    """Make sure that the host finds a whole ``checkpoint_last.pt``, if any checkpoint is whole.
+
+    Damaged files are renamed to ``NAME.damaged``. A missing or damaged last one is replaced by a copy of the whole one
+    with most updates.
+
+    Args:
+        folder: of the checkpoints; it may be missing.
+        say: gets a line for everything that was done.
+
+    Returns:
+        Updates at which training will go on; None when it begins.
+
+    Raises:
+        UserError: a file is whole, but no checkpoint.
+        DiskFull: there is no room for the copy.
+    """
+    for leftover in folder.glob("*.pt.tmp"):
+        leftover.unlink()
+    damaged = [path for path in folder.glob("checkpoint*.pt") if not is_whole(path)]
+    for path in damaged:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.rename(aside)
+        say(f"{path.name} is damaged, probably written when the process was killed; now {aside.name}")
+    last = folder / LAST
+    if not last.is_file():
+        others = sorted((updates_of(path), path) for path in folder.glob("checkpoint*.pt"))
+        if not others:
+            if damaged:
+                say("no whole checkpoint is left; training begins again")
+            return None
+        updates, newest = others[-1]
+        with replaced_when_complete(last) as temporary:
+            shutil.copyfile(newest, temporary)
+        say(f"training goes on from {newest.name} ({updates} updates), the newest whole checkpoint")
+    return updates_of(last)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every part of a checkpoint file can be read and has its checksum; nothing in it is executed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # On a full disk the host puts a second try behind the rest of the first: an archive, but torch reads none.
+            begins = min((member.header_offset for member in archive.infolist()), default=None)
+            return begins == 0 and archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError):
+        return False
+
+
+def updates_of(path: Path) -> int:
+    """Updates after which a checkpoint was saved.
+
+    Raises:
+        UserError: the file is no checkpoint of the host.
+    """
+    import torch
+
+    allow_host_arguments()
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return int(content["optimizer_history"][-1]["num_updates"])
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise UserError(f"{path}: is no checkpoint of a training ({reason}); move it elsewhere") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Settle a folder by hand."""
+    parser = argparse.ArgumentParser(
+        prog="python -m memobert_plugin.checkpoints.last_checkpoint",
+        description=f"Make sure that fairseq-train goes on from a whole {LAST}: damaged checkpoints are renamed to "
+        "NAME.damaged, and the whole one with most updates takes their place. The exit status is 1 if there were "
+        "checkpoints, and none is whole.",
+    )
+    parser.add_argument("folder", type=Path, metavar="SAVE_DIR", help="the --save-dir of the training")
+    folder = parser.parse_args(arguments).folder
+    updates = settle_last_checkpoint(folder, print)
+    if updates is None and any(folder.glob("checkpoint*.pt.damaged")):
+        return 1
+    print("no checkpoint: training begins" if updates is None else f"{LAST}: whole, {updates} updates")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "python -m memobert_plugin.checkpoints.last_checkpoint"
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Errors, names, files, processes and signals: plain helpers that every other folder may import."""

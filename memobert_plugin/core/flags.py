@@ -1,0 +1,101 @@
+"""Turn dataclasses into command-line flags and back.
+
+A field's flag is its name with dashes. ``metadata`` may hold ``help`` (required), ``metavar`` and ``type`` (a function
+of the text, where the field's own type does not parse it). Supported types: ``str``, ``int``, ``float``, ``bool`` (a
+flag without value; its default must be False), ``Path``, ``Literal[...]``, each also ``| None``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from .errors import UserError
+
+Options = TypeVar("Options")
+
+
+def flag_of(field: str) -> str:
+    """Return the flag of a field: ``max_seconds`` becomes ``--max-seconds``."""
+    return "--" + field.replace("_", "-")
+
+
+def add_flags(parser: argparse._ActionsContainer, variants: Iterable[tuple[str, type]]) -> None:
+    """Add one flag for every field of some dataclasses.
+
+    Args:
+        parser: a parser or one of its groups.
+        variants: pairs of a name (such as an encoder's, or empty) and its dataclass. A field that several share is one
+            flag, whose help names them all.
+
+    Absent flags stay None in the namespace, so that :func:`options_from` can tell given values from defaults.
+    """
+    helps: dict[str, list[str]] = {}
+    first: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    for name, options in variants:
+        hints = typing.get_type_hints(options)
+        for field in dataclasses.fields(options):
+            first.setdefault(field.name, (field, hints[field.name]))
+            text = str(field.metadata["help"])
+            default = field.default if field.default is not dataclasses.MISSING else None
+            if default not in (None, False, ""):
+                text += f" (default: {default})"
+            helps.setdefault(field.name, []).append(f"{name}: {text}" if name else text)
+    for field_name, (field, hint) in first.items():
+        text = "; ".join(dict.fromkeys(helps[field_name])).replace("%", "%%")
+        kind, choices = _kind(hint)
+        if kind is bool:
+            parser.add_argument(flag_of(field_name), action="store_const", const=True, default=None, help=text)
+            continue
+        parser.add_argument(
+            flag_of(field_name),
+            type=field.metadata.get("type", kind),
+            choices=choices,
+            metavar=field.metadata.get("metavar") if choices is None else None,
+            default=None,
+            help=text,
+        )
+
+
+def options_from(
+    namespace: argparse.Namespace, options: type[Options], owner: str, others: Iterable[type] = ()
+) -> Options:
+    """Build a dataclass from parsed flags; flags that were not given keep the field's default.
+
+    Args:
+        namespace: what the parser returned.
+        options: the dataclass to build.
+        owner: for messages, such as ``"--encoder logmel"``.
+        others: dataclasses whose flags do not belong to ``owner``.
+
+    Raises:
+        UserError: a flag of ``others`` was given, or a field without default was not.
+    """
+    own = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    for other in others:
+        for field in dataclasses.fields(other):
+            if field.name not in own and getattr(namespace, field.name, None) is not None:
+                raise UserError(f"{owner}: takes no {flag_of(field.name)}; leave it out")
+    given = {name: value for name in own if (value := getattr(namespace, name, None)) is not None}
+    for name, field in own.items():
+        without_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if without_default and name not in given:
+            raise UserError(f"{owner}: needs {flag_of(name)}, {field.metadata['help']}")
+    return options(**given)
+
+
+def _kind(hint: Any) -> tuple[type, tuple[Any, ...] | None]:
+    """Return the type that parses a value, and the choices where there are some."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        (hint,) = [one for one in typing.get_args(hint) if one is not type(None)]
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return type(choices[0]), choices
+    if hint not in (str, int, float, bool, Path):
+        raise TypeError(f"no flag can hold a {hint!r}")
+    return hint, None

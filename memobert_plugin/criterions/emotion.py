@@ -1,0 +1,215 @@
+"""What the prompt and the finetuning criterion share: decisions, summed confusion counts, metrics made of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from fairseq.logging.meters import MetersDict
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core.ragged import first_rows
+from ..evaluation.metrics.scores import Scores
+from ..nn.heads import upcast
+
+METRICS = ("wa", "uar", "wf1", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a model says of a batch of B utterances with C emotions.
+
+    Attributes:
+        loss: sum of the training loss over the batch.
+        probabilities: ``(B, C)``, normalised over the emotions.
+        vocabulary_predictions: prompting only: ``(B,)`` the emotion of the most likely piece of the whole vocabulary, C
+            for any other piece.
+    """
+
+    loss: Tensor
+    probabilities: Tensor
+    vocabulary_predictions: Tensor | None = None
+
+    @property
+    def predictions(self) -> Tensor:
+        """``(B,)`` the most probable emotion."""
+        return self.probabilities.argmax(dim=-1)
+
+
+def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """``(C, C + 1)`` counts, rows truth, columns prediction, the last one for "none of the emotions"; without waiting
+    for the device.
+    """
+    counts = torch.zeros(classes * (classes + 1), dtype=torch.float32, device=target.device)
+    cells = target * (classes + 1) + predicted
+    return counts.index_add_(0, cells, torch.ones_like(cells, dtype=torch.float32)).view(classes, classes + 1)
+
+
+class ClassificationCriterion(FairseqCriterion):
+    """Base of the two ways to recognise an emotion; a subclass says how to :meth:`decide`."""
+
+    @abstractmethod
+    def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
+        """Run the model on a batch of the task."""
+
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Loss summed over utterances, number of utterances, logging output with confusion counts."""
+        return self.summarise(self.decide(model, sample), sample)
+
+    def summarise(self, decisions: Decisions, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+        """The host's triple for decisions already made."""
+        target, classes = sample["target"], decisions.probabilities.shape[1]
+        logging_output: dict[str, Any] = {
+            "loss": decisions.loss.detach(),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["nsentences"],
+            "sample_size": sample["nsentences"],
+            "confusion": confusion_counts(target, decisions.predictions, classes),
+        }
+        if decisions.vocabulary_predictions is not None:
+            logging_output["vocabulary_confusion"] = confusion_counts(target, decisions.vocabulary_predictions, classes)
+        return decisions.loss, sample["nsentences"], logging_output
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log the mean loss, and WA, UAR and F1 in percent from counts summed over batches and ranks (never averaged
+        over batches).
+        """
+        count = sum(log.get("sample_size", 0) for log in logging_outputs)
+        metrics.log_scalar("loss", sum(log.get("loss", 0) for log in logging_outputs) / max(count, 1), count, round=6)
+        for counts, prefix in (("confusion", ""), ("vocabulary_confusion", "vocabulary_")):
+            if any(counts in log for log in logging_outputs):
+                metrics.log_scalar_sum(f"_{counts}", sum(log[counts] for log in logging_outputs if counts in log))
+                for metric in METRICS:
+                    metrics.log_derived(f"{prefix}{metric}", _percentage(f"_{counts}", metric))
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Everything logged is a sum or a count."""
+        return True
+
+
+def _percentage(counts: str, metric: str) -> Callable[[MetersDict], float]:
+    def derived(meters: MetersDict) -> float:
+        matrix = meters[counts].sum
+        if not torch.is_tensor(matrix):  # just reset, nothing counted yet
+            return float("nan")
+        matrix = matrix.double().cpu().numpy()
+        return 100.0 * getattr(Scores.from_confusion(matrix), metric)
+
+    return derived
+
+
+@dataclass
+class PromptCriterionConfig(FairseqDataclass):
+    """No options: template and verbalizer belong to the task."""
+
+
+class LabelWords:
+    """The emotion words as tensors.
+
+    Args:
+        words: for each of C emotions the dictionary rows of its words, at least one.
+        vocabulary: rows of the dictionary.
+    """
+
+    def __init__(self, words: list[list[int]], vocabulary: int) -> None:
+        most = max(len(pieces) for pieces in words)
+        self.pieces = torch.tensor([pieces + pieces[:1] * (most - len(pieces)) for pieces in words])
+        self.is_word = torch.tensor([[True] * len(pieces) + [False] * (most - len(pieces)) for pieces in words])
+        self.emotion_of_piece = torch.full((vocabulary,), len(words))
+        for emotion, pieces in enumerate(words):
+            self.emotion_of_piece[pieces] = emotion
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits ``(B, vocabulary)`` to ``(B, C)``: log of the summed exponentials of each emotion's words."""
+        self._follow(logits.device)
+        words = logits[:, self.pieces].masked_fill(~self.is_word, -torch.inf)
+        return words.logsumexp(dim=-1)
+
+    def emotions(self, pieces: Tensor) -> Tensor:
+        """Dictionary rows ``(B,)`` to emotions ``(B,)``, C where a piece is no emotion word."""
+        self._follow(pieces.device)
+        return self.emotion_of_piece[pieces]
+
+    def _follow(self, device: torch.device) -> None:
+        if self.pieces.device != device:
+            self.pieces, self.is_word, self.emotion_of_piece = (
+                tensor.to(device) for tensor in (self.pieces, self.is_word, self.emotion_of_piece)
+            )
+
+
+@register_criterion("memobert_prompt", dataclass=PromptCriterionConfig)
+class MEmoBERTPromptCriterion(ClassificationCriterion):
+    """Cross-entropy over the full vocabulary at the mask.
+
+    With several words for an emotion their probabilities are added. The decision is taken among the label words; the
+    most likely piece of the full vocabulary (the reference implementation's decision) is logged beside it with the
+    prefix ``vocabulary_``.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(task)
+        self.label_words = LabelWords(task.label_words, len(task.symbols))
+
+    @classmethod
+    def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> MEmoBERTPromptCriterion:
+        """The emotion words come from the task."""
+        return cls(task)
+
+    def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
+        """Read the mask position of every utterance."""
+        logits = upcast(model(**sample["net_input"], head="wwmlm", rows=sample["mask_rows"]))
+        scores = self.label_words.scores(logits)
+        loss = (logits.logsumexp(dim=-1) - scores.gather(1, sample["target"][:, None])[:, 0]).sum()
+        return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))
+
+
+@dataclass
+class FinetuneCriterionConfig(FairseqDataclass):
+    """No options."""
+
+
+@register_criterion("memobert_finetune", dataclass=FinetuneCriterionConfig)
+class MEmoBERTFinetuneCriterion(ClassificationCriterion):
+    """Cross-entropy over the emotions."""
+
+    def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
+        """Read the [CLS] position of every utterance."""
+        logits = upcast(
+            model(**sample["net_input"], head="classify", rows=first_rows(sample["net_input"]["text_lengths"]))
+        )
+        loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
+        return Decisions(loss, logits.detach().softmax(dim=-1))
+
+
+@dataclass
+class FacialExpressionCriterionConfig(FairseqDataclass):
+    """No options."""
+
+
+@register_criterion("memobert_facial_expression", dataclass=FacialExpressionCriterionConfig)
+class FacialExpressionCriterion(ClassificationCriterion):
+    """Cross-entropy with the distribution to learn; accuracy and F1 over the pictures with a unique majority."""
+
+    def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
+        """Read the distribution of every picture."""
+        _, logits = model(**sample["net_input"])
+        logits = upcast(logits)
+        loss = -(sample["expression"].to(logits.dtype) * logits.log_softmax(dim=-1)).sum()
+        return Decisions(loss, logits.detach().softmax(dim=-1))
+
+    def summarise(self, decisions: Decisions, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+        """The host's triple; a picture without a majority counts in the loss only."""
+        has_majority = torch.nonzero(sample["target"] >= 0).squeeze(1)
+        counted = Decisions(decisions.loss, decisions.probabilities[has_majority])
+        return super().summarise(counted, {**sample, "target": sample["target"][has_majority]})

@@ -1,0 +1,1 @@
+"""Scores from confusion counts, and significance tests over speakers."""

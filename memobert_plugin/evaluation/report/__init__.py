@@ -1,0 +1,1 @@
+"""Read the runs of a sweep and write tables, figures and a page."""

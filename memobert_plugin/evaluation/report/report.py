@@ -1,0 +1,241 @@
+"""A report of some runs: which of them stand in which table, and all files that come out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...core.errors import UserError
+from ...core.version import VERSION
+from ..metrics.significance import DRAWS
+from .comparable import refuse_missing, refuse_mixtures
+from .curves import Curves, curve_records, emotion_curves, pretraining_curves
+from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
+from .layout import Grids, Layout
+from .main_tables import ablations_table, ablations_tests, settings_table, settings_tests
+from .names import PROTOCOLS, SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
+from .predictions import LABEL_WORDS
+from .runs import EmotionRun, PretrainingRun
+from .sweep_tables import confusion_table, fraction_table, modality_series, modality_table, training_series
+from .tables import Table, as_csv, as_latex, as_markdown, records_as_csv
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        anchor: its address within the page.
+        heading: its title.
+        tables: shown below the pictures.
+        pictures: shown first.
+    """
+
+    anchor: str
+    heading: str
+    tables: Sequence[Table]
+    pictures: Sequence[Picture] = ()
+
+
+def render(report: Report) -> str:
+    """The page; whatever comes from a file is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment.filters["inline"] = _inline
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(report=report)
+
+
+def _inline(picture: Picture) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}"
+
+
+PAGE = "index.html"
+TABLES = (
+    "table2_settings",
+    "table2_tests",
+    "table3_ablations",
+    "table3_tests",
+    "figure3_train_fraction",
+    "modality_cases",
+    "confusion",
+)
+PICTURES = ("figure3_train_fraction", "modality_cases", "confusion", "training_curves", "pretraining_curves")
+CURVES = ("training_curves", "pretraining_curves")
+FILE_NAMES = (
+    PAGE,
+    *(f"{stem}.{ending}" for stem in TABLES for ending in ("md", "csv", "tex")),
+    *(f"{stem}.{ending}" for stem in PICTURES for ending in ("png", "svg")),
+    *(f"{stem}.csv" for stem in CURVES),
+)
+"""Every file a report can have."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What of the runs is reported, and how.
+
+    Attributes:
+        corpus: name of the only corpus to report, None for all there are (more than one is refused).
+        protocol: the only protocol, likewise.
+        settings: the settings in the order of the rows; empty for all.
+        partial: report what is there although runs are missing.
+        pictures: draw.
+    """
+
+    corpus: str | None = None
+    protocol: str | None = None
+    settings: tuple[str, ...] = ()
+    partial: bool = False
+    pictures: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says.
+
+    Attributes:
+        title: of the page.
+        warnings: what concerns all numbers.
+        sections: tables and pictures.
+        facts: how the numbers were made, as names and values.
+        missing: results that are not there, one line each.
+        curve_files: CSV files of curves, by name.
+    """
+
+    title: str
+    warnings: tuple[str, ...]
+    sections: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    curve_files: dict[str, str] = field(default_factory=dict)
+
+    def files(self) -> dict[str, bytes]:
+        """All files by name; the same runs give the same bytes."""
+        texts = {PAGE: render(self), **self.curve_files}
+        files: dict[str, bytes] = {}
+        for section in self.sections:
+            for table in section.tables:
+                texts[f"{table.stem}.md"] = as_markdown(table)
+                texts[f"{table.stem}.csv"] = as_csv(table)
+                texts[f"{table.stem}.tex"] = as_latex(table)
+            for picture in section.pictures:
+                files[f"{picture.stem}.png"] = picture.png
+                files[f"{picture.stem}.svg"] = picture.svg
+        return files | {name: text.encode("utf-8") for name, text in texts.items()}
+
+
+def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[PretrainingRun], choices: Choices) -> Report:
+    """Choose, check and compute.
+
+    Raises:
+        UserError: nothing to report, runs that do not belong into one table, missing runs without ``partial``, or a
+            broken file.
+    """
+    runs = _chosen(emotion, choices)
+    refuse_mixtures("the report", runs, budgets=False)
+    layout = Layout(runs, choices.settings or order_settings(run.condition.setting for run in runs))
+    grids = layout.grids()
+    missing = refuse_missing(grids.missing, partial=choices.partial)
+    if not grids.results:
+        raise UserError("no run has predictions yet; run the sweep first")
+    provenance = Provenance.of(runs[0])
+    curves = dict(zip(CURVES, (emotion_curves(layout.main), pretraining_curves(pretraining)), strict=True))
+    warnings = [SELECTED_NOTE] if provenance.selected_on_test else []
+    warnings += [TRANSDUCTIVE_NOTE] if any(result.transductive for result in grids.results) else []
+    warnings += [f"Partial: {len(missing)} results are missing; they are listed at the end."] if missing else []
+    return Report(
+        title=provenance.title("Emotion classification"),
+        warnings=tuple(warnings),
+        sections=tuple(_sections(grids, curves, provenance, layout.budget_notes(), choices.pictures)),
+        facts=tuple(_facts(layout, grids, provenance)),
+        missing=tuple(missing),
+        curve_files={f"{stem}.csv": records_as_csv(curve_records(lines)) for stem, lines in curves.items() if lines},
+    )
+
+
+def _chosen(runs: Sequence[EmotionRun], choices: Choices) -> list[EmotionRun]:
+    for name, asked, known in (
+        ("--corpus", {choices.corpus} - {None}, {run.corpus for run in runs}),
+        ("--protocol", {choices.protocol} - {None}, {run.protocol for run in runs}),
+        ("--settings", set(choices.settings), {run.condition.setting for run in runs}),
+    ):
+        if asked - known:
+            unknown = ", ".join(sorted(map(str, asked - known)))
+            raise UserError(f"{name} {unknown}: no such runs; there are {', '.join(sorted(known)) or 'none'}")
+    chosen = [
+        run
+        for run in runs
+        if choices.corpus in (None, run.corpus)
+        and choices.protocol in (None, run.protocol)
+        and (not choices.settings or run.condition.setting in choices.settings)
+    ]
+    if not chosen:
+        raise UserError("no run of kind emotion there; a report needs trained and evaluated folds")
+    return chosen
+
+
+def _sections(
+    grids: Grids, curves: dict[str, list[Curves]], provenance: Provenance, budget_notes: tuple[str, ...], draw: bool
+) -> Iterator[Section]:
+    results = grids.settings.results
+    if results:
+        tables = [settings_table(results, provenance), settings_tests(results, provenance)]
+        yield Section("settings", "Settings", _present(tables))
+    if grids.fractions.results:
+        lines = training_series(grids.fractions.results)
+        table = fraction_table(lines, provenance, budget_notes)
+        yield Section("fractions", "Share of training data", [table], _drawn(draw, fraction_figure, lines, provenance))
+    if grids.modalities.results:
+        lines = modality_series(grids.modalities.results)
+        table = modality_table(lines, provenance)
+        yield Section("modalities", "Modality cases", [table], _drawn(draw, modality_figure, lines, provenance))
+    results = grids.ablations.results
+    if results:
+        tables = [ablations_table(results, provenance), ablations_tests(results, provenance)]
+        yield Section("ablations", "Ablations", _present(tables))
+    results = grids.settings.results
+    if results:
+        table = confusion_table(results, provenance)
+        yield Section("confusion", "Confusion matrices", [table], _drawn(draw, confusion_figure, results, provenance))
+    emotion, pretraining = curves.values()
+    pictures = _drawn(draw and bool(emotion), training_figure, emotion, provenance)
+    pictures += _drawn(draw and bool(pretraining), pretraining_figure, pretraining)
+    if pictures:
+        yield Section("curves", "Training curves", (), pictures)
+
+
+def _present(tables: Sequence[Table | None]) -> list[Table]:
+    return [table for table in tables if table is not None]
+
+
+def _drawn(draw: bool, figure: Callable[..., Picture | None], *arguments: object) -> list[Picture]:
+    picture = figure(*arguments) if draw else None
+    return [picture] if picture else []
+
+
+def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tuple[str, str]]:
+    yield "corpus", f"{provenance.corpus}, sha256 {provenance.corpus_sha256}"
+    yield "labels", ", ".join(provenance.labels)
+    yield (
+        "protocol",
+        f"{provenance.protocol}: {PROTOCOLS.get(provenance.protocol, 'as described by who made the runs')}",
+    )
+    yield "checkpoint", provenance.selection
+    rows = grids.settings.results or grids.results
+    first = max(rows, key=lambda result: len(result.cells))
+    yield "folds", ", ".join(map(str, first.folds))
+    yield "seeds", ", ".join(map(str, first.seeds))
+    yield "test speakers", f"{first.speakers}"
+    (seed, *_) = first.seeds
+    tested = sum(int(cell.counts[LABEL_WORDS].sum()) for (_, of), cell in first.cells.items() if of == seed)
+    yield "test utterances", f"{tested}"
+    if layout.main:
+        given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}
+        yield "budget", ", ".join(f"{key} {value}" for key, value in given.items())
+    yield "runs", f"{len(layout.main)} in table 2"
+    yield "intervals", f"bootstrap over speakers, {DRAWS} draws, expanded percentiles"
+    yield "memobert_plugin", VERSION

@@ -1,0 +1,234 @@
+"""Run folders as a sweep leaves them: what each run was asked to do (``run.json``) and how far it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from ...core.errors import UserError
+from ...core.files import regular
+from ...core.names import MODALITY_CASES
+
+FORMAT = 1
+FULL = "full"
+"""The ablation that leaves nothing out."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is varied on purpose: runs of one condition differ in fold and seed only.
+
+    Attributes:
+        setting: such as ``direct`` or ``pretrain_prompt``.
+        ablation: ``full``, or the name of what was left out.
+        train_fraction: share of the training utterances, in (0, 1].
+        train_modalities: the modality case trained on.
+        modality_mixture: trained on cases within ``train_modalities``, drawn per utterance.
+    """
+
+    setting: str
+    ablation: str
+    train_fraction: float
+    train_modalities: str
+    modality_mixture: bool
+
+
+@dataclass(frozen=True)
+class PretrainingRun:
+    """One pre-training; a report shows its curves."""
+
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class EmotionRun:
+    """One training on one fold with one seed, and where its predictions are.
+
+    Attributes:
+        folder: of the run.
+        name: within its sweep.
+        status: ``done``, ``running``, ``failed`` …; ``done`` for a folder made by hand, which has no ``state.json``.
+        condition: what was varied.
+        fold: number of the fold; 0 stands for the manifest's own split.
+        seed: of the run.
+        test_speaker: the fold's, ``""`` where it has several.
+        shared: what all runs of one table have in common (corpus, labels, protocol, selection), by key.
+        budget: what the runs compared with each other have in common too, by key.
+        corpus: name of the corpus.
+        labels: the emotions, in the order of the confusion counts.
+        protocol: one of ``strict``, ``all_but_one``, ``reference``.
+        selection: how the checkpoint was chosen.
+        transductive: the test speakers' clips were used for pre-training.
+        predictions: file per evaluated modality case.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    condition: Condition
+    fold: int
+    seed: int
+    test_speaker: str
+    shared: Mapping[str, str]
+    budget: Mapping[str, str]
+    corpus: str
+    labels: tuple[str, ...]
+    protocol: str
+    selection: str
+    transductive: bool
+    predictions: Mapping[str, Path]
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether the checkpoint was chosen by its score on the test speaker, so that the numbers are optimistic."""
+        return self.protocol == "reference" or "test" in self.selection
+
+    def missing(self, case: str) -> str | None:
+        """Why there are no predictions of this modality case; None where there are."""
+        if self.status != "done":
+            return self.status
+        if case not in self.predictions:
+            return f"not evaluated on {case}"
+        return None if self.predictions[case].is_file() else f"{self.predictions[case]} is missing"
+
+
+def find_runs(folders: Iterable[Path]) -> tuple[list[EmotionRun], list[PretrainingRun]]:
+    """All runs at or below the folders, by name.
+
+    Raises:
+        UserError: a folder without a run, a ``run.json`` that is none, or two runs of one condition, fold and seed.
+    """
+    emotion: dict[Path, EmotionRun] = {}
+    pretraining: dict[Path, PretrainingRun] = {}
+    for folder in folders:
+        found = sorted(folder.rglob("run.json"))
+        if not found:
+            raise UserError(f"{folder}: no run.json there or below; give folders that memobert-sweep wrote")
+        for path in found:
+            run = read_run(path)
+            if isinstance(run, EmotionRun):
+                emotion[path.resolve()] = run
+            elif isinstance(run, PretrainingRun):
+                pretraining[path.resolve()] = run
+    runs = sorted(emotion.values(), key=lambda run: (run.name, str(run.folder)))
+    _refuse_twins(runs)
+    return runs, sorted(pretraining.values(), key=lambda run: (run.name, str(run.folder)))
+
+
+def read_run(path: Path) -> EmotionRun | PretrainingRun | None:
+    """What a ``run.json`` describes; None for a run without results of its own, such as an import.
+
+    Raises:
+        UserError: the file and the key that is missing or wrong.
+    """
+    fields = _Fields(path, _read_object(path))
+    if fields.take("format", int) != FORMAT:
+        raise UserError(f"{path}: format {fields.take('format', int)} is not {FORMAT}; use the version that wrote it")
+    kind, name = fields.take("kind", str), fields.take("name", str)
+    if kind == "pretraining":
+        return PretrainingRun(path.parent, name)
+    return _emotion_run(fields, name) if kind == "emotion" else None
+
+
+class _Fields:
+    """Values of a JSON object by key, with errors that name the file and the key."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any], prefix: str = "") -> None:
+        self.path, self.values, self.prefix = path, values, prefix
+
+    def take(self, key: str, kind: type[Value]) -> Value:
+        value = self.values.get(key)
+        # bool is an int for isinstance
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            found = "is missing" if key not in self.values else f"is {json.dumps(value, ensure_ascii=False)[:60]}"
+            raise UserError(f'{self.path}: "{self.prefix}{key}" {found}; it must be of type {kind.__name__}')
+        return value
+
+    def within(self, key: str) -> _Fields:
+        return _Fields(self.path, self.take(key, dict), f"{self.prefix}{key}.")
+
+
+def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
+    path = fields.path
+    corpus = fields.within("corpus")
+    labels = fields.take("labels", list)
+    if len(labels) < 2 or len(set(map(str, labels))) < len(labels) or not all(isinstance(name, str) for name in labels):
+        raise UserError(f'{path}: "labels" must be two or more different names')
+    fraction = fields.values.get("train_fraction")
+    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 < fraction <= 1:
+        raise UserError(f'{path}: "train_fraction" must be a number above 0 and at most 1')
+    shared = {
+        "corpus.name": corpus.take("name", str),
+        "corpus.sha256": corpus.take("sha256", str),
+        "labels": ", ".join(labels),
+        "protocol": fields.take("protocol", str),
+        "selection": fields.take("selection", str),
+    }
+    return EmotionRun(
+        folder=path.parent,
+        name=name,
+        status=_status(path.parent),
+        condition=Condition(
+            setting=fields.take("setting", str),
+            ablation=fields.take("ablation", str),
+            train_fraction=float(fraction),
+            train_modalities=_modality_case(path, fields.take("train_modalities", str)),
+            modality_mixture=fields.take("modality_mixture", bool),
+        ),
+        fold=fields.take("fold", int),
+        seed=fields.take("seed", int),
+        test_speaker=fields.take("test_speaker", str),
+        shared=shared,
+        budget={f"budget.{key}": json.dumps(value) for key, value in sorted(fields.take("budget", dict).items())},
+        corpus=shared["corpus.name"],
+        labels=tuple(labels),
+        protocol=shared["protocol"],
+        selection=shared["selection"],
+        transductive=fields.take("transductive", bool),
+        predictions={
+            _modality_case(path, case): _inside(path, file) for case, file in fields.take("predictions", dict).items()
+        },
+    )
+
+
+def _modality_case(path: Path, case: str) -> str:
+    if case not in MODALITY_CASES:
+        raise UserError(f"{path}: {case!r} is no modality case; known are {', '.join(MODALITY_CASES)}")
+    return case
+
+
+def _inside(path: Path, file: object) -> Path:
+    if not isinstance(file, str) or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        raise UserError(f'{path}: "predictions" names {file!r}; it must be a file inside the run\'s folder')
+    return path.parent / file
+
+
+def _status(folder: Path) -> str:
+    path = folder / "state.json"
+    return _Fields(path, _read_object(path)).take("status", str) if path.exists() else "done"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); the run has to be made again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no JSON object; the run has to be made again")
+    return value
+
+
+def _refuse_twins(runs: Iterable[EmotionRun]) -> None:
+    # Runs of two protocols or corpora are not twins but a mixture, which is refused with its own words.
+    seen: dict[tuple[object, ...], EmotionRun] = {}
+    for run in runs:
+        key = (*run.shared.values(), run.condition, run.fold, run.seed)
+        first = seen.setdefault(key, run)
+        if first is not run:
+            raise UserError(f"{first.folder} and {run.folder}: the same setting, fold and seed twice; give one of them")

@@ -1,0 +1,1 @@
+"""DenseFace, the face encoder: network, weights, pictures and encoder."""

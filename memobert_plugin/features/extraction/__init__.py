@@ -1,0 +1,1 @@
+"""Resumable jobs that extract frames from clips and films."""

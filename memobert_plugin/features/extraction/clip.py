@@ -1,0 +1,286 @@
+"""A clip, or a film's lines, to frames: the speaker's face ten times a second, and the sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+
+from ...core.errors import DefectiveClip
+from ...core.stopwatch import Stopwatch
+from ...data.frames import ExtractorInfo
+from ..encoders.base import AcousticEncoder
+from ..media.container import media_facts
+from ..media.pictures import PICTURE_RATE, Picture, PictureReader, Thumbnail, thumbnail, thumbnail_places
+from ..media.sound import SAMPLE_RATE, SoundReader
+from ..media.subtitles import Line
+from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
+from ..speakers.face import FaceSource
+from ..speakers.tracks import FaceTrack, TrackBuilder
+from ..speakers.voice import VoiceActivity
+from .acoustic import AcousticSettings, pool_frames
+
+CHOICES: Final = ("speaker", "most_frequent")
+NO_VIDEO: Final = "no video stream"
+NO_AUDIO: Final = "no audio stream"
+
+FaceChoice = Literal["speaker", "most_frequent"]
+Region = Literal["left", "right"]
+
+
+class ExpressionEncoder(Protocol):
+    """A frozen network from faces to visual frames."""
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
+
+    def info(self, **options: Any) -> ExtractorInfo: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSettings:
+    """How clips are looked at."""
+
+    picture_rate: float = PICTURE_RATE
+    """Pictures per second."""
+    max_seconds: float = 60.0
+    """Longer clips are cut here."""
+    choice: FaceChoice = "speaker"
+    """The face whose mouth moves with the voice, or the one that is seen most often, whoever speaks."""
+    thumbnails: int = 0
+    """Small pictures of a clip that are kept, for a person to look at."""
+
+
+@dataclass(slots=True)
+class ClipFrames:
+    """What became of one clip; T pictures show the chosen face, A acoustic frames after pooling."""
+
+    start: float
+    """Seconds from the film's beginning."""
+    seconds: float
+    """How long the clip lasts."""
+    visual: np.ndarray | None = None
+    """float32 (T, D) of the chosen face."""
+    expression: np.ndarray | None = None
+    """float32 (T, K), rows sum to 1."""
+    visual_times: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(T,) seconds from the clip's beginning."""
+    acoustic: np.ndarray | None = None
+    """float32 (A, D)."""
+    acoustic_rate: float = 0.0
+    """Acoustic frames per second."""
+    samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """float32 (N,), 16 kHz."""
+    voiced: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds from the clip's beginning."""
+    pictures: int = 0
+    """Looked at."""
+    tracks: list[FaceTrack] = field(default_factory=list)
+    """Every face over time."""
+    choice: SpeakerChoice | None = None
+    dropped: str = ""
+    """Why a film's utterance is not kept; empty if it is."""
+    defective: bool = False
+    """Whether that is a fault of the file."""
+    thumbnails: list[Thumbnail] = field(default_factory=list)
+
+
+class FrontEnd:
+    """Everything between a film and the frames of its utterances.
+
+    Args:
+        faces: finds the faces of a picture.
+        voice: finds the stretches in which somebody speaks.
+        expression: from faces to visual frames.
+        acoustic: from sound to acoustic frames; None leaves them out.
+        acoustic_settings: how sound is cut and pooled.
+        speaker: when a face counts as the speaker's.
+        settings: how clips are looked at.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSource,
+        voice: VoiceActivity,
+        expression: ExpressionEncoder,
+        acoustic: AcousticEncoder | None,
+        *,
+        acoustic_settings: AcousticSettings | None = None,
+        speaker: SpeakerSettings | None = None,
+        settings: FilmSettings | None = None,
+    ) -> None:
+        self.faces, self.voice, self.expression, self.acoustic = faces, voice, expression, acoustic
+        self.acoustic_settings = acoustic_settings or AcousticSettings()
+        self.speaker = speaker or SpeakerSettings()
+        self.settings = settings or FilmSettings()
+        self.stopwatch = Stopwatch()
+
+    def clip(
+        self, path: Path, start: float | None = None, end: float | None = None, region: Region | None = None
+    ) -> ClipFrames:
+        """One clip of a media file; a missing stream leaves its modality out, and ``dropped`` says so.
+
+        Args:
+            path: the file.
+            start: where the clip begins, in seconds (None: at the beginning).
+            end: where it ends (None: at the end); clips longer than ``settings.max_seconds`` are cut.
+            region: look at this half of the picture only.
+
+        Raises:
+            DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
+        """
+        facts = media_facts(path)
+        begin = start or 0.0
+        finish = begin + self.settings.max_seconds
+        for known in (end, facts.duration):
+            finish = finish if known is None else min(finish, known)
+        if finish <= begin:
+            raise DefectiveClip(f"{path}: the clip starts at {begin:g} s, the file ends at {facts.duration or 0.0:g} s")
+        with ExitStack() as stack:
+            rate = self.settings.picture_rate
+            pictures = stack.enter_context(PictureReader(path, rate)) if facts.has_video else None
+            sound = stack.enter_context(SoundReader(path)) if facts.has_audio else None
+            return self._clip(path, begin, finish, pictures, sound, region, complete=True)
+
+    def film(self, path: Path, lines: Iterable[Line]) -> Iterator[ClipFrames]:
+        """A film's lines, in order of time and without overlap, in one pass; frames only of those that are kept.
+
+        Raises:
+            DefectiveClip: the film cannot be opened, or has no pictures or no sound.
+        """
+        with PictureReader(path, self.settings.picture_rate) as pictures, SoundReader(path) as sound:
+            for line in lines:
+                yield self._clip(path, line.start, line.end, pictures, sound)
+
+    def visual_info(self) -> ExtractorInfo:
+        """What the visual frames come from, for ``extractor.json``."""
+        made = self.expression.info()
+        options = {
+            **made.options,
+            "faces": {"name": self.faces.name, **self.faces.options},
+            "choice": self.settings.choice,
+        }
+        if self.settings.choice == "speaker":
+            options["voice"] = {"name": self.voice.name, **self.voice.options}
+            options["speaker"] = self.speaker.options()
+        options["max_seconds"] = self.settings.max_seconds
+        version = "; ".join(filter(None, (made.version, self.faces.version)))
+        return replace(made, options=options, frame_rate=self.settings.picture_rate, version=version or None)
+
+    def acoustic_info(self) -> ExtractorInfo | None:
+        """What the acoustic frames come from; None where there are none."""
+        return None if self.acoustic is None else self.acoustic_settings.info(self.acoustic)
+
+    def _clip(
+        self,
+        path: Path,
+        start: float,
+        end: float,
+        pictures: PictureReader | None,
+        sound: SoundReader | None,
+        region: Region | None = None,
+        complete: bool = False,
+    ) -> ClipFrames:
+        clip = ClipFrames(start, end - start)
+        with _defects_noted(clip):
+            if sound is None:
+                raise DefectiveClip(f"{path}: {NO_AUDIO}")
+            with self.stopwatch.stage("decoding sound"):
+                clip.samples = sound.between(start, end)
+        if complete or not clip.dropped:
+            with _defects_noted(clip):
+                if pictures is None:
+                    raise DefectiveClip(f"{path}: {NO_VIDEO}")
+                self._see(clip, path, pictures, region)
+        if len(clip.samples) and (complete or not clip.dropped):
+            self._hear(clip)
+        return clip
+
+    def _see(self, clip: ClipFrames, path: Path, pictures: PictureReader, region: Region | None) -> None:
+        """Find the faces, choose one and encode it."""
+        rate = self.settings.picture_rate
+        builder = TrackBuilder()
+        wanted = thumbnail_places(round(clip.seconds * rate), self.settings.thumbnails)
+        self.faces.start(path, clip.start)
+        for picture in self.stopwatch.items(
+            "decoding pictures", pictures.between(clip.start, clip.start + clip.seconds)
+        ):
+            time, (left_edge, rgb) = picture.time - clip.start, _part(picture, region)
+            with self.stopwatch.stage("faces"):
+                builder.add(time, rgb, self.faces.faces(time, rgb, left_edge))
+            if clip.pictures in wanted:
+                clip.thumbnails.append(thumbnail(time, rgb))
+            clip.pictures += 1
+        if not clip.pictures:
+            raise DefectiveClip(f"{path}: no pictures from {clip.start:.2f} s on")
+        with self.stopwatch.stage("faces"):
+            clip.tracks = builder.finish()
+        with self.stopwatch.stage("speaker"):
+            clip.choice = self._choose(clip, path)
+        track = clip.choice.track
+        if track is None:
+            _drop(clip, clip.choice.reason, defective=False)
+            return
+        with self.stopwatch.stage("expression"):
+            clip.visual, clip.expression = self.expression.encode(track.crops)
+        clip.visual_times = track.times
+
+    def _choose(self, clip: ClipFrames, path: Path) -> SpeakerChoice:
+        if len(clip.samples):
+            self.voice.start(path)
+            clip.voiced = self.voice.intervals(clip.samples, clip.start)
+        if self.settings.choice == "most_frequent":
+            return choose_most_frequent(clip.tracks, frames=clip.pictures, settings=self.speaker)
+        return choose_speaker(
+            clip.tracks,
+            clip.voiced,
+            clip_seconds=clip.seconds,
+            frames=clip.pictures,
+            samples=clip.samples if len(clip.samples) else None,
+            settings=self.speaker,
+        )
+
+    def _hear(self, clip: ClipFrames) -> None:
+        """Encode the sound."""
+        encoder, settings = self.acoustic, self.acoustic_settings
+        if encoder is None:
+            return
+        samples = clip.samples[: round(settings.max_seconds * SAMPLE_RATE)]
+        if len(samples) < encoder.shortest:
+            _drop(clip, "sound shorter than one frame")
+            return
+        with self.stopwatch.stage("acoustic"):
+            frames = encoder.encode(samples[None])[0]
+        if not np.isfinite(frames).all():
+            _drop(clip, "the acoustic encoder gave NaN or infinite frames")
+            return
+        clip.acoustic = pool_frames(frames, settings.pool)
+        clip.acoustic_rate = encoder.frame_rate / settings.pool
+
+
+@contextmanager
+def _defects_noted(clip: ClipFrames) -> Iterator[None]:
+    try:
+        yield
+    except DefectiveClip as defect:
+        _drop(clip, str(defect))
+
+
+def _drop(clip: ClipFrames, reason: str, defective: bool = True) -> None:
+    """Note the first reason."""
+    if not clip.dropped:
+        clip.dropped, clip.defective = reason, defective
+
+
+def _part(picture: Picture, region: Region | None) -> tuple[int, np.ndarray]:
+    """Where the wanted part of a picture begins, in pixels from the left, and the part."""
+    middle = picture.rgb.shape[1] // 2
+    if region is None:
+        return 0, picture.rgb
+    if region == "left":
+        return 0, np.ascontiguousarray(picture.rgb[:, :middle])
+    return middle, np.ascontiguousarray(picture.rgb[:, middle:])

@@ -1,0 +1,245 @@
+"""Films to frames: what there is to do, what is done already, and the work itself on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ....core.errors import UserError
+from ....core.files import replaced_when_complete
+from ....core.processes import ordered_map
+from ....core.stopwatch import speed_lines
+from ....corpora.movies import Movies
+from ..frame_folder import write_failures
+from ..options import FrontEndOptions, build_front_end
+from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, note_parts, read_report
+from .plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
+from .sheet import SHEETS
+
+SETTINGS_FILE: Final = "extraction.json"
+SLURM: Final = "slurm"
+"""Folder of jobs' logs."""
+
+_FAILURES_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """This run's part of the work, where several machines divide it among them: every ``of``-th part."""
+
+    number: int = 1
+    """From 1."""
+    of: int = 1
+
+
+@dataclass(slots=True)
+class FilmJob:
+    """An extraction.
+
+    Attributes:
+        output: the job's folder.
+        options: the front end.
+        plans: of all films.
+        parts: of this run's share.
+        waiting: those that are not finished.
+        preview: also note what a page shows.
+    """
+
+    output: Path
+    options: FrontEndOptions
+    plans: list[FilmPlan]
+    parts: list[FilmPart]
+    waiting: list[FilmPart]
+    preview: bool = False
+    reports: list[PartReport] = field(default_factory=list)
+    """Of the parts that this run did."""
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(film, reason) of films, and of parts of films, that could not be extracted."""
+        failed = [(plan.name, plan.failure) for plan in self.plans if plan.failure]
+        failed += [(report.film, report.failure) for report in self.reports if report.failure]
+        return sorted(failed)
+
+    @property
+    def anything_finished(self) -> bool:
+        """Whether any part is there now."""
+        return len(self.waiting) < len(self.parts) or any(not report.failure for report in self.reports)
+
+    @property
+    def failed_share(self) -> float:
+        """Films with a failure, or lines that their films were too damaged for, whichever is the larger share."""
+        films = len({film for film, _ in self.failures}) / max(1, len(self.plans))
+        known = [report for part in self.parts if (report := read_report(part, self.output)) is not None]
+        lines = sum(report.lines for report in known)
+        return max(films, sum(report.defective for report in known) / lines if lines else 0.0)
+
+
+def plan_job(
+    movies: Movies,
+    output: Path,
+    options: FrontEndOptions,
+    settings: PlanSettings,
+    *,
+    share: Share | None = None,
+    preview: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    workers: int = 1,
+    elsewhere: bool = False,
+    progress: bool = True,
+) -> FilmJob:
+    """Read the subtitles of all films and find out what is left to do.
+
+    ``elsewhere``: other machines will do it, so that this one need not have the device that ``options`` name.
+
+    Raises:
+        UserError: options that do not go together, missing packages, or an output that was made with other options.
+    """
+    from tqdm import tqdm
+
+    share = share or Share()
+    made_with = _made_with(replace(options, device="cpu") if elsewhere else options)
+    if not dry_run:
+        _begin(output, {**made_with, "lines": asdict(settings)}, overwrite)
+    plans = [FilmPlan(Path(defect.place).stem, Path(defect.place), failure=str(defect)) for defect in movies.defects]
+    planned = ordered_map(
+        partial(plan_film, output=None if dry_run else output, settings=settings), movies.movies, workers
+    )
+    bar = tqdm(planned, total=len(movies.movies), desc="subtitles", unit="film", disable=None if progress else True)
+    plans = sorted([*plans, *bar], key=lambda plan: plan.name)
+    all_parts = [part for plan in plans for part in parts_of(plan, settings, made_with)]
+    parts = all_parts[share.number - 1 :: share.of]
+    if not dry_run:
+        note_parts(all_parts, output)
+    finished = (lambda part: False) if dry_run and overwrite else partial(is_finished, output=output)
+    return FilmJob(output, options, plans, parts, [part for part in parts if not finished(part)], preview)
+
+
+def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:
+    """Extract the waiting parts on this machine; ``failed.tsv`` names what could not be extracted.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    from tqdm import tqdm
+
+    seconds = sum(part.seconds for part in job.waiting)
+    with tqdm(total=round(seconds), desc="films", unit="s", unit_scale=True, disable=None if progress else True) as bar:
+        for report in _reports(job, workers, bar.update):
+            job.reports.append(report)
+    write_failures(job.output, job.failures)
+
+
+def _reports(job: FilmJob, workers: int, advance: Any) -> Iterator[PartReport]:
+    if workers == 1:
+        for part in job.waiting:
+            yield extract_part(part, job.output, job.options, preview=job.preview, advance=advance)
+        return
+    extract = partial(extract_part, output=job.output, options=job.options, preview=job.preview)
+    for report in ordered_map(extract, job.waiting, workers):
+        advance(report.film_seconds)
+        yield report
+
+
+def describe_job(job: FilmJob) -> list[str]:
+    """What there is to do, in lines."""
+    films = [plan for plan in job.plans if not plan.failure]
+    lines = sum(len(plan.lines) for plan in films)
+    dropped = sum(len(plan.dropped) for plan in films)
+    hours = sum(plan.duration or 0.0 for plan in films) / 3600
+    told = [
+        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, "
+        f"{lines} usable; {counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
+    ]
+    return told + [plan.remark for plan in films if plan.remark]
+
+
+def counted(number: int, what: str) -> str:
+    """``1 film``, ``2 films``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def summarize_job(job: FilmJob) -> list[str]:
+    """What became of the lines and how fast it went, in lines."""
+    known = [report for part in job.parts if (report := read_report(part, job.output)) is not None]
+    reasons: Counter[str] = Counter()
+    for report in known:
+        reasons.update(report.dropped)
+    lines, kept = sum(report.lines for report in known), sum(report.kept for report in known)
+    seconds = sum(report.kept_seconds for report in known)
+    told = [
+        f"{counted(lines, 'line')}: {counted(kept, 'utterance')} ({seconds:.0f} s) kept, "
+        f"{sum(reasons.values())} dropped"
+    ]
+    told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
+    told += _speed([report for report in job.reports if not report.failure])
+    failed = job.failures
+    if failed:
+        told.append(f"{len({film for film, _ in failed})} of {counted(len(job.plans), 'film')} failed (failed.tsv):")
+        told += [f"  {film}: {reason}" for film, reason in failed[:_FAILURES_SHOWN]]
+        if len(failed) > _FAILURES_SHOWN:
+            told.append(f"  and {len(failed) - _FAILURES_SHOWN} more")
+    return told
+
+
+def _speed(reports: Sequence[PartReport]) -> list[str]:
+    stages: Counter[str] = Counter()
+    for report in reports:
+        stages.update(report.stages)
+    film, work = (sum(getattr(report, name) for report in reports) for name in ("film_seconds", "wall_seconds"))
+    return speed_lines(film, work, stages)
+
+
+def _made_with(options: FrontEndOptions) -> dict[str, Any]:
+    """What describes the extractors, without versions of libraries, which may differ from machine to machine."""
+    front_end = build_front_end(options)
+    infos = {"visual": front_end.visual_info(), "acoustic": front_end.acoustic_info()}
+    return {name: info and {**info.to_dict(), "version": None} for name, info in infos.items()}
+
+
+def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Make sure that a job's folder holds nothing else, and what it holds was made with the same options.
+
+    Where no part has been begun and no job submitted, other options are taken.
+    """
+    path = output / SETTINGS_FILE
+    settings = json.loads(json.dumps(settings))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError as error:
+        raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from None
+    except FileNotFoundError:
+        if output.is_dir() and any(output.iterdir()):
+            raise UserError(f"{output}: holds something else (no {SETTINGS_FILE}); give another --output") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give another --output") from None
+    else:
+        if overwrite:
+            for name in (PARTS, PLANS, REPORTS, SHEETS):
+                shutil.rmtree(output / name, ignore_errors=True)
+        elif found != settings and any((output / name).exists() for name in (PARTS, SLURM)):
+            differing = ", ".join(sorted(_differences(found, settings)))
+            raise UserError(
+                f"{output}: was made with other options ({differing}); give another --output, or --overwrite"
+            )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with replaced_when_complete(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from None
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in found.keys() | wanted.keys():
+            yield from _differences(found.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+    elif found != wanted:
+        yield f"{name} {found!r}, now {wanted!r}"

@@ -1,0 +1,184 @@
+"""What there is to do for a film: its lines, and the parts into which they are divided."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ....core.errors import DefectiveClip
+from ....core.files import replaced_when_complete
+from ....corpora.movies import Movie
+from ....data.frames import frame_file
+from ...media.container import media_facts
+from ...media.subtitles import DroppedLine, Line, LineRules, embedded_subtitles, read_subtitles, usable_lines
+
+PLANS: Final = "plans"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """How a film's lines are read and divided."""
+
+    rules: LineRules = field(default_factory=LineRules)
+    encoding: str | None = None
+    """Of subtitle files; None: found out."""
+    language: str | None = None
+    """Of subtitle streams inside films; None: any."""
+    part_minutes: float = 10.0
+    """Of film in one part."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmPlan:
+    """A film's lines."""
+
+    name: str
+    path: Path
+    duration: float | None = None
+    """Seconds; None where the film does not say."""
+    size: int = 0
+    """Bytes."""
+    lines: tuple[Line, ...] = ()
+    """To be extracted."""
+    dropped: tuple[DroppedLine, ...] = ()
+    origin: str = ""
+    """Where the lines come from."""
+    remark: str = ""
+    failure: str = ""
+    """Why the film cannot be used at all; empty where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmPart:
+    """Some minutes of a film: the unit of work that is done whole or not at all."""
+
+    film: str
+    path: Path
+    index: int
+    seconds: float
+    """Of the film."""
+    lines: tuple[Line, ...]
+    dropped: tuple[DroppedLine, ...]
+    key: str
+    """Stands for everything that its frames depend on."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies below the folder of all parts."""
+        return Path(file_name(self.film), f"{self.index:04d}")
+
+
+def file_name(film: str) -> str:
+    """A film's name as the name of a file or folder."""
+    return frame_file("", film).stem
+
+
+def plan_film(movie: Movie, output: Path | None, settings: PlanSettings) -> FilmPlan:
+    """Read a film's subtitles, or what an earlier run noted of them under ``output`` (None: note nothing).
+
+    Raises:
+        UserError: a package that is needed is missing.
+    """
+    try:
+        stamp = _stamp(movie, settings)
+    except OSError as error:
+        return FilmPlan(movie.name, movie.path, failure=f"{movie.path}: cannot be read ({error.strerror})")
+    if output is None:
+        return _made_plan(movie, settings)
+    note = output / PLANS / f"{file_name(movie.name)}.json"
+    noted = _read_note(note, stamp)
+    if noted is not None:
+        return noted
+    plan = _made_plan(movie, settings)
+    if not plan.failure:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        content = {"stamp": stamp, **asdict(plan), "path": str(plan.path)}
+        with replaced_when_complete(note) as temporary:
+            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    return plan
+
+
+def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any]) -> Iterator[FilmPart]:
+    """Divide a film by the beginnings of its lines; stretches without lines make no part.
+
+    Args:
+        plan: the film's lines.
+        settings: how long a part is.
+        made_with: what describes the extractors.
+    """
+    length = 60.0 * settings.part_minutes
+    lines: dict[int, list[Line]] = defaultdict(list)
+    dropped: dict[int, list[DroppedLine]] = defaultdict(list)
+    for line in plan.lines:
+        lines[int(line.start // length)].append(line)
+    for each in plan.dropped:
+        dropped[int(each.line.start // length)].append(each)
+    last = (plan.duration or 0.0) - 1e-6
+    dropped_beyond = [index for index in dropped if index * length > last and index not in lines]
+    end = max(lines, default=int(max(last, 0.0) // length))
+    for index in sorted(dropped_beyond):
+        dropped[end].extend(dropped.pop(index))
+    for index in sorted(lines.keys() | dropped.keys()):
+        part = FilmPart(
+            film=plan.name,
+            path=plan.path,
+            index=index,
+            seconds=max(0.0, min(length, (plan.duration or float("inf")) - index * length)),
+            lines=tuple(lines[index]),
+            dropped=tuple(dropped[index]),
+            key="",
+        )
+        content = {
+            "film": part.film,
+            "size": plan.size,
+            "lines": [asdict(line) for line in part.lines],
+            "dropped": [asdict(each) for each in part.dropped],
+            "made_with": made_with,
+        }
+        digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16)
+        yield replace(part, key=digest.hexdigest())
+
+
+def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
+    try:
+        facts = media_facts(movie.path)
+        for there, what in ((facts.has_video, "video"), (facts.has_audio, "audio")):
+            if not there:
+                raise DefectiveClip(f"{movie.path}: no {what} stream")
+        if movie.subtitles is not None:
+            found = read_subtitles(movie.subtitles, settings.encoding)
+        else:
+            found = embedded_subtitles(movie.path, settings.language)
+    except DefectiveClip as defect:
+        return FilmPlan(movie.name, movie.path, failure=str(defect))
+    lines, dropped = usable_lines(found.lines, facts.duration, settings.rules)
+    size = movie.path.stat().st_size
+    return FilmPlan(
+        movie.name, movie.path, facts.duration, size, tuple(lines), tuple(dropped), found.origin, found.remark
+    )
+
+
+def _stamp(movie: Movie, settings: PlanSettings) -> str:
+    """Changes when the film or its subtitles may have."""
+    parts: list[object] = [str(movie.path), str(movie.subtitles), asdict(settings)]
+    for path in filter(None, (movie.path, movie.subtitles)):
+        facts = path.stat()
+        parts += [facts.st_size, facts.st_mtime_ns]
+    return hashlib.blake2b(json.dumps(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _read_note(note: Path, stamp: str) -> FilmPlan | None:
+    try:
+        content = json.loads(note.read_text(encoding="utf-8"))
+        if content.pop("stamp") != stamp:
+            return None
+        lines = tuple(Line(**line) for line in content.pop("lines"))
+        dropped = tuple(DroppedLine(Line(**each["line"]), each["reason"]) for each in content.pop("dropped"))
+        return FilmPlan(lines=lines, dropped=dropped, path=Path(content.pop("path")), **content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

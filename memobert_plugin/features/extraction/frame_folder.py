@@ -1,0 +1,112 @@
+"""A folder that holds one extractor's frames, one file per utterance, written by one run at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from ...core.errors import UserError, room_is_needed
+from ...core.files import replaced_when_complete, taken
+from ...data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
+from ...data.manifest import read_manifest
+
+FAILURES_NAME: Final = "failed.tsv"
+_LOCK_NAME: Final = ".lock"
+_TEMPORARY_PREFIX: Final = ".writing-"
+
+
+def finished_files(folder: Path) -> set[str]:
+    """Names of the frame files in a folder that may not exist yet."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.name.endswith(".npz") and not entry.name.startswith(".")}
+
+
+def refuse_other_extractor(folder: Path, info: ExtractorInfo) -> None:
+    """Make sure that a folder's frames, if there are any, come from the same encoder with the same options.
+
+    Raises:
+        UserError: they do not, or nothing says what they come from.
+    """
+    if not finished_files(folder):
+        return
+    advice = "give another --output, or --overwrite to replace all frames in it"
+    found = replace(read_extractor_info(folder), version=info.version)
+    if found.name == ExtractorInfo().name:
+        raise UserError(f"{folder}: holds frames of an unknown extractor (no extractor.json); {advice}")
+    if found != info:
+        raise UserError(f"{folder}: holds frames of another extractor ({_differences(found, info)}); {advice}")
+
+
+@contextmanager
+def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) -> Iterator[None]:
+    """Hold a folder for one run: its lock, what a killed run left behind, and its ``extractor.json``.
+
+    With ``overwrite`` frames of another extractor are removed first, so that a folder never mixes two.
+
+    Raises:
+        DiskFull: there is no room for more; what is finished stays.
+        UserError: another run writes to the folder, or its frames come from another extractor and may not be replaced.
+    """
+    with room_is_needed(folder), _held(folder):
+        try:
+            refuse_other_extractor(folder, info)
+        except UserError:
+            if not overwrite:
+                raise
+            for name in finished_files(folder):
+                (folder / name).unlink()
+        write_extractor_info(folder, info)
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / _LOCK_NAME, "a")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another --output") from None
+    with lock:
+        if not taken(lock.fileno()):
+            raise UserError(f"{folder}: another extraction writes to it; wait, or give another --output")
+        for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+            leftover.unlink()
+        yield
+
+
+def in_manifest_order(reasons: Sequence[tuple[str, str]], manifest: Path) -> list[tuple[str, str]]:
+    """Sort (id, reason) pairs like the manifest's rows, in whatever order processes and jobs came by them."""
+    if not reasons:
+        return []
+    by_id = dict(reasons)
+    return [(row.id, by_id[row.id]) for row in read_manifest(manifest) if row.id in by_id]
+
+
+def write_failures(folder: Path, failures: Sequence[tuple[str, str]]) -> None:
+    """Write ``failed.tsv`` (id, reason), or remove an old one when nothing failed."""
+    path = folder / FAILURES_NAME
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write("id\treason\n")
+        file.writelines(f"{utterance_id}\t{' '.join(reason.split())}\n" for utterance_id, reason in failures)
+
+
+def _differences(found: ExtractorInfo, wanted: ExtractorInfo) -> str:
+    if found.name != wanted.name:
+        return f"{found.name}, not {wanted.name}"
+    options = [
+        f"{name} {found.options.get(name)!r}, not {wanted.options.get(name)!r}"
+        for name in sorted(found.options.keys() | wanted.options.keys())
+        if found.options.get(name) != wanted.options.get(name)
+    ]
+    if found.weights_sha256 != wanted.weights_sha256:
+        options.append("other weights")
+    return "; ".join(options) or "another frame rate, dimension or classes"

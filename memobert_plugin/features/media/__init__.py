@@ -1,0 +1,1 @@
+"""Read sound, pictures and subtitles from media files."""

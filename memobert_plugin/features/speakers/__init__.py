@@ -1,0 +1,1 @@
+"""Find faces, follow them over time and choose the active speaker."""

@@ -1,1 +1,0 @@
-"""Plain torch building blocks; nothing here knows of fairseq."""

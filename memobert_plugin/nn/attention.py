@@ -1,0 +1,228 @@
+"""Attention inside each utterance of a packed batch.
+
+On a CPU every utterance is attended on its own, without any padding. On an accelerator one large call beats many small
+ones: in half precision and without dropout torch's kernel for sequences of different lengths reads the packed rows as
+they are; otherwise queries, keys and values (and nothing else) are laid out as a padded rectangle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core.ragged import owners_and_positions
+from .packing import PackedLayout, to_device
+
+LARGEST_HEAD = 256
+"""Columns per head up to which the kernel for different lengths goes, in steps of eight."""
+
+
+@cache
+def varlen_kernel() -> Callable[..., Tensor] | None:
+    """torch's attention over packed rows; None before torch 2.10. Its module loads much of torch's compiler."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return cast(Callable[..., Tensor], varlen_attn)
+
+
+@dataclass(frozen=True)
+class VariableLengths:
+    """Where utterances begin and end among packed rows.
+
+    Attributes:
+        cumulative: ``(B + 1,)`` int32 cumulative sequence lengths (``cu_seqlens``): first row of each utterance, and
+            the number of all rows.
+        longest: rows of the longest.
+    """
+
+    cumulative: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, device: torch.device) -> VariableLengths | None:
+        """For utterances of these ``(B,)`` lengths; None when one has no row."""
+        if not lengths.all():
+            return None
+        cumulative = np.concatenate([[0], np.cumsum(lengths)])
+        return cls(to_device(cumulative, device).to(torch.int32), int(lengths.max()))
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Where packed rows stand in a padded ``(B, L)`` rectangle.
+
+    Attributes:
+        shape: ``(B, L)``.
+        slots: ``(N,)`` slot of each packed row in the flattened rectangle, or None when it is full.
+    """
+
+    shape: tuple[int, int]
+    slots: Tensor | None
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, device: torch.device) -> Rectangle:
+        """The smallest rectangle for utterances of these ``(B,)`` lengths."""
+        batch, longest = len(lengths), int(lengths.max())
+        if int(lengths.min()) == longest:
+            return cls((batch, longest), None)
+        utterance, position = owners_and_positions(lengths)
+        return cls((batch, longest), to_device(utterance * longest + position, device))
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """``(N, H, d)`` to ``(B, H, L, d)``, zeros where an utterance is shorter."""
+        batch, longest = self.shape
+        if self.slots is not None:
+            packed = packed.new_zeros(batch * longest, *packed.shape[1:]).index_copy(0, self.slots, packed)
+        return packed.view(batch, longest, *packed.shape[1:]).transpose(1, 2)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """``(B, H, L, d)`` back to ``(N, H, d)``."""
+        flat = padded.transpose(1, 2).flatten(0, 1)
+        return flat if self.slots is None else flat.index_select(0, self.slots)
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """Who asks and who answers: made once per batch, used by every layer.
+
+    Attributes:
+        key_lengths: ``(B,)`` rows of each utterance.
+        query_lengths: ``(B,)`` rows of it that ask.
+        query_rows: ``(n,)`` the packed rows that ask, or None for all of them.
+        keys: rectangle of the keys; None on a CPU, like all that follow.
+        queries: rectangle of the queries.
+        key_mask: ``(B, 1, 1, L)`` True at real keys, or None when there is nothing to leave out.
+        key_varlen: the keys' lengths for it; None where there is no kernel for different lengths.
+        query_varlen: the queries'; None also where an utterance does not ask at all.
+    """
+
+    key_lengths: list[int]
+    query_lengths: list[int]
+    query_rows: Tensor | None = None
+    keys: Rectangle | None = None
+    queries: Rectangle | None = None
+    key_mask: Tensor | None = None
+    key_varlen: VariableLengths | None = None
+    query_varlen: VariableLengths | None = None
+
+    @classmethod
+    def for_all(cls, layout: PackedLayout, device: torch.device) -> AttentionPlan:
+        """Every row of every utterance asks."""
+        lengths = layout.lengths.tolist()
+        if device.type == "cpu":
+            return cls(lengths, lengths)
+        rectangle = Rectangle.of(layout.lengths, device)
+        mask = None
+        if rectangle.slots is not None:
+            real = torch.arange(rectangle.shape[1], device=device) < to_device(layout.lengths, device)[:, None]
+            mask = real[:, None, None, :]
+        varlen = VariableLengths.of(layout.lengths, device) if _has_varlen(device) else None
+        return cls(lengths, lengths, None, rectangle, rectangle, mask, varlen, varlen)
+
+    def asking(self, layout: PackedLayout, rows: np.ndarray, device: torch.device) -> AttentionPlan:
+        """The same keys, asked only by the packed ``rows`` (ascending): what the last layer needs for a head that reads
+        them.
+        """
+        utterance = np.searchsorted(layout.starts, rows, side="right") - 1
+        asked = np.bincount(utterance, minlength=len(layout.lengths))
+        return replace(
+            self,
+            query_lengths=asked.tolist(),
+            query_rows=to_device(rows, device),
+            queries=Rectangle.of(asked, device) if self.keys is not None else None,
+            query_varlen=VariableLengths.of(asked, device) if self.key_varlen is not None else None,
+        )
+
+
+def _has_varlen(device: torch.device) -> bool:
+    """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8 and varlen_kernel() is not None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
+    """Attention of packed queries to the packed keys and values of their own utterances.
+
+    Args:
+        query: ``(n, H, d)``.
+        key: ``(N, H, d)``.
+        value: ``(N, H, d)``.
+        plan: whose rows they are.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        ``(n, H, d)``.
+    """
+    asking, answering = plan.query_varlen, plan.key_varlen
+    if asking is not None and answering is not None and _fits_varlen(query, dropout):
+        kernel = varlen_kernel()
+        assert kernel is not None  # without it a plan has no such lengths
+        return kernel(query, key, value, asking.cumulative, answering.cumulative, asking.longest, answering.longest)
+    if plan.keys is not None and plan.queries is not None:
+        context = functional.scaled_dot_product_attention(
+            plan.queries.pad(query),
+            plan.keys.pad(key),
+            plan.keys.pad(value),
+            attn_mask=plan.key_mask,
+            dropout_p=dropout,
+        )
+        return plan.queries.pack(context)
+    queries = query.transpose(0, 1).split(plan.query_lengths, dim=1)
+    keys = key.transpose(0, 1).split(plan.key_lengths, dim=1)
+    values = value.transpose(0, 1).split(plan.key_lengths, dim=1)
+    contexts = [
+        functional.scaled_dot_product_attention(q[None], k[None], v[None], dropout_p=dropout)[0]
+        for q, k, v in zip(queries, keys, values, strict=True)
+        if q.shape[1]
+    ]
+    return torch.cat(contexts, dim=1).transpose(0, 1)
+
+
+def _fits_varlen(query: Tensor, dropout: float) -> bool:
+    """Whether the kernel for different lengths takes this: it knows half precision only, and no dropout."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and not dropout and query.shape[2] % 8 == 0 and query.shape[2] <= LARGEST_HEAD
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of every asking row to all rows of its own utterance.
+
+    Args:
+        embed_dim: width D.
+        heads: number of heads H, a divisor of D.
+        dropout: probability of dropping an attention weight.
+    """
+
+    def __init__(self, embed_dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if embed_dim % heads:
+            raise ValueError(f"encoder_embed_dim {embed_dim} is not a multiple of encoder_attention_heads {heads}")
+        self.embed_dim, self.heads, self.dropout = embed_dim, heads, dropout
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
+        """``(N, D)`` to ``(N, D)``, or to ``(n, D)`` for the plan's n asking rows."""
+        if plan.query_rows is None:
+            query, key, value = self.qkv(hidden).unflatten(1, (3, self.heads, -1)).unbind(1)
+        else:
+            sizes = [self.embed_dim, 2 * self.embed_dim]
+            (query_weight, rest_weight), (query_bias, rest_bias) = (
+                self.qkv.weight.split(sizes),
+                self.qkv.bias.split(sizes),
+            )
+            asking = hidden.index_select(0, plan.query_rows)
+            query = functional.linear(asking, query_weight, query_bias).unflatten(1, (self.heads, -1))
+            key, value = functional.linear(hidden, rest_weight, rest_bias).unflatten(1, (2, self.heads, -1)).unbind(1)
+        context = attend(query, key, value, plan, self.dropout if self.training else 0.0)
+        return self.out(context.flatten(1))

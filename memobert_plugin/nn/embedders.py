@@ -1,0 +1,61 @@
+"""From word pieces and frames to the vectors the transformer reads (MEmoBERT, section 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .transformer import LAYER_NORM_EPS
+
+
+class TextEmbedder(nn.Module):
+    """``Dropout(LN(word + position + token_type[0]))``, BERT's own embedding.
+
+    The second row of ``token_type`` is BERT's "segment B", which the visual embedder adds to its frames.
+    """
+
+    def __init__(self, vocabulary: int, embed_dim: int, max_positions: int, dropout: float) -> None:
+        super().__init__()
+        self.word = nn.Embedding(vocabulary, embed_dim)
+        self.position = nn.Embedding(max_positions, embed_dim)
+        self.token_type = nn.Embedding(2, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, pieces: Tensor, positions: Tensor) -> Tensor:
+        """Pieces and their positions ``(n,)`` int64 to ``(n, D)``."""
+        return self.dropout(self.norm(self.word(pieces) + self.position(positions) + self.token_type.weight[0]))
+
+
+class FrameEmbedder(nn.Module):
+    """``Dropout(LN(LN(Linear(frames)) + position + type))``; masked frames are replaced by a learned vector in feature
+    space.
+
+    Args:
+        frame_dim: size of a frame's feature (342 for DenseFace, 768 for wav2vec 2.0 base).
+        embed_dim: width D.
+        max_positions: rows of the position table, which restarts at 0 in every modality.
+        dropout: applied to the result.
+        own_type: whether the embedder has its own type row (acoustic) or is given one (visual).
+    """
+
+    def __init__(self, frame_dim: int, embed_dim: int, max_positions: int, dropout: float, own_type: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(frame_dim, embed_dim)
+        self.feature_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.mask = nn.Parameter(torch.zeros(1, frame_dim))
+        self.position = nn.Embedding(max_positions, embed_dim)
+        self.token_type = nn.Embedding(1, embed_dim) if own_type else None
+        self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, frames: Tensor, positions: Tensor, masked: Tensor | None, type_row: Tensor | None = None
+    ) -> Tensor:
+        """Frames ``(n, F)`` of any float type, positions ``(n,)`` and the rows to mask ``(m,)``, to ``(n, D)``."""
+        frames = frames.to(self.linear.weight.dtype)
+        if masked is not None:
+            frames = frames.index_copy(0, masked, self.mask.expand(len(masked), -1))
+        type_row = self.token_type.weight[0] if self.token_type is not None else type_row
+        embedded = self.feature_norm(self.linear(frames)) + self.position(positions)
+        return self.dropout(self.norm(embedded if type_row is None else embedded + type_row))

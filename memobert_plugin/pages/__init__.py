@@ -1,0 +1,1 @@
+"""Templates, styles and drawings shared by all HTML pages."""

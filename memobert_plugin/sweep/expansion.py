@@ -1,0 +1,281 @@
+"""A plan becomes runs: their names, what they wait for, their commands and what the report reads of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from ..core.errors import UserError
+from ..data.corpus import Corpus
+from ..data.folds import choose_fold, make_folds
+from .commands import Command, CommandWriter
+from .plan import Plan
+from .settings import FULL, PROTOCOLS, SETTINGS
+
+MANIFEST_SPLIT = 0
+"""The number of the fold that is the manifest's own split."""
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Whom a fold tests.
+
+    Attributes:
+        number: the fold's.
+        speaker: the test speaker; empty for the manifest's own split.
+        speakers: everybody who speaks in the test part.
+    """
+
+    number: int
+    speaker: str
+    speakers: frozenset[str]
+
+
+@dataclass(frozen=True)
+class EmotionCorpus:
+    """The corpus on which emotion is recognised.
+
+    Attributes:
+        labels: the emotions told apart.
+        sha256: of identities, emotions and speakers, so that results of different corpora are never mixed up.
+        folds: those asked for.
+    """
+
+    labels: tuple[str, ...]
+    sha256: str
+    folds: tuple[TestPart, ...]
+
+
+def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int]) -> EmotionCorpus:
+    """Open the data-bin and work its folds out as the tasks will.
+
+    Args:
+        path: of the data-bin.
+        labels: emotions to tell apart; none for all of the data-bin.
+        protocol: see :func:`memobert_plugin.data.folds.make_folds`.
+        folds: numbers; none for all.
+
+    Raises:
+        UserError: no data-bin, an emotion or a fold that it has not.
+    """
+    corpus = Corpus(path)
+    known = corpus.meta.labels
+    if unknown := [name for name in labels if name not in known]:
+        raise UserError(f"{path}: has no emotion {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    chosen = tuple(labels) or tuple(known)
+    codes = [known.index(name) for name in chosen]
+    labelled = np.isin(corpus.emotion, codes)
+    digest = hashlib.sha256()
+    for name in ("uid", "emotion", "speaker"):
+        digest.update((path / f"{name}.npy").read_bytes())
+    return EmotionCorpus(chosen, digest.hexdigest(), tuple(_test_parts(corpus, labelled, protocol, folds)))
+
+
+def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
+    """Everybody who speaks in these data-bins."""
+    return frozenset(name for path in paths for name in Corpus(path).speakers if name)
+
+
+def _test_parts(corpus: Corpus, labelled: np.ndarray, protocol: str, numbers: Sequence[int]) -> list[TestPart]:
+    parts = []
+    if MANIFEST_SPLIT in numbers:
+        if "test" not in corpus.splits:
+            raise UserError(f"{corpus.path}: the split column has no 'test'; give folds of at least 1")
+        tested = labelled & (corpus.split == corpus.splits.index("test"))
+        speakers = frozenset(corpus.speakers[code] for code in np.unique(corpus.speaker[tested]))
+        parts.append(TestPart(MANIFEST_SPLIT, "", speakers))
+    wanted = [number for number in numbers if number != MANIFEST_SPLIT]
+    if numbers and not wanted:
+        return parts
+    sessions: dict[str, set[str]] = {}
+    for speaker, session in set(zip(corpus.speaker[labelled].tolist(), corpus.session[labelled].tolist(), strict=True)):
+        sessions.setdefault(corpus.speakers[speaker], set()).add(corpus.sessions[session])
+    folds = make_folds(sessions, protocol)
+    chosen = [choose_fold(folds, number) for number in wanted] if wanted else folds
+    return parts + [TestPart(fold.number, fold.test, frozenset([fold.test])) for fold in chosen]
+
+
+BERT_RUN = "import/bert"
+FORMAT = 1
+_BUDGET = ("max_epoch", "max_update", "batch_size", "lr", "update_freq")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder's work: commands in their order, started when the runs it depends on are done.
+
+    Attributes:
+        name: readable, and the folder's path inside the sweep.
+        kind: ``import``, ``pretraining`` or ``emotion``.
+        description: what stands in ``run.json``.
+    """
+
+    name: str
+    kind: str
+    depends_on: tuple[str, ...]
+    commands: tuple[Command, ...]
+    description: Mapping[str, Any]
+
+
+class Expansion:
+    """All runs of a plan.
+
+    Args:
+        plan: the plan.
+        corpus: its emotion corpus.
+        pretraining_speakers: everybody in the pre-training's data-bins.
+        sweep: the folder of the sweep.
+        writer: of the commands.
+
+    Raises:
+        UserError: pre-training is said to have other speakers than the folds, and has not.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        corpus: EmotionCorpus,
+        pretraining_speakers: frozenset[str],
+        sweep: Path,
+        writer: CommandWriter,
+    ) -> None:
+        self.plan, self.corpus, self.sweep, self.writer = plan, corpus, sweep, writer
+        self.pretraining_speakers = pretraining_speakers
+        tested = frozenset().union(*(fold.speakers for fold in corpus.folds)) if corpus.folds else frozenset()
+        common = sorted(tested & pretraining_speakers)
+        if plan.pretraining is not None and plan.pretraining.speakers == "others" and common:
+            raise UserError(
+                f"{plan.path}: pretraining.speakers is others, but {', '.join(common[:5])} "
+                f"{'is' if len(common) == 1 else 'are'} tested and in the pre-training's data-bin too; give "
+                f"without_test_speaker (one pre-training per fold) or all (marked transductive), or other names to "
+                f"other people"
+            )
+
+    def runs(self) -> list[Run]:
+        """All of them, each after those it depends on."""
+        found: dict[str, Run] = {}
+        for emotion, needed in self._emotion_runs():
+            for run in (*needed, emotion):
+                found.setdefault(run.name, run)
+        order = {"import": 0, "pretraining": 1, "emotion": 2}
+        return sorted(found.values(), key=lambda run: order[run.kind])
+
+    def _emotion_runs(self) -> Iterator[tuple[Run, list[Run]]]:
+        for setting in self.plan.settings:
+            pretrained = SETTINGS[setting].starts_from == "pretraining"
+            for ablation in self.plan.ablations if pretrained else (FULL,):
+                for fraction in self.plan.train_fractions:
+                    for fold in self.corpus.folds:
+                        for seed in self.plan.seeds:
+                            yield self._emotion(setting, ablation, fraction, fold, seed)
+
+    def _emotion(
+        self, setting_name: str, ablation: str, fraction: float, fold: TestPart, seed: int
+    ) -> tuple[Run, list[Run]]:
+        plan, setting = self.plan, SETTINGS[setting_name]
+        name = f"emotion/{setting_name}/{ablation}/fraction{_percent(fraction)}/fold{fold.number:02d}/seed{seed}"
+        folder = self.sweep / name
+        flags = {**plan.emotion, **(plan.partial_data if fraction < 1 else {}), **plan.setting_flags[setting_name]}
+        needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
+        start = self._starting_point(needed[-1]) if needed else None
+        identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
+        predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
+        checkpoints = folder / "checkpoints"
+        commands = [self.writer.emotion(checkpoints, setting, flags, identity, start)]
+        for case, path in predictions.items():
+            commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
+        details = {
+            "setting": setting_name,
+            "ablation": ablation,
+            "corpus": {"path": str(plan.corpus), "name": plan.corpus_name, "sha256": self.corpus.sha256},
+            **identity,
+            "labels": list(self.corpus.labels),
+            "protocol": plan.protocol,
+            "selection": PROTOCOLS[plan.protocol].selection,
+            "test_speaker": fold.speaker,
+            "train_modalities": plan.train_modalities,
+            "modality_mixture": plan.modality_mixture,
+            "budget": {key: flags.get(key) for key in _BUDGET},
+            "transductive": setting.starts_from == "pretraining" and self._is_transductive(fold),
+            "predictions": predictions,
+        }
+        return self._run(name, "emotion", needed[-1:], commands, details), needed
+
+    def _starting_runs(self, starts_from: str, ablation: str, fold: TestPart, seed: int) -> list[Run]:
+        """What an emotion run needs before it, in order; its starting point is the last one's."""
+        if starts_from == "nothing":
+            return []
+        imported = [self._bert()] if self.plan.bert is not None else []
+        if starts_from == "bert":
+            return imported
+        return [*imported, self._pretraining(ablation, fold, seed, imported)]
+
+    def _bert(self) -> Run:
+        command = self.writer.bert_import(self.sweep / BERT_RUN / "checkpoints" / "bert.pt")
+        return self._run(BERT_RUN, "import", [], [command], {})
+
+    def _pretraining(self, ablation: str, fold: TestPart, seed: int, imported: list[Run]) -> Run:
+        pretraining = self.plan.pretraining
+        assert pretraining is not None
+        seed = seed if pretraining.seed is None else pretraining.seed
+        excluded = fold.speaker if self._leaves_out(fold) else ""
+        suffix = f"-without-{quote(excluded, safe='')}" if excluded else ""
+        name = f"pretraining/{ablation}/seed{seed}{suffix}"
+        start = self._starting_point(imported[0]) if imported else None
+        command = self.writer.pretraining(
+            self.sweep / name / "checkpoints", seed, self.plan.ablations[ablation], excluded, start
+        )
+        details = {
+            "ablation": ablation,
+            "seed": seed,
+            "speakers": pretraining.speakers,
+            "excluded_speaker": excluded,
+            "data": [str(path) for path in pretraining.data],
+        }
+        return self._run(name, "pretraining", imported, [command], details)
+
+    def _leaves_out(self, fold: TestPart) -> bool:
+        assert self.plan.pretraining is not None
+        if self.plan.pretraining.speakers != "without_test_speaker":
+            return False
+        if fold.number == MANIFEST_SPLIT and fold.speakers & self.pretraining_speakers:
+            raise UserError(
+                f"{self.plan.path}: pretraining.speakers: without_test_speaker needs folds of one test speaker each; "
+                f"leave fold {MANIFEST_SPLIT} out"
+            )
+        return fold.speaker in self.pretraining_speakers
+
+    def _is_transductive(self, fold: TestPart) -> bool:
+        return bool(fold.speakers & self.pretraining_speakers) and not self._leaves_out(fold)
+
+    def _starting_point(self, run: Run) -> Path:
+        """The checkpoint that a finished run leaves for others."""
+        folder = self.sweep / run.name / "checkpoints"
+        if run.kind == "import":
+            return folder / "bert.pt"
+        assert self.plan.pretraining is not None
+        return folder / f"checkpoint_{self.plan.pretraining.checkpoint}.pt"
+
+    def _run(self, name: str, kind: str, needed: list[Run], commands: list[Command], details: Mapping[str, Any]) -> Run:
+        depends_on = tuple(run.name for run in needed)
+        description = {
+            "format": FORMAT,
+            "name": name,
+            "kind": kind,
+            "depends_on": list(depends_on),
+            "commands": [list(command) for command in commands],
+            **details,
+        }
+        return Run(name, kind, depends_on, tuple(commands), description)
+
+
+def _percent(fraction: float) -> str:
+    """``010`` for a tenth, ``100`` for all, ``012.5`` for an eighth."""
+    whole, _, rest = f"{100 * fraction:.4f}".rstrip("0").partition(".")
+    return whole.zfill(3) + (f".{rest}" if rest else "")

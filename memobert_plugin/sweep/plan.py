@@ -1,0 +1,431 @@
+"""A sweep's plan file, read and checked: what is compared, on which corpus, with which flags and resources."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UserError
+from ..core.names import MODALITY_CASES
+from .settings import ABLATIONS, FULL, PROTOCOLS, SETTINGS
+
+REQUIRED = object()
+"""Stands in the place of a default for a key that must be given."""
+
+
+class Section:
+    """A mapping of the plan file whose keys are taken out; :meth:`finish` refuses what nobody asked for.
+
+    Args:
+        path: the plan file, for messages.
+        where: the mapping's place in it, such as ``pretraining``; empty for the whole file.
+        values: what stands there.
+
+    Raises:
+        UserError: it is no mapping.
+    """
+
+    def __init__(self, path: Path, where: str, values: object) -> None:
+        self.path, self.where = path, where
+        if not isinstance(values, Mapping):
+            raise UserError(f"{path}: {where or 'the file'} is {_shown(values)}; give a mapping of keys to values")
+        self._values = dict(values)
+        self._known: list[str] = []
+
+    def error(self, key: str, problem: str) -> UserError:
+        """The one line for a key."""
+        place = ".".join(filter(None, (self.where, key)))
+        return UserError(f"{self.path}: {place}: {problem}")
+
+    def peek(self, key: str) -> Any:
+        """A value that is still to be taken; None where it is not given, and then nothing is left to take."""
+        self._known.append(key)
+        if self._values.get(key) is None:
+            self._values.pop(key, None)
+        return self._values.get(key)
+
+    def take(self, key: str, default: Any = REQUIRED) -> Any:
+        """A value as it stands."""
+        self._known.append(key)
+        value = self._values.pop(key, None)
+        if value is not None:
+            return value
+        if default is REQUIRED:
+            raise self.error(key, "is missing; give it")
+        return default
+
+    def text(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> str:
+        """A string, possibly one of several."""
+        value = self.take(key, default)
+        if not isinstance(value, str) or (choices and value not in choices):
+            allowed = f"one of {', '.join(choices)}" if choices else "a text"
+            raise self.error(key, f"is {_shown(value)}; give {allowed}")
+        return value
+
+    def number(self, key: str, default: Any = REQUIRED, least: int = 0) -> int:
+        """A whole number."""
+        value = self.take(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise self.error(key, f"is {_shown(value)}; give a whole number of at least {least}")
+        return value
+
+    def truth(self, key: str, default: bool) -> bool:
+        """``true`` or ``false``."""
+        value = self.take(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, f"is {_shown(value)}; give true or false")
+        return value
+
+    def numbers(self, key: str, default: Any = REQUIRED) -> tuple[int, ...]:
+        """A list of different whole numbers."""
+        values = self._list(key, default)
+        if any(isinstance(value, bool) or not isinstance(value, int) or value < 0 for value in values):
+            raise self.error(key, f"is {_shown(values)}; give a list of whole numbers such as [1234, 4321]")
+        return tuple(values)
+
+    def shares(self, key: str, default: Any = REQUIRED) -> tuple[float, ...]:
+        """A list of different shares above 0 and at most 1."""
+        values = self._list(key, default)
+        if any(
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1 for value in values
+        ):
+            raise self.error(key, f"is {_shown(values)}; give shares above 0 and at most 1 such as [0.1, 1.0]")
+        return tuple(float(value) for value in values)
+
+    def names(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> tuple[str, ...]:
+        """A list of different names, possibly out of several."""
+        values = self._list(key, default)
+        for value in values:
+            if not isinstance(value, str) or (choices and value not in choices):
+                allowed = f"names out of {', '.join(choices)}" if choices else "a list of names"
+                raise self.error(key, f"has {_shown(value)}; give {allowed}")
+        return tuple(values)
+
+    def section(self, key: str, default: Any = REQUIRED) -> Section:
+        """A mapping inside this one."""
+        return Section(self.path, ".".join(filter(None, (self.where, key))), self.take(key, default))
+
+    def flags(self, key: str, reserved: Mapping[str, str]) -> dict[str, Any]:
+        """The host's flags by name, with underscores; ``reserved`` ones are the sweep's own, each with who sets it.
+
+        Raises:
+            UserError: one of them is given, or a value is no text, number, truth value or list of these.
+        """
+        inner = self.section(key, {})
+        flags = {}
+        for name in list(inner._values):
+            value = inner.take(name, None)
+            plain = str(name).replace("-", "_")
+            if plain in reserved:
+                raise inner.error(str(name), f"is set by the sweep itself; {reserved[plain]}")
+            if isinstance(value, Mapping):
+                raise inner.error(str(name), f"is {_shown(value)}; give the value of the host's flag --{name}")
+            flags[plain] = value
+        return flags
+
+    def items(self) -> list[tuple[str, Any]]:
+        """What has not been taken yet, with all of it taken thereby."""
+        items = [(str(key), value) for key, value in self._values.items()]
+        self._values.clear()
+        return items
+
+    def finish(self) -> None:
+        """Refuse keys that nobody took."""
+        for key in self._values:
+            known = ", ".join(dict.fromkeys(self._known))
+            raise self.error(str(key), f"is not a key of a plan here; known are {known}")
+
+    def _list(self, key: str, default: Any) -> Sequence[Any]:
+        values = self.take(key, default)
+        if not isinstance(values, (list, tuple)) or not values:
+            raise self.error(key, f"is {_shown(values)}; give a list with at least one entry")
+        if len(set(map(str, values))) != len(values):
+            raise self.error(key, f"is {_shown(values)}; name each entry once")
+        return values
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+SPEAKERS = ("others", "without_test_speaker", "all")
+KEPT = ("selected", "all", "none")
+SELECTIONS = ("best", "last")
+_RESERVED_FLAGS: Mapping[str, str] = {
+    **dict.fromkeys(("user_dir", "task", "criterion", "save_dir", "path"), "leave it out"),
+    **dict.fromkeys(("finetune_from_model", "restore_file"), "name a setting, and bert or pretraining"),
+    **dict.fromkeys(("distributed_world_size", "distributed_port", "distributed_rank"), "give slurm resources"),
+    **dict.fromkeys(("best_checkpoint_metric", "maximize_best_checkpoint_metric"), "choose a protocol"),
+    **dict.fromkeys(("predictions", "valid_subset", "log_format", "no_epoch_checkpoints"), "leave it out"),
+    **dict.fromkeys(("no_save", "no_last_checkpoints"), "a run goes on from its last checkpoint"),
+    "arch": "give model.arch",
+    "seed": "give seeds",
+    "fold": "give folds",
+    "protocol": "give protocol",
+    "train_fraction": "give train_fractions",
+    "labels": "give corpus.labels",
+    "modalities": "give train_modalities and modality_cases",
+    "modality_mixture": "give modality_mixture",
+    "exclude_speakers": "give pretraining.speakers",
+}
+"""Flags of the host and the tasks that follow from other keys of the plan, and what to give instead."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one SLURM job gets; one task per GPU, or ``tasks_per_node`` tasks on CPUs."""
+
+    partition: str
+    minutes: int
+    nodes: int
+    gpus_per_node: int
+    tasks_per_node: int
+    cpus_per_task: int
+    runs_per_job: int
+    jobs_at_a_time: int
+    stop_seconds: int
+    """How long before its end SLURM tells a job to stop."""
+    options: Mapping[str, Any]
+    """Further options of sbatch, such as ``account``."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together."""
+        return self.nodes * self.tasks_per_node
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """Pre-training before the settings that need it."""
+
+    data: tuple[Path, ...]
+    speakers: str
+    """``others``: the data-bin has other speakers than the folds; ``without_test_speaker``: one pre-training per fold,
+    without its test speaker; ``all``: whoever is there, and the results are marked transductive."""
+    seed: int | None
+    """The same for all runs, or None: every seed of the sweep pre-trains for itself."""
+    checkpoint: str
+    flags: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a plan file says; see ``examples/sweep/README.md`` for every key."""
+
+    path: Path
+    name: str
+    corpus: Path
+    corpus_name: str
+    labels: tuple[str, ...]
+    protocol: str
+    folds: tuple[int, ...]
+    """Empty for all."""
+    seeds: tuple[int, ...]
+    train_fractions: tuple[float, ...]
+    settings: tuple[str, ...]
+    ablations: Mapping[str, Mapping[str, Any]]
+    train_modalities: str
+    modality_mixture: bool
+    modality_cases: tuple[str, ...]
+    bert: Path | None
+    pretraining: PretrainingPlan | None
+    model: Mapping[str, Any]
+    common: Mapping[str, Any]
+    emotion: Mapping[str, Any]
+    partial_data: Mapping[str, Any]
+    """Flags that replace those of ``emotion`` where less than all training data is used."""
+    setting_flags: Mapping[str, Mapping[str, Any]]
+    keep_checkpoints: str
+    slurm: Mapping[str, Resources]
+    """By kind of run; empty without a section ``slurm``."""
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file; relative paths in it start at its own folder.
+
+    Raises:
+        UserError: unreadable, a key unknown, missing or out of range, or keys that contradict each other.
+    """
+    top = Section(path, "", _load(path))
+    corpus = top.section("corpus")
+    settings = top.names("settings", choices=SETTINGS)
+    corpus_path = _path(corpus, "path")
+    emotion = top.section("emotion")
+    plan = Plan(
+        path=path,
+        name=_name(top),
+        corpus=corpus_path,
+        corpus_name=corpus.text("name", corpus_path.name),
+        labels=_labels(corpus),
+        protocol=top.text("protocol", "strict", PROTOCOLS),
+        folds=_folds(top),
+        seeds=top.numbers("seeds", [1234]),
+        train_fractions=top.shares("train_fractions", [1.0]),
+        settings=settings,
+        ablations=_ablations(top),
+        train_modalities=top.text("train_modalities", "lva", MODALITY_CASES),
+        modality_mixture=top.truth("modality_mixture", False),
+        modality_cases=top.names("modality_cases", ["lva"], MODALITY_CASES),
+        bert=_path(top, "bert", None),
+        pretraining=_pretraining(top),
+        model=_model(top),
+        common=top.flags("common", _RESERVED_FLAGS),
+        emotion=emotion.flags("flags", _RESERVED_FLAGS),
+        partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS),
+        setting_flags=_setting_flags(emotion, settings),
+        keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
+        slurm=_slurm(top),
+    )
+    for section in (corpus, emotion, top):
+        section.finish()
+    _check(plan, top)
+    return plan
+
+
+def _load(path: Path) -> object:
+    from omegaconf import OmegaConf
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a plan, for example examples/sweep/quickstart.yaml")
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except Exception as error:  # YAML's and the configuration library's own, which share no base
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as YAML ({reason}); mend that place") from None
+
+
+def _name(top: Section) -> str:
+    return _as_folder(top, "name", top.text("name", top.path.stem))
+
+
+def _as_folder(section: Section, key: str, name: str) -> str:
+    """A name that becomes one folder's, and leads nowhere else."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise section.error(key, f"is {name!r}; give a folder's name")
+    return name
+
+
+def _path(section: Section, key: str, default: Any = REQUIRED) -> Any:
+    text = section.take(key, default)
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise section.error(key, f"is {text!r}; give a path")
+    return Path(section.path.parent, text).resolve()
+
+
+def _labels(corpus: Section) -> tuple[str, ...]:
+    return corpus.names("labels") if corpus.peek("labels") else ()
+
+
+def _folds(top: Section) -> tuple[int, ...]:
+    if top.peek("folds") in (None, "all"):
+        top.take("folds", "all")
+        return ()
+    return top.numbers("folds")
+
+
+def _ablations(top: Section) -> dict[str, Mapping[str, Any]]:
+    given = top.peek("ablations")
+    if not isinstance(given, dict):
+        return {name: ABLATIONS[name] for name in top.names("ablations", [FULL], ABLATIONS)}
+    section = top.section("ablations")
+    names = [_as_folder(top, "ablations", str(name)) for name in given]
+    return {name: section.flags(name, _RESERVED_FLAGS) for name in names}
+
+
+def _pretraining(top: Section) -> PretrainingPlan | None:
+    if top.peek("pretraining") is None:
+        return None
+    section = top.section("pretraining")
+    data = section.take("data")
+    shards = data if isinstance(data, list) else str(data).split(":")
+    each = section.peek("seed") == "each"
+    plan = PretrainingPlan(
+        data=tuple(Path(top.path.parent, str(shard)).resolve() for shard in shards),
+        speakers=section.text("speakers", "others", SPEAKERS),
+        seed=None if each and section.take("seed") else section.number("seed", 1234),
+        checkpoint=section.text("checkpoint", "best", SELECTIONS),
+        flags=section.flags("flags", _RESERVED_FLAGS),
+    )
+    section.finish()
+    return plan
+
+
+def _model(top: Section) -> dict[str, Any]:
+    section = top.section("model")
+    arch = section.text("arch")
+    return {"arch": arch, **dict(section.items())}
+
+
+def _setting_flags(emotion: Section, settings: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+    section = emotion.section("setting_flags", {})
+    allowed = {name: value for name, value in _RESERVED_FLAGS.items() if name != "arch"}
+    flags: dict[str, Mapping[str, Any]] = {name: section.flags(name, allowed) for name in settings}
+    section.finish()
+    return flags
+
+
+def _slurm(top: Section) -> dict[str, Resources]:
+    if top.peek("slurm") is None:
+        return {}
+    section = top.section("slurm")
+    base = dict(section.items())
+    kinds = {kind: base.pop(kind, None) or {} for kind in ("import", "pretraining", "emotion")}
+    resources = {}
+    for kind, own in kinds.items():
+        if not isinstance(own, Mapping):
+            raise section.error(kind, f"is {own!r}; give a mapping of keys to values")
+        resources[kind] = _resources(Section(top.path, f"slurm.{kind}", {**base, **own}), kind)
+    return resources
+
+
+def _resources(section: Section, kind: str) -> Resources:
+    gpus = section.number("gpus_per_node", 0)
+    resources = Resources(
+        partition=section.text("partition", ""),
+        minutes=section.number("minutes", 60, least=1),
+        nodes=section.number("nodes", 1, least=1),
+        gpus_per_node=gpus,
+        tasks_per_node=section.number("tasks_per_node", gpus or 1, least=1),
+        cpus_per_task=section.number("cpus_per_task", 1, least=1),
+        runs_per_job=section.number("runs_per_job", 1, least=1),
+        jobs_at_a_time=section.number("jobs_at_a_time", 64, least=1),
+        stop_seconds=section.number("stop_seconds", 120, least=1),
+        options=dict(section.section("options", {}).items()),
+    )
+    section.finish()
+    if gpus and resources.tasks_per_node != gpus:
+        raise section.error("tasks_per_node", f"is {resources.tasks_per_node}; with GPUs there is one task per GPU")
+    if kind != "pretraining" and resources.ranks > 1:
+        raise section.error("nodes", f"and tasks make {resources.ranks} processes; only pre-training is distributed")
+    if resources.ranks > 1 and resources.runs_per_job > 1:
+        raise section.error(
+            "runs_per_job", f"is {resources.runs_per_job}; give 1 where several processes train together"
+        )
+    return resources
+
+
+def _check(plan: Plan, top: Section) -> None:
+    """Refuse keys that contradict each other."""
+    starts = {SETTINGS[name].starts_from for name in plan.settings}
+    if "pretraining" in starts and plan.pretraining is None:
+        raise top.error("pretraining", f"is missing; settings {', '.join(plan.settings)} need it")
+    if "bert" in starts and plan.bert is None:
+        raise top.error("bert", "is missing; give a Hugging Face BERT folder")
+    if len(plan.ablations) > 1 and "pretraining" not in starts:
+        raise top.error("ablations", "change pre-training; name a setting that has it")
+    for case in plan.modality_cases:
+        if not set(case) <= set(plan.train_modalities):
+            raise top.error("modality_cases", f"has {case}, trained on {plan.train_modalities}; test what is trained")
+    for key, flags in (
+        ("emotion.flags", plan.emotion),
+        ("pretraining.flags", getattr(plan.pretraining, "flags", None)),
+    ):
+        if flags is not None and not ({"batch_size", "max_tokens"} & set(flags)):
+            raise top.error(key, "need batch_size")
+        if flags is not None and not ({"max_epoch", "max_update"} & set(flags)):
+            raise top.error(key, "need max_epoch or max_update, or training would not end")

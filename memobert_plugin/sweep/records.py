@@ -1,0 +1,338 @@
+"""The folder of a sweep: the plan it was started with, one folder per run, and one launcher at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UserError, room_is_needed
+from ..core.files import replaced_when_complete, taken
+from ..core.version import VERSION
+from .expansion import Run
+
+WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
+STATUSES = (WAITING, RUNNING, DONE, FAILED, STOPPED)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a run came; ``state.json``, replaced as a whole, so that it holds whatever process is killed.
+
+    Attributes:
+        status: one of :data:`STATUSES`; ``stopped`` is one that goes on when it is started again.
+        attempts: how often it was started.
+        started: when it was last started, ISO 8601.
+        finished: when it last ended.
+        seconds: of all attempts together.
+        exit_status: of the command that ended it; None while it runs, or when nothing is known.
+        job: SLURM's number of the job that has or had it.
+        host: the machine.
+        finished_commands: so many of its commands ended well and are not repeated.
+        idle_attempts: so many of the last attempts were stopped before they got any further.
+    """
+
+    status: str = WAITING
+    attempts: int = 0
+    started: str | None = None
+    finished: str | None = None
+    seconds: float = 0.0
+    exit_status: int | None = None
+    job: str | None = None
+    host: str = ""
+    finished_commands: int = 0
+    idle_attempts: int = 0
+
+
+_STATE_FIELDS = frozenset(field.name for field in fields(RunState))
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "log.txt"
+        self.stop_mark = path / "stopped"
+
+    def read_description(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        path = self.path / "run.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(f"{path}: missing or damaged; start memobert-sweep with the plan again") from None
+
+    def write_description(self, description: Mapping[str, Any]) -> None:
+        """Write ``run.json``, making the folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_json(self.path / "run.json", description)
+
+    def is_described(self) -> bool:
+        """Whether ``run.json`` is there."""
+        return (self.path / "run.json").is_file()
+
+    def read_state(self) -> RunState:
+        """The state; that of a run never started where there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / "state.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            # A queued job may run an older copy of the package than the launcher.
+            return RunState(**{name: value for name, value in content.items() if name in _STATE_FIELDS})
+        except FileNotFoundError:
+            return RunState()
+        except (OSError, ValueError, AttributeError):
+            raise UserError(f"{path}: damaged; remove it to have the run started again") from None
+
+    def change_state(self, **changes: Any) -> RunState:
+        """Write the state with some values changed, and return it."""
+        state = replace(self.read_state(), **changes)
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_json(self.path / "state.json", asdict(state))
+        return state
+
+    def saved_nothing(self) -> bool:
+        """Whether there is neither a checkpoint nor the result of a command to go on from."""
+        return not self.read_state().finished_commands and not any(self.checkpoints.glob("checkpoint*.pt"))
+
+    def begin_anew(self) -> None:
+        """Forget an attempt: its log and its state."""
+        self.log.unlink(missing_ok=True)
+        _write_json(self.path / "state.json", asdict(RunState()))
+
+    def submitted_job(self) -> str | None:
+        """Number of the SLURM job that was last submitted for it."""
+        try:
+            return (self.path / "job.txt").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def note_submission(self, job: str) -> None:
+        """Remember that job; in a file of its own, since the job may be changing the state already."""
+        with replaced_when_complete(self.path / "job.txt") as temporary:
+            temporary.write_text(f"{job}\n", encoding="utf-8")
+
+    def say(self, line: str) -> None:
+        """Add a line of the sweep's own to the log."""
+        with open(self.log, "a", encoding="utf-8") as stream:
+            stream.write(f"# {now()} {line}\n")
+
+    def last_lines(self, count: int) -> list[str]:
+        """The end of the log: whole lines, unless a single one is longer than what is looked at."""
+        try:
+            with open(self.log, "rb") as stream:
+                start = max(0, stream.seek(0, os.SEEK_END) - 400 * count)
+                stream.seek(start)
+                text = stream.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        lines = text.splitlines()
+        return [line for line in lines[int(start > 0 and len(lines) > 1) :] if line.strip()][-count:]
+
+    @contextmanager
+    def owned(self, patience: float = 20.0) -> Iterator[None]:
+        """Be the only process that works on this run; processes forked from it share in that, as long as they live.
+
+        Raises:
+            UserError: another process still does after ``patience`` seconds.
+        """
+        deadline = time.monotonic() + patience
+        with open(self.path / ".lock", "w") as stream:
+            while not taken(stream.fileno()):
+                if time.monotonic() > deadline:
+                    raise UserError(f"{self.path}: another process is working on this run; wait for it or end it")
+                time.sleep(0.2)
+            yield
+
+    def is_owned(self) -> bool:
+        """Whether a process on this machine works on it."""
+        try:
+            with open(self.path / ".lock") as stream:
+                return not taken(stream.fileno())
+        except FileNotFoundError:
+            return False
+
+
+def now() -> str:
+    """The local time, ISO 8601 with its offset."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with replaced_when_complete(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+FORMAT = 1
+PLAN_FILE, SWEEP_FILE = "plan.yaml", "sweep.json"
+_HOW_NOT_WHAT = ("--user-dir", "--distributed-world-size", "--distributed-port", "--distributed-backend")
+"""Flags that say how a run is carried out; with other values it is still the same run."""
+
+
+class SweepFolder:
+    """A sweep's folder.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    def run(self, name: str) -> RunFolder:
+        """A run's folder."""
+        return RunFolder(self.path / name)
+
+    def names(self) -> list[str]:
+        """The runs that are there, in the order of their kinds and names.
+
+        Raises:
+            UserError: it is no sweep's folder.
+        """
+        self._read()
+        paths = [path for kind in ("import", "pretraining", "emotion") for path in sorted(self._described(kind))]
+        return [str(path.relative_to(self.path)) for path in paths]
+
+    def _described(self, kind: str) -> Iterator[Path]:
+        return (path.parent for path in (self.path / kind).rglob("run.json"))
+
+    @contextmanager
+    def launched(self, plan: Path) -> Iterator[int]:
+        """Be the only launcher; yields the lock's descriptor, which started processes must close.
+
+        Raises:
+            DiskFull: there is no room; what is done stays done.
+            UserError: the folder holds something else, or another launcher is at work on this machine or, where the
+                file system passes locks on, elsewhere.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        # A launcher that was killed at once leaves its lock and a file that it was writing.
+        others = [path.name for path in self.path.iterdir() if not path.name.startswith(".")]
+        if others and SWEEP_FILE not in others:
+            raise UserError(f"{self.path}: exists and holds something else (no {SWEEP_FILE}); choose another --output")
+        with room_is_needed(self.path), open(self.path / ".lock", "w") as stream:
+            if not taken(stream.fileno()):
+                raise UserError(
+                    f"{self.path}: another memobert-sweep is at work there; memobert-sweep status {self.path} shows "
+                    f"how far it is"
+                )
+            if not others:
+                self._write(plan)
+            yield stream.fileno()
+
+    def prepare(self, plan: Path, runs: Sequence[Run], queued: Collection[str] = ()) -> None:
+        """Write down what is to be done; only the launcher may. A failed run that saved nothing takes other values and
+        begins anew.
+
+        Args:
+            plan: the plan file, of which a copy is kept.
+            runs: all runs.
+            queued: numbers of SLURM jobs that may start at any moment; their runs' ``run.json`` stay as they are.
+
+        Raises:
+            UserError: a run was started with other values than this plan's.
+        """
+        changed = [folder for run in runs if _has_other_values(folder := self.run(run.name), run, queued)]
+        for folder in changed:
+            folder.begin_anew()
+        if not (self.path / PLAN_FILE).exists() or not plan.samefile(self.path / PLAN_FILE):
+            shutil.copyfile(plan, self.path / PLAN_FILE)
+        self._write(plan)
+        for run in runs:
+            folder = self.run(run.name)
+            if folder.submitted_job() in queued or folder.is_owned():
+                continue
+            state = folder.read_state()
+            if state.status != DONE:
+                folder.write_description(run.description)
+            if not state.attempts:
+                folder.change_state(status=WAITING)
+
+    def _write(self, plan: Path) -> None:
+        content = {
+            "format": FORMAT,
+            "plan_sha256": hashlib.sha256(plan.read_bytes()).hexdigest(),
+            "version": VERSION,
+        }
+        with replaced_when_complete(self.path / SWEEP_FILE) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / SWEEP_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(
+                f"{self.path}: no {SWEEP_FILE}; give the folder that memobert-sweep made, such as runs/NAME"
+            ) from None
+
+
+def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> bool:
+    """Whether the run failed with other values than these, and may take these.
+
+    Raises:
+        UserError: it was started with other values and may not.
+    """
+    state = folder.read_state()
+    if not state.attempts or not folder.is_described():
+        return False
+    differing = _differences(_what(folder.read_description()), _what(json.loads(json.dumps(run.description))))
+    if not differing:
+        return False
+    if state.status == FAILED and folder.saved_nothing() and folder.submitted_job() not in queued:
+        return True
+    raise UserError(
+        f"{folder.path}: was started with other values than the plan's ({'; '.join(differing[:3])}); give the "
+        f"changed plan another name or --output, or remove that folder"
+    )
+
+
+def _what(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A description without how its commands are carried out."""
+    commands = []
+    for command in description["commands"]:
+        skipped = {place for place, word in enumerate(command) if word in _HOW_NOT_WHAT}
+        skipped |= {place + 1 for place in skipped}
+        commands.append([word for place, word in enumerate(command) if place not in skipped])
+    return {**description, "commands": commands}
+
+
+def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
+    if known["commands"] != planned["commands"]:
+        pairs = zip(known["commands"], planned["commands"], strict=False)
+        words = [_first_difference(*pair) for pair in pairs if pair[0] != pair[1]] or ["other commands"]
+        return words
+    return [
+        f"{key}: {known.get(key)!r}, now {planned.get(key)!r}"
+        for key in {**known, **planned}
+        if known.get(key) != planned.get(key)
+    ]
+
+
+def _first_difference(known: Sequence[str], planned: Sequence[str]) -> str:
+    for place, (old, new) in enumerate(zip(known, planned, strict=False)):
+        if old != new:
+            flag = known[place - 1] if place and known[place - 1].startswith("--") else ""
+            return " ".join(filter(None, (flag, f"{old}, now {new}")))
+    longer = max(known, planned, key=len)
+    return f"{' '.join(longer[min(len(known), len(planned)) :])} {'left out' if longer is known else 'added'}"

@@ -1,0 +1,196 @@
+"""A process of its own for one run: its commands one after the other, and its state written down at every step."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from typing import Any
+
+from ..checkpoints.last_checkpoint import settle_last_checkpoint
+from ..core.errors import UserError
+from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
+from .commands import flag_value, is_training
+from .forked_commands import ForkedCommands
+from .ranks import rank_failed_mark, tell_ranks
+from .records import DONE, FAILED, RUNNING, STOPPED, RunFolder, now
+
+_SET_PARENT_DEATH_SIGNAL = 1  # Linux' prctl
+_IDLE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out.
+
+    Attributes:
+        threads: computing threads of its commands.
+        keep_checkpoints: ``all``, those that are ``selected`` for testing, or ``none``; of emotion runs only.
+        job: SLURM's number of the job.
+        environment: further variables.
+        key: of this start, where other ranks wait to train with this one; else empty.
+    """
+
+    threads: int = 1
+    keep_checkpoints: str = "selected"
+    job: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+
+
+def import_host() -> None:
+    """Import the host and the plugin, so that run processes forked from here need not.
+
+    While being imported the host asks for GPUs. Asking CUDA itself would leave it unusable in forked processes; with
+    the variable, torch asks the driver's management library.
+    """
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    for _ in ForkedCommands().run_all([]):
+        pass
+
+
+def start_run(folder: RunFolder, options: RunOptions, closed: Sequence[int] = ()) -> ForkProcess:
+    """Carry a run out in a forked process.
+
+    Args:
+        folder: of the run.
+        options: how.
+        closed: descriptors that the process must not keep open, such as that of a lock.
+    """
+    return start_process(_run, (folder, options, tuple(closed)))
+
+
+def start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> ForkProcess:
+    """Call a function in a forked process, which the terminal's Ctrl-C does not reach (its parent answers that) and
+    which ends when its parent is killed.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_apart, args=(target, arguments))
+    process.start()
+    return process
+
+
+def _run(folder: RunFolder, options: RunOptions, closed: Sequence[int]) -> None:
+    for descriptor in closed:
+        os.close(descriptor)
+    os.environ.update(options.environment)
+    with passed_on_to_children(STOP_SIGNAL):
+        try:
+            carry_out(folder, options)
+        except UserError as error:
+            print(f"memobert-sweep: error: {error}", file=sys.stderr)
+            sys.exit(2)
+    sys.exit(int(folder.read_state().status == FAILED))
+
+
+def _apart(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    target(*arguments)
+
+
+def carry_out(folder: RunFolder, options: RunOptions) -> None:
+    """Run what is left of the run's commands; afterwards its state is ``done``, ``failed`` or ``stopped``.
+
+    Raises:
+        UserError: another process is working on it.
+    """
+    with folder.owned():
+        before = folder.read_state()
+        if before.status == DONE:
+            tell_ranks(folder, options.key, train=False)
+            return
+        rank_failed_mark(folder).unlink(missing_ok=True)
+        started = time.monotonic()
+        folder.change_state(
+            status=RUNNING,
+            attempts=before.attempts + 1,
+            started=now(),
+            finished=None,
+            exit_status=None,
+            job=options.job,
+            host=socket.gethostname(),
+        )
+        status, exit_status = STOPPED, None
+        try:
+            status, exit_status = _run_commands(folder, options)
+        except UserError as error:
+            folder.say(f"error: {error}")
+            status, exit_status = FAILED, 2
+        except Exception:  # a full disk, say: what ends this process by a signal is no Exception and counts as a stop
+            folder.say(traceback.format_exc())
+            status = FAILED
+        finally:
+            folder.change_state(
+                status=FAILED if rank_failed_mark(folder).exists() else status,
+                finished=now(),
+                exit_status=exit_status,
+                seconds=round(before.seconds + time.monotonic() - started, 2),
+            )
+
+
+def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | None]:
+    description = folder.read_description()
+    os.environ[STOP_MARK_VARIABLE] = str(folder.stop_mark.resolve())
+    runner = ForkedCommands(threads=options.threads, append=True)
+    commands = description["commands"]
+    for number in range(folder.read_state().finished_commands, len(commands)):
+        if stop_requested():
+            return STOPPED, None
+        command = commands[number]
+        folder.stop_mark.unlink(missing_ok=True)
+        updates = settle_last_checkpoint(folder.checkpoints, folder.say) if is_training(command) else None
+        needed = not _is_trained(command, updates)
+        tell_ranks(folder, options.key, needed)
+        if needed:
+            folder.say(" ".join(command[:2]) + f" … (command {number + 1} of {len(commands)})")
+            exit_status = runner.run(command, folder.log)
+            if stop_requested() and (exit_status or folder.stop_mark.exists()):
+                return _stopped(folder, updates), exit_status
+            if exit_status:
+                folder.say(f"{command[0]} ended with status {exit_status}")
+                return FAILED, exit_status
+        folder.change_state(finished_commands=number + 1)
+    missing = [path for path in description.get("predictions", {}).values() if not (folder.path / path).is_file()]
+    if missing:
+        folder.say(f"{', '.join(missing)} was not written")
+        return FAILED, None
+    if description["kind"] == "emotion":
+        _remove_checkpoints(folder, commands, options.keep_checkpoints)
+    return DONE, 0
+
+
+def _is_trained(command: Sequence[str], updates: int | None) -> bool:
+    """Whether the last checkpoint is that of the end: the host, started on it, would make one update more."""
+    end = flag_value(command, "--max-update")
+    return updates is not None and end is not None and updates >= int(end)
+
+
+def _stopped(folder: RunFolder, updates: int | None) -> str:
+    """Note a stop; one that comes again and again before anything was done would come for ever."""
+    reached = int(folder.stop_mark.read_text(encoding="utf-8")) if folder.stop_mark.exists() else 0
+    idle = 0 if reached > (updates or 0) else folder.read_state().idle_attempts + 1
+    folder.change_state(idle_attempts=idle)
+    if idle < _IDLE_ATTEMPTS:
+        folder.say("stopped on request; it goes on from here when it is started again")
+        return STOPPED
+    folder.say(f"stopped {idle} times in a row before a single update; give it more time, then --retry-failed")
+    return FAILED
+
+
+def _remove_checkpoints(folder: RunFolder, commands: Sequence[Sequence[str]], kept: str) -> None:
+    if kept == "all":
+        return
+    tested = {flag_value(command, "--path") for command in commands} if kept == "selected" else set()
+    for path in folder.checkpoints.glob("checkpoint*.pt"):
+        if str(path) not in tested:
+            path.unlink()

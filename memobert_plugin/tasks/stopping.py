@@ -1,0 +1,110 @@
+"""Training that stops where it is when it is asked to, on all ranks after the same update.
+
+The host knows no signals. It does ask two things of a task in every update: ``train_step``, whose logging output is
+summed over ranks, and ``reduce_metrics``, which gets the sums. A rank that was asked to stop therefore adds one to a
+count, and every rank sees the same total after the same update. The host then looks at its own configuration to decide
+whether training ends here; being over ``stop_time_hours`` is one of the reasons it knows. Setting that makes it save
+``checkpoint_last.pt`` in the middle of the epoch and leave by its ordinary way, with nothing of it replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any
+
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from ..core.signals import STOP_SIGNAL, listen, stop_mark, stop_requested
+from .utterance_dataset import UtteranceDataset
+
+
+def end_workers(finished: EpochBatchIterator) -> None:
+    """Let go of the data loader of an epoch that is over, which ends its worker processes and frees its memory.
+
+    The host's iterator and its sampler refer to each other, so that otherwise both live until the garbage collector
+    finds them. It may first run in a worker that a later epoch has forked: there it closes pipes and
+    semaphores that belong to others, and the training dies of it.
+    """
+    finished.dataloader = finished._cur_epoch_itr = finished._next_epoch_itr = finished.collate_fn = None
+
+
+logger = logging.getLogger(__name__)
+
+REQUESTS = "stop_requests"
+_AT_ONCE = 1e-9
+
+
+class StoppableTask(FairseqTask):
+    """Base of tasks that can be stopped; only where the launcher has named the file for it (see
+    :mod:`memobert_plugin.core.signals`).
+    """
+
+    def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
+        self._stop_mark = stop_mark()
+        self._training_batches: EpochBatchIterator | None = None
+        self._updates = 0
+        if self._stop_mark is not None:
+            listen(STOP_SIGNAL, signal.SIGTERM)
+
+    def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
+        """The host's; that of the training set is remembered, to know where an epoch and its worker processes end."""
+        if dataset.shuffle and self._training_batches is not None:
+            end_workers(self._training_batches)
+        iterator = super().get_batch_iterator(dataset, **kwargs)
+        if dataset.shuffle:
+            self._training_batches = iterator
+        return iterator
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: nn.Module,
+        criterion: nn.Module,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The host's step; the logging output also says whether this rank was asked to stop."""
+        loss, size, logging_output = super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+        )
+        if self._stop_mark is not None:
+            self._updates = update_num + 1
+            logging_output[REQUESTS] = int(stop_requested())
+        return loss, size, logging_output
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: nn.Module) -> None:
+        """The host's; then stop if any rank was asked to."""
+        super().reduce_metrics(logging_outputs, criterion)
+        if sum(float(output.get(REQUESTS, 0)) for output in logging_outputs):
+            self._stop()
+
+    def _stop(self) -> None:
+        """Let the host stop after this update, unless it is the epoch's last or training's: those have an end of their
+        own, with a validation that must not be lost.
+        """
+        host = _host_configuration(self.cfg)
+        assert self._stop_mark is not None and self._training_batches is not None
+        finished = 0 < host.optimization.max_update <= self._updates
+        if finished or self._training_batches.end_of_epoch():
+            return
+        logger.info("asked to stop: saving after %d updates", self._updates)
+        host.optimization.stop_time_hours = _AT_ONCE
+        # There may be seconds left only, and the undisturbed run would not validate here either.
+        host.dataset.validate_after_updates = self._updates + 1
+        if host.distributed_training.distributed_rank == 0:
+            self._stop_mark.write_text(f"{self._updates}\n", encoding="utf-8")
+
+
+def _host_configuration(task: DictConfig) -> DictConfig:
+    """The whole configuration that the host's loop reads; the task's own is a branch of it, so that values such as
+    ``${common.seed}`` resolve.
+    """
+    return task._get_root()

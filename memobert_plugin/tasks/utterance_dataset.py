@@ -1,0 +1,281 @@
+"""From an open data-bin to batches of utterances without padding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset
+from torch import Tensor
+
+from ..core.names import MODALITY_CASES
+from ..core.rng import Stream, integers
+from ..data.batches import FramesWanted, as_small_tensor, gather_frames, gather_pieces
+from ..data.buffers import BufferPool, bytes_for
+from ..data.corpus import Corpus
+from ..data.prompts import PromptPieces, assemble_prompts, ends_sentence
+from ..data.tokenizer import SPECIALS
+
+logger = logging.getLogger(__name__)
+
+CLS, _, SEP, UNK = range(len(SPECIALS))
+_READY_PER_WORKER = 4
+"""Batches: torch has two made ahead, one more is being made, one is on its way."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of an utterance is read: word pieces ([CLS], [SEP] and the prompt not counted), face frames and speech
+    frames, from the start.
+    """
+
+    pieces: int
+    visual_frames: int
+    acoustic_frames: int
+
+
+@dataclass(frozen=True)
+class Modalities:
+    """Which of text (l), visual (v) and acoustic (a) a dataset shows.
+
+    Attributes:
+        case: one of :data:`MODALITY_CASES`.
+        mixture: draw one of the cases within ``case`` for every utterance and epoch instead.
+        seed: for that draw.
+    """
+
+    case: str = "lva"
+    mixture: bool = False
+    seed: int = 0
+
+    def kept(self, present: np.ndarray, uids: np.ndarray, epoch: int) -> np.ndarray:
+        """Modalities shown, ``(3, B)`` bool, given those an utterance has; a drawn case that would leave nothing shows
+        all that is there.
+        """
+        wanted = present & np.array([[letter in self.case] for letter in "lva"])
+        if not self.mixture:
+            return wanted
+        cases = [case for case in MODALITY_CASES if set(case) <= set(self.case)]
+        shows = np.array([[letter in case for case in cases] for letter in "lva"])
+        drawn = integers(self.seed, epoch, Stream.MODALITY_MIXTURE, uids, 0, len(cases))
+        kept = wanted & shows[:, drawn]
+        return np.where(kept.any(axis=0), kept, wanted)
+
+
+class UtteranceDataset(FairseqDataset):
+    """Some utterances of a corpus. An item is its own index; the collater reads a batch straight from the memory maps.
+
+    Args:
+        corpus: the open data-bin.
+        rows: its utterances that belong to the subset.
+        limits: how much of each is read.
+        modalities: which modalities are shown.
+        emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
+        prompt: appended to every text; None for none.
+        shuffle: new order and new batches every epoch (training).
+        with_words: also hand over what masking words needs.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        rows: np.ndarray,
+        limits: Limits,
+        modalities: Modalities,
+        *,
+        emotions: np.ndarray | None = None,
+        prompt: PromptPieces | None = None,
+        shuffle: bool = False,
+        with_words: bool = False,
+    ) -> None:
+        super().__init__()
+        self.corpus, self.rows, self.limits, self.modalities = (
+            corpus,
+            np.asarray(rows, dtype=np.int64),
+            limits,
+            modalities,
+        )
+        self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
+        self.batches_divisible_by = 1
+        self._sentence_end = ends_sentence(corpus.symbols)
+        self._period = corpus.symbols.index(".") if "." in corpus.symbols else UNK
+        # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        frame = np.minimum(corpus.visual_lengths[self.rows], limits.visual_frames)
+        self.sizes = (
+            np.minimum(corpus.text_lengths[self.rows], limits.pieces) + 2 + (len(prompt.ids) + 1 if prompt else 0)
+        )
+        self.sizes = (
+            self.sizes + frame + np.minimum(corpus.acoustic_lengths[self.rows], limits.acoustic_frames)
+        ).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        return int(index)
+
+    def num_tokens(self, index: int) -> int:
+        """Pieces and frames of an utterance together."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """The same for many."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """The same: the one size the host filters by."""
+        return int(self.sizes[index])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Reaches persistent workers too."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """In training, batches are made anew every epoch."""
+        return not self.shuffle
+
+    def ordered_indices(self) -> np.ndarray:
+        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the data-bin."""
+        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+
+    def batch_by_size(
+        self,
+        indices: np.ndarray,
+        max_tokens: int | None = None,
+        max_sentences: int | None = None,
+        required_batch_size_multiple: int = 1,
+    ) -> list[np.ndarray]:
+        """Cut ``indices`` into consecutive batches.
+
+        Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
+        anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest (or,
+        where hardly any has two utterances, by joining the smallest in pairs), so that no rank gets an empty
+        micro-batch (the host drops a rank's whole gradient count when the last micro-batch of an update is empty).
+        """
+        if not len(indices):
+            return []
+        ends = np.cumsum(self.sizes[indices])
+        batches, start = [], 0
+        while start < len(indices):
+            stop = len(indices)
+            if max_tokens:
+                before = ends[start - 1] if start else 0
+                stop = max(start + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+            if max_sentences:
+                stop = min(stop, start + max_sentences)
+            batches.append(indices[start:stop])
+            start = stop
+        return self._divisible(batches)
+
+    def _divisible(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        utterances, divisor = sum(map(len, batches)), self.batches_divisible_by
+        if utterances < divisor:
+            logger.warning("%d utterances are too few for %d micro-batches per update", utterances, divisor)
+            return batches
+        missing, spare = -len(batches) % divisor, len(batches) % divisor
+        if len(batches) + missing > utterances:
+            return self._joined(batches, spare)
+        lengths = np.array([len(batch) for batch in batches])
+        for _ in range(missing):
+            largest = int(np.argmax(lengths))
+            half = int(lengths[largest]) // 2
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+            lengths[largest] -= half
+            lengths = np.insert(lengths, largest, half)
+        return batches
+
+    def _joined(self, batches: list[np.ndarray], spare: int) -> list[np.ndarray]:
+        """``spare`` batches fewer: the smallest are joined in pairs, the least with the largest of them."""
+        by_size = np.argsort([self.sizes[batch].sum() for batch in batches], kind="stable").tolist()
+        pairs = zip(by_size[:spare], reversed(by_size[spare : 2 * spare]), strict=True)
+        joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
+        return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
+
+    def buffer_pool(
+        self, workers: int, under_way: int, max_tokens: int | None, max_sentences: int | None
+    ) -> BufferPool:
+        """Memory for the frames of batches cut with these limits; to be handed to :meth:`collater`.
+
+        Args:
+            workers: processes that read batches, 0 for this one.
+            under_way: most batches that are kept at a time, beside those the workers have ready.
+            max_tokens: pieces and frames of a batch.
+            max_sentences: its utterances.
+        """
+        meta = self.corpus.meta
+        classes = len(meta.expression_classes) if self.with_words else 0
+        widest = max((meta.visual_dim or 0) + classes, meta.acoustic_dim or 0)
+        limits = [max_tokens] if max_tokens else []
+        if max_sentences and len(self):
+            limits.append(max_sentences * int(self.sizes.max()))
+        size = bytes_for([min(limits) * widest, 1, 1, 1]) if limits and widest else 0
+        return BufferPool(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
+
+    def collater(self, samples: Sequence[int], pool: BufferPool | None = None) -> dict[str, Any]:
+        """A batch of B utterances; ``{}`` for none.
+
+        ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
+        identifies utterances for randomness. Frames stay float16 as stored; the model casts them. They go into
+        ``pool`` where that has buffer.
+        """
+        if not len(samples):
+            return {}
+        indices = np.asarray(samples, dtype=np.int64)
+        rows, corpus = self.rows[indices], self.corpus
+        uids = np.asarray(corpus.uid[rows])
+        lengths = np.stack(
+            [corpus.text_lengths[rows], corpus.visual_lengths[rows], corpus.acoustic_lengths[rows]]
+        ).astype(np.int64)
+        lengths *= self.modalities.kept(lengths > 0, uids, int(self._epoch))
+        limits = [[self.limits.pieces], [self.limits.visual_frames], [self.limits.acoustic_frames]]
+        piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
+        pieces = gather_pieces(corpus.text, rows, piece_lengths, np.int64)
+        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
+        frames = self._frames(rows, visual_lengths, acoustic_lengths, pool)
+        batch: dict[str, Any] = {
+            "id": as_small_tensor(indices),
+            "nsentences": len(indices),
+            "ntokens": int(text.lengths.sum() + visual_lengths.sum() + acoustic_lengths.sum()),
+            "uids": uids,
+            "net_input": {
+                "text": as_small_tensor(text.ids),
+                "text_lengths": text.lengths,
+                "visual": frames["visual"],
+                "visual_lengths": visual_lengths,
+                "acoustic": frames["acoustic"],
+                "acoustic_lengths": acoustic_lengths,
+            },
+        }
+        if self.emotions is not None:
+            batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows]])
+        if self.prompt is not None:
+            batch["mask_rows"] = text.mask_rows
+        if self.with_words:
+            batch["pieces"], batch["piece_lengths"] = pieces, piece_lengths
+            batch["word_start"] = gather_pieces(corpus.word_start, rows, piece_lengths, np.uint8)
+            if "expression" in frames:
+                batch["expression"] = frames["expression"]
+        return batch
+
+    def _frames(
+        self,
+        rows: np.ndarray,
+        visual_lengths: np.ndarray,
+        acoustic_lengths: np.ndarray,
+        pool: BufferPool | None,
+    ) -> dict[str, Tensor]:
+        corpus = self.corpus
+        wanted = {
+            "visual": FramesWanted(corpus.visual, visual_lengths, corpus.meta.visual_dim or 0),
+            "acoustic": FramesWanted(corpus.acoustic, acoustic_lengths, corpus.meta.acoustic_dim or 0),
+        }
+        if self.with_words and corpus.expression is not None:
+            classes = len(corpus.meta.expression_classes)
+            wanted["expression"] = FramesWanted(corpus.expression, visual_lengths, classes)
+        return gather_frames(rows, wanted, pool)

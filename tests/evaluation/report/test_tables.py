@@ -1,0 +1,89 @@
+"""Forms of a table: what comes from a file is escaped, and equal runs give equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin.evaluation.report.report import Choices, build_report
+from memobert_plugin.evaluation.report.runs import find_runs
+from memobert_plugin.evaluation.report.tables import Table, as_csv, as_latex, as_markdown, interval, percent
+from tests.evaluation.sweeps import emotion_log, write_grid, write_pretraining
+
+NASTY = '<script>alert("1")</script> a|b & $x_1$ 50% #{}~^\\ [l](http://x) `c` *d*\nnext'
+
+
+def table(name: str) -> Table:
+    return Table("stem", name, ("", "UAR"), ((name, "50.0"),), (name,), ({"name": name, "uar": 50.0},))
+
+
+def test_markdown_keeps_its_columns_and_holds_no_markup_of_a_name() -> None:
+    text = as_markdown(table(NASTY))
+    (row,) = [line for line in text.splitlines() if line.startswith("| ") and "50.0" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert "<script" not in text and "\\[l\\](http" in text and "\\`c\\`" in text
+
+
+def test_latex_holds_no_command_of_a_name() -> None:
+    text = as_latex(table(NASTY))
+    (row,) = [line for line in text.splitlines() if line.endswith("50.0 \\\\")]
+    assert r"a\textbar{}b \& \$x\_1\$ 50\% \#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in row
+    assert len(re.findall(r"(?<!\\)&", row)) == 1
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+def test_csv_gives_names_back_as_they_were() -> None:
+    assert next(csv.DictReader(io.StringIO(as_csv(table(NASTY))))) == {"name": NASTY, "uar": "50.0"}
+
+
+def test_undefined_numbers_are_a_dash() -> None:
+    assert (percent(float("nan")), interval(float("nan"), 1.0)) == ("–", "–")
+    assert (percent(0.12345), interval(-0.01, 0.125, signed=True)) == ("12.35", "-1.0 to +12.5")
+
+
+class Tags(HTMLParser):
+    """Collects tags and the addresses they ask for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture
+def nasty_sweep(tmp_path: Path) -> Path:
+    corpus = {"path": "x", "name": NASTY, "sha256": "<b>"}
+    log = emotion_log(2)
+    write_grid(tmp_path, ("direct",), corpus=corpus, log=log, cases=("lva", "v"))
+    write_grid(tmp_path, ("direct",), corpus=corpus, ablation="<i>no face</i> $a", cases=("lva", "v"))
+    write_pretraining(tmp_path)
+    return tmp_path
+
+
+def test_the_page_is_self_contained_and_runs_no_name(nasty_sweep: Path) -> None:
+    pytest.importorskip("matplotlib")
+    page = build_report(*find_runs([nasty_sweep]), Choices()).files()["index.html"].decode()
+    tags = Tags()
+    tags.feed(page)
+    assert not {"script", "link", "iframe", "i", "b"} & tags.names
+    assert "img" in tags.names
+    assert all(address.startswith(("data:image/svg+xml;base64,", "#")) for address in tags.addresses)
+    assert "&lt;script&gt;" in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def test_equal_runs_give_equal_bytes(nasty_sweep: Path) -> None:
+    pytest.importorskip("matplotlib")
+    first, second = (build_report(*find_runs([nasty_sweep]), Choices()).files() for _ in range(2))
+    assert first == second
+    assert any(name.endswith(".svg") for name in first)
+    assert all(b"<dc:date>" not in content for name, content in first.items() if name.endswith(".svg"))

@@ -1,0 +1,35 @@
+"""Levels of made-up sound, where they are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from memobert_plugin.features.media.sound import SAMPLE_RATE
+from memobert_plugin.features.speakers.voice import QUIETEST_DECIBELS, SoundLevel
+
+
+def tone(seconds: float, hertz: float, amplitude: float) -> np.ndarray:
+    return (amplitude * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE)).astype(
+        np.float32
+    )
+
+
+def test_a_tones_level_is_that_of_its_amplitude() -> None:
+    level = SoundLevel(np.concatenate([tone(1.0, 1000, 1.0), tone(1.0, 1000, 0.01)]), start=5.0)
+    np.testing.assert_allclose(level(np.array([5.5, 6.5]), 0.1), [-3.01, -43.01], atol=0.01)
+
+
+def test_silence_and_what_lies_outside_are_the_quietest() -> None:
+    level = SoundLevel(np.zeros(SAMPLE_RATE, dtype=np.float32))
+    np.testing.assert_array_equal(level(np.array([-3.0, 0.0, 0.5, 1.0, 9.0]), 0.1), QUIETEST_DECIBELS)
+    assert level(np.zeros(0), 0.1).shape == (0,)
+    assert SoundLevel(np.zeros(0, dtype=np.float32), speech_band=True)(np.array([0.0]), 0.1) == QUIETEST_DECIBELS
+
+
+@pytest.mark.parametrize(("hertz", "passes"), [(50.0, False), (700.0, True), (2000.0, True), (7000.0, False)])
+def test_only_the_speech_band_counts_where_asked_for(hertz: float, passes: bool) -> None:
+    sound = tone(1.0, hertz, 0.5)
+    loud, in_band = (SoundLevel(sound, speech_band=band)(np.array([0.5]), 0.2)[0] for band in (False, True))
+    assert (in_band > loud - 1.0) == passes
+    assert passes or in_band < loud - 25.0

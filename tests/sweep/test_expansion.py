@@ -1,0 +1,155 @@
+"""A plan becomes the runs one would have written by hand: names, dependencies, speakers, flags, descriptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.sweep.commands import CommandWriter, flag_arguments, flag_value
+from memobert_plugin.sweep.expansion import Expansion, Run, read_emotion_corpus, read_speakers
+from memobert_plugin.sweep.snapshot import PACKAGE
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=4, utterances=8))
+
+
+def expand(tmp_path: Path, corpus: Path, ranks: int = 1, **changes: Any) -> dict[str, Run]:
+    if ranks > 1:
+        changes["slurm"] = {"pretraining": {"tasks_per_node": ranks}}
+    plan = plan_of(tmp_path, plan_values(corpus, **changes))
+    emotion = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds)
+    speakers = read_speakers(plan.pretraining.data) if plan.pretraining is not None else frozenset()
+    writer = CommandWriter(plan, PACKAGE, plan.slurm["pretraining"] if ranks > 1 else None)
+    return {run.name: run for run in Expansion(plan, emotion, speakers, tmp_path / "runs", writer).runs()}
+
+
+def test_runs_have_readable_names_and_stand_behind_what_they_need(tmp_path: Path, corpus: Path) -> None:
+    runs = expand(
+        tmp_path, corpus, train_fractions=[0.1, 1.0], bert="bert", settings=["bert_finetune", "pretrain_prompt"]
+    )
+    assert list(runs)[:3] == [
+        "import/bert",
+        "pretraining/full/seed1234-without-spk0",
+        "pretraining/full/seed1234-without-spk1",
+    ]
+    assert "emotion/bert_finetune/full/fraction010/fold01/seed1" in runs
+    prompt = runs["emotion/pretrain_prompt/full/fraction100/fold02/seed1"]
+    assert prompt.depends_on == ("pretraining/full/seed1234-without-spk1",)
+    assert runs[prompt.depends_on[0]].depends_on == ("import/bert",)
+    assert len(runs) == 3 + 2 * 2 * 2
+
+
+def test_each_fold_is_pretrained_without_its_test_speaker(tmp_path: Path, corpus: Path) -> None:
+    runs = expand(tmp_path, corpus)
+    run = runs["pretraining/full/seed1234-without-spk1"]
+    assert flag_value(run.commands[0], "--exclude-speakers") == "spk1"
+    assert not runs["emotion/pretrain_prompt/full/fraction100/fold02/seed1"].description["transductive"]
+
+
+def test_pretraining_on_everybody_is_shared_and_marked(tmp_path: Path, corpus: Path) -> None:
+    pretraining = {"data": str(corpus), "speakers": "all", "flags": {**OPTIMISER, "max_update": 2}}
+    runs = expand(tmp_path, corpus, pretraining=pretraining)
+    assert [name for name in runs if name.startswith("pretraining")] == ["pretraining/full/seed1234"]
+    assert runs["emotion/pretrain_prompt/full/fraction100/fold01/seed1"].description["transductive"] is True
+    assert runs["emotion/direct/full/fraction100/fold01/seed1"].description["transductive"] is False
+
+
+def test_other_speakers_are_checked(tmp_path: Path, corpus: Path) -> None:
+    pretraining = {"data": str(corpus), "speakers": "others", "flags": {**OPTIMISER, "max_update": 2}}
+    with pytest.raises(UserError, match="others, but spk0, spk1 are tested and in the pre-training's data-bin too"):
+        expand(tmp_path, corpus, pretraining=pretraining)
+
+
+def test_a_seed_may_pretrain_for_itself_and_ablations_change_pretraining_only(tmp_path: Path, corpus: Path) -> None:
+    pretraining = {"data": str(corpus), "speakers": "all", "seed": "each", "flags": {**OPTIMISER, "max_update": 2}}
+    runs = expand(tmp_path, corpus, pretraining=pretraining, seeds=[1, 2], ablations=["full", "no_visual"], folds=[1])
+    names = [name for name in runs if name.startswith("pretraining")]
+    assert sorted(names) == [
+        f"pretraining/{variant}/seed{seed}" for variant in ("full", "no_visual") for seed in (1, 2)
+    ]
+    ablated = runs["pretraining/no_visual/seed2"].commands[0]
+    assert flag_value(ablated, "--mvfr-ratio") == "0" and flag_value(ablated, "--mvfc-ratio") == "0"
+    assert not any(name.startswith("emotion/direct/no_visual") for name in runs)
+    assert runs["emotion/pretrain_prompt/no_visual/fraction100/fold01/seed2"].depends_on == (
+        "pretraining/no_visual/seed2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "selection", "checkpoint", "flag"),
+    [
+        ("strict", "best valid uar", "checkpoint_best.pt", "--maximize-best-checkpoint-metric"),
+        ("all_but_one", "last", "checkpoint_last.pt", "--disable-validation"),
+        ("reference", "best test uar", "checkpoint_best.pt", "--best-checkpoint-metric"),
+    ],
+)
+def test_protocols_choose_the_checkpoint(
+    tmp_path: Path, corpus: Path, protocol: str, selection: str, checkpoint: str, flag: str
+) -> None:
+    runs = expand(tmp_path, corpus, protocol=protocol, settings=["direct"], modality_cases=["lva", "v"])
+    run = runs["emotion/direct/full/fraction100/fold01/seed1"]
+    train, *tests = run.commands
+    assert flag in train and run.description["selection"] == selection
+    assert [flag_value(test, "--modalities") for test in tests] == ["lva", "v"]
+    assert all(str(flag_value(test, "--path")).endswith(checkpoint) for test in tests)
+
+
+def test_descriptions_hold_what_the_report_reads(tmp_path: Path, corpus: Path) -> None:
+    changes: dict[str, Any] = {"train_fractions": [0.5], "modality_cases": ["lva", "l"]}
+    emotion = {"flags": {**OPTIMISER, "max_epoch": 3}, "partial_data_flags": {"lr": 3e-5}}
+    run = expand(tmp_path, corpus, emotion=emotion, **changes)["emotion/direct/full/fraction050/fold02/seed1"]
+    description = dict(run.description)
+    assert description["budget"] == {
+        "max_epoch": 3, "max_update": None, "batch_size": 8, "lr": 3e-5, "update_freq": None
+    }  # fmt: skip
+    assert description["predictions"] == {"lva": "predictions/test-lva.jsonl", "l": "predictions/test-l.jsonl"}
+    assert (description["fold"], description["test_speaker"], description["seed"]) == (2, "spk1", 1)
+    assert description["labels"] == ["anger", "happy", "neutral", "sad"]
+    assert set(description["corpus"]) == {"path", "name", "sha256"} and len(description["corpus"]["sha256"]) == 64
+
+
+def test_the_manifests_own_split_is_fold_0(tmp_path: Path) -> None:
+    split = make_data_bin(tmp_path / "split", CorpusShape(speakers=2, utterances=6, split="test"))
+    run = expand(tmp_path, split, folds=[0], settings=["direct"])["emotion/direct/full/fraction100/fold00/seed1"]
+    assert run.description["test_speaker"] == "" and flag_value(run.commands[0], "--fold") == "0"
+
+
+def test_baselines_bring_their_own_architecture(tmp_path: Path, corpus: Path) -> None:
+    command = expand(tmp_path, corpus, settings=["mult"])["emotion/mult/full/fraction100/fold01/seed1"].commands[0]
+    assert flag_value(command, "--arch") == "memobert_mult" and "--encoder-layers" not in command
+
+
+def test_several_processes_get_a_port_of_the_runs_own(tmp_path: Path, corpus: Path) -> None:
+    runs = expand(tmp_path, corpus, ranks=2)
+    commands = [run.commands[0] for run in runs.values() if run.kind == "pretraining"]
+    ports = {flag_value(command, "--distributed-port") for command in commands}
+    assert len(ports) == 2 and None not in ports
+    assert all(flag_value(command, "--distributed-world-size") == "2" for command in commands)
+    assert all("--load-checkpoint-on-all-dp-ranks" in command for command in commands)
+    emotion = runs["emotion/direct/full/fraction100/fold01/seed1"].commands[0]
+    assert flag_value(emotion, "--distributed-world-size") == "1"
+
+
+def test_the_host_understands_the_commands(tmp_path: Path, corpus: Path) -> None:
+    from fairseq import options
+
+    import memobert_plugin
+
+    memobert_plugin.register()
+    for run in expand(tmp_path, corpus).values():
+        for command in run.commands:
+            training = command[0] == "fairseq-train"
+            parser = options.get_training_parser() if training else options.get_validation_parser()
+            options.parse_args_and_arch(parser, list(command[1:]))
+
+
+def test_flags_as_arguments() -> None:
+    flags = {"cpu": True, "fp16": False, "restore": None, "update_freq": [1, 2], "adam_betas": "(0.9, 0.98)"}
+    assert flag_arguments(flags) == ("--cpu", "--update-freq", "1,2", "--adam-betas", "(0.9, 0.98)")

@@ -1,0 +1,49 @@
+"""The other ranks of a job train when the first one says so, and tell it when they fail."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin.core.signals import STOP_MARK_VARIABLE
+from memobert_plugin.sweep.ranks import rank_failed_mark, tell_ranks, train_with_first_rank
+from memobert_plugin.sweep.records import RunFolder
+from tests.sweep.sweeps import script_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv(STOP_MARK_VARIABLE, "")  # set inside; restored afterwards
+    return RunFolder(tmp_path / "run")
+
+
+def describe(folder: RunFolder, code: str) -> None:
+    folder.write_description(script_run(folder.path.parent, "import/ranks", code).description)
+
+
+def test_a_rank_waits_for_the_word_of_this_start(folder: RunFolder) -> None:
+    describe(folder, "print('trained')")
+    tell_ranks(folder, "7.0", train=True)  # of the start before
+    timer = threading.Timer(0.3, tell_ranks, (folder, "7.1", False))
+    timer.start()
+    assert train_with_first_rank(folder, 1, "7.1", threads=1) == 0
+    assert not (folder.path / "log.rank1.txt").exists()
+    tell_ranks(folder, "7.2", train=True)
+    assert train_with_first_rank(folder, 1, "7.2", threads=1) == 0
+    assert (folder.path / "log.rank1.txt").read_text() == "trained\n"
+
+
+def test_a_failing_rank_says_where_to_read(folder: RunFolder) -> None:
+    describe(folder, "raise SystemExit('out of memory')")
+    tell_ranks(folder, "7.0", train=True)
+    assert train_with_first_rank(folder, 3, "7.0", threads=1) == 1
+    assert rank_failed_mark(folder).exists()
+    assert folder.last_lines(1)[0].endswith("rank 3 ended with status 1; see log.rank3.txt")
+
+
+def test_without_other_ranks_nothing_is_written(folder: RunFolder) -> None:
+    folder.path.mkdir()
+    tell_ranks(folder, "", train=True)
+    assert list(folder.path.iterdir()) == []

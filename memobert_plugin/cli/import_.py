@@ -167,13 +167,15 @@ def _finish(
     """Say what was imported and write it."""
     # Only now, because this brings in the host, which takes seconds: a mistake is reported sooner.
     from ..checkpoints.starting_point import host_model, training_flags, write_starting_point
+    from ..core.files import messages_kept_apart
 
     model = host_model(imported.config)
-    print("\n".join([*describe(imported, model), *remarks]))
-    if not options.dry_run:
-        write_starting_point(options.output, imported.weights, model)
-        flags = " ".join([training_flags(model), *task_flags])
-        print(f"written: {options.output}; use it with {flags} --finetune-from-model {options.output}")
+    with messages_kept_apart(options.output):
+        print("\n".join([*describe(imported, model), *remarks]))
+        if not options.dry_run:
+            write_starting_point(options.output, imported.weights, model)
+            flags = " ".join([training_flags(model), *task_flags])
+            print(f"written: {options.output}; use it with {flags} --finetune-from-model {options.output}")
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UserError, run_command
+from ..core.files import messages_kept_apart, replaced_when_complete
 
 if TYPE_CHECKING:
     from ..inference.requests import Request
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("clips", nargs="*", type=Path, metavar="CLIP", help="films, sound files, or folders of them (or of faces)")
     add("--model", type=Path, required=True, metavar="BUNDLE", help="of memobert-export, or a checkpoint_best.pt")
-    add("--output", type=Path, metavar="JSONL", help="write the results here")
+    add("--output", type=Path, metavar="JSONL", help="write the results here (-: standard output)")
     add("--report", type=Path, metavar="HTML", help="write a page that shows what each answer relied on")
     what = parser.add_argument_group("what is said, and when").add_mutually_exclusive_group()
     what.add_argument("--text", default="", metavar="TEXT", help="what is said in the one clip")
@@ -103,13 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if page is not None:
             page.add(outcome)
         lines.append(outcome.to_dict())
-    print(as_text(lines, request.timeline))
-    if options.output is not None:
-        _write_lines(options.output, lines)
-        print(f"written: {options.output}")
-    if page is not None:
-        page.write(options.report)
-        print(f"written: {options.report}")
+    with messages_kept_apart(options.output, options.report):
+        print(as_text(lines, request.timeline))
+        if options.output is not None:
+            _write_lines(options.output, lines)
+            print(f"written: {options.output}")
+        if page is not None:
+            page.write(options.report)
+            print(f"written: {options.report}")
     return int(any("error" in line for line in lines))
 
 
@@ -201,8 +203,6 @@ def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    from ..core.files import replaced_when_complete
-
     try:
         with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
             stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""A folder that appears under its name when it is complete, written by one process at a time."""
+"""Write files and folders completely or not at all, and one process at a time."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import fcntl
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from .errors import UserError, room_is_needed
 
 
 def taken(descriptor: int) -> bool:
-    """Whether this process now holds the lock of an open file; it does until the file is closed.
+    """Try to lock an open file and tell whether this process now holds the lock, which lasts until the file is closed.
 
-    Linux passes these locks on to the other machines of an NFS mount (where that is not mounted with ``nolock`` or
-    ``local_lock``). A file system that knows no locks cannot refuse anybody: there every process holds it.
+    On NFS the lock holds across machines unless the mount has ``nolock`` or ``local_lock``. On a file system without
+    locks the answer is always True.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +33,7 @@ def taken(descriptor: int) -> bool:
 
 
 class OutputBusy(UserError):
-    """Another process is writing the same output."""
+    """Error for an output that another process is writing."""
 
 
 def refuse_existing(output: str | os.PathLike[str], marker: str, overwrite: bool) -> None:
@@ -48,13 +49,13 @@ def refuse_existing(output: str | os.PathLike[str], marker: str, overwrite: bool
 
 @contextmanager
 def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty sibling of ``output`` that takes its name when the block ends and is removed when it fails.
+    """Yield an empty folder that is renamed to ``output`` when the block ends and removed when it fails.
 
-    What a killed process left behind is removed by the next one.
+    The next call removes what a killed process left.
 
     Args:
-        output: the folder to be; its parents are made.
-        marker: a file by which an earlier result is recognised; nothing else is ever overwritten.
+        output: the folder to make, with its parents.
+        marker: the file that marks an earlier result; a folder without it is never overwritten.
         overwrite: replace an earlier result.
 
     Raises:
@@ -79,7 +80,8 @@ def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool =
 
 
 def _clear(target: Path, staging: Path, replaced: Path) -> None:
-    """Remove what an interruption left; one between the two renames had already taken the earlier result away."""
+    """Remove what an interrupted call left, and put an earlier result back."""
+    # Killed between its two renames, the call had already moved the earlier result aside.
     if replaced.exists() and not target.exists():
         os.rename(replaced, target)
     for leftover in (staging, replaced):
@@ -88,9 +90,7 @@ def _clear(target: Path, staging: Path, replaced: Path) -> None:
 
 @contextmanager
 def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
-    """Be the only process that writes ``output``; its parents are made.
-
-    The lock's file lies beside the output and is removed in the end, so it must still be the one that was locked.
+    """Lock ``output`` for this process, with a lock file beside it; make its parents.
 
     Raises:
         OutputBusy: another process is writing it.
@@ -102,6 +102,7 @@ def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
         with open(path, "a") as stream:
             if not taken(stream.fileno()):
                 raise OutputBusy(f"{output}: another process is writing it; wait for it or choose another output")
+            # The previous holder removes the lock file: the lock counts only if the file is still there.
             if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                 continue
             try:
@@ -115,12 +116,12 @@ PathLike = TypeVar("PathLike", bound="str | os.PathLike[str]")
 
 
 def regular(path: PathLike) -> PathLike:
-    """Return ``path`` if it may be opened for reading.
+    """Return ``path`` if it is a regular file, following symbolic links.
 
-    Symbolic links are followed. A folder passes, since opening it fails anyway, with the system's own words.
+    Reading a FIFO or a device could block for ever. A folder passes: opening it fails with the system's own message.
 
     Raises:
-        OSError: there is nothing, or a device, pipe or socket.
+        OSError: nothing is there, or a device, FIFO or socket.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
@@ -128,26 +129,105 @@ def regular(path: PathLike) -> PathLike:
     raise OSError(errno.ENODEV, "a device or pipe, not a file", str(path))
 
 
+STANDARD_OUTPUT = "-"
+"""The name of standard output where a command asks for a file."""
+
+
 @contextmanager
 def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary sibling to write to; it replaces ``path`` when the block ends and vanishes when it fails.
+    """Yield a temporary file to write; when the block ends, its content is that of ``path``.
+
+    A regular file is replaced in one step, with its permissions; a symbolic link stays, and the file it points to is
+    replaced. A FIFO, a device or an open file of this process (``-``, ``/dev/stdout``) is written to instead. If the
+    block fails, the temporary file is removed and ``path`` is as it was.
 
     Raises:
-        DiskFull: there is no room for it; what stood there before still stands.
+        DiskFull: there is no room for it; an earlier file is unchanged.
+        OSError: ``path`` cannot be written.
     """
-    with room_is_needed(path), _sibling(Path(path)) as temporary:
+    streamed = is_stream(path)
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
+    with room_is_needed(path), _temporary_file(target, Path(tempfile.gettempdir()) if streamed else None) as temporary:
         yield temporary
-        os.replace(temporary, path)
+        if streamed:
+            with _opened_stream(path) as stream, open(temporary, "rb") as content:
+                shutil.copyfileobj(content, stream)
+            temporary.unlink()
+        else:
+            os.replace(temporary, target)
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Tell whether ``path`` is ``-``, an open file of this process, a FIFO, a socket or a device."""
+    if _own_descriptor(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_standard_output(path: str | os.PathLike[str]) -> bool:
+    """Tell whether ``path`` is ``-`` or a name of standard output such as ``/dev/stdout``."""
+    return _own_descriptor(path) == 1
 
 
 @contextmanager
-def _sibling(path: Path) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+def messages_kept_apart(*outputs: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Print to standard error inside the block if one of the outputs is standard output."""
+    with ExitStack() as stack:
+        if any(output is not None and is_standard_output(output) for output in outputs):
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+def _own_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Return the descriptor of this process that a path such as ``/dev/stdout`` or ``/dev/fd/3`` names, else None."""
+    if os.fspath(path) == STANDARD_OUTPUT:
+        return 1
+    place = os.path.join(os.getcwd(), path)
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(place)
+        if name.isdigit() and os.path.realpath(folder) == f"/proc/{os.getpid()}/fd":
+            return int(name)
+        try:
+            place = os.path.join(folder, os.readlink(place))
+        except OSError:
+            return None
+    return None
+
+
+_MOST_LINKS = 40
+"""Linux follows no longer chain of symbolic links."""
+
+
+@contextmanager
+def _opened_stream(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a stream for writing; an open file of this process goes on from where it is."""
+    descriptor = _own_descriptor(path)
+    for printed in (sys.stdout, sys.__stdout__):
+        if printed is not None:
+            # What was printed before must come first.
+            printed.flush()
+    # No O_CREAT: if the FIFO was removed meanwhile, no regular file takes its place.
+    with open(os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor), "wb") as stream:
+        yield stream
+
+
+@contextmanager
+def _temporary_file(target: Path, folder: Path | None) -> Iterator[Path]:
+    """Yield an empty file in ``folder`` or else beside ``target``, with the permissions that ``target`` has or would
+    get; it is removed if the block fails.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".writing-", suffix=target.suffix, dir=folder or target.parent)
     os.close(descriptor)
     mask = os.umask(0)
     os.umask(mask)
-    os.chmod(name, 0o666 & ~mask)
     try:
+        os.chmod(name, stat.S_IMODE(target.stat().st_mode) if target.is_file() else 0o666 & ~mask)
         yield Path(name)
     except BaseException:
         with suppress(FileNotFoundError):

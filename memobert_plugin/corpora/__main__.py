@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import UserError, run_command
+from ..core.files import messages_kept_apart
 from .crema_d import VOTES, read_crema_d
 from .ferplus import pack_ferplus
 from .iemocap import read_iemocap
@@ -110,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reading = reading.with_valid_share(options.valid_share)
     _show_defects(reading)
     reading.write(options.output)
-    print("\n".join([f"{options.output}: {_summary(reading)}", *reading.remarks, *reading.other_counts]))
+    with messages_kept_apart(options.output):
+        print("\n".join([f"{options.output}: {_summary(reading)}", *reading.remarks, *reading.other_counts]))
     if reading.failed_share > options.max_failed_share:
         print(
             f"{len(reading.defects)} left out, more than --max-failed-share {options.max_failed_share:g}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,32 @@ def test_mistakes_are_told_before_anything_is_loaded(flags: list[str], said: str
 def test_what_is_not_one_of_the_modalities_is_refused(bundle: Path) -> None:
     with pytest.raises(UserError, match="modalities 'xyz'"):
         main(["--text", "we love it", "--modalities", "xyz", "--model", str(bundle)])
+
+
+@pytest.mark.parametrize("flag", ["--output", "--report"])
+def test_standard_output_holds_nothing_but_the_results(
+    bundle: Path, flag: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--text", "we love it", "--model", str(bundle), flag, "-"]) == 0
+    printed = capfd.readouterr()
+    assert "3 word pieces" in printed.err and "written" in printed.err
+    if flag == "--output":
+        assert json.loads(printed.out)["text"] == "we love it"
+    else:
+        assert printed.out.startswith("<!DOCTYPE html>") and printed.out.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("flag", ["--output", "--report"])
+def test_a_link_a_pipe_and_a_device_are_written_to(bundle: Path, tmp_path: Path, flag: str) -> None:
+    target, link, fifo, read = tmp_path / "target", tmp_path / "link", tmp_path / "fifo", []
+    link.symlink_to(target)
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: read.append(fifo.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    for path in (link, fifo, Path("/dev/null")):
+        if path.name == "null" and not path.is_char_device():
+            continue
+        assert main(["--text", "we love it", "--model", str(bundle), flag, str(path)]) == 0
+    reader.join(10)
+    assert link.is_symlink() and fifo.is_fifo() and not Path("/dev/null").is_file()
+    assert read == [target.read_text(encoding="utf-8")] and "we love it" in read[0]

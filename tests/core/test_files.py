@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import threading
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from memobert_plugin.core.errors import UserError
-from memobert_plugin.core.files import replaced_when_complete, staged_folder
+from memobert_plugin.core.errors import DiskFull, UserError
+from memobert_plugin.core.files import is_standard_output, is_stream, replaced_when_complete, staged_folder
 
 
 def test_the_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -92,3 +97,104 @@ def test_a_replaced_file_has_the_usual_permissions(tmp_path: Path) -> None:
     with replaced_when_complete(tmp_path / "a.txt"):
         pass
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def write(path: str | Path, content: str = "new") -> None:
+    with replaced_when_complete(path) as temporary:
+        temporary.write_text(content)
+
+
+def test_an_existing_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    path.touch(0o600)
+    write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Path, exists: bool) -> None:
+    target, link, second = tmp_path / "folder" / "target.txt", tmp_path / "link", tmp_path / "second"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("old")
+    link.symlink_to("folder/target.txt")
+    second.symlink_to(link)
+    write(second)
+    assert second.is_symlink() and link.is_symlink() and target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_loop_of_links_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write(tmp_path / "a")
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "b").is_symlink()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path: Path, linked: bool) -> None:
+    fifo, read = tmp_path / "fifo", []
+    os.mkfifo(fifo)
+    path = fifo
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(fifo)
+    reader = threading.Thread(target=lambda: read.append(fifo.read_text()), daemon=True)
+    reader.start()
+    write(path)
+    reader.join(10)
+    assert read == ["new"] and stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_stays_a_device() -> None:
+    master, terminal = os.openpty()
+    path = os.ttyname(terminal)
+    write(path)
+    assert os.read(master, 10) == b"new" and stat.S_ISCHR(os.stat(path).st_mode)
+    os.close(master)
+    os.close(terminal)
+
+
+def test_a_device_without_room_is_a_full_disk() -> None:
+    if not is_stream("/dev/full"):
+        pytest.skip("no /dev/full")
+    with pytest.raises(DiskFull, match="/dev/full"):
+        write("/dev/full")
+
+
+def test_a_failed_block_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), replaced_when_complete("-"):
+        _ = 1 / 0
+    assert capsys.readouterr().out == ""
+
+
+PRINTED = """
+import sys
+from memobert_plugin.core.files import replaced_when_complete
+print("before")
+with replaced_when_complete(sys.argv[1]) as temporary:
+    temporary.write_text("content\\n")
+print("after")
+"""
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_goes_on_in_order_whatever_it_is(tmp_path: Path, name: str) -> None:
+    """A file that standard output was redirected to must not be replaced: the next lines would be lost."""
+    assert is_standard_output(name) and is_stream(name)
+    typed = [sys.executable, "-c", PRINTED, name]
+    piped = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=True)
+    with open(tmp_path / "out.txt", "w") as redirected:
+        subprocess.run(typed, cwd=tmp_path, stdout=redirected, check=True)
+    assert piped.stdout == (tmp_path / "out.txt").read_text() == "before\ncontent\nafter\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_another_open_file_goes_on_from_where_it_is(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "w") as stream:
+        stream.write("before ")
+        stream.flush()
+        write(f"/dev/fd/{stream.fileno()}")
+        stream.write(" after")
+    assert (tmp_path / "log").read_text() == "before new after"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,9 @@ def write_weights(path: Path, state: Mapping[str, Tensor], made_by: Mapping[str,
             raise UserError(f"{path}: {name} reaches {value.abs().max():g}, beyond float16's 65504; train it again")
     try:
         with replaced_when_complete(path) as temporary:
-            temporary.write_bytes(save(small, {"format": _FORMAT, **made_by}))
+            # One key: safetensors writes several in random order, and equal weights must have equal bytes.
+            header = {_FORMAT: json.dumps(made_by, sort_keys=True)}
+            temporary.write_bytes(save(small, header))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 

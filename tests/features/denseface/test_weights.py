@@ -96,3 +96,11 @@ def test_numbers_beyond_float16_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"classifier.bias reaches 1e\+06"):
         write_weights(tmp_path / "new.safetensors", {**state(), "classifier.bias": torch.full((8,), 1e6)}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_weights_have_equal_bytes(tmp_path: Path) -> None:
+    """Several keys in the header of safetensors would be written in random order."""
+    made_by = {name: name for name in "abcdefgh"}
+    for number in range(8):
+        write_weights(tmp_path / f"{number}.safetensors", dict(reversed(state().items())), made_by)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from ....core.errors import UserError
-from ....core.files import replaced_when_complete
+from ....core.files import is_stream, replaced_when_complete
 from ....data.frames import FERPLUS_CLASSES
 from .parts import reason_kind
 from .plan import FilmPart
@@ -34,6 +34,8 @@ def check_sheet_page(target: Path) -> None:
     Raises:
         UserError: it cannot.
     """
+    if is_stream(target):
+        return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
@@ -65,7 +67,11 @@ def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> 
         missing += len(own) - len(noted)
         if noted:
             name = own[0].folder.parent.name
-            page = target if len(films) == 1 else target.with_name(f"{target.stem}-{name}{target.suffix or '.html'}")
+            page = (
+                target
+                if len(films) == 1 or is_stream(target)
+                else target.with_name(f"{target.stem}-{name}{target.suffix or '.html'}")
+            )
             _write_page(film, [sheet_file(output, part) for part in noted], page)
             pages.append(page)
     return pages, missing

@@ -1,7 +1,7 @@
 """Turn dataclasses into command-line flags and back.
 
 A field's flag is its name with dashes. ``metadata`` may hold ``help`` (required), ``metavar`` and ``type`` (a function
-of the text, where the field's own type does not parse it). Supported types: ``str``, ``int``, ``float``, ``bool`` (a
+of the text, for fields of any other type). Types that need none: ``str``, ``int``, ``float``, ``bool`` (a
 flag without value; its default must be False), ``Path``, ``Literal[...]``, each also ``| None``.
 """
 
@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -43,18 +43,18 @@ def add_flags(parser: argparse._ActionsContainer, variants: Iterable[tuple[str, 
             first.setdefault(field.name, (field, hints[field.name]))
             text = str(field.metadata["help"])
             default = field.default if field.default is not dataclasses.MISSING else None
-            if default not in (None, False, ""):
-                text += f" (default: {default})"
+            if default not in (None, False, "", ()):
+                text += f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
             helps.setdefault(field.name, []).append(f"{name}: {text}" if name else text)
     for field_name, (field, hint) in first.items():
         text = "; ".join(dict.fromkeys(helps[field_name])).replace("%", "%%")
-        kind, choices = _kind(hint)
+        kind, choices = (field.metadata["type"], None) if "type" in field.metadata else _kind(hint)
         if kind is bool:
             parser.add_argument(flag_of(field_name), action="store_const", const=True, default=None, help=text)
             continue
         parser.add_argument(
             flag_of(field_name),
-            type=field.metadata.get("type", kind),
+            type=kind,
             choices=choices,
             metavar=field.metadata.get("metavar") if choices is None else None,
             default=None,
@@ -89,7 +89,7 @@ def options_from(
     return options(**given)
 
 
-def _kind(hint: Any) -> tuple[type, tuple[Any, ...] | None]:
+def _kind(hint: Any) -> tuple[Callable[[str], Any], tuple[Any, ...] | None]:
     """Return the type that parses a value, and the choices where there are some."""
     if typing.get_origin(hint) in (Union, types.UnionType):
         (hint,) = [one for one in typing.get_args(hint) if one is not type(None)]

@@ -88,7 +88,8 @@ class Registry(Generic[Plugin]):
         # Set first: a file of the folder may ask the registry while it is being imported.
         self._folder_is_read = True
         for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+            if not module.name.startswith("_"):  # __main__ is a command, not a plug-in
+                importlib.import_module(f"{self.package}.{module.name}")
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self._outside is None:

@@ -4,8 +4,8 @@ A clone of github.com/CheyneyComputerScience/CREMA-D (``git lfs pull`` included)
 
     AudioWAV/1001_DFA_ANG_XX.wav           actor, sentence, intended emotion, its level (LO, MD, HI or XX, unspecified)
     VideoFlash/1001_DFA_ANG_XX.flv
-    processedResults/summaryTable.csv      FileName, VoiceVote, FaceVote, MultiModalVote: what the raters of the sound,
-                                           the face or both perceived; "A:F" for a tie
+    processedResults/summaryTable.csv      FileName, VoiceVote, FaceVote, MultiModalVote: the emotion that most
+                                           raters of the sound, the face or both perceived; "A:F" is a tie
 
 Known bad clips: ``1076_MTI_SAD_XX`` has neither sound nor face; the films of ``1064_TIE_SAD_XX`` (no duration) and
 ``1064_IEO_DIS_MD`` (a minute of several emotions) are unusable (issue 8 of that repository). Early clones call one file
@@ -16,22 +16,31 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from .reading import Defect, Reading, differing_counts, files_below, read_text
+from .reading import (
+    CORPORA,
+    Corpus,
+    CountedOptions,
+    Defect,
+    Reading,
+    differing_counts,
+    existing,
+    files_below,
+    read_text,
+)
 
 EMOTIONS: Final = {
     "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad",
 }  # fmt: skip
-CLIPS: Final = {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1271}
-"""Clips by intended emotion: 7 442 (the repository's README), of which one is unusable."""
+CLIPS: Final = {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1270}
+"""Usable clips by intended emotion: 7 441. The repository's README counts 7 442, with :data:`UNUSABLE`."""
 ACTORS: Final = 91
 SENTENCES: Final = {
     "IEO": "It's eleven o'clock.",
@@ -60,16 +69,16 @@ _POINTER: Final = b"version https://git-lfs"
 def read_crema_d(folder: Path, *, perceived: str | None = None) -> Reading:
     """Read all clips below a folder.
 
-    The id is the file's name, the speaker the actor's number; the corpus has neither sessions nor a split. All emotions
-    share the sentences, so the text says nothing of them.
+    The id is the file's name, the speaker the actor's number. The corpus has neither sessions nor a split. The same
+    twelve sentences are spoken with every emotion, so the text does not tell the emotion.
 
     Args:
-        folder: with ``AudioWAV`` or ``VideoFlash`` in it, at any depth.
+        folder: holds ``AudioWAV`` or ``VideoFlash``, at any depth.
         perceived: label by the raters' majority for the ``voice``, the ``face`` or ``both`` instead of the intended
             emotion; clips with a tie are passed over.
 
     Raises:
-        UserError: no clip there, files that git-lfs has not fetched, or no usable table of votes.
+        UserError: no clip, files that git-lfs has not fetched, or no usable table of votes.
     """
     media: dict[str, dict[str, Path]] = defaultdict(dict)
     defects: list[Defect] = []
@@ -82,8 +91,8 @@ def read_crema_d(folder: Path, *, perceived: str | None = None) -> Reading:
         media[name].setdefault(path.suffix.lower(), path)
     if not media:
         raise UserError(f"{folder}: no clip such as AudioWAV/1001_DFA_ANG_XX.wav below it; give CREMA-D's folder")
-    counts = Counter(EMOTIONS[name.split("_")[2]] for name in media)
     bad = media.pop(UNUSABLE, {})
+    counts = Counter(EMOTIONS[name.split("_")[2]] for name in media)
     defects += [Defect(str(path), "published without sound and face") for path in list(bad.values())[:1]]
     rows = [_row(name, files) for name, files in sorted(media.items())]
     remarks = _remarks(rows)
@@ -96,7 +105,7 @@ def read_crema_d(folder: Path, *, perceived: str | None = None) -> Reading:
 def _refuse_pointer(path: Path) -> None:
     with open(path, "rb") as stream:
         if stream.read(len(_POINTER)) == _POINTER:
-            raise UserError(f"{path}: only a pointer of git-lfs; run 'git lfs pull' in the clone of CREMA-D")
+            raise UserError(f"{path}: a git-lfs pointer, not a clip; run 'git lfs pull' in the clone")
 
 
 def _row(name: str, files: dict[str, Path]) -> ManifestRow:
@@ -108,8 +117,8 @@ def _row(name: str, files: dict[str, Path]) -> ManifestRow:
         speaker=actor,
         text=SENTENCES[sentence],
         emotion=EMOTIONS[emotion],
-        audio=os.path.abspath(files[".wav"]) if ".wav" in files else "",
-        video=os.path.abspath(film) if film else "",
+        audio=existing(files.get(".wav")),
+        video=existing(film),
     )
 
 
@@ -117,7 +126,7 @@ def _table_of_votes(folder: Path) -> Path:
     for path in files_below(folder, {".csv"}):
         if path.name == SUMMARY:
             return path
-    raise UserError(f"{folder}: no processedResults/{SUMMARY} below it; it holds what the raters perceived")
+    raise UserError(f"{folder}: no processedResults/{SUMMARY} below it; --perceived needs this table of votes")
 
 
 def _by_votes(rows: list[ManifestRow], table: Path, column: str) -> tuple[list[ManifestRow], list[str]]:
@@ -144,3 +153,25 @@ def _remarks(rows: list[ManifestRow]) -> list[str]:
         if count:
             remarks.append(f"{count} clips have no usable {what}; they stay, without it")
     return remarks
+
+
+@dataclass(frozen=True)
+class CremaDOptions(CountedOptions):
+    """The flags of CREMA-D."""
+
+    perceived: Literal["voice", "face", "both"] | None = field(
+        default=None,
+        metadata={
+            "help": "label by what most raters perceived in the voice, the face or both (default: the intended emotion)"
+        },
+    )
+
+
+CORPORA.register("crema-d")(
+    Corpus(
+        help="CREMA-D: 7 441 clips of six emotions",
+        folder="clone of the corpus's repository, or any folder that holds AudioWAV and VideoFlash",
+        options=CremaDOptions,
+        read=lambda folder, options: read_crema_d(folder, perceived=options.perceived),
+    )
+)

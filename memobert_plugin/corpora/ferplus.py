@@ -1,12 +1,12 @@
-"""FER+: the pictures of FER2013 with ten annotators' votes each (Barsoum et al., 2016).
+"""FER+: the pictures of FER2013 with the votes of ten annotators (Barsoum et al., 2016).
 
-Two files are published, row for row about the same pictures::
+Two files are published. Row N of both is about the same picture::
 
     fer2013.csv      emotion,pixels,Usage                       (FER2013 challenge: 48x48 grey levels, blank between)
     fer2013new.csv   Usage,Image name,neutral,...,unknown,NF    (github.com/microsoft/FERPlus: votes)
 
-``Usage`` is ``Training``, ``PublicTest`` (used for validation) or ``PrivateTest`` (used as test). A picture without an
-image name is no face or has too many votes for that; FER+ removed it.
+``Usage`` is ``Training``, ``PublicTest`` (used for validation) or ``PrivateTest`` (used as test). FER+ removed the
+pictures without an image name: no face, or too many votes for "not a face".
 """
 
 from __future__ import annotations
@@ -25,30 +25,47 @@ import numpy.typing as npt
 from ..core.errors import UserError
 from ..core.files import regular
 from ..features.denseface.pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
+from .reading import CORPORA, Corpus, CountedOptions
 
 PICTURES_CSV: Final = "fer2013.csv"
 VOTES_CSV: Final = "fer2013new.csv"
 USAGES: Final = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 ROWS: Final = {"train": 28709, "valid": 3589, "test": 3589}
-"""Rows of either file by split."""
+"""Rows of each file by split."""
 FACES: Final = {"train": 28558, "valid": 3579, "test": 3573}
 """Pictures that FER+ kept."""
 SIDE: Final = 48
-"""Width and height of a picture, pixels."""
+"""Width and height of a picture, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class FerPlus:
-    """What the two files hold.
+    """The content of the two files.
 
     Attributes:
         pictures: faces with votes, in the files' order, without those that FER+ removed.
-        other_counts: where the counts differ from the published ones; a test part that is missing as a whole is no
-            difference.
+        other_counts: differences from the published counts, a line each. The whole test part may be missing.
     """
 
     pictures: ExpressionPictures
     other_counts: list[str]
+
+    def write(self, output: Path) -> None:
+        """Write the packed file of pictures (see :class:`.ExpressionPictures`).
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            self.pictures.write(output)
+        except OSError as error:
+            raise UserError(f"{output}: cannot be written ({error.strerror}); name another folder") from None
+
+    def summary(self) -> str:
+        """Return one line with the number of faces by split."""
+        counts = ", ".join(f"{name} {int((self.pictures.split == code).sum())}" for code, name in enumerate(SPLITS))
+        without = int((self.pictures.majorities() < 0).sum())
+        return f"{counts} faces, {without} of them without a unique majority"
 
 
 def read_ferplus(folder: Path) -> FerPlus:
@@ -128,23 +145,12 @@ def _other_counts(rows: Counter[str], faces: Counter[str]) -> list[str]:
     ]
 
 
-def pack_ferplus(folder: Path, output: Path, allow_other_counts: bool) -> str:
-    """Pack the pictures (see :class:`.ExpressionPictures`) and return what they are, then a line for each other count.
-
-    Raises:
-        UserError: as :func:`read_ferplus`; other counts than the published ones that are not allowed; a folder that
-            cannot be written.
-    """
-    found = read_ferplus(folder)
-    if found.other_counts and not allow_other_counts:
-        raise UserError(
-            f"{folder}: {', '.join(found.other_counts)}; fetch the files again or give --allow-other-counts"
-        )
-    try:
-        found.pictures.write(output)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror}); name another folder") from None
-    counts = ", ".join(f"{name} {int((found.pictures.split == number).sum())}" for number, name in enumerate(SPLITS))
-    without = int((found.pictures.majorities() < 0).sum())
-    lines = [f"{output}: {counts} faces, {without} of them without a unique majority", *found.other_counts]
-    return "\n".join(lines)
+CORPORA.register("ferplus")(
+    Corpus(
+        help="FER+: 35 710 faces with votes, packed for training DenseFace",
+        folder="folder with fer2013.csv and fer2013new.csv",
+        options=CountedOptions,
+        read=lambda folder, _: read_ferplus(folder),
+        makes="pictures",
+    )
+)

@@ -9,17 +9,16 @@ The release unpacks to ``Session1`` to ``Session5``. Of each session this reader
     dialog/avi/DivX/Ses01F_impro01.avi         the whole dialogue, 720 x 480: one actor in each half of the picture
     dialog/wav/Ses01F_impro01.wav              its sound from two microphones
 
-In ``Ses01F_impro01_M002`` the first letter tells who wears the motion-capture markers in this dialogue, the second who
-speaks (the release's README.txt). The actor with markers sits in the left half of the picture. The README does not say
-so; public code that crops this corpus does, such as ``extractionmapCreator.py`` of
-github.com/IoannisKansizoglou/Iemocap-preprocess. Whoever has the films should look at one of each kind.
+In ``Ses01F_impro01_M002`` the first letter is the actor who wears the motion-capture markers in this dialogue, the
+second the actor who speaks (the release's README.txt). The actor with markers sits in the left half of the picture. The
+README does not say so; public code that crops this corpus does, such as ``extractionmapCreator.py`` of
+github.com/IoannisKansizoglou/Iemocap-preprocess. If you have the films, look at one of each kind.
 
-The label is the evaluators' majority as the publisher gives it; ``xxx`` stands for a tie or no agreement.
+The label is the evaluators' majority as the publisher gives it; ``xxx`` is a tie or no agreement.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +28,18 @@ from typing import Final
 
 from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from .reading import Defect, Reading, differing_counts, mended, read_text
+from .reading import (
+    ALL_EMOTIONS_HELP,
+    CORPORA,
+    Corpus,
+    CountedOptions,
+    Defect,
+    Reading,
+    differing_counts,
+    existing,
+    one_line,
+    read_text,
+)
 
 FOUR_EMOTIONS: Final = {"ang": "anger", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 """The usual four classes; excited counts as happy."""
@@ -72,7 +82,7 @@ class _Spoken:
 
 @dataclass
 class _Found:
-    """What a walk through the release gathers."""
+    """The rows, defects and counts found so far."""
 
     rows: list[ManifestRow] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
@@ -89,9 +99,9 @@ def read_iemocap(folder: Path, *, dialogues: bool = False, all_emotions: bool = 
     transcribed, ``[LAUGHTER]`` included; a turn without transcript has an empty one.
 
     Args:
-        folder: with ``Session1`` to ``Session5``, or with ``IEMOCAP_full_release`` in it.
+        folder: holds ``Session1`` to ``Session5``, or ``IEMOCAP_full_release``.
         dialogues: name the films of the dialogues, with ``start``, ``end`` and ``region``, and their two-channel
-            sound; otherwise the sound file of each turn, which needs none of these.
+            sound; otherwise the sound file of each turn.
         all_emotions: keep all labels under their own names, and turns without agreement with an empty one; otherwise
             anger, happy (with excited), neutral and sad.
 
@@ -122,14 +132,14 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
     session_folder, dialogue = evaluation.parents[2], evaluation.stem
     named = _DIALOGUE.fullmatch(dialogue)
     if not named or session_folder.name != f"Session{dialogue[4]}":
-        found.defects.append(Defect(str(evaluation), f"no dialogue of {session_folder.name} is called so"))
+        found.defects.append(Defect(str(evaluation), f"not the name of a dialogue of {session_folder.name}"))
         return
     transcript = session_folder / "dialog" / "transcriptions" / evaluation.name
     spoken: dict[str, _Spoken] = {}
     if transcript.is_file():
         spoken = _transcribed_turns(transcript)
     else:
-        found.defects.append(Defect(str(transcript), "no such file; the turns of this dialogue have no text"))
+        found.defects.append(Defect(str(transcript), "no such file; the turns of this dialogue stay without text"))
     turns: dict[str, _Turn] = {}
     for turn in _evaluated_turns(evaluation):
         if isinstance(turn, Defect):
@@ -159,7 +169,7 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
 
 
 def _evaluated_turns(evaluation: Path) -> Iterator[_Turn | Defect]:
-    """The turns of a dialogue; the lines of single evaluators begin with no bracket."""
+    """Yield the turns of a dialogue. The lines of single evaluators do not begin with a bracket."""
     seen: set[str] = set()
     for number, line in enumerate(read_text(evaluation).split("\n"), start=1):
         if not line.startswith("["):
@@ -174,7 +184,7 @@ def _evaluated_turns(evaluation: Path) -> Iterator[_Turn | Defect]:
         if dialogue != evaluation.stem:
             yield Defect(place, f"{name} belongs to another dialogue")
         elif name in seen:
-            yield Defect(place, f"{name} stands there a second time")
+            yield Defect(place, f"{name} occurs twice")
         elif label not in TURNS:
             yield Defect(place, f"label {label!r} of {name}; IEMOCAP has {', '.join(TURNS)}")
         else:
@@ -183,13 +193,13 @@ def _evaluated_turns(evaluation: Path) -> Iterator[_Turn | Defect]:
 
 
 def _transcribed_turns(transcript: Path) -> dict[str, _Spoken]:
-    """Turns by name. Lines without a name and times, such as ``M: Yeah.``, belong to no turn and are passed over."""
+    """Return the turns by name. Lines without a name and times, such as ``M: Yeah.``, are passed over."""
     lines = (_TRANSCRIBED.match(line) for line in read_text(transcript).split("\n"))
-    return {line[1]: _Spoken(float(line[2]), float(line[3]), mended(line[4])) for line in lines if line}
+    return {line[1]: _Spoken(float(line[2]), float(line[3]), one_line(line[4])) for line in lines if line}
 
 
 def _with_sound(row: ManifestRow, session_folder: Path, dialogue: str) -> ManifestRow:
-    return replace(row, audio=_existing(session_folder / "sentences" / "wav" / dialogue / f"{row.id}.wav"))
+    return replace(row, audio=existing(session_folder / "sentences" / "wav" / dialogue / f"{row.id}.wav"))
 
 
 def _with_dialogue(
@@ -198,16 +208,12 @@ def _with_dialogue(
     times = words if words and words.end > words.start else turn
     return replace(
         row,
-        video=_existing(session_folder / "dialog" / "avi" / "DivX" / f"{dialogue}.avi"),
-        audio=_existing(session_folder / "dialog" / "wav" / f"{dialogue}.wav"),
+        video=existing(session_folder / "dialog" / "avi" / "DivX" / f"{dialogue}.avi"),
+        audio=existing(session_folder / "dialog" / "wav" / f"{dialogue}.wav"),
         start=times.start,
         end=times.end,
         region="left" if turn.speaker == dialogue[5] else "right",
     )
-
-
-def _existing(path: Path) -> str:
-    return os.path.abspath(path) if path.is_file() else ""
 
 
 def _remarks(found: _Found, dialogues: bool) -> list[str]:
@@ -222,3 +228,29 @@ def _remarks(found: _Found, dialogues: bool) -> list[str]:
         wanted = "film in dialog/avi/DivX" if dialogues else "sound file in sentences/wav"
         remarks.append(f"{found.without_media} turns have no {wanted}; they stay, without it")
     return remarks
+
+
+@dataclass(frozen=True)
+class IemocapOptions(CountedOptions):
+    """The flags of IEMOCAP."""
+
+    dialogues: bool = field(
+        default=False,
+        metadata={
+            "help": "name the films of whole dialogues, with times and the speaker's half of the picture, for visual "
+            "frames (default: the sound file of each turn, for acoustic frames)"
+        },
+    )
+    all_emotions: bool = field(default=False, metadata={"help": ALL_EMOTIONS_HELP})
+
+
+CORPORA.register("iemocap")(
+    Corpus(
+        help="IEMOCAP: 5 531 turns of four emotions",
+        folder="folder that holds Session1 to Session5",
+        options=IemocapOptions,
+        read=lambda folder, options: read_iemocap(
+            folder, dialogues=options.dialogues, all_emotions=options.all_emotions
+        ),
+    )
+)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from .reading import Defect, Reading, mended, read_text
+from .reading import CORPORA, Corpus, Defect, Reading, existing, one_line, read_text
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,10 @@ class Part:
     """One of MELD's three parts.
 
     Attributes:
-        name: the publisher's; ids begin with it.
-        split: what the manifest calls it.
-        clips: the folder that its archive of clips unpacks to.
-        utterances: as the publisher counts them.
+        name: the publisher's name; ids begin with it.
+        split: its name in the manifest.
+        clips: the folder in its archive of clips.
+        utterances: the publisher's count.
     """
 
     name: str
@@ -51,23 +50,24 @@ EMOTIONS: Final = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "sur
 
 
 def read_meld(folder: Path, media: Path | None = None) -> Reading:
-    """Read the tables that lie in a folder.
+    """Read the tables in a folder.
 
     The id is ``train_dia0_utt0``, the session the dialogue ``train_dia0``, the split ``train``, ``valid`` (MELD's dev)
     or ``test``. The times in the tables are those of the episode, not of the clip, so ``start`` and ``end`` stay
-    empty. Characters that the tables have as left-over bytes of the encoding cp1252 (``\\x92`` for an apostrophe) are
-    mended.
+    empty. Stray bytes of the encoding cp1252 (``\\x92`` for an apostrophe) are decoded.
 
     Args:
-        folder: with one to three of the tables.
-        media: with the unpacked clips below it; given, ``video`` names each utterance's clip.
+        folder: holds one to three of the tables.
+        media: the folder above the unpacked clips; if given, ``video`` names each utterance's clip.
 
     Raises:
         UserError: no such folder, no table in it, or one without the columns.
     """
     tables = [(part, folder / part.table) for part in PARTS if (folder / part.table).is_file()]
     if not tables:
-        raise UserError(f"{folder}: none of {', '.join(part.table for part in PARTS)} lies there")
+        raise UserError(
+            f"{folder}: holds none of {', '.join(part.table for part in PARTS)}; give the folder with the tables"
+        )
     rows: list[ManifestRow] = []
     defects: list[Defect] = []
     remarks = []
@@ -78,7 +78,7 @@ def read_meld(folder: Path, media: Path | None = None) -> Reading:
         for place, fields in _table_rows(table):
             found = _read_row(part, place, fields, clips)
             if isinstance(found, ManifestRow) and found.id in seen:
-                found = Defect(place, f"{found.id} stands there a second time")
+                found = Defect(place, f"{found.id} occurs twice")
             if isinstance(found, Defect):
                 defects.append(found)
                 continue
@@ -103,7 +103,7 @@ def _clip_folder(part: Part, media: Path) -> Path:
 
 
 def _table_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and fields of every row."""
+    """Yield the place and the fields of every row."""
     reader = csv.DictReader(io.StringIO(read_text(table), newline=""), restval="", restkey="")
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
@@ -113,16 +113,15 @@ def _table_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _read_row(part: Part, place: str, fields: dict[str, str], clips: Path | None) -> ManifestRow | Defect:
-    values = {name: mended(fields[name]) for name in COLUMNS}
+    values = {name: one_line(fields[name]) for name in COLUMNS}
     dialogue, utterance = values["Dialogue_ID"], values["Utterance_ID"]
     if not (dialogue.isdecimal() and utterance.isdecimal()):
-        return Defect(place, f"Dialogue_ID {dialogue!r}, Utterance_ID {utterance!r}: numbers are wanted")
+        return Defect(place, f"Dialogue_ID {dialogue!r}, Utterance_ID {utterance!r}: both must be numbers")
     if values["Emotion"].lower() not in EMOTIONS:
         return Defect(place, f"emotion {values['Emotion']!r}; MELD has {', '.join(EMOTIONS)}")
     if not values["Utterance"]:
         return Defect(place, "the utterance is empty")
     name = f"dia{int(dialogue)}_utt{int(utterance)}"
-    video = os.path.abspath(clips / f"{name}.mp4") if clips else ""
     return ManifestRow(
         line=0,
         id=f"{part.name}_{name}",
@@ -131,5 +130,24 @@ def _read_row(part: Part, place: str, fields: dict[str, str], clips: Path | None
         split=part.split,
         text=values["Utterance"],
         emotion=values["Emotion"].lower(),
-        video=video if os.path.isfile(video) else "",
+        video=existing(clips / f"{name}.mp4") if clips else "",
     )
+
+
+@dataclass(frozen=True)
+class MeldOptions:
+    """The flags of MELD."""
+
+    media: Path | None = field(
+        default=None, metadata={"metavar": "FOLDER", "help": "folder in which the archives of clips were unpacked"}
+    )
+
+
+CORPORA.register("meld")(
+    Corpus(
+        help="MELD: text, and clips where you have them",
+        folder="folder with train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv (one or more of them)",
+        options=MeldOptions,
+        read=lambda folder, options: read_meld(folder, options.media),
+    )
+)

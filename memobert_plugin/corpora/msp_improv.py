@@ -9,24 +9,36 @@ The publisher's folder holds, in any arrangement below it::
     Video/session1/S01A/S/UTD-IMPROV-S01A-F01-S-FM01.avi
     All_human_transcriptions/MSP-IMPROV-S01A-F01-S-FM01.txt
 
-A name says: sentence and intended emotion (S01A), speaker (F01 and M01 make session 1), scenario (``R`` target sentence
-read, ``T`` target sentence improvised, ``S`` the other turns of the improvisations, ``P`` what was said between them).
-The label is the evaluators' plurality as the publisher gives it; ``X`` stands for a tie.
+A name holds the sentence and intended emotion (S01A), the speaker (F01 and M01 make session 1) and the scenario: ``R``
+target sentence read, ``T`` target sentence improvised, ``S`` the other turns of the improvisations, ``P`` natural talk
+between them. The label is the evaluators' plurality as the publisher gives it; ``X`` is a tie.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from .reading import Defect, Reading, differing_counts, files_below, mended, read_text
+from .reading import (
+    ALL_EMOTIONS_HELP,
+    CORPORA,
+    Corpus,
+    CountedOptions,
+    Defect,
+    Reading,
+    differing_counts,
+    existing,
+    files_below,
+    names_list,
+    one_line,
+    read_text,
+)
 
 FOUR_EMOTIONS: Final = {"A": "anger", "H": "happy", "N": "neutral", "S": "sad"}
 ALL_EMOTIONS: Final = {**FOUR_EMOTIONS, "O": "other", "X": ""}
@@ -38,7 +50,7 @@ TURNS: Final = {
 }
 """Turns by scenario and label, table 4 of the corpus's paper: 8 438; 3 940 are S with one of the four labels."""
 PAPER_TURNS: Final = {"anger": 460, "happy": 999, "neutral": 1733, "sad": 627}
-"""Of those 3 940, the 3 819 of the published MEmoBERT results, whose authors left out 121 turns without a face."""
+"""Turns of the published MEmoBERT results: 3 819 of the 3 940; its authors left out 121 turns without a face."""
 
 EVALUATIONS: Final = ("Evalution.txt", "Evaluation.txt")
 
@@ -50,7 +62,7 @@ _NAME: Final = re.compile(
 @dataclass(frozen=True)
 class _Turn:
     name: str
-    """``MSP-IMPROV-...``, whatever prefix the file has."""
+    """``MSP-IMPROV-...``, also where the file begins with ``UTD``."""
     speaker: str
     session: str
     scenario: str
@@ -65,8 +77,8 @@ def read_msp_improv(
     no split. Media and transcripts are found by their names.
 
     Args:
-        folder: with ``Evalution.txt`` in it.
-        scenarios: of R, T, S and P.
+        folder: holds ``Evalution.txt``.
+        scenarios: some of R, T, S and P.
         all_emotions: keep turns with other labels, and those without agreement with an empty one.
         left_out: a file whose lines begin with the name of a turn to leave out. With the list of turns without a face
             that the authors of MEmoBERT published (``preprocess/msp/no_face_check.txt`` of
@@ -81,7 +93,7 @@ def read_msp_improv(
         raise UserError(f"scenario {', '.join(unknown)}: MSP-IMPROV has {', '.join(TURNS)}")
     evaluation = next((folder / name for name in EVALUATIONS if (folder / name).is_file()), None)
     if evaluation is None:
-        raise UserError(f"{folder}: no {' or '.join(EVALUATIONS)} lies there; give MSP-IMPROV's own folder")
+        raise UserError(f"{folder}: no {' or '.join(EVALUATIONS)} in it; give MSP-IMPROV's own folder")
     names = ALL_EMOTIONS if all_emotions else FOUR_EMOTIONS
     files = _files_by_turn(folder)
     rows: dict[str, ManifestRow] = {}
@@ -109,7 +121,7 @@ def read_msp_improv(
 
 
 def _summaries(evaluation: Path) -> Iterator[tuple[str, str, str]]:
-    """Place, file name and label of every turn; the evaluators' lines below it begin with no file name."""
+    """Yield the place, file name and label of every turn. The single evaluators' lines begin with no file name."""
     for number, line in enumerate(read_text(evaluation).split("\n"), start=1):
         fields = [field.strip() for field in line.split(";")]
         if fields[0].lower().endswith((".avi", ".wav")):
@@ -125,14 +137,14 @@ def _turn(file_name: str) -> _Turn | None:
 
 def _what_is_wrong(turn: _Turn | None, found: str, label: str) -> str:
     if turn is None:
-        return f"{found} is no name such as UTD-IMPROV-S01A-F01-S-FM01.avi"
+        return f"{found} is not a name like UTD-IMPROV-S01A-F01-S-FM01.avi"
     if label not in ALL_EMOTIONS:
         return f"label {label!r} of {found}; MSP-IMPROV has {', '.join(ALL_EMOTIONS)}"
-    return f"{found} stands there a second time"
+    return f"{found} occurs twice"
 
 
 def _files_by_turn(folder: Path) -> dict[tuple[str, str], Path]:
-    """Sound, film and transcript by turn and suffix."""
+    """Return sound, film and transcript by turn and suffix."""
     files: dict[tuple[str, str], Path] = {}
     for path in files_below(folder, {".wav", ".avi", ".txt"}):
         turn = _turn(path.name)
@@ -148,10 +160,10 @@ def _row(turn: _Turn, emotion: str, files: dict[tuple[str, str], Path]) -> Manif
         id=turn.name,
         speaker=turn.speaker,
         session=turn.session,
-        text=mended(read_text(transcript)) if transcript else "",
+        text=one_line(read_text(transcript)) if transcript else "",
         emotion=emotion,
-        audio=os.path.abspath(audio) if audio else "",
-        video=os.path.abspath(video) if video else "",
+        audio=existing(audio),
+        video=existing(video),
     )
 
 
@@ -162,17 +174,17 @@ def _without(left_out: Path, rows: dict[str, ManifestRow]) -> list[ManifestRow]:
             continue
         turn = _turn(line.split()[0])
         if turn is None or turn.name not in rows:
-            raise UserError(f"{left_out}, row {number}: {line.split()[0]} is no turn of these scenarios and emotions")
+            raise UserError(f"{left_out}, row {number}: {line.split()[0]} is not a turn of these scenarios")
         names.add(turn.name)
     return [row for name, row in rows.items() if name not in names]
 
 
 def _against_the_paper(count: int, kept: list[ManifestRow], left_out: Path) -> str:
-    remark = f"{count} turns left out, named in {left_out}"
+    remark = f"{count} turns left out because {left_out} names them"
     if Counter(row.emotion for row in kept) == Counter(PAPER_TURNS):
-        return f"{remark}; what remains has the counts of the published MEmoBERT results"
+        return f"{remark}; the rest has the counts of the published MEmoBERT results"
     listed = ", ".join(f"{name} {turns}" for name, turns in PAPER_TURNS.items())
-    return f"{remark}; the published MEmoBERT results are on {sum(PAPER_TURNS.values())}: {listed}"
+    return f"{remark}; the published MEmoBERT results use {sum(PAPER_TURNS.values())}: {listed}"
 
 
 def _missing(rows: list[ManifestRow]) -> list[str]:
@@ -182,3 +194,35 @@ def _missing(rows: list[ManifestRow]) -> list[str]:
         "transcript": sum(not row.text for row in rows),
     }
     return [f"{count} turns have no {what}; they stay, without it" for what, count in counts.items() if count]
+
+
+@dataclass(frozen=True)
+class MspImprovOptions(CountedOptions):
+    """The flags of MSP-IMPROV."""
+
+    scenarios: tuple[str, ...] = field(
+        default=("S",),
+        metadata={
+            "type": names_list,
+            "metavar": "LETTER,...",
+            "help": "R target sentence read, T target sentence improvised, S other improvised turns, P natural "
+            "interaction; the published MEmoBERT results use S",
+        },
+    )
+    leave_out: Path | None = field(
+        default=None,
+        metadata={"metavar": "FILE", "help": "turns to leave out, one name at the beginning of each line"},
+    )
+    all_emotions: bool = field(default=False, metadata={"help": ALL_EMOTIONS_HELP})
+
+
+CORPORA.register("msp-improv")(
+    Corpus(
+        help="MSP-IMPROV: 3 940 turns of four emotions, 3 819 with faces",
+        folder="folder with Evalution.txt, Audio, Video and the transcripts",
+        options=MspImprovOptions,
+        read=lambda folder, options: read_msp_improv(
+            folder, scenarios=options.scenarios, all_emotions=options.all_emotions, left_out=options.leave_out
+        ),
+    )
+)

@@ -1,13 +1,12 @@
 """RAVDESS: 24 actors speak two sentences with eight emotions (Livingstone and Russo, 2018).
 
-The publisher's archives unpack to folders ``Actor_01`` to ``Actor_24`` of files whose names say everything:
+The publisher's archives unpack to folders ``Actor_01`` to ``Actor_24``. A file's name holds the labels:
 ``modality-channel-emotion-intensity-statement-repetition-actor``, two digits each, such as
-``03-01-05-02-01-01-12.wav``. Speech is channel 01; songs, in the same archives' siblings, are passed over.
+``03-01-05-02-01-01-12.wav``. Speech is channel 01. Songs (channel 02) are passed over.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final
 
 from ..core.errors import UserError
 from ..data.manifest import ManifestRow
-from .reading import Defect, Reading, files_below
+from .reading import CORPORA, Corpus, Defect, NoOptions, Reading, existing, files_below
 
 EMOTIONS: Final = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust",
@@ -89,21 +88,20 @@ def _what_is_wrong(path: Path) -> str:
         return f"modality {modality} is published as {' or '.join(SUFFIXES[modality])}"
     parent = _ACTOR_FOLDER.fullmatch(path.parent.name)
     if parent and parent[1] != actor:
-        return f"lies in {path.parent.name}, but its name says actor {actor}"
+        return f"the folder is {path.parent.name}, but the name says actor {actor}"
     return ""
 
 
 def _row(clip: str, files: dict[str, Path]) -> ManifestRow:
     _, emotion, _, statement, _, actor = clip.split("-")
-    video = files.get(AUDIO_VIDEO) or files.get(VIDEO_ONLY)
     return ManifestRow(
         line=0,
         id=clip,
         speaker=f"Actor_{actor}",
         text=STATEMENTS[statement],
         emotion=EMOTIONS[emotion],
-        video=os.path.abspath(video) if video else "",
-        audio=os.path.abspath(files[AUDIO_ONLY]) if AUDIO_ONLY in files else "",
+        video=existing(files.get(AUDIO_VIDEO) or files.get(VIDEO_ONLY)),
+        audio=existing(files.get(AUDIO_ONLY)),
     )
 
 
@@ -124,5 +122,15 @@ def _remarks(rows: list[ManifestRow], counts: Counter[str]) -> list[str]:
     if counts["songs"]:
         remarks.append(f"{counts['songs']} files of songs (channel {SONG}) passed over")
     if counts["repeated"]:
-        remarks.append(f"{counts['repeated']} files are there a second time; the one less deep in folders was taken")
+        remarks.append(f"{counts['repeated']} files occur twice; the one in fewer folders was taken")
     return remarks
+
+
+CORPORA.register("ravdess")(
+    Corpus(
+        help="RAVDESS speech: sound, film or both",
+        folder="folder that holds Actor_01 to Actor_24, at any depth",
+        options=NoOptions,
+        read=lambda folder, _: read_ravdess(folder),
+    )
+)

@@ -15,8 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
 
@@ -80,7 +78,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
         yield row
     if not uids:
         raise UserError(f"{path}: the manifest has a header but no row; add one row per utterance")
-    _refuse_duplicates(path, np.frombuffer(uids, dtype=np.uint64))
+    _refuse_duplicates(path, uids)
 
 
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) -> None:
@@ -179,9 +177,11 @@ def _seconds(place: str, name: str, value: str) -> float | None:
     return seconds
 
 
-def _refuse_duplicates(path: Path, uids: np.ndarray) -> None:
+def _refuse_duplicates(path: Path, uids: array[int]) -> None:
     """Look for equal 64-bit hashes; only if there are some, read the file again and compare the ids themselves."""
-    ordered = np.sort(uids)
+    import numpy as np
+
+    ordered = np.sort(np.frombuffer(uids, dtype=np.uint64))
     suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not suspects:
         return

@@ -10,7 +10,7 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.__main__ import main
-from memobert_plugin.corpora.crema_d import CLIPS, EMOTIONS, SENTENCES, read_crema_d
+from memobert_plugin.corpora.crema_d import CLIPS, EMOTIONS, SENTENCES, UNUSABLE, read_crema_d
 from memobert_plugin.data.manifest import read_manifest
 
 
@@ -64,7 +64,7 @@ def test_a_malformed_name_is_reported(tmp_path: Path) -> None:
 
 def test_pointers_of_git_lfs_are_refused(tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:c6f9\nsize 72862\n"
-    with pytest.raises(UserError, match=r"1001_DFA_ANG_XX\.wav: only a pointer of git-lfs; run 'git lfs pull'"):
+    with pytest.raises(UserError, match=r"1001_DFA_ANG_XX\.wav: a git-lfs pointer, not a clip; run 'git lfs pull'"):
         read_crema_d(place(tmp_path, "AudioWAV/1001_DFA_ANG_XX.wav", content=pointer))
 
 
@@ -97,11 +97,12 @@ def test_votes_need_the_publishers_table(tmp_path: Path) -> None:
 
 
 def complete_corpus(folder: Path) -> None:
-    """As many clips of each emotion as the corpus has, over all its actors and sentences."""
+    """As many clips of each emotion as the corpus has, over all its actors and sentences, and the unusable one."""
     every = list(product(("XX", "LO", "MD", "HI"), SENTENCES, range(1001, 1092)))
     names = {code: [f"{actor}_{sentence}_{code}_{level}" for level, sentence, actor in every] for code in EMOTIONS}
+    names["SAD"].remove(UNUSABLE)
     chosen = [name for code, emotion in EMOTIONS.items() for name in names[code][: CLIPS[emotion]]]
-    place(folder, *(f"AudioWAV/{name}.wav" for name in chosen))
+    place(folder, *(f"AudioWAV/{name}.wav" for name in [*chosen, UNUSABLE]))
 
 
 def test_the_complete_corpus_has_the_published_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,11 +111,11 @@ def test_the_complete_corpus_has_the_published_counts(tmp_path: Path, capsys: py
     arguments = ["crema-d", str(tmp_path), "--output", str(manifest)]
     assert main(arguments) == 0
     rows = list(read_manifest(manifest))
-    assert Counter(row.emotion for row in rows) == {**CLIPS, "sad": 1270}
+    assert Counter(row.emotion for row in rows) == CLIPS
     assert len({row.speaker for row in rows}) == 91
     assert "1076_MTI_SAD_XX.wav: published without sound and face" in capsys.readouterr().err
     (tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav").unlink()
-    with pytest.raises(UserError, match="7441 utterances; CREMA-D has 7442: anger 1270 instead of 1271"):
+    with pytest.raises(UserError, match="7440 utterances; CREMA-D has 7441: anger 1270 instead of 1271"):
         main(arguments)
     assert main([*arguments, "--allow-other-counts"]) == 0
 

@@ -49,7 +49,7 @@ def test_other_counts_are_refused_by_name_unless_allowed(
 ) -> None:
     write_published(small, drawn_pictures(4, 3, 2), removed=(2, 1, 1))
     command = ["ferplus", str(small), "--output", str(tmp_path / "packed")]
-    with pytest.raises(UserError, match=r"rows of train 6 instead of 7, faces in train 4 instead of 5"):
+    with pytest.raises(UserError, match=r"rows of train 6 instead of 7; faces in train 4 instead of 5"):
         main(command)
     assert not (tmp_path / "packed").exists()
     assert main([*command, "--allow-other-counts"]) == 0

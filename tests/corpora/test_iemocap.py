@@ -160,7 +160,13 @@ def test_defects_are_reported_by_row_and_the_rest_goes_on(tmp_path: Path) -> Non
     assert [row.id[-4:] for row in reading.rows] == ["F000", "F002"]
     places = [defect.place.rpartition("Ses0")[2] for defect in reading.defects]
     assert places == [f"1F_impro01.txt, row {row}" for row in (8, 13, 23, 24)] + ["2F_impro01.txt"]
-    reasons = ["a second time", "label 'abc'", "belongs to another dialogue", "is not [start - end]", "no dialogue of"]
+    reasons = [
+        "occurs twice",
+        "label 'abc'",
+        "belongs to another dialogue",
+        "is not [start - end]",
+        "not the name of a dialogue",
+    ]
     assert all(reason in defect.reason for defect, reason in zip(reading.defects, reasons, strict=True))
 
 

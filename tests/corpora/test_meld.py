@@ -63,7 +63,7 @@ def test_dev_is_the_validation_split_and_the_parts_stay_apart(tmp_path: Path) ->
         ("\x81 no cp1252", "utf-8", "no cp1252"),
     ],
 )
-def test_left_over_bytes_and_line_breaks_are_mended(tmp_path: Path, written: str, encoding: str, read: str) -> None:
+def test_left_over_bytes_and_line_breaks_are_one_line(tmp_path: Path, written: str, encoding: str, read: str) -> None:
     write_table(tmp_path, "dev", [line(written)], encoding)
     reading = read_meld(tmp_path)
     assert [row.text for row in reading.rows] == [read]
@@ -76,7 +76,7 @@ def test_a_defective_row_is_reported_and_the_rest_goes_on(tmp_path: Path) -> Non
     write_table(tmp_path, "train", lines)
     reading = read_meld(tmp_path)
     assert [row.id for row in reading.rows] == ["train_dia0_utt0"]
-    reasons = ["Dialogue_ID 'x'", "emotion 'bored'", "the utterance is empty", "a second time", "Dialogue_ID ''"]
+    reasons = ["Dialogue_ID 'x'", "emotion 'bored'", "the utterance is empty", "occurs twice", "Dialogue_ID ''"]
     for number, (defect, reason) in enumerate(zip(reading.defects, reasons, strict=True), start=3):
         assert defect.place == f"{tmp_path / 'train_sent_emo.csv'}, row {number}"
         assert reason in defect.reason

@@ -94,7 +94,7 @@ def test_defects_are_reported_by_row_and_the_rest_goes_on(tmp_path: Path) -> Non
     reading = read_msp_improv(tmp_path)
     assert [row.id[-4:] for row in reading.rows] == ["FM01", "FM03"]
     assert [defect.place.rpartition(" ")[2] for defect in reading.defects] == ["5", "9", "13"]
-    reasons = ["a second time", "is no name", "label 'Q'"]
+    reasons = ["occurs twice", "is not a name", "label 'Q'"]
     assert all(reason in defect.reason for defect, reason in zip(reading.defects, reasons, strict=True))
 
 
@@ -139,10 +139,10 @@ def test_the_papers_turns_remain_when_those_without_a_face_are_left_out(
     assert main(arguments) == 0
     assert Counter(row.emotion for row in read_manifest(manifest)) == PAPER_TURNS
     assert "121 turns left out" in (out := capsys.readouterr().out)
-    assert "what remains has the counts of the published MEmoBERT results" in out
+    assert "the rest has the counts of the published MEmoBERT results" in out
     listed.write_text(f"MSP-IMPROV-{turns[0][0]}\n")
     assert main(arguments) == 0
-    assert "the published MEmoBERT results are on 3819: anger 460" in capsys.readouterr().out
+    assert "the published MEmoBERT results use 3819: anger 460" in capsys.readouterr().out
     listed.write_text("MSP-IMPROV-S01A-F01-S-FM99\n")
     with pytest.raises(UserError, match=r"no_face\.txt, row 1: MSP-IMPROV-S01A-F01-S-FM99 is no turn"):
         main(arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.corpora.reading import files_below, mended, read_text
+from memobert_plugin.corpora.reading import files_below, one_line, read_text
 
 
 def test_files_come_shallow_first_without_what_a_system_adds(tmp_path: Path) -> None:
@@ -34,4 +34,4 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_one_line_comes_out_of_any_text() -> None:
-    assert mended(" It\x92s\tlate\u2028\r\n now \x81") == "It’s late now"
+    assert one_line(" It\x92s\tlate\u2028\r\n now \x81") == "It’s late now"

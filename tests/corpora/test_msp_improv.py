@@ -144,7 +144,7 @@ def test_the_papers_turns_remain_when_those_without_a_face_are_left_out(
     assert main(arguments) == 0
     assert "the published MEmoBERT results use 3819: anger 460" in capsys.readouterr().out
     listed.write_text("MSP-IMPROV-S01A-F01-S-FM99\n")
-    with pytest.raises(UserError, match=r"no_face\.txt, row 1: MSP-IMPROV-S01A-F01-S-FM99 is no turn"):
+    with pytest.raises(UserError, match=r"no_face\.txt, row 1: MSP-IMPROV-S01A-F01-S-FM99 is not a turn"):
         main(arguments)
 
 

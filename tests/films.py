@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -177,3 +178,85 @@ def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (51
         container.mux(video.encode())
         container.mux(sound.encode())
     return begins
+
+
+@dataclass(frozen=True)
+class Track:
+    """One of several streams of a film: sound of one tone, or subtitles."""
+
+    language: str = ""
+    title: str = ""
+    flags: str = ""
+    """A name of PyAV's ``Disposition``."""
+    tone: float = 0.0
+    """Hertz; 0 for subtitles."""
+    cues: Sequence[Cue] = ()
+    codec: str = "ass"
+    """Of subtitles: ``ass``, ``subrip``, ``webvtt`` or ``mov_text``."""
+
+
+def write_tracks(path: Path, tracks: Sequence[Track], seconds: float = 2.0, pictures: Sequence[int] = (64,)) -> Path:
+    """Write a film with several streams: pictures of the given widths, then ``tracks`` in their order."""
+    import av
+    from av.stream import Disposition
+
+    packets: list[av.Packet] = []
+    with av.open(str(path), "w") as container:
+        videos, others = [], []
+        for width in pictures:
+            video = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+            video.width, video.height, video.pix_fmt = width, 48, "yuv420p"
+            videos.append(video)
+        for track in tracks:
+            if track.tone:
+                stream = container.add_stream("aac", rate=RATE, layout="mono")
+            else:
+                stream = container.add_stream(track.codec)
+                stream.time_base = MILLISECONDS
+                if track.codec != "ass":
+                    stream.codec_context.subtitle_header = _ASS_HEADER  # FFmpeg's encoders do not open without one
+            stream.metadata.update({"language": track.language, "title": track.title})
+            stream.disposition = Disposition[track.flags] if track.flags else Disposition(0)
+            others.append(stream)
+        for video in videos:
+            for number in range(round(10 * seconds)):
+                frame = av.VideoFrame.from_ndarray(counting_picture(number / 10, video.width))
+                frame.pts, frame.time_base = number, Fraction(1, 10)
+                packets += video.encode(frame)
+            packets += video.encode()
+        for track, stream in zip(tracks, others, strict=True):
+            if track.tone:
+                samples = tone(seconds, track.tone)
+                for first in range(0, len(samples), 1024):
+                    piece = av.AudioFrame.from_ndarray(
+                        np.ascontiguousarray(samples[None, first : first + 1024]), "fltp", "mono"
+                    )
+                    piece.sample_rate, piece.pts, piece.time_base = RATE, first, Fraction(1, RATE)
+                    packets += stream.encode(piece)
+                packets += stream.encode()
+            packets += [_text_packet(stream, track.codec, number, cue) for number, cue in enumerate(track.cues)]
+        packets.sort(key=lambda packet: float((packet.dts or 0) * (packet.time_base or 0)))
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
+_ASS_HEADER = (
+    b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\nStyle: Default,Arial,16\n\n"
+    b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
+
+
+def _text_packet(stream: Any, codec: str, number: int, cue: Cue) -> Any:
+    import av
+
+    content = cue.text.encode()
+    if codec == "ass":
+        content = f"{number},0,Default,,0,0,0,,{cue.text}".encode()
+    elif codec == "mov_text":
+        content = struct.pack(">H", len(content)) + content
+    packet = av.Packet(content)
+    packet.stream, packet.time_base = stream, MILLISECONDS
+    packet.pts = packet.dts = round(1000 * cue.start)
+    packet.duration = round(1000 * (cue.end - cue.start))
+    return packet

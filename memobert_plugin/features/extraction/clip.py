@@ -17,6 +17,7 @@ from ..encoders.base import AcousticEncoder
 from ..media.container import media_facts
 from ..media.pictures import PICTURE_RATE, Picture, PictureReader, Thumbnail, thumbnail, thumbnail_places
 from ..media.sound import SAMPLE_RATE, SoundReader
+from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
 from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
 from ..speakers.face import FaceSource
@@ -53,6 +54,8 @@ class FilmSettings:
     """The face whose mouth moves with the voice, or the one that is seen most often, whoever speaks."""
     thumbnails: int = 0
     """Small pictures of a clip that are kept, for a person to look at."""
+    streams: StreamChoice = ANY_STREAMS
+    """Of films with several: those that the user asked for."""
 
 
 @dataclass(slots=True)
@@ -82,6 +85,8 @@ class ClipFrames:
     tracks: list[FaceTrack] = field(default_factory=list)
     """Every face over time."""
     choice: SpeakerChoice | None = None
+    streams: str = ""
+    """Which streams were read, where the film has several."""
     dropped: str = ""
     """Why a film's utterance is not kept; empty if it is."""
     defective: bool = False
@@ -133,7 +138,7 @@ class FrontEnd:
         Raises:
             DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
         """
-        facts = media_facts(path)
+        facts = media_facts(path, self.settings.streams)
         begin = start or 0.0
         finish = begin + self.settings.max_seconds
         for known in (end, facts.duration):
@@ -142,9 +147,12 @@ class FrontEnd:
             raise DefectiveClip(f"{path}: the clip starts at {begin:g} s, the file ends at {facts.duration or 0.0:g} s")
         with ExitStack() as stack:
             rate = self.settings.picture_rate
-            pictures = stack.enter_context(PictureReader(path, rate)) if facts.has_video else None
-            sound = stack.enter_context(SoundReader(path)) if facts.has_audio else None
-            return self._clip(path, begin, finish, pictures, sound, region, complete=True)
+            streams = self.settings.streams
+            pictures = stack.enter_context(PictureReader(path, rate, streams)) if facts.has_video else None
+            sound = stack.enter_context(SoundReader(path, streams)) if facts.has_audio else None
+            found = self._clip(path, begin, finish, pictures, sound, region, complete=True)
+            found.streams = facts.remark
+            return found
 
     def film(self, path: Path, lines: Iterable[Line]) -> Iterator[ClipFrames]:
         """A film's lines, in order of time and without overlap, in one pass; frames only of those that are kept.
@@ -152,7 +160,8 @@ class FrontEnd:
         Raises:
             DefectiveClip: the film cannot be opened, or has no pictures or no sound.
         """
-        with PictureReader(path, self.settings.picture_rate) as pictures, SoundReader(path) as sound:
+        streams = self.settings.streams
+        with PictureReader(path, self.settings.picture_rate, streams) as pictures, SoundReader(path, streams) as sound:
             for line in lines:
                 yield self._clip(path, line.start, line.end, pictures, sound)
 

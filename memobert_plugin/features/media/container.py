@@ -1,4 +1,4 @@
-"""Opening films and other media files, and what can be said of them before anything is decoded."""
+"""Open films and other media files, and say what is in them before anything is decoded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ...core.errors import DefectiveClip, UserError
+from .streams import ANY_STREAMS, Kind, StreamChoice, StreamFacts, choose_audio, choose_video
 
 if TYPE_CHECKING:
     import av
@@ -19,24 +20,34 @@ _PER_SECOND: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class SubtitleStream:
-    """A subtitle stream inside a film."""
-
-    index: int
-    codec: str
-    language: str
-    """Such as ``eng``; empty where the film does not say."""
-
-
-@dataclass(frozen=True, slots=True)
 class MediaFacts:
     """What a media file says of itself."""
 
     duration: float | None
     """Seconds; None where the file does not say."""
-    has_video: bool
-    has_audio: bool
-    subtitles: tuple[SubtitleStream, ...] = ()
+    streams: tuple[StreamFacts, ...]
+    """Those that can be decoded, and all subtitles."""
+    video: StreamFacts | None
+    """The stream of pictures that is read; None without one."""
+    audio: StreamFacts | None
+    """The stream of sound that is read; None without one."""
+    remark: str = ""
+    """Which streams were taken of several; empty where there was no choice."""
+
+    @property
+    def has_video(self) -> bool:
+        """Whether there are pictures."""
+        return self.video is not None
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether there is sound."""
+        return self.audio is not None
+
+    @property
+    def subtitles(self) -> tuple[StreamFacts, ...]:
+        """The subtitle streams."""
+        return tuple(stream for stream in self.streams if stream.kind == "subtitle")
 
 
 def import_av() -> None:
@@ -74,42 +85,84 @@ def opened(path: Path) -> Iterator[InputContainer]:
         yield container
 
 
-def media_facts(path: Path) -> MediaFacts:
+def media_facts(path: Path, choice: StreamChoice = ANY_STREAMS) -> MediaFacts:
     """Look into a media file without decoding anything.
 
     Raises:
-        DefectiveClip: see :func:`opened`.
+        DefectiveClip: see :func:`opened`, or it lacks a stream that the user asked for.
+        UserError: PyAV is missing.
     """
     with opened(path) as container:
+        streams = stream_facts(container)
+        video = choose_video(path, streams, choice, _best(container, "video"))
+        audio = choose_audio(path, streams, choice, _best(container, "audio"))
         return MediaFacts(
             duration=_duration(container),
-            has_video=video_stream(container) is not None,
-            has_audio=audio_stream(container) is not None,
-            subtitles=tuple(
-                SubtitleStream(stream.index, stream.codec_context.name, stream.language or "")
-                for stream in container.streams.subtitles
-                if stream.codec_context is not None
-            ),
+            streams=streams,
+            video=video and video.stream,
+            audio=audio and audio.stream,
+            remark="; ".join(found.remark for found in (video, audio) if found and found.remark),
         )
 
 
-def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The stream that players show; a cover picture is none."""
-    import av
+def stream_facts(container: InputContainer) -> tuple[StreamFacts, ...]:
+    """Describe the streams of pictures and sound that can be decoded, and all streams of subtitles."""
     from av.stream import Disposition
 
-    best = container.streams.best("video")
-    if not isinstance(best, av.VideoStream) or best.codec_context is None:
-        return None
-    return None if best.disposition & Disposition.attached_pic else best
+    found = []
+    for stream in (*container.streams.video, *container.streams.audio, *container.streams.subtitles):
+        kind: Kind = stream.type  # type: ignore[assignment]
+        context = stream.codec_context
+        if context is None and kind != "subtitle":
+            continue
+        title = stream.metadata.get("title") or stream.metadata.get("handler_name", "")
+        found.append(
+            StreamFacts(
+                index=stream.index,
+                kind=kind,
+                codec=context.name if context is not None else "unknown",
+                language=(stream.language or "").strip("\0 ").removeprefix("und"),
+                title="" if title.endswith("Handler") else " ".join(title.split()),
+                flags=frozenset(flag.name for flag in Disposition if flag.name and stream.disposition & flag),
+            )
+        )
+    return tuple(sorted(found, key=lambda facts: facts.index))
 
 
-def audio_stream(container: InputContainer) -> av.AudioStream | None:
-    """The stream that players play."""
+def video_stream(container: InputContainer, choice: StreamChoice = ANY_STREAMS) -> av.VideoStream | None:
+    """Return the stream of pictures that is read; cover pictures are none.
+
+    Raises:
+        DefectiveClip: no stream has the number that the user asked for.
+    """
     import av
 
-    best = container.streams.best("audio")
-    return best if isinstance(best, av.AudioStream) and best.codec_context is not None else None
+    found = choose_video(_path(container), stream_facts(container), choice, _best(container, "video"))
+    stream = container.streams[found.stream.index] if found else None
+    return stream if isinstance(stream, av.VideoStream) else None
+
+
+def audio_stream(container: InputContainer, choice: StreamChoice = ANY_STREAMS) -> av.AudioStream | None:
+    """Return the stream of sound that is read.
+
+    Raises:
+        DefectiveClip: no stream has the number or the language that the user asked for.
+    """
+    import av
+
+    found = choose_audio(_path(container), stream_facts(container), choice, _best(container, "audio"))
+    stream = container.streams[found.stream.index] if found else None
+    return stream if isinstance(stream, av.AudioStream) else None
+
+
+def _path(container: InputContainer) -> Path:
+    return Path(container.name.removeprefix("file:"))
+
+
+def _best(container: InputContainer, kind: Literal["video", "audio"]) -> int | None:
+    """Return the number of the stream that players take."""
+    best = container.streams.best(kind)
+    return None if best is None else best.index
 
 
 def time_origin(container: InputContainer) -> float:

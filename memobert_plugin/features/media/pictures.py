@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.errors import DefectiveClip
 from .container import opened, time_origin, video_stream
+from .streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
     import av
@@ -48,14 +49,18 @@ class _Shown:
 
 
 def pictures(
-    path: Path, rate: float = PICTURE_RATE, start: float | None = None, end: float | None = None
+    path: Path,
+    rate: float = PICTURE_RATE,
+    start: float | None = None,
+    end: float | None = None,
+    streams: StreamChoice = ANY_STREAMS,
 ) -> Iterator[Picture]:
     """Yield what a film shows at ``start``, ``start + 1 / rate`` … up to, but not at, ``end``.
 
     Raises:
         DefectiveClip: see :class:`PictureReader`.
     """
-    with PictureReader(path, rate) as reader:
+    with PictureReader(path, rate, streams) as reader:
         yield from reader.between(start or 0.0, end)
 
 
@@ -68,20 +73,24 @@ class PictureReader:
     Args:
         path: the film.
         rate: pictures per second.
+        streams: those that the user asked for.
 
     Raises:
         DefectiveClip: no media file, or one without pictures.
         UserError: PyAV is missing.
     """
 
-    def __init__(self, path: Path, rate: float = PICTURE_RATE) -> None:
+    def __init__(self, path: Path, rate: float = PICTURE_RATE, streams: StreamChoice = ANY_STREAMS) -> None:
         self._path, self._rate = path, rate
         self._opened = opened(path)
         self._container = self._opened.__enter__()
-        stream = video_stream(self._container)
-        if stream is None:
+        try:
+            stream = video_stream(self._container, streams)
+            if stream is None:
+                raise DefectiveClip(f"{path}: no video stream")
+        except DefectiveClip:
             self.close()
-            raise DefectiveClip(f"{path}: no video stream")
+            raise
         self._stream = stream
         stream.thread_type = "AUTO"
         self._origin = time_origin(self._container)

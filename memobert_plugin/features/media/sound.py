@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core.errors import DefectiveClip
 from .container import FILM_SUFFIXES, audio_stream, opened, time_origin
+from .streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
     import av
@@ -28,7 +29,14 @@ FILTER_MARGIN_SECONDS: Final = 0.1
 """Read beyond a clip, so that the resampling filter does not see its edge."""
 
 
-def read_clip(path: Path, *, max_seconds: float, start: float | None = None, end: float | None = None) -> np.ndarray:
+def read_clip(
+    path: Path,
+    *,
+    max_seconds: float,
+    start: float | None = None,
+    end: float | None = None,
+    streams: StreamChoice = ANY_STREAMS,
+) -> np.ndarray:
     """Read one clip of a wav, flac or ogg file, or of a film's sound (see :mod:`.soundtrack`).
 
     Channels are averaged. Other sampling rates go through ``scipy.signal.resample_poly``: a linear-phase polyphase
@@ -39,6 +47,7 @@ def read_clip(path: Path, *, max_seconds: float, start: float | None = None, end
         max_seconds: longer clips are cut here.
         start: where the clip begins in the file, in seconds (None: at its beginning).
         end: where the clip ends in the file, in seconds (None, or beyond the file's end: at its end).
+        streams: those of a film that the user asked for.
 
     Returns:
         float32 ``(N,)`` in [-1, 1] at :data:`SAMPLE_RATE`, N > 0.
@@ -52,7 +61,7 @@ def read_clip(path: Path, *, max_seconds: float, start: float | None = None, end
     if not path.is_file():
         raise DefectiveClip(f"{path}: no such file")
     if path.suffix.lower() in FILM_SUFFIXES:
-        return sound(path, start, end, max_seconds)
+        return sound(path, start, end, max_seconds, streams)
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
@@ -137,7 +146,11 @@ class _Run:
 
 
 def sound(
-    path: Path, start: float | None = None, end: float | None = None, max_seconds: float = LONGEST_SECONDS
+    path: Path,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float = LONGEST_SECONDS,
+    streams: StreamChoice = ANY_STREAMS,
 ) -> np.ndarray:
     """Read one clip of a film's sound.
 
@@ -146,6 +159,7 @@ def sound(
         start: where the clip begins, in seconds (None: at the beginning).
         end: where it ends (None, or beyond the sound's end: at its end).
         max_seconds: longer clips are cut here.
+        streams: those that the user asked for.
 
     Returns:
         float32 ``(N,)`` in [-1, 1] at 16 kHz, N > 0.
@@ -153,7 +167,7 @@ def sound(
     Raises:
         DefectiveClip: see :class:`SoundReader`.
     """
-    with SoundReader(path) as reader:
+    with SoundReader(path, streams) as reader:
         begin = start or 0.0
         return reader.between(begin, min(begin + max_seconds, float("inf") if end is None else end))
 
@@ -166,18 +180,19 @@ class SoundReader:
 
     Args:
         path: the film.
+        streams: those that the user asked for.
 
     Raises:
         DefectiveClip: no media file, or one without sound.
         UserError: PyAV is missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, streams: StreamChoice = ANY_STREAMS) -> None:
         self._path = path
         self._opened = opened(path)
         self._container = self._opened.__enter__()
-        stream = audio_stream(self._container)
         try:
+            stream = audio_stream(self._container, streams)
             if stream is None:
                 raise DefectiveClip(f"{path}: no audio stream")
             if not RATES[0] <= stream.rate <= RATES[1]:

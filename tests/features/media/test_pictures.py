@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def tenths(found: list[np.ndarray]) -> list[int]:
     return [round(float(rgb.mean()) / 4) for rgb in found]
 
 
-def levels(path: Path, **stretch: float) -> list[int]:
+def levels(path: Path, **stretch: Any) -> list[int]:
     return tenths([picture.rgb for picture in pictures(path, **stretch)])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .comparators import early_fusion as early_fusion_model  # noqa: F401
-from .comparators import mult as mult_model  # noqa: F401
+from .comparators.base import comparator_settings
 from .core.fairseq_quirks import allow_host_arguments
 from .criterions import emotion as facial_expression_criterion  # noqa: F401
 from .criterions import emotion as finetune_criterion  # noqa: F401
@@ -18,3 +17,5 @@ from .tasks import pretraining as pretraining_task  # noqa: F401
 from .tasks import prompt as prompt_task  # noqa: F401
 
 allow_host_arguments()
+# Comparators of this package and of others register their architectures when they are imported.
+comparator_settings()

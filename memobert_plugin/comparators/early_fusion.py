@@ -1,22 +1,20 @@
 """Early fusion: each modality encoded on its own, the three vectors concatenated and classified."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from fairseq.models import register_model
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..core.errors import UserError
 from ..core.ragged import owners_and_positions
 from ..nn.packing import to_device
-from .base import BaselineConfig, EmotionBaseline, Sequences
+from .base import ComparatorConfig, EmotionNetwork, Sequences, comparator
 
 
 def time_major_order(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How torch wants a packed batch: all first rows, then all second rows, longest utterance first.
+    """Return the row order of a ``PackedSequence``: all first rows, then all second rows, longest utterance first.
 
     Args:
         lengths: ``(B,)``, none of them 0.
@@ -44,7 +42,7 @@ class RecurrentEncoder(nn.Module):
         self.gru = nn.GRU(embed_dim, embed_dim // 2, layers, bidirectional=True, dropout=dropout if layers > 1 else 0.0)
 
     def forward(self, sequences: Sequences) -> Tensor:
-        """``(N, D)`` rows of B utterances to ``(B, D)``."""
+        """Encode the ``(N, D)`` rows of B utterances as ``(B, D)``."""
         rows, lengths = sequences.rows, sequences.lengths
         order, alive = time_major_order(lengths)
         packed = PackedSequence(rows.index_select(0, to_device(order, rows.device)), torch.from_numpy(alive))
@@ -55,7 +53,7 @@ class RecurrentEncoder(nn.Module):
 
 
 @dataclass
-class EarlyFusionConfig(BaselineConfig):
+class EarlyFusionConfig(ComparatorConfig):
     """A small recurrent encoder per modality."""
 
     encoder_layers: int = field(default=1, metadata={"help": "layers of each modality's bidirectional GRU"})
@@ -64,41 +62,22 @@ class EarlyFusionConfig(BaselineConfig):
     )
 
 
-@register_model("memobert_early_fusion", dataclass=EarlyFusionConfig)
-class EarlyFusionModel(EmotionBaseline):
+@comparator("early_fusion", "Early fusion", EarlyFusionConfig)
+class EarlyFusion(EmotionNetwork):
     """A bidirectional GRU per modality, averaged over time; nothing passes between modalities before the classifier."""
 
     def __init__(
-        self,
-        config: EarlyFusionConfig,
-        vocabulary: int,
-        visual_dim: int,
-        acoustic_dim: int,
-        labels: int,
-        symbols: Sequence[str],
+        self, config: EarlyFusionConfig, vocabulary: int, visual_dim: int, acoustic_dim: int, labels: int
     ) -> None:
         width = config.encoder_embed_dim
         if config.encoder_layers < 1:
             raise UserError(f"--encoder-layers {config.encoder_layers}: give one layer or more")
-        super().__init__(config, vocabulary, visual_dim, acoustic_dim, labels, 3 * width, symbols)
+        super().__init__(config, vocabulary, visual_dim, acoustic_dim, labels, 3 * width)
         self.text_encoder, self.visual_encoder, self.acoustic_encoder = (
             RecurrentEncoder(width, config.encoder_layers, config.dropout) for _ in range(3)
         )
 
-    @classmethod
-    def build(
-        cls,
-        config: EarlyFusionConfig,
-        vocabulary: int,
-        visual_dim: int,
-        acoustic_dim: int,
-        labels: int,
-        symbols: Sequence[str] = (),
-    ) -> "EarlyFusionModel":
-        """Build the network with random weights; arguments as in :class:`.baselines.EmotionBaseline`."""
-        return cls(config, vocabulary, visual_dim, acoustic_dim, labels, symbols)
-
     def fuse(self, text: Sequences, visual: Sequences, acoustic: Sequences) -> Tensor:
-        """``(B, 3D)``: text, visual, acoustic."""
+        """Return ``(B, 3D)``: text, visual, acoustic."""
         encoded = [self.text_encoder(text), self.visual_encoder(visual), self.acoustic_encoder(acoustic)]
         return torch.cat(encoded, dim=1)

@@ -1,11 +1,9 @@
 """MulT (Tsai et al., ACL 2019): every modality attends to the two others, then to itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from fairseq.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,17 +11,17 @@ from ..core.errors import UserError
 from ..core.ragged import owners_and_positions
 from ..nn.attention import AttentionPlan, attend
 from ..nn.packing import PackedLayout, to_device
-from .base import BaselineConfig, EmotionBaseline, Sequences
+from .base import ComparatorConfig, EmotionNetwork, Sequences, comparator
 
 
 def layout_of(lengths: np.ndarray) -> PackedLayout:
-    """The layout of a single modality whose utterances have these ``(B,)`` lengths."""
+    """Return the layout of a single modality whose utterances have these ``(B,)`` lengths."""
     nothing = np.zeros_like(lengths)
     return PackedLayout.from_lengths(lengths, nothing, nothing)
 
 
 def crossmodal_plan(target: AttentionPlan, source: AttentionPlan) -> AttentionPlan:
-    """Every row of an utterance's target modality asks every row of its source modality.
+    """Return a plan in which each row of an utterance's target modality attends to all rows of its source modality.
 
     Args:
         target: plan of the target's attention to itself.
@@ -48,9 +46,9 @@ class CrossmodalAttention(nn.Module):
         self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
 
-    def forward(self, asking: Tensor, source: Tensor, plan: AttentionPlan) -> Tensor:
-        """Asking rows ``(n, D)`` and source rows ``(N, D)`` to ``(n, D)``."""
-        query = self.query(asking).unflatten(1, (self.heads, -1))
+    def forward(self, target: Tensor, source: Tensor, plan: AttentionPlan) -> Tensor:
+        """Attend from target rows ``(n, D)`` to source rows ``(N, D)``; return ``(n, D)``."""
+        query = self.query(target).unflatten(1, (self.heads, -1))
         key, value = self.key_value(source).unflatten(1, (2, self.heads, -1)).unbind(1)
         return self.out(attend(query, key, value, plan, self.dropout if self.training else 0.0).flatten(1))
 
@@ -70,7 +68,7 @@ class CrossmodalLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, target: Tensor, source: Tensor, plan: AttentionPlan) -> Tensor:
-        """``(n, D)`` target rows to ``(n, D)``, or to the plan's asking ones among them."""
+        """Transform ``(n, D)`` target rows, or only the plan's query rows among them."""
         hidden = target if plan.query_rows is None else target.index_select(0, plan.query_rows)
         attended = self.attention(self.attention_norm(hidden), self.attention_norm(source), plan)
         hidden = hidden + self.dropout(attended)
@@ -96,16 +94,16 @@ class CrossmodalTransformer(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, target: Tensor, source: Tensor | None, plan: AttentionPlan, last_plan: AttentionPlan) -> Tensor:
-        """Run all layers; the last one only for the rows that ask in ``last_plan``.
+        """Run all layers; the last one only for the query rows of ``last_plan``.
 
         Args:
             target: ``(N, D)``.
             source: ``(M, D)``, or None for self-attention.
-            plan: whose rows they are.
+            plan: rows of each utterance.
             last_plan: the same for the last layer.
 
         Returns:
-            ``(n, D)`` for the n rows that ask in the last layer.
+            ``(n, D)`` for the n query rows of the last layer.
         """
         for index, layer in enumerate(self.layers):
             layer_plan = last_plan if index == len(self.layers) - 1 else plan
@@ -114,7 +112,7 @@ class CrossmodalTransformer(nn.Module):
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the fixed position vectors of Vaswani et al. 2017; nothing is learned and nothing is stored.
+    """The fixed position vectors of Vaswani et al. 2017; they are not learned and not stored in checkpoints.
 
     Args:
         max_positions: longest sequence.
@@ -129,7 +127,7 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", torch.cat([angles.sin(), angles.cos()], dim=1), persistent=False)
 
     def forward(self, rows: Tensor, lengths: np.ndarray) -> Tensor:
-        """``(N, D)`` rows of utterances of these ``(B,)`` lengths to ``(N, D)``."""
+        """Add position vectors to the ``(N, D)`` rows of utterances of these ``(B,)`` lengths."""
         positions = to_device(owners_and_positions(lengths)[1], rows.device)
         return rows + self.table.index_select(0, positions)
 
@@ -138,7 +136,7 @@ MODALITIES = ("text", "visual", "acoustic")
 
 
 @dataclass
-class MulTConfig(BaselineConfig):
+class MulTConfig(ComparatorConfig):
     """Wider and half as deep as the authors' models (width 30 to 40), for a CPU in reasonable time."""
 
     encoder_attention_heads: int = field(
@@ -153,30 +151,22 @@ class MulTConfig(BaselineConfig):
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights (authors: 0.1)"})
 
 
-@register_model("memobert_mult", dataclass=MulTConfig)
-class MulTModel(EmotionBaseline):
+@comparator("mult", "MulT", MulTConfig)
+class MulT(EmotionNetwork):
     """Section 3 of the paper; the last elements of the three sequences go to the classifier.
 
-    As in the authors' code the temporal convolutions have kernel 1 (a projection) and positions are sinusoidal; unlike
-    it projections are followed by a LayerNorm, since frames of any extractor are read, and no position is hidden from
-    an earlier one, as in the paper.
+    As in the authors' code the temporal convolutions have kernel 1 (a projection) and positions are sinusoidal. Unlike
+    there, projections are followed by a LayerNorm, because frames of any extractor are read; and every position attends
+    to later ones too, as in the paper.
     """
 
-    def __init__(
-        self,
-        config: MulTConfig,
-        vocabulary: int,
-        visual_dim: int,
-        acoustic_dim: int,
-        labels: int,
-        symbols: Sequence[str],
-    ) -> None:
+    def __init__(self, config: MulTConfig, vocabulary: int, visual_dim: int, acoustic_dim: int, labels: int) -> None:
         width, heads = config.encoder_embed_dim, config.encoder_attention_heads
         if width % heads:
-            raise UserError(f"--encoder-attention-heads {heads}: no divisor of --encoder-embed-dim {width}")
+            raise UserError(f"--encoder-attention-heads {heads}: give a divisor of --encoder-embed-dim {width}")
         if min(config.crossmodal_layers, config.self_attention_layers) < 1:
             raise UserError("--crossmodal-layers and --self-attention-layers: give one layer or more")
-        super().__init__(config, vocabulary, visual_dim, acoustic_dim, labels, 6 * width, symbols)
+        super().__init__(config, vocabulary, visual_dim, acoustic_dim, labels, 6 * width)
         dropouts = (config.dropout, config.attention_dropout)
         self.positions = SinusoidalPositions(config.max_positions, width)
         self.crossmodal = nn.ModuleDict(
@@ -194,21 +184,8 @@ class MulTModel(EmotionBaseline):
             }
         )
 
-    @classmethod
-    def build(
-        cls,
-        config: MulTConfig,
-        vocabulary: int,
-        visual_dim: int,
-        acoustic_dim: int,
-        labels: int,
-        symbols: Sequence[str] = (),
-    ) -> "MulTModel":
-        """Build the network with random weights; arguments as in :class:`.baselines.EmotionBaseline`."""
-        return cls(config, vocabulary, visual_dim, acoustic_dim, labels, symbols)
-
     def fuse(self, text: Sequences, visual: Sequences, acoustic: Sequences) -> Tensor:
-        """``(B, 6D)``: for text, visual and acoustic the last element of what the two others made of it."""
+        """Return ``(B, 6D)``: for text, visual and acoustic the last row, after attention to the two others."""
         sequences = dict(zip(MODALITIES, (text, visual, acoustic), strict=True))
         device = text.rows.device
         rows = {name: self.positions(sequence.rows, sequence.lengths) for name, sequence in sequences.items()}

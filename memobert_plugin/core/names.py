@@ -1,8 +1,88 @@
-"""Names that several folders share, each defined once: modalities and modality cases."""
+"""Names that several folders share, each defined once: modality cases, protocols, settings."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
 """Which of text (l), visual (v) and acoustic (a) a model is shown; from most to least."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A rule for dividing speakers and for choosing the checkpoint that is tested.
+
+    Attributes:
+        help: its part of the help of ``--protocol``.
+        description: a sentence for reports.
+        selection: the rule of the choice, as ``run.json`` and reports name it.
+        checkpoint: file name of the chosen checkpoint.
+        flags: fairseq's flags that make the choice.
+    """
+
+    help: str
+    description: str
+    selection: str
+    checkpoint: str
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+
+_BEST_BY_UAR: Final = {"best_checkpoint_metric": "uar", "maximize_best_checkpoint_metric": True}
+
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    "strict": Protocol(
+        "validate on the session's other speaker (or the next one)",
+        "one speaker is tested, another one selects the checkpoint, the rest trains",
+        "best valid uar",
+        "checkpoint_best.pt",
+        _BEST_BY_UAR,
+    ),
+    "all_but_one": Protocol(
+        "train on all other speakers, no validation",
+        "one speaker is tested, all others train for a fixed number of epochs, the last checkpoint counts",
+        "last",
+        "checkpoint_last.pt",
+        {"disable_validation": True},
+    ),
+    "reference": Protocol(
+        "validate on the test speaker, as published (selected on test)",
+        "one speaker is tested and also selects the checkpoint, the rest trains",
+        "best test uar",
+        "checkpoint_best.pt",
+        _BEST_BY_UAR,
+    ),
+}
+"""The protocols by name, from the one without any choice on test data to the published one."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to train an emotion classifier that sweeps and reports compare.
+
+    Attributes:
+        title: its name in tables and pictures.
+        task: fairseq's task; the criterion has the same name.
+        starts_from: ``nothing``, ``bert`` (an imported BERT) or ``pretraining``.
+        architecture: a registered model instead of the plan's; empty for the plan's.
+    """
+
+    title: str
+    task: str
+    starts_from: str
+    architecture: str = ""
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "direct": Setting("Direct", "memobert_finetune", "nothing"),
+    "bert_finetune": Setting("BERT+Finetune", "memobert_finetune", "bert"),
+    "bert_prompt": Setting("BERT+Prompt", "memobert_prompt", "bert"),
+    "pretrain_finetune": Setting("Pretrain+Finetune", "memobert_finetune", "pretraining"),
+    "pretrain_prompt": Setting("Pretrain+Prompt", "memobert_prompt", "pretraining"),
+}
+"""MEmoBERT's own settings, from the plainest to the paper's; each comparator (:mod:`memobert_plugin.comparators.base`)
+brings one more."""
+
+FULL: Final = "full"
+"""The pre-training that leaves nothing out."""

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import UserError
+from ..core.names import PROTOCOLS
 from ..core.rng import Stream, uniform
-
-PROTOCOLS = ("strict", "all_but_one", "reference")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.names import PROTOCOLS, Setting
 from .plan import Plan, Resources
-from .settings import PROTOCOLS, Setting
 
 Command = tuple[str, ...]
 

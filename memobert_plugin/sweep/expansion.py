@@ -12,11 +12,11 @@ from urllib.parse import quote
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.names import FULL, PROTOCOLS
 from ..data.corpus import Corpus
 from ..data.folds import choose_fold, make_folds
 from .commands import Command, CommandWriter
 from .plan import Plan
-from .settings import FULL, PROTOCOLS, SETTINGS
 
 MANIFEST_SPLIT = 0
 """The number of the fold that is the manifest's own split."""
@@ -167,18 +167,18 @@ class Expansion:
         return sorted(found.values(), key=lambda run: order[run.kind])
 
     def _emotion_runs(self) -> Iterator[tuple[Run, list[Run]]]:
-        for setting in self.plan.settings:
-            pretrained = SETTINGS[setting].starts_from == "pretraining"
+        for name, setting in self.plan.settings.items():
+            pretrained = setting.starts_from == "pretraining"
             for ablation in self.plan.ablations if pretrained else (FULL,):
                 for fraction in self.plan.train_fractions:
                     for fold in self.corpus.folds:
                         for seed in self.plan.seeds:
-                            yield self._emotion(setting, ablation, fraction, fold, seed)
+                            yield self._emotion(name, ablation, fraction, fold, seed)
 
     def _emotion(
         self, setting_name: str, ablation: str, fraction: float, fold: TestPart, seed: int
     ) -> tuple[Run, list[Run]]:
-        plan, setting = self.plan, SETTINGS[setting_name]
+        plan, setting = self.plan, self.plan.settings[setting_name]
         name = f"emotion/{setting_name}/{ablation}/fraction{_percent(fraction)}/fold{fold.number:02d}/seed{seed}"
         folder = self.sweep / name
         flags = {**plan.emotion, **(plan.partial_data if fraction < 1 else {}), **plan.setting_flags[setting_name]}
@@ -192,6 +192,7 @@ class Expansion:
             commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
         details = {
             "setting": setting_name,
+            "setting_title": setting.title,
             "ablation": ablation,
             "corpus": {"path": str(plan.corpus), "name": plan.corpus_name, "sha256": self.corpus.sha256},
             **identity,

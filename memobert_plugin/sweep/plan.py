@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.names import MODALITY_CASES
-from .settings import ABLATIONS, FULL, PROTOCOLS, SETTINGS
+from ..core.fairseq_quirks import quiet_host
+from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
 
 REQUIRED = object()
 """Stands in the place of a default for a key that must be given."""
@@ -96,7 +97,10 @@ class Section:
 
     def names(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> tuple[str, ...]:
         """A list of different names, possibly out of several."""
-        values = self._list(key, default)
+        return self.choose(key, self._list(key, default), choices)
+
+    def choose(self, key: str, values: Sequence[Any], choices: Collection[str] = ()) -> tuple[str, ...]:
+        """Return these values of a key if all are names, out of ``choices`` where there are some."""
         for value in values:
             if not isinstance(value, str) or (choices and value not in choices):
                 allowed = f"names out of {', '.join(choices)}" if choices else "a list of names"
@@ -150,6 +154,14 @@ def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
+
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    FULL: {},
+    "no_visual": {"mvfr_ratio": 0, "mvfc_ratio": 0},
+    "no_acoustic": {"mafr_ratio": 0},
+    "no_span_no_whole_word": {"word_masking": "piece", "frame_masking": "random"},
+}
+"""Flags that each of the paper's ablations (Table 3) changes in pre-training; everything else stays as in ``full``."""
 
 SPEAKERS = ("others", "without_test_speaker", "all")
 KEPT = ("selected", "all", "none")
@@ -225,7 +237,7 @@ class Plan:
     """Empty for all."""
     seeds: tuple[int, ...]
     train_fractions: tuple[float, ...]
-    settings: tuple[str, ...]
+    settings: Mapping[str, Setting]
     ablations: Mapping[str, Mapping[str, Any]]
     train_modalities: str
     modality_mixture: bool
@@ -251,7 +263,7 @@ def read_plan(path: Path) -> Plan:
     """
     top = Section(path, "", _load(path))
     corpus = top.section("corpus")
-    settings = top.names("settings", choices=SETTINGS)
+    settings = _settings(top)
     corpus_path = _path(corpus, "path")
     emotion = top.section("emotion")
     plan = Plan(
@@ -317,6 +329,26 @@ def _path(section: Section, key: str, default: Any = REQUIRED) -> Any:
     return Path(section.path.parent, text).resolve()
 
 
+def _settings(top: Section) -> dict[str, Setting]:
+    known = SETTINGS
+    names = top.names("settings")
+    if not set(names) <= set(known):
+        known = {**known, **_comparator_settings()}
+        top.choose("settings", names, known)
+    return {name: known[name] for name in names}
+
+
+def _comparator_settings() -> Mapping[str, Setting]:
+    """Import the comparators, and fairseq with them; only plans that name one pay for that."""
+    # While it is imported, fairseq looks for GPUs. Asking CUDA would leave it unusable in forked processes; with this
+    # variable torch asks the driver's management library.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    with quiet_host():
+        from ..comparators.base import comparator_settings
+
+        return comparator_settings()
+
+
 def _labels(corpus: Section) -> tuple[str, ...]:
     return corpus.names("labels") if corpus.peek("labels") else ()
 
@@ -361,7 +393,7 @@ def _model(top: Section) -> dict[str, Any]:
     return {"arch": arch, **dict(section.items())}
 
 
-def _setting_flags(emotion: Section, settings: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+def _setting_flags(emotion: Section, settings: Collection[str]) -> dict[str, Mapping[str, Any]]:
     section = emotion.section("setting_flags", {})
     allowed = {name: value for name, value in _RESERVED_FLAGS.items() if name != "arch"}
     flags: dict[str, Mapping[str, Any]] = {name: section.flags(name, allowed) for name in settings}
@@ -411,7 +443,7 @@ def _resources(section: Section, kind: str) -> Resources:
 
 def _check(plan: Plan, top: Section) -> None:
     """Refuse keys that contradict each other."""
-    starts = {SETTINGS[name].starts_from for name in plan.settings}
+    starts = {setting.starts_from for setting in plan.settings.values()}
     if "pretraining" in starts and plan.pretraining is None:
         raise top.error("pretraining", f"is missing; settings {', '.join(plan.settings)} need it")
     if "bert" in starts and plan.bert is None:

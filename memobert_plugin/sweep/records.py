@@ -308,13 +308,13 @@ def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> b
 
 
 def _what(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description without how its commands are carried out."""
+    """Return a description without the parts that do not change what a run computes."""
     commands = []
     for command in description["commands"]:
         skipped = {place for place, word in enumerate(command) if word in _HOW_NOT_WHAT}
         skipped |= {place + 1 for place in skipped}
         commands.append([word for place, word in enumerate(command) if place not in skipped])
-    return {**description, "commands": commands}
+    return {**description, "commands": commands, "setting_title": None}
 
 
 def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,10 @@ from omegaconf import II, MISSING
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
-from ..core.names import MODALITY_CASES
+from ..core.names import MODALITY_CASES, PROTOCOLS
 from ..criterions.emotion import ClassificationCriterion
 from ..data.corpus import Corpus
-from ..data.folds import PROTOCOLS, Fold, choose_fold, make_folds, train_fraction
+from ..data.folds import Fold, choose_fold, make_folds, train_fraction
 from ..data.prompts import PromptPieces
 from .corpus_task import CorpusTask
 from .corpus_task_config import CorpusTaskConfig
@@ -43,11 +43,7 @@ class EmotionClassificationConfig(CorpusTaskConfig):
     )
     protocol: PROTOCOL_CHOICES = field(  # type: ignore[valid-type]
         default="strict",
-        metadata={
-            "help": "strict: validate on the session's other speaker (or the next one); all_but_one: train on all "
-            "other speakers, no validation; "
-            "reference: validate on the test speaker, as published (selected on test)"
-        },
+        metadata={"help": "; ".join(f"{name}: {protocol.help}" for name, protocol in PROTOCOLS.items())},
     )
     train_fraction: float = field(
         default=1.0,

@@ -9,56 +9,55 @@ from typing import Any
 import pytest
 import torch
 
-from memobert_plugin.comparators.mult import MulTConfig, MulTModel
+from memobert_plugin.comparators.base import COMPARATORS
+from memobert_plugin.comparators.mult import MulT, MulTConfig
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.nn.attention import AttentionPlan, Rectangle
 from memobert_plugin.nn.packing import PackedLayout
 from memobert_plugin.tasks.utterance_dataset import Modalities
-from tests.comparators import baselines
+from tests.comparators import checks
 
 
-def build(corpus: Corpus, **sizes: Any) -> MulTModel:
+def build(corpus: Corpus, **sizes: Any) -> MulT:
     torch.manual_seed(0)
     config = MulTConfig(**{"encoder_embed_dim": 16, "encoder_attention_heads": 2, **sizes})
-    return MulTModel.build(
-        config, len(corpus.symbols), baselines.SHAPE.visual_dim, baselines.SHAPE.acoustic_dim, baselines.LABELS
-    )
+    return MulT(config, len(corpus.symbols), checks.SHAPE.visual_dim, checks.SHAPE.acoustic_dim, checks.LABELS)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return baselines.small_corpus(tmp_path_factory.mktemp("corpus"))
+    return checks.small_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.mark.parametrize("case", MODALITY_CASES)
 def test_every_modality_case_gives_logits(corpus: Corpus, case: str) -> None:
-    baselines.assert_shows_every_case(build(corpus), corpus, case)
+    checks.assert_shows_every_case(build(corpus), corpus, case)
 
 
 def test_an_utterance_does_not_depend_on_the_others_of_its_batch(corpus: Corpus) -> None:
-    baselines.assert_independent_of_the_batch(build(corpus), corpus)
+    checks.assert_independent_of_the_batch(build(corpus), corpus)
 
 
 def test_only_the_asked_utterances_are_returned(corpus: Corpus) -> None:
-    baselines.assert_reads_the_asked_utterances(build(corpus), corpus)
+    checks.assert_reads_the_asked_utterances(build(corpus), corpus)
 
 
 @pytest.mark.parametrize("case", MODALITY_CASES)
 def test_every_parameter_has_a_gradient(corpus: Corpus, case: str) -> None:
-    baselines.assert_gradient_everywhere(build(corpus), baselines.batch(corpus, case))
-    baselines.assert_gradient_everywhere(build(corpus), baselines.batch(corpus, case, range(1)))
+    checks.assert_gradient_everywhere(build(corpus), checks.batch(corpus, case))
+    checks.assert_gradient_everywhere(build(corpus), checks.batch(corpus, case, range(1)))
 
 
 def test_any_float_type_reads_stored_frames(corpus: Corpus) -> None:
-    baselines.assert_follows_the_precision(build(corpus), corpus)
+    checks.assert_follows_the_precision(build(corpus), corpus)
 
 
 @pytest.mark.parametrize("modalities", [Modalities(), Modalities("lva", mixture=True)])
 def test_a_tiny_corpus_is_learned(corpus: Corpus, modalities: Modalities) -> None:
     model = build(corpus, crossmodal_layers=1, self_attention_layers=1)
-    losses = baselines.training_losses(model, corpus, modalities, updates=24)
+    losses = checks.training_losses(model, corpus, modalities, updates=24)
     assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
 
 
@@ -73,16 +72,16 @@ def test_a_padded_rectangle_gives_the_same_as_attending_each_utterance(
         return AttentionPlan(lengths, lengths, None, rectangle, rectangle, real[:, None, None, :])
 
     model = build(corpus).eval()
-    sample = baselines.batch(corpus, mixture=True)
-    expected = baselines.logits(model, sample)
+    sample = checks.batch(corpus, mixture=True)
+    expected = checks.logits(model, sample)
     monkeypatch.setattr(AttentionPlan, "for_all", staticmethod(in_a_rectangle))
-    torch.testing.assert_close(baselines.logits(model, sample), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(checks.logits(model, sample), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_modalities_reach_each_other_before_the_classifier(corpus: Corpus) -> None:
     """The summary of the text changes with the frames, which early fusion's cannot."""
     model = build(corpus).eval()
-    inputs = baselines.batch(corpus)["net_input"]
+    inputs = checks.batch(corpus)["net_input"]
     text = model.text(inputs["text"], inputs["text_lengths"])
     acoustic = model.acoustic(inputs["acoustic"], inputs["acoustic_lengths"])
     summaries = [
@@ -99,12 +98,12 @@ def test_a_task_without_labels_is_refused_in_one_line() -> None:
     config._name = "memobert_mult"
     sizes = {"vocabulary": 9, "visual_dim": 2, "acoustic_dim": 2, "expression_classes": 0, "symbols": []}
     with pytest.raises(SystemExit, match=r"memobert_mult: .* --task memobert_finetune"):
-        MulTModel.build_model(config, SimpleNamespace(model_sizes=lambda: sizes))
+        COMPARATORS.get("mult").build_model(config, SimpleNamespace(model_sizes=lambda: sizes))
 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [({"encoder_attention_heads": 3}, "heads 3: no divisor"), ({"self_attention_layers": 0}, "one layer or more")],
+    [({"encoder_attention_heads": 3}, "heads 3: give a divisor"), ({"self_attention_layers": 0}, "one layer or more")],
 )
 def test_impossible_sizes_are_refused(corpus: Corpus, sizes: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -113,6 +112,6 @@ def test_impossible_sizes_are_refused(corpus: Corpus, sizes: dict[str, int], mes
 
 @pytest.mark.slow
 def test_the_host_trains_and_evaluates_a_fold(tmp_path: Path) -> None:
-    lines = baselines.train_and_validate(tmp_path, "memobert_mult")
-    assert len(lines) == baselines.SHAPE.utterances
+    lines = checks.train_and_validate(tmp_path, "memobert_mult")
+    assert len(lines) == checks.SHAPE.utterances
     assert {line["speaker"] for line in lines} == {"spk0"}

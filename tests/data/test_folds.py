@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.folds import PROTOCOLS, choose_fold, make_folds, natural_order, train_fraction
+from memobert_plugin.core.names import PROTOCOLS
+from memobert_plugin.data.folds import choose_fold, make_folds, natural_order, train_fraction
 
 IEMOCAP = {f"Ses0{session}{sex}": [f"Ses0{session}"] for session in range(1, 6) for sex in "FM"}
 ACTORS = {f"Actor_{number}": [""] for number in (1, 10, 2, 3)}

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...core.names import MODALITY_CASES
+from ...core.names import FULL, MODALITY_CASES
 from .comparable import refuse_mixtures
 from .names import describe
 from .predictions import PredictionReader
 from .results import Grid, Result, fill_grid
-from .runs import FULL, Condition, EmotionRun
+from .runs import Condition, EmotionRun
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ...core.names import FULL
 from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
 from .names import Provenance, ablation_name, coverage, marks, training_name
 from .predictions import LABEL_WORDS
 from .results import METRICS, WITH_INTERVAL, Estimate, Result
-from .runs import FULL
 from .tables import Table, interval, percent
 
 

@@ -5,26 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...core.names import MODALITY_CASES
+from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from .predictions import VOCABULARY
 from .results import Result
-from .runs import FULL, Condition, EmotionRun
-
-SETTINGS = {
-    "early_fusion": "Early fusion",
-    "mult": "MulT",
-    "direct": "Direct",
-    "bert_finetune": "BERT+Finetune",
-    "bert_prompt": "BERT+Prompt",
-    "pretrain_finetune": "Pretrain+Finetune",
-    "pretrain_prompt": "Pretrain+Prompt",
-}
-
-PROTOCOLS = {
-    "strict": "one speaker is tested, another one selects the checkpoint, the rest trains",
-    "all_but_one": "one speaker is tested, all others train for a fixed number of epochs, the last checkpoint counts",
-    "reference": "one speaker is tested and also selects the checkpoint, the rest trains",
-}
+from .runs import Condition, EmotionRun
 
 SELECTED_ON_TEST = "selected on test"
 TRANSDUCTIVE = "transductive"
@@ -40,14 +24,9 @@ TRANSDUCTIVE_NOTE = "Transductive: clips of the test speakers, without labels, w
 
 
 def order_settings(names: Iterable[str]) -> list[str]:
-    """Settings from the plainest to the paper's, others last by name."""
-    known = list(SETTINGS)
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
-
-
-def setting_name(setting: str) -> str:
-    """A setting as the paper writes it; others as they are."""
-    return SETTINGS.get(setting, setting)
+    """Sort settings: comparators by name, then MEmoBERT's own from the plainest to the paper's."""
+    own = list(SETTINGS)
+    return sorted(set(names), key=lambda name: (own.index(name) if name in own else -1, name))
 
 
 def ablation_name(ablation: str) -> str:
@@ -57,7 +36,7 @@ def ablation_name(ablation: str) -> str:
 
 def training_name(condition: Condition) -> str:
     """Setting, and what of an utterance was trained on where that is not everything."""
-    parts = [setting_name(condition.setting)]
+    parts = [condition.title]
     if condition.modality_mixture:
         parts.append("modality mixture")
     if condition.train_modalities != MODALITY_CASES[0]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import UserError
+from ...core.names import PROTOCOLS
 from ...core.version import VERSION
 from ..metrics.significance import DRAWS
 from .comparable import refuse_missing, refuse_mixtures
@@ -15,7 +16,7 @@ from .curves import Curves, curve_records, emotion_curves, pretraining_curves
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
 from .layout import Grids, Layout
 from .main_tables import ablations_table, ablations_tests, settings_table, settings_tests
-from .names import PROTOCOLS, SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
+from .names import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
 from .predictions import LABEL_WORDS
 from .runs import EmotionRun, PretrainingRun
 from .sweep_tables import confusion_table, fraction_table, modality_series, modality_table, training_series
@@ -220,10 +221,9 @@ def _drawn(draw: bool, figure: Callable[..., Picture | None], *arguments: object
 def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tuple[str, str]]:
     yield "corpus", f"{provenance.corpus}, sha256 {provenance.corpus_sha256}"
     yield "labels", ", ".join(provenance.labels)
-    yield (
-        "protocol",
-        f"{provenance.protocol}: {PROTOCOLS.get(provenance.protocol, 'as described by who made the runs')}",
-    )
+    known = PROTOCOLS.get(provenance.protocol)
+    description = known.description if known else "described by the authors of the runs"
+    yield "protocol", f"{provenance.protocol}: {description}"
     yield "checkpoint", provenance.selection
     rows = grids.settings.results or grids.results
     first = max(rows, key=lambda result: len(result.cells))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from ...core.errors import UserError
 from ...core.files import regular
-from ...core.names import MODALITY_CASES
+from ...core.names import MODALITY_CASES, SETTINGS
 
 FORMAT = 1
-FULL = "full"
-"""The ablation that leaves nothing out."""
-
 Value = TypeVar("Value")
 
 
@@ -29,6 +26,7 @@ class Condition:
         train_fraction: share of the training utterances, in (0, 1].
         train_modalities: the modality case trained on.
         modality_mixture: trained on cases within ``train_modalities``, drawn per utterance.
+        title: the setting's name in tables; conditions that differ in it only are equal.
     """
 
     setting: str
@@ -36,6 +34,7 @@ class Condition:
     train_fraction: float
     train_modalities: str
     modality_mixture: bool
+    title: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -163,6 +162,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
     fraction = fields.values.get("train_fraction")
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise UserError(f'{path}: "train_fraction" must be a number above 0 and at most 1')
+    setting = fields.take("setting", str)
     shared = {
         "corpus.name": corpus.take("name", str),
         "corpus.sha256": corpus.take("sha256", str),
@@ -175,11 +175,12 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         name=name,
         status=_status(path.parent),
         condition=Condition(
-            setting=fields.take("setting", str),
+            setting=setting,
             ablation=fields.take("ablation", str),
             train_fraction=float(fraction),
             train_modalities=_modality_case(path, fields.take("train_modalities", str)),
             modality_mixture=fields.take("modality_mixture", bool),
+            title=_title(fields, setting),
         ),
         fold=fields.take("fold", int),
         seed=fields.take("seed", int),
@@ -195,6 +196,13 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
             _modality_case(path, case): _inside(path, file) for case, file in fields.take("predictions", dict).items()
         },
     )
+
+
+def _title(fields: _Fields, setting: str) -> str:
+    """Return the title that a run brings; runs of earlier versions bring none."""
+    if "setting_title" in fields.values:
+        return fields.take("setting_title", str)
+    return SETTINGS[setting].title if setting in SETTINGS else setting.replace("_", " ").capitalize()
 
 
 def _modality_case(path: Path, case: str) -> str:

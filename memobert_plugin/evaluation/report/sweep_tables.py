@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ...core.names import MODALITY_CASES
 from .main_tables import score_columns
-from .names import Provenance, coverage, marks, setting_name, training_name
+from .names import Provenance, coverage, marks, training_name
 from .results import METRICS, Result
 from .runs import Condition
 from .tables import Table, interval, percent
@@ -66,7 +66,7 @@ def modality_series(results: Sequence[Result]) -> dict[str, list[Result]]:
     series: dict[str, list[Result]] = {}
     for result in results:
         condition = result.condition
-        name = setting_name(condition.setting)
+        name = condition.title
         if condition.modality_mixture:
             name = training_name(condition)
         elif cases[condition] != {condition.train_modalities}:

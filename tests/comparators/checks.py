@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memobert_plugin.comparators.base import EmotionBaseline
+from memobert_plugin.comparators.base import EmotionNetwork
 from memobert_plugin.core.ragged import first_rows
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion
 from memobert_plugin.data.corpus import Corpus
@@ -23,7 +23,7 @@ from tests.host import USER_DIR, run_commands
 
 SHAPE = CorpusShape(speakers=4, utterances=12, absent=0.25)
 LABELS = len(SHAPE.emotions)
-Builder = Callable[[Any, int, int, int, int], EmotionBaseline]
+Builder = Callable[[Any, int, int, int, int], EmotionNetwork]
 
 
 def small_corpus(folder: Path) -> Corpus:
@@ -42,7 +42,7 @@ def batch(corpus: Corpus, case: str = "lva", utterances: range = range(12), mixt
     return dataset(corpus, Modalities(case, mixture)).collater(list(utterances))
 
 
-def logits(model: EmotionBaseline, sample: dict[str, Any]) -> Tensor:
+def logits(model: EmotionNetwork, sample: dict[str, Any]) -> Tensor:
     """``(B, C)``."""
     return model(**sample["net_input"], head="classify", rows=first_rows(sample["net_input"]["text_lengths"]))
 
@@ -52,7 +52,7 @@ def criterion() -> MEmoBERTFinetuneCriterion:
     return MEmoBERTFinetuneCriterion(SimpleNamespace())
 
 
-def assert_shows_every_case(model: EmotionBaseline, corpus: Corpus, case: str) -> None:
+def assert_shows_every_case(model: EmotionNetwork, corpus: Corpus, case: str) -> None:
     """Finite logits of the right shape; only what the case shows reaches them."""
     model.eval()
     sample = batch(corpus, case)
@@ -64,7 +64,7 @@ def assert_shows_every_case(model: EmotionBaseline, corpus: Corpus, case: str) -
     assert (int(sample["net_input"]["text_lengths"].max()) > 2) == ("l" in case)
 
 
-def assert_independent_of_the_batch(model: EmotionBaseline, corpus: Corpus) -> None:
+def assert_independent_of_the_batch(model: EmotionNetwork, corpus: Corpus) -> None:
     """Alone, together and in another order, with a different modality missing in each: the same logits."""
     model.eval()
     together = logits(model, batch(corpus, mixture=True))
@@ -74,7 +74,7 @@ def assert_independent_of_the_batch(model: EmotionBaseline, corpus: Corpus) -> N
     torch.testing.assert_close(together, backwards, rtol=1e-5, atol=1e-5)
 
 
-def assert_reads_the_asked_utterances(model: EmotionBaseline, corpus: Corpus) -> None:
+def assert_reads_the_asked_utterances(model: EmotionNetwork, corpus: Corpus) -> None:
     """Rows of some [CLS] give those utterances' logits."""
     model.eval()
     sample = batch(corpus)
@@ -84,7 +84,7 @@ def assert_reads_the_asked_utterances(model: EmotionBaseline, corpus: Corpus) ->
     torch.testing.assert_close(some, every[[1, 4, 11]])
 
 
-def assert_gradient_everywhere(model: EmotionBaseline, sample: dict[str, Any]) -> None:
+def assert_gradient_everywhere(model: EmotionNetwork, sample: dict[str, Any]) -> None:
     """Every parameter has a finite gradient, whatever the batch lacks."""
     model.train()
     loss, count, _ = criterion()(model, sample)
@@ -95,7 +95,7 @@ def assert_gradient_everywhere(model: EmotionBaseline, sample: dict[str, Any]) -
         assert bool(parameter.grad.isfinite().all()), name
 
 
-def assert_follows_the_precision(model: EmotionBaseline, corpus: Corpus) -> None:
+def assert_follows_the_precision(model: EmotionNetwork, corpus: Corpus) -> None:
     """Stored half-precision frames are read by a model of any float type; float64 and float16 agree as they can."""
     model.eval()
     sample = batch(corpus)
@@ -107,7 +107,7 @@ def assert_follows_the_precision(model: EmotionBaseline, corpus: Corpus) -> None
     torch.testing.assert_close(half.double(), exact, rtol=0.05, atol=0.05)
 
 
-def training_losses(model: EmotionBaseline, corpus: Corpus, modalities: Modalities, updates: int) -> list[float]:
+def training_losses(model: EmotionNetwork, corpus: Corpus, modalities: Modalities, updates: int) -> list[float]:
     """Mean loss of each update on batches of 24."""
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=2e-3)

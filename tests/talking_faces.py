@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memobert_plugin.features.speakers.tracker_files import PLAIN_COLUMNS
+from memobert_plugin.features.speakers.face_sources.tracker import PLAIN_COLUMNS
 from tests.films import RATE, Cue, write_film, write_srt
 
 WIDTH, HEIGHT = 160, 96

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..core.flags import add_flags, options_from
 from . import extract_values
 
 if TYPE_CHECKING:
+    from ..core.registry import Registry
     from ..core.slurm import SlurmResources
     from ..features.extraction.options import FrontEndOptions
 
@@ -51,36 +53,17 @@ def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = Fals
 
 def add_face_flags(parser: argparse._ActionsContainer) -> None:
     """How pictures become visual frames."""
+    from ..features.speakers.face_sources import FACE_SOURCES
+    from ..features.speakers.voice_detectors import VOICE_DETECTORS
+
     add = parser.add_argument
-    add(
-        "--faces",
-        choices=("mediapipe", "tracker"),
-        default="mediapipe",
-        help="who finds the faces: MediaPipe, or a tracker that has run before (default: %(default)s)",
-    )
-    add(
-        "--tracker",
-        type=Path,
-        metavar="PATH",
-        help="--faces tracker: its CSV (OpenFace's, or time, track, left, top, right, bottom …), or a folder of them",
-    )
+    _add_plugin_flags(parser, "--faces", "face detector", FACE_SOURCES, "mediapipe")
+    _add_plugin_flags(parser, "--voice", "voice detector", VOICE_DETECTORS, "silero")
     add(
         "--face-weights",
         type=Path,
         metavar="PATH",
         help="DenseFace trained on other data (default: the weights that come with the package)",
-    )
-    add(
-        "--voice",
-        choices=("silero", "energy", "intervals"),
-        default="silero",
-        help="what tells speech from silence (default: %(default)s)",
-    )
-    add(
-        "--intervals",
-        type=Path,
-        metavar="PATH",
-        help="--voice intervals: a TSV of begin and end in the film's seconds, or a folder of them",
     )
     add(
         "--choice",
@@ -95,6 +78,22 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="pictures per second that are looked at (default: %(default)s)",
     )
+
+
+def _add_plugin_flags(
+    parser: argparse._ActionsContainer, flag: str, kind: str, registry: Registry[Any], default: str
+) -> None:
+    """Add a flag that chooses a plug-in, and the flags of all plug-ins' options."""
+    plugins = dict(registry.items())
+    helps = "; ".join(f"{name}: {plugin.summary}" for name, plugin in plugins.items()).replace("%", "%%")
+    parser.add_argument(flag, choices=tuple(plugins), default=default, help=f"{kind}: {helps} (default: {default})")
+    add_flags(parser, [(f"{flag} {name}", plugin.Options) for name, plugin in plugins.items()])
+
+
+def _plugin_options(options: argparse.Namespace, flag: str, name: str, registry: Registry[Any]) -> Any:
+    """Return the options of the chosen plug-in; flags of the others are refused."""
+    others = [plugin.Options for _, plugin in registry.items()]
+    return options_from(options, registry.get(name).Options, f"{flag} {name}", others)
 
 
 def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
@@ -165,13 +164,15 @@ def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: i
     from dataclasses import replace
 
     from ..features.extraction.options import FrontEndOptions
+    from ..features.speakers.face_sources import FACE_SOURCES
+    from ..features.speakers.voice_detectors import VOICE_DETECTORS
 
     described = FrontEndOptions(
         faces=options.faces,
-        tracker=options.tracker,
+        face_options=_plugin_options(options, "--faces", options.faces, FACE_SOURCES),
         face_weights=options.face_weights,
         voice=options.voice,
-        intervals=options.intervals,
+        voice_options=_plugin_options(options, "--voice", options.voice, VOICE_DETECTORS),
         choice=options.choice,
         picture_rate=options.picture_rate,
         encoder=None,

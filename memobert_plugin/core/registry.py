@@ -57,7 +57,9 @@ class Registry(Generic[Plugin]):
         """Return all names: those of this package in the order of their files, then the other packages'."""
         self._read_folder()
         outside = self._entry_points()
-        return (*self._found, *(name for name in outside if name not in self._found))
+        # By file, because a file that was imported on its own has registered before the others.
+        inside = sorted(self._found, key=lambda name: str(getattr(self._found[name], "__module__", "")))
+        return (*inside, *(name for name in outside if name not in self._found))
 
     def get(self, name: str) -> Plugin:
         """Return the plug-in called ``name``.

@@ -15,7 +15,7 @@ from ..data.frames import ExtractorInfo
 if TYPE_CHECKING:
     from ..features.denseface.encoder import DenseFace
     from ..features.extraction.clip import ClipFrames, FrontEnd, Region
-    from ..features.speakers.voice import VoiceActivity
+    from ..features.speakers.voice_detectors import VoiceDetector
 
 DENSEFACE = "denseface"
 """What the shipped visual encoder calls itself beside its frames."""
@@ -77,18 +77,18 @@ class FaceReader:
         return DenseFace.from_shipped(self._device) if weights is None else DenseFace.from_file(weights, self._device)
 
     @cached_property
-    def voice(self) -> VoiceActivity:
+    def voice(self) -> VoiceDetector:
         """Tells speech from silence."""
-        from ..features.speakers.voice import load_voice_activity
+        from ..features.speakers.voice_detectors import VOICE_DETECTORS, listens_alone, load_voice_detector
 
         trained = self.extractor.options.get("voice") if self.extractor is not None else None
         name = self._options.voice or (trained.get("name") if isinstance(trained, dict) else None)
-        if name in ("silero", "energy"):
-            return load_voice_activity(name)
+        if name in VOICE_DETECTORS.names() and listens_alone(name):
+            return load_voice_detector(name)
         try:
-            return load_voice_activity("silero")
+            return load_voice_detector("silero")
         except UserError:
-            return load_voice_activity("energy")
+            return load_voice_detector("energy")
 
     @cached_property
     def front_end(self) -> FrontEnd:
@@ -98,10 +98,13 @@ class FaceReader:
             UserError: a package that it needs is missing.
         """
         from ..features.extraction.clip import FilmSettings, FrontEnd
-        from ..features.speakers.sources import load_face_source
+        from ..features.speakers.face_sources import FACE_SOURCES, load_face_source
 
         tracker = self._options.tracker
-        source = load_face_source("mediapipe" if tracker is None else "tracker", tracker=tracker)
+        if tracker is None:
+            source = load_face_source("mediapipe")
+        else:
+            source = load_face_source("tracker", FACE_SOURCES.get("tracker").Options(tracker))
         trained: dict[str, Any] = self.extractor.options if self.extractor is not None else {}
         # A corpus of one face per clip may be read by its most frequent face; a clip from anywhere may show several.
         settings = FilmSettings(

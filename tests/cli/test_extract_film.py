@@ -168,7 +168,7 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(films: Path, tmp_
 def test_mistakes_end_in_one_line(films: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such film or folder"):
         main(["film", str(tmp_path / "none.mp4"), "--output", str(tmp_path / "out")])
-    with pytest.raises(UserError, match="faces by tracker: needs"):
+    with pytest.raises(UserError, match="--faces tracker: needs --tracker"):
         main(["film", str(films), "--output", str(tmp_path / "out"), "--faces", "tracker", "--voice", "energy"])
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file: cannot be written to \(.*\); give another --output"):
@@ -185,6 +185,6 @@ def test_help_of_every_kind_is_quick_and_imports_nothing_heavy() -> None:
             "import sys; from memobert_plugin.cli.extract import main\n"
             f"try: main(['{kind}', '--help'])\n"
             "except SystemExit: pass\n"
-            "assert not {'torch', 'fairseq', 'numpy', 'av', 'mediapipe', 'jinja2', 'submitit'} & set(sys.modules)"
+            "assert not {'torch', 'fairseq', 'av', 'mediapipe', 'jinja2', 'submitit'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)

@@ -21,7 +21,7 @@ from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.features.media.pictures import pictures
 from memobert_plugin.features.media.sound import sound
 from memobert_plugin.features.media.subtitles import read_subtitles
-from memobert_plugin.features.speakers.tracker_files import TrackerFaces
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
 from memobert_plugin.sweep.forked_commands import ForkedCommands
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"

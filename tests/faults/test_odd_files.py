@@ -31,8 +31,8 @@ from memobert_plugin.features.encoders import wav2vec2 as wav2vec2_weights
 from memobert_plugin.features.media.container import media_facts
 from memobert_plugin.features.media.sound import read_clip
 from memobert_plugin.features.media.subtitles import read_subtitles
-from memobert_plugin.features.speakers.tracker_files import TrackerFaces
-from memobert_plugin.features.speakers.voice import IntervalsFile
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
+from memobert_plugin.features.speakers.voice_detectors.intervals import IntervalsFile
 from memobert_plugin.sweep.plan import read_plan
 from tests.data_bins import CorpusShape, make_data_bin
 

@@ -20,9 +20,9 @@ from ..media.sound import SAMPLE_RATE, SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
 from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
-from ..speakers.face import FaceSource
+from ..speakers.face_sources import FaceSource
 from ..speakers.tracks import FaceTrack, TrackBuilder
-from ..speakers.voice import VoiceActivity
+from ..speakers.voice_detectors import VoiceDetector
 from .acoustic import AcousticSettings, pool_frames
 
 CHOICES: Final = ("speaker", "most_frequent")
@@ -110,7 +110,7 @@ class FrontEnd:
     def __init__(
         self,
         faces: FaceSource,
-        voice: VoiceActivity,
+        voice: VoiceDetector,
         expression: ExpressionEncoder,
         acoustic: AcousticEncoder | None,
         *,

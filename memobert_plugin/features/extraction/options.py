@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..encoders.base import Normalize, load_encoder
-from ..speakers.sources import load_face_source
-from ..speakers.voice import load_voice_activity
+from ..speakers.face_sources import load_face_source
+from ..speakers.voice_detectors import load_voice_detector
 
 if TYPE_CHECKING:
     from .clip import FaceChoice, FrontEnd
@@ -20,13 +20,13 @@ class FrontEndOptions:
     """What a front end is made of."""
 
     faces: str = "mediapipe"
-    tracker: Path | None = None
-    """What another tracker wrote, for ``faces="tracker"``."""
+    face_options: Any = None
+    """The face source's ``Options``; None: their defaults."""
     face_weights: Path | None = None
     """DenseFace's; None: those that come with the package."""
     voice: str = "silero"
-    intervals: Path | None = None
-    """For ``voice="intervals"``."""
+    voice_options: Any = None
+    """The voice detector's ``Options``; None: their defaults."""
     choice: FaceChoice = "speaker"
     picture_rate: float = 10.0
     """Pictures per second."""
@@ -68,8 +68,8 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
     else:
         denseface = DenseFace.from_file(options.face_weights, options.device)
     return FrontEnd(
-        load_face_source(options.faces, tracker=options.tracker),
-        load_voice_activity(options.voice, intervals=options.intervals),
+        load_face_source(options.faces, options.face_options),
+        load_voice_detector(options.voice, options.voice_options),
         denseface,
         acoustic,
         acoustic_settings=AcousticSettings(pool=options.pool, max_seconds=options.acoustic_seconds),

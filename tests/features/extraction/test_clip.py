@@ -13,8 +13,8 @@ from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.clip import FilmSettings, FrontEnd
 from memobert_plugin.features.media.subtitles import Line
 from memobert_plugin.features.speakers.active_speaker import SpeakerChoice
-from memobert_plugin.features.speakers.tracker_files import TrackerFaces
-from memobert_plugin.features.speakers.voice import EnergyVoice
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
+from memobert_plugin.features.speakers.voice_detectors.energy import EnergyVoice
 from tests.films import Cue, write_film
 from tests.talking_faces import DrawnFace, write_talking_film
 

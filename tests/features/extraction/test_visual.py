@@ -14,6 +14,7 @@ from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.acoustic import AcousticSettings, extract_acoustic
 from memobert_plugin.features.extraction.options import FrontEndOptions
 from memobert_plugin.features.extraction.visual import VisualReport, extract_visual, survey_visual
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.talking_faces import DrawnFace, write_talking_film
 
 pytest.importorskip("av")
@@ -38,7 +39,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(manifest: Path, **more: object) -> FrontEndOptions:
     tracks = manifest.parent / "tracks"
-    return FrontEndOptions(faces="tracker", tracker=tracks, voice="energy", encoder=None, **more)  # type: ignore[arg-type]
+    return FrontEndOptions(faces="tracker", face_options=TrackerOptions(tracks), voice="energy", encoder=None, **more)  # type: ignore[arg-type]
 
 
 def extract(manifest: Path, output: Path, **more: object) -> VisualReport:

@@ -18,10 +18,12 @@ from memobert_plugin.features.speakers.active_speaker import (
     choose_speaker,
     speaker_over_time,
 )
-from memobert_plugin.features.speakers.face import FaceSource
-from memobert_plugin.features.speakers.sources import load_face_source
+from memobert_plugin.features.speakers.face_sources import FaceSource, load_face_source
 from memobert_plugin.features.speakers.tracks import FaceTrack, TrackBuilder
-from memobert_plugin.features.speakers.voice import EnergyVoice, Interval, SileroVoice, VoiceActivity, within_intervals
+from memobert_plugin.features.speakers.voice import Interval, within_intervals
+from memobert_plugin.features.speakers.voice_detectors import VoiceDetector
+from memobert_plugin.features.speakers.voice_detectors.energy import EnergyVoice
+from memobert_plugin.features.speakers.voice_detectors.silero import SileroVoice
 
 RATE = 10.0
 SECONDS = 6.0
@@ -233,7 +235,7 @@ def interview(source: FaceSource, real_data: Path) -> Clip:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("voice", [SileroVoice, EnergyVoice])
-def test_the_interview(interview: Clip, voice: type[VoiceActivity]) -> None:
+def test_the_interview(interview: Clip, voice: type[VoiceDetector]) -> None:
     """Left until about the 9th second, then right; from the 15th on the left one breaks in, which counts as wrong."""
     left, right = sorted(interview.tracks, key=lambda track: track.boxes[0, 0])
     assert len(left.times) == len(right.times) == len(interview.pictures)

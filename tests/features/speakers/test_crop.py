@@ -72,7 +72,7 @@ def test_colours_become_luma() -> None:
 @pytest.mark.slow
 def test_ferplus_pictures_are_cut_out_of_a_larger_picture_as_they_are(real_data: Path) -> None:
     """The framing's numbers: the median picture, put into a larger one, comes back in its own size and place."""
-    from memobert_plugin.features.speakers.sources import load_face_source
+    from memobert_plugin.features.speakers.face_sources import load_face_source
 
     pictures = np.load(real_data / "ferplus_train_valid.npz", allow_pickle=False)["images"][::240]
     source = load_face_source("mediapipe")

@@ -21,6 +21,7 @@ from memobert_plugin.features.extraction.films.job import FilmJob, Share, plan_j
 from memobert_plugin.features.extraction.films.merge import ValidSettings, merge_parts
 from memobert_plugin.features.extraction.films.plan import PlanSettings
 from memobert_plugin.features.extraction.options import FrontEndOptions
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue, write_film, write_srt
 from tests.talking_faces import DrawnFace, write_talking_film
 
@@ -44,7 +45,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(films: Path) -> FrontEndOptions:
-    return FrontEndOptions(faces="tracker", tracker=films / "tracks", voice="energy")
+    return FrontEndOptions(faces="tracker", face_options=TrackerOptions(films / "tracks"), voice="energy")
 
 
 def planned(films: Path, output: Path, part_minutes: float = 0.05, **more: object) -> FilmJob:

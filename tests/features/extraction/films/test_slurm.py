@@ -17,6 +17,7 @@ from memobert_plugin.features.extraction.films.job import plan_job
 from memobert_plugin.features.extraction.films.plan import PlanSettings
 from memobert_plugin.features.extraction.films.slurm import SlurmResources, run_on_slurm
 from memobert_plugin.features.extraction.options import FrontEndOptions
+from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue
 from tests.slurm import require_slurm
 from tests.talking_faces import DrawnFace, write_talking_film
@@ -37,7 +38,7 @@ def films(tmp_path: Path) -> Path:
 
 
 def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = FrontEndOptions(faces="tracker", tracker=films / "tracks", voice="energy")
+    options = FrontEndOptions(faces="tracker", face_options=TrackerOptions(films / "tracks"), voice="energy")
     settings = PlanSettings(part_minutes=0.1)
     output = films.parent / "out"
     job = plan_job(read_movies([films / "one.mp4"]), output, options, settings, progress=False)
@@ -50,7 +51,7 @@ def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeyp
 
 def test_a_machine_without_slurm_is_told_so(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    options = FrontEndOptions(faces="tracker", tracker=films / "tracks", voice="energy")
+    options = FrontEndOptions(faces="tracker", face_options=TrackerOptions(films / "tracks"), voice="energy")
     job = plan_job(read_movies([films / "one.mp4"]), films.parent / "out", options, PlanSettings(), progress=False)
     with pytest.raises(UserError, match="--executor slurm: no srun here"):
         run_on_slurm(job, SlurmResources(), progress=False)

@@ -1,4 +1,4 @@
-"""Faces that another tracker found and wrote down, so that a lab keeps the tool it trusts."""
+"""Read faces from the CSV file of another tracker: OpenFace 2, or a plain layout."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import csv
 import math
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ...core.errors import DefectiveClip, UserError
-from ...core.files import regular
-from ..media.companion import companion_file
-from .face import Face
+from ....core.errors import DefectiveClip, UserError
+from ....core.files import regular
+from ...media.companion import companion_file
+from ..face import Face
+from . import FACE_SOURCES
 
 PLAIN_NEEDED: Final = ("time", "left", "top", "right", "bottom")
 PLAIN_OPTIONAL: Final = ("track", "confidence")
@@ -41,7 +42,7 @@ _OPENFACE_EYES: Final = ((36, 39), (42, 45))
 """Outer and inner corner of each eye, in the order of the 68 points of iBUG 300-W."""
 _OPENFACE_MOUTH: Final = (48, 54, 62, 66)
 _FOREHEAD: Final = 0.18
-"""What the 68 points lack above the brows, as a share of brow to chin: median of the mesh over 965 FER+ pictures."""
+"""Height of the forehead, which the 68 points lack, over brow to chin: median of the face mesh, 965 FER+ pictures."""
 
 _NAN: Final = float("nan")
 _Row = tuple[float, ...]
@@ -49,12 +50,12 @@ _Row = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackerRows:
-    """The faces of one film in the order of time; N rows."""
+    """The faces of one film in the order of time, N rows."""
 
     times: np.ndarray
     """(N,) seconds."""
     tracks: np.ndarray
-    """(N,) identities, :data:`NO_TRACK` where the tracker knows none."""
+    """(N,) the persons' numbers, :data:`NO_TRACK` if the tracker knows none."""
     confidence: np.ndarray
     """(N,)."""
     boxes: np.ndarray
@@ -66,18 +67,19 @@ class TrackerRows:
 
 
 def read_tracker_rows(path: Path) -> TrackerRows:
-    """Read one film's tracker file; its header says which of the two layouts it has.
+    """Read the tracker file of one film. Its header tells which of two layouts it has.
 
     OpenFace 2 (``FeatureExtraction`` or ``FaceLandmarkVidMulti``): the columns ``timestamp``, ``confidence``,
-    ``success``, ``x_0`` to ``x_67`` and ``y_0`` to ``y_67`` are read, and ``face_id`` where several numbers occur in it
-    (``FeatureExtraction`` writes 0 whichever face it follows); rows without success are left out.
+    ``success``, ``x_0`` to ``x_67`` and ``y_0`` to ``y_67`` are read, and ``face_id`` if it holds several numbers
+    (``FeatureExtraction`` writes 0 for every face). Rows without success are left out.
 
-    Plain: ``time,left,top,right,bottom`` in seconds and pixels, and as wanted ``track`` (a whole number),
-    ``confidence``, the eyes' and the mouth's columns (:data:`PLAIN_EYES`, :data:`PLAIN_MOUTH`); left and right are
+    Plain: ``time,left,top,right,bottom`` in seconds and pixels, and optionally ``track`` (a whole number),
+    ``confidence``, and the columns of eyes and mouth (:data:`PLAIN_EYES`, :data:`PLAIN_MOUTH`). Left and right are
     those of the picture, lips are the middles of their inner edges. Optional cells may be empty.
 
     Raises:
-        DefectiveClip: missing or unreadable, neither layout, or a row that is not one; names file and row.
+        DefectiveClip: the file is missing, unreadable, in neither layout or has a bad row; the message names file and
+            row.
     """
     values, tracks = array("d"), array("q")
     try:
@@ -106,7 +108,7 @@ def read_tracker_rows(path: Path) -> TrackerRows:
 
 
 def _parser(path: Path, header: list[str]) -> Callable[[str, list[str]], _Row | None]:
-    """What turns a row's cells into (track, time, confidence, box, eyes, mouth)."""
+    """Return a function from a row's cells to (track, time, confidence, box, eyes, mouth)."""
     column = {name: index for index, name in enumerate(header)}
     if len(column) < len(header):
         raise DefectiveClip(f"{path}: its header names a column twice")
@@ -184,7 +186,7 @@ def _in_order(values: np.ndarray, tracks: np.ndarray) -> TrackerRows:
 
 
 def _left_to_right(pairs: np.ndarray) -> np.ndarray:
-    """(N, 2, 2) pairs of points, in each the one further left first."""
+    """Order each of the pairs of points ``(N, 2, 2)`` by x."""
     swapped = pairs[:, 0, 0] > pairs[:, 1, 0]
     return np.where(swapped[:, None, None], pairs[:, ::-1], pairs)
 
@@ -193,14 +195,29 @@ _NEAREST: Final = 0.75
 _FURTHEST_SECONDS: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class TrackerOptions:
+    """The tracker's files."""
+
+    tracker: Path = field(
+        metadata={
+            "metavar": "PATH",
+            "help": "CSV of OpenFace 2, or with time,left,top,right,bottom[,track,…]; a folder holds one NAME.csv per "
+            "film",
+        }
+    )
+
+
+@FACE_SOURCES.register("tracker")
 class TrackerFaces:
-    """Looks pictures up in the CSV that a tracker wrote for the film; layouts: :func:`.tracker_rows.read_tracker_rows`.
+    """Faces from the CSV that a tracker wrote for the film; layouts: :func:`read_tracker_rows`.
 
     A picture takes the faces of the tracker's picture that is nearest in time, if it is no further away than 0.75 of
-    the tracker's usual step and 0.1 s; else it has no face.
+    the tracker's usual step and 0.1 s. Otherwise it has no face.
 
     Args:
-        path: one CSV file for the only film there is, or a folder of them (see :func:`..companion.companion_file`).
+        path: one CSV file for the only film there is, or a folder of them (see
+            :func:`memobert_plugin.features.media.companion.companion_file`).
 
     Raises:
         UserError: no such file or folder.
@@ -208,6 +225,13 @@ class TrackerFaces:
 
     name: Final = "tracker"
     version: Final = "1"
+    summary: ClassVar = "boxes and landmarks that another tracker wrote (--tracker)"
+    Options: ClassVar = TrackerOptions
+
+    @classmethod
+    def from_options(cls, options: TrackerOptions) -> TrackerFaces:
+        """Build the source."""
+        return cls(options.tracker)
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -220,14 +244,14 @@ class TrackerFaces:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Nothing: what the faces depend on is the tracker's file."""
+        """Return nothing: the faces depend on the tracker's file alone."""
         return {}
 
     def start(self, path: Path, offset_seconds: float = 0.0) -> None:
         """Read the film's file, unless it is the one read last.
 
         Raises:
-            DefectiveClip: the film has no file here, or it is defective (file and row are named).
+            DefectiveClip: the folder has no file for this film, or the file is defective.
         """
         file = companion_file(self._path, path, ".csv")
         self._offset = offset_seconds
@@ -241,9 +265,9 @@ class TrackerFaces:
             )
 
     def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
-        """Return the faces written down for this moment whose middle lies between the picture's left and right edge.
+        """Return the file's faces at this time whose middle is between the picture's left and right edge.
 
-        The tracker saw whole pictures: with ``left_edge`` its places are moved to those of the part.
+        The file counts pixels of whole pictures; ``left_edge`` is subtracted from them.
         """
         if self._rows is None:
             raise RuntimeError("start() comes before faces()")
@@ -266,7 +290,7 @@ def _face(rows: TrackerRows, index: int, left_edge: int) -> Face:
 
 
 def _nearest(times: np.ndarray, moment: float, reach: float) -> tuple[int, int]:
-    """Begin and end of the rows of the time nearest to ``moment``; empty where none is within ``reach`` seconds."""
+    """Return begin and end of the rows of the time nearest to ``moment``, (0, 0) if all are further than ``reach``."""
     after = int(np.searchsorted(times, moment))
     near = [times[index] for index in (after - 1, after) if 0 <= index < len(times)]
     if not near:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin.features.media.pictures import pictures
-from memobert_plugin.features.speakers.face import Face, FaceSource
-from memobert_plugin.features.speakers.sources import load_face_source
+from memobert_plugin.features.speakers.face import Face
+from memobert_plugin.features.speakers.face_sources import FaceSource, load_face_source
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_pictures_faces_do_not_depend_on_those_before(source: FaceSource, inte
 @pytest.mark.slow
 def test_small_faces_are_found_in_parts_of_the_picture(source: FaceSource, interview: list[np.ndarray]) -> None:
     """Two faces of 215 pixels, shrunk to 54 in a picture of 1280: a long shot of a film."""
-    from memobert_plugin.features.speakers.mediapipe_faces import MediaPipeFaces
+    from memobert_plugin.features.speakers.face_sources.mediapipe import MediaPipeFaces
 
     rgb = interview[0]
     far_away = np.full_like(rgb, 90)

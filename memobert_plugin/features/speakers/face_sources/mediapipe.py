@@ -1,4 +1,4 @@
-"""Faces and their landmarks with MediaPipe, whose models come inside its wheel."""
+"""Find faces and their landmarks with MediaPipe, whose wheel contains the models."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ...core.errors import UserError
-from .face import Box, Face, overlap
+from ....core.errors import UserError
+from ..face import Box, Face, overlap
+from . import FACE_SOURCES
 
 _LEFT_EYE_CORNERS: Final = (33, 133)
 _RIGHT_EYE_CORNERS: Final = (362, 263)
@@ -22,26 +24,39 @@ _SAME_FACE: Final = 0.3
 _SHARED: Final = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class MediaPipeOptions:
+    """No options: the detector has no flags."""
+
+
+@FACE_SOURCES.register("mediapipe")
 class MediaPipeFaces:
     """Two face detectors (near and far), then the face mesh with refined lips on a cut-out around each face.
 
-    Every picture is looked at by itself: nothing is carried over from the one before, so that a picture's faces do not
-    depend on where a clip begins and a repeated run gives the same bytes. Both detectors are needed: on the HDTF clip
-    of Ed Markey, whose face fills the picture, the far one misses 9 of 80 pictures and the near one none, while the
-    near one misses faces narrower than about an eighth of the picture and the far one those under a fifteenth.
+    Each picture is processed alone, so that its faces do not depend on where a clip begins and a repeated run gives the
+    same bytes. Both detectors are needed: on the HDTF clip of Ed Markey, whose face fills the picture, the far one
+    misses 9 of 80 pictures and the near one none, while the near one misses faces narrower than about an eighth of the
+    picture and the far one those narrower than a fifteenth.
 
     Args:
-        min_confidence: a detection below it is no face.
-        smallest: faces whose box is narrower, in pixels, are left out: FER+ pictures have 48 pixels.
-        most: the largest faces of a picture, at most so many (the mesh costs about 5 ms each).
-        in_parts: look at wide pictures in squares as well (two for 16:9, three for cinema formats; 7 ms each), which
-            finds faces of a thirteenth of the height: a long shot of a film.
+        min_confidence: detections below it are dropped.
+        smallest: faces with a narrower box, in pixels, are dropped. FER+ pictures have 48 pixels.
+        most: keep at most so many faces of a picture, the largest (the mesh costs about 5 ms each).
+        in_parts: also search wide pictures in squares (two for 16:9, three for cinema formats; 7 ms each). This finds
+            faces of a thirteenth of the picture's height, as in long shots.
 
     Raises:
         UserError: MediaPipe is not installed.
     """
 
     name: Final = "mediapipe"
+    summary: ClassVar = "MediaPipe's detectors and face mesh"
+    Options: ClassVar = MediaPipeOptions
+
+    @classmethod
+    def from_options(cls, options: MediaPipeOptions) -> MediaPipeFaces:
+        """Build the source."""
+        return cls()
 
     def __init__(
         self, *, min_confidence: float = 0.5, smallest: float = 24.0, most: int = 8, in_parts: bool = True
@@ -75,14 +90,14 @@ class MediaPipeFaces:
             blank = np.zeros((128, 128, 3), dtype=np.uint8)
             for graph in (*self._detectors, self._mesh):
                 graph.process(blank)
-        self._mesh_has_spoken = False
+        self._mesh_has_logged = False
         self.version = f"mediapipe {version('mediapipe')}"
 
     def start(self, path: Path, offset_seconds: float = 0.0) -> None:
-        """Begin a clip; there is nothing to forget."""
+        """Begin a clip. Nothing has to be forgotten."""
 
     def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
-        """Return the faces of one picture, uint8 ``(H, W, 3)``, from left to right; nothing else is looked at."""
+        """Return the faces of one picture, uint8 ``(H, W, 3)``, from left to right; time and place are not used."""
         near, far = self._detectors
         whole = [*_detected(near, rgb), *_detected(far, rgb)]
         parts = [face for left, square in self._squares(rgb) for face in _detected(far, square, left)]
@@ -92,24 +107,24 @@ class MediaPipeFaces:
         return sorted(_distinct(self._with_landmarks(rgb, face) for face in largest), key=lambda face: face.box)
 
     def _squares(self, rgb: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Left edge and pixels of squares as high as the picture that cover a wide one from left to right."""
+        """Yield left edge and pixels of squares, as high as the picture, that cover a wide picture."""
         height, width = rgb.shape[:2]
         count = round((width / height - _SHARED) / (1 - _SHARED)) if self._in_parts else 1
         for left in np.linspace(0, width - height, count).astype(int).tolist() if count > 1 else ():
             yield left, np.ascontiguousarray(rgb[:, left : left + height])
 
     def _with_landmarks(self, rgb: np.ndarray, face: Face) -> Face:
-        """The face with the mesh's box, eyes and mouth; as it was where the mesh finds nothing."""
+        """Return the face with the mesh's box, eyes and mouth, or unchanged if the mesh finds nothing."""
         (x, y), reach = face.centre, max(face.box[2] - face.box[0], face.box[3] - face.box[1])
         left, top = max(0, int(x - reach)), max(0, int(y - reach))
         cutout = np.ascontiguousarray(rgb[top : int(y + reach) + 1, left : int(x + reach) + 1])
         if not cutout.size:
             return face
-        with nullcontext() if self._mesh_has_spoken else _quiet():
+        with nullcontext() if self._mesh_has_logged else _quiet():
             meshes = self._mesh.process(cutout).multi_face_landmarks
         if not meshes:
             return face
-        self._mesh_has_spoken = True
+        self._mesh_has_logged = True
         height, width = cutout.shape[:2]
         points = np.array([(left + point.x * width, top + point.y * height) for point in meshes[0].landmark])
         box: Box = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
@@ -121,7 +136,7 @@ class MediaPipeFaces:
 
 
 def _detected(detector: Any, rgb: np.ndarray, left_edge: int = 0) -> Iterator[Face]:
-    """Yield what a detector sees in a picture whose left edge lies at ``left_edge``."""
+    """Yield the faces that a detector finds in a part of a picture that begins at ``left_edge``."""
     height, width = rgb.shape[:2]
     for detection in detector.process(rgb).detections or []:
         place, points = detection.location_data.relative_bounding_box, detection.location_data.relative_keypoints
@@ -138,7 +153,7 @@ def _surest_first(face: Face) -> tuple[float, Box]:
 
 
 def _distinct(faces: Iterable[Face]) -> list[Face]:
-    """Of faces that share much of their boxes the first one."""
+    """Return the faces without those whose box overlaps an earlier one much."""
     distinct: list[Face] = []
     for face in faces:
         if all(overlap(face.box, other.box) < _SAME_FACE for other in distinct):
@@ -152,23 +167,23 @@ def _left_to_right(points: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the C++ side prints off the terminal, unless it fails.
+    """Keep the log lines of MediaPipe's C++ code off the terminal, unless it fails.
 
-    It writes to file descriptor 2 past Python: while it loads its models, which ends with the first picture, and once
-    with the first mesh.
+    It writes to file descriptor 2 directly: while it loads its models, which ends with the first picture, and once
+    more with the first mesh.
     """
     try:
         terminal = os.dup(2)
     except OSError:
         yield
         return
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as logged:
+        os.dup2(logged.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(terminal, said.read())
+            logged.seek(0)
+            os.write(terminal, logged.read())
             raise
         finally:
             os.dup2(terminal, 2)

@@ -1,0 +1,71 @@
+"""Face sources: find the faces in pictures, or look them up in another tracker's file.
+
+A source is one file of this folder, or an entry point of the group ``memobert_plugin.face_sources`` in another
+package. It is a class with the attributes ``summary`` (one line for ``--faces``) and ``Options`` (a dataclass whose
+fields become flags; see :mod:`memobert_plugin.core.flags`), the class method ``from_options(options)``, and the members
+of :class:`FaceSource`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from ....core.registry import Registry
+from ..face import Face
+
+FACE_SOURCES: Final[Registry[Any]] = Registry("face source", __name__, "memobert_plugin.face_sources")
+
+
+class FaceSource(Protocol):
+    """A finder of the faces in a clip's pictures."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the settings that the faces depend on, for ``extractor.json``."""
+
+    @property
+    def version(self) -> str: ...
+
+    def start(self, path: Path, offset_seconds: float = 0.0) -> None:
+        """Begin a clip of the film ``path`` and forget the clip before.
+
+        Args:
+            path: the film or clip that the pictures come from.
+            offset_seconds: the film's time at which the times given to :meth:`faces` begin; 0 if these are times of
+                the film.
+
+        Raises:
+            DefectiveClip: the source knows nothing about this film, or cannot read what it has.
+        """
+
+    def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
+        """Return the faces of one picture; called in the order of time.
+
+        Args:
+            time: seconds.
+            rgb: uint8 ``(H, W, 3)``, which may be a part of the film's picture.
+            left_edge: pixels of the film's picture to the left of that part.
+
+        Returns:
+            Faces in the part's own pixels.
+        """
+
+
+def load_face_source(name: str, options: Any = None) -> FaceSource:
+    """Build a face source by its name.
+
+    Args:
+        name: one of ``FACE_SOURCES.names()``.
+        options: an instance of the source's ``Options`` (None: their defaults).
+
+    Raises:
+        UserError: an unknown name, options that do not fit, or a package that is not installed.
+    """
+    source = FACE_SOURCES.get(name)
+    made: FaceSource = source.from_options(source.Options() if options is None else options)
+    return made

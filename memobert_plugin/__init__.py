@@ -1,8 +1,7 @@
-"""MEmoBERT for fairseq: multimodal emotion recognition by masked pre-training and prompting.
+"""MEmoBERT: multimodal emotion recognition by masked pre-training and prompting.
 
-Given to the host as ``--user-dir``, this package registers its tasks, models, criterions and optimiser at once.
-Imported as a library it stays light (no torch, no fairseq) until :func:`register` is called, so that ``memobert-*``
-commands start quickly.
+As fairseq's ``--user-dir`` this package registers its tasks, models, criterions and optimizer on import. Imported as a
+library it loads neither torch nor fairseq, so that commands start quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one kind of error a user can cause, and how commands and host hooks report it."""
+"""Errors that a user can cause, and how commands and fairseq's hooks report them in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SURROUNDINGS = (*_NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-"""What the operating system says where neither the program nor its input is at fault."""
+"""Errors of the operating system for which neither the program nor its input is to blame."""
 
 
 class UserError(ValueError):
@@ -25,12 +25,12 @@ class UserError(ValueError):
 
 
 class DiskFull(UserError):
-    """There was no room for an output."""
+    """No space is left for an output."""
 
 
 @contextmanager
 def room_is_needed(output: str | os.PathLike[str]) -> Iterator[None]:
-    """Let a full disk end what is inside with a :class:`DiskFull` that names ``output``, whichever file it was."""
+    """Raise :class:`DiskFull`, naming ``output``, if the block fails because no space is left."""
     try:
         yield
     except Exception as error:
@@ -41,9 +41,7 @@ def room_is_needed(output: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def as_disk_full(error: BaseException | None, output: str | os.PathLike[str]) -> DiskFull | None:
-    """What to tell of ``output``, also where a library made another error of the system's; None where room was not the
-    problem.
-    """
+    """Return a DiskFull error for ``output`` if ``error`` or one of its causes means "no space left", else None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return DiskFull(
@@ -54,8 +52,10 @@ def as_disk_full(error: BaseException | None, output: str | os.PathLike[str]) ->
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's ``main`` and leave the process: status 0 or ``main``'s own, 2 and one line for a
-    :class:`UserError` and for what the operating system refuses.
+    """Run a command's ``main`` and exit.
+
+    The status is 0 or what ``main`` returns. A :class:`UserError`, or a refusal by the operating system, is printed as
+    one line and exits with 2.
     """
     name = Path(sys.argv[0]).name
     try:
@@ -79,10 +79,10 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def exits_in_one_line(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a :class:`UserError` leave a host command (``fairseq-train`` and the like) as one line instead of a
-    traceback.
+    """Return ``function`` with each :class:`UserError` turned into an exit with one line instead of a traceback.
 
-    For the methods the host calls on a task or a model; everything below them keeps raising :class:`UserError`.
+    This is for methods that fairseq's commands call on a task or a model. Everything below keeps raising
+    :class:`UserError`.
     """
 
     @functools.wraps(function)
@@ -96,4 +96,4 @@ def exits_in_one_line(function: Callable[Parameters, Result]) -> Callable[Parame
 
 
 class DefectiveClip(ValueError):
-    """One utterance's media cannot be used; the message is the reason, in one line. The rest of the corpus goes on."""
+    """One utterance's media cannot be used. The message is the reason, in one line; the rest of the corpus goes on."""

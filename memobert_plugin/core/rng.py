@@ -1,8 +1,8 @@
-"""Randomness as a pure function of what is drawn for: (seed, update, stream, utterance, counter), without any state.
+"""Random numbers as a function of (seed, update, stream, utterance, counter), without any state.
 
-What is drawn for an utterance therefore never depends on the batch, the rank, the worker or the updates before it, and
-a resumed run has nothing to restore. Each of the five numbers is absorbed in turn by SplitMix64 (Steele, Lea and Flood,
-2014): one step along its Weyl sequence for every unit of the number, then its finaliser.
+A draw for an utterance therefore does not depend on the batch, the rank, the worker or earlier updates, and a resumed
+run has nothing to restore. SplitMix64 (Steele, Lea and Flood, 2014) absorbs the five numbers one after another: as many
+steps along its Weyl sequence as the number says, then its finaliser.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAST_SHIFT = np.uint64(31)
 
 
 class Stream(IntEnum):
-    """What a number is drawn for. The values are part of every run's randomness: add new ones, never renumber."""
+    """Purposes of random numbers. The values determine every run's draws: add new ones, never renumber."""
 
     OBJECTIVE = 1
     TEXT_MASK = 2
@@ -38,7 +38,7 @@ class Stream(IntEnum):
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1), 53 random bits each, in the shape that ``uid`` and ``counter`` broadcast to.
+    """Draw numbers in [0, 1) with 53 random bits each, in the shape that ``uid`` and ``counter`` broadcast to.
 
     Args:
         seed: the run's seed, any integer.
@@ -56,7 +56,7 @@ def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: np
 def integers(
     seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike, high: npt.ArrayLike
 ) -> npt.NDArray[np.int64]:
-    """Integers from range(``high``), all equally likely (to within ``high`` / 2**53); ``high`` >= 1 broadcasts too."""
+    """Draw integers from ``range(high)``, equally likely to within ``high / 2**53``; ``high`` >= 1 broadcasts too."""
     numbers = uniform(seed, update, stream, uid, counter) * np.asarray(high)
     return np.asarray(numbers).astype(np.int64)
 

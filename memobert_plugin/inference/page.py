@@ -13,12 +13,12 @@ from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 from ..features.media.pictures import jpeg_address
 from ..features.media.sound import SAMPLE_RATE
-from ..pages import drawings
+from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
+from ..pages.template import load_template
 from .explain import METHOD, Contribution
 from .prediction import Prediction
 from .run import Outcome
 from .stills import LONGEST_SHOWN
-from .timeline import Tracks
 from .utterance import MODALITY_NAMES, Evidence
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Section:
     Attributes:
         number: its place, for links.
         outcome: what became of it; media and explanation already dropped.
-        bars: its probabilities.
-        bar: the same in small.
+        bar: its probabilities.
         tracks: everything over time; None where there is no time.
         words: the text's words.
         shares: (name, share) of what was relied on.
@@ -70,7 +69,6 @@ class Section:
 
     number: int
     outcome: Outcome
-    bars: Markup | None = None
     bar: Markup | None = None
     tracks: Markup | None = None
     words: Sequence[Word] = ()
@@ -90,13 +88,14 @@ class Page:
 
     def __init__(self, description: ModelDescription, timeline: bool) -> None:
         self._description, self._timeline = description, timeline
+        self._colors = emotion_colors([*description.labels, *description.expression_classes])
         self._sections: list[Section] = []
 
     def add(self, outcome: Outcome) -> None:
         """Add one utterance."""
         number = len(self._sections)
         detailed = number < MOST_DETAILED
-        self._sections.append(section(number, outcome, self._description, detailed=detailed))
+        self._sections.append(section(number, outcome, self._description, self._colors, detailed=detailed))
 
     def write(self, path: Path) -> None:
         """Write the page, whole or not at all.
@@ -112,14 +111,12 @@ class Page:
 
     def render(self) -> str:
         """The page's HTML; whatever comes from a file is escaped."""
-        from jinja2 import Environment, StrictUndefined
-
         from ..core.version import VERSION
 
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+        template = load_template(Path(__file__).with_name("page.html"))
         answered = [one for one in self._sections if one.outcome.prediction is not None]
-        return environment.from_string(template).render(
+        return template.render(
+            colors=self._colors,
             title=self._title(),
             sections=self._sections,
             answered=answered,
@@ -152,7 +149,7 @@ class Page:
         if begin < end / 3:
             begin = 0.0
         shifted = [(start - begin, stop - begin, shares, title) for start, stop, shares, title in spans]
-        tracks = Tracks(end - begin, "probabilities over the time of the film", begin)
+        tracks = Tracks(end - begin, "probabilities over the time of the film", self._colors, begin)
         tracks.columns("emotions", "", shifted)
         tracks.legend(self._description.labels)
         return tracks.svg()
@@ -182,13 +179,15 @@ class Page:
         return facts
 
 
-def section(number: int, outcome: Outcome, description: ModelDescription, *, detailed: bool) -> Section:
-    """What the page shows of one utterance."""
+def section(
+    number: int, outcome: Outcome, description: ModelDescription, colors: Mapping[str, str], *, detailed: bool
+) -> Section:
+    """Collect what the page shows of one utterance."""
     answer, evidence = outcome.prediction, outcome.evidence
     bare = Outcome(outcome.utterance, outcome.error, answer)
     if answer is None:
         return Section(number, bare)
-    bar = drawings.small_bar(answer.probabilities)
+    bar = small_bar(answer.probabilities, colors)
     if evidence is None or not detailed:
         return Section(number, bare, bar=bar)
     found = outcome.explanation
@@ -196,12 +195,11 @@ def section(number: int, outcome: Outcome, description: ModelDescription, *, det
     return Section(
         number,
         bare,
-        bars=drawings.probability_bars(answer.probabilities),
         bar=bar,
-        tracks=_tracks(outcome, evidence, description),
+        tracks=_tracks(outcome, evidence, description, colors),
         words=_words(found.words) if found else (),
         shares=shares,
-        left_out=_left_out(answer),
+        left_out=_left_out(answer, colors),
         absent=[
             (PLAIN_NAMES[letter], answer.modalities[name].reason)
             for letter, name in MODALITY_NAMES.items()
@@ -216,23 +214,25 @@ def _words(words: Sequence[Contribution]) -> list[Word]:
     return [Word(word.word, word.value / largest if largest else 0.0, word.value) for word in words]
 
 
-def _left_out(answer: Prediction) -> list[LeftOut]:
+def _left_out(answer: Prediction, colors: Mapping[str, str]) -> list[LeftOut]:
     rows = []
     for letter, name in MODALITY_NAMES.items():
         shares: Mapping[str, float] | None = answer.modalities[name].without
         if shares is not None:
             label = max(shares, key=lambda kind: shares[kind])
-            bar = drawings.small_bar(shares)
+            bar = small_bar(shares, colors)
             rows.append(LeftOut(PLAIN_NAMES[letter], label, shares[label], bar, label != answer.label))
     return rows
 
 
-def _tracks(outcome: Outcome, evidence: Evidence, description: ModelDescription) -> Markup | None:
+def _tracks(
+    outcome: Outcome, evidence: Evidence, description: ModelDescription, colors: Mapping[str, str]
+) -> Markup | None:
     """Everything of a clip that has a time, above one axis."""
     preview, found, way = evidence.preview, outcome.explanation, outcome.course
     limits = description.limits
     read = [
-        (float(times[min(len(times), limit) - 1]) + _step(times)) if times is not None and len(times) else 0.0
+        (float(times[min(len(times), limit) - 1]) + time_step(times)) if times is not None and len(times) else 0.0
         for times, limit in (
             (evidence.visual_times if evidence.visual is not None else None, limits["visual_frames"]),
             (evidence.acoustic_times if evidence.acoustic is not None else None, limits["acoustic_frames"]),
@@ -243,7 +243,7 @@ def _tracks(outcome: Outcome, evidence: Evidence, description: ModelDescription)
     seconds = max(min(lasts, LONGEST_SHOWN), *read)
     if not seconds:
         return None
-    tracks = Tracks(seconds, f"{outcome.utterance.title} over time")
+    tracks = Tracks(seconds, f"{outcome.utterance.title} over time", colors)
     largest = 0.0
     if found is not None:
         largest = max(float(np.abs(values).max(initial=0.0)) for values in (found.visual, found.acoustic))
@@ -259,7 +259,9 @@ def _tracks(outcome: Outcome, evidence: Evidence, description: ModelDescription)
             tracks.shade_unread(read[1], tracks.height - begin)
     if found is not None and evidence.acoustic_times is not None and len(found.acoustic):
         begin = tracks.height
-        tracks.contributions("sound", evidence.acoustic_times, _step(evidence.acoustic_times), found.acoustic, largest)
+        tracks.contributions(
+            "sound", evidence.acoustic_times, time_step(evidence.acoustic_times), found.acoustic, largest
+        )
         tracks.shade_unread(read[1], tracks.height - begin)
     if way is not None and len(way.seconds) > 1:
         ends = np.minimum(way.seconds, seconds)
@@ -278,7 +280,7 @@ def _face_rows(
 ) -> None:
     times, faces, found = evidence.visual_times, evidence.preview.faces, outcome.explanation
     assert times is not None
-    begin, step = tracks.height, _step(times)
+    begin, step = tracks.height, time_step(times)
     if faces is not None:
         wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
         tracks.faces("the face", "as read", [(float(times[index]), jpeg_address(faces[index])) for index in wanted])
@@ -291,7 +293,3 @@ def _face_rows(
         tracks.legend(description.expression_classes)
     else:
         tracks.shade_unread(read, tracks.height - begin)
-
-
-def _step(times: np.ndarray) -> float:
-    return float(np.median(np.diff(times))) if len(times) > 1 else 0.1

@@ -1,1 +1,1 @@
-"""Templates, styles and drawings shared by all HTML pages."""
+"""The template, the stylesheet and the drawings shared by all HTML pages."""

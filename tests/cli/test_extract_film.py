@@ -88,8 +88,8 @@ def test_the_contact_sheet_shows_every_line_and_asks_nobody(films: Path, tmp_pat
     text = page.read_text(encoding="utf-8")
     shown = Page(text)
     assert shown.count("article") == 3
-    assert shown.count("rect", stroke="#1fae48") == 2
-    assert shown.count("rect", stroke="#fff") == 2
+    assert shown.count("rect", stroke="#fff", **{"stroke-width": "3"}) == 2
+    assert shown.count("rect", stroke="#fff", **{"stroke-dasharray": "4 3"}) == 2
     assert "dropped: no spoken text" in text
     assert "script" not in {tag for tag, _ in shown.tags}
     addresses = re.findall(r'(?:src|href)="([^"]{0,30})', text)

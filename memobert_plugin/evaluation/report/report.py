@@ -10,6 +10,7 @@ from pathlib import Path
 from ...core.errors import UserError
 from ...core.names import PROTOCOLS
 from ...core.version import VERSION
+from ...pages.template import load_template
 from ..metrics.significance import DRAWS
 from .comparable import refuse_missing, refuse_mixtures
 from .curves import Curves, curve_records, emotion_curves, pretraining_curves
@@ -41,16 +42,11 @@ class Section:
 
 
 def render(report: Report) -> str:
-    """The page; whatever comes from a file is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    environment.filters["inline"] = _inline
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(report=report)
+    """Render the page; whatever comes from a file is escaped."""
+    return load_template(Path(__file__).with_name("page.html")).render(report=report, address_of=_data_address)
 
 
-def _inline(picture: Picture) -> str:
+def _data_address(picture: Picture) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}"
 
 

@@ -7,25 +7,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ....core.errors import UserError
 from ....core.files import is_stream, replaced_when_complete
 from ....data.frames import FERPLUS_CLASSES
+from ....pages.drawings import Tracks, emotion_colors, runs_of, time_step
+from ....pages.template import load_template
 from .parts import reason_kind
 from .plan import FilmPart
 from .sheet import sheet_file
-
-WIDTH: Final = 560
-"""Of a line's drawing, in pixels."""
-COLOURS: Final = {
-    "neutral": "#b8b8b8", "happiness": "#e8b000", "surprise": "#f08030", "sadness": "#3070c0", "anger": "#c02020",
-    "disgust": "#5a8f29", "fear": "#7a4fa3", "contempt": "#8c5a3c",
-}  # fmt: skip
-
-_CURVE_HEIGHT: Final = 56
 
 
 def check_sheet_page(target: Path) -> None:
@@ -79,19 +72,14 @@ def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> 
 
 def _write_page(film: str, sheets: Sequence[Path], page: Path) -> None:
     """Stream the page, so that memory does not grow with the film."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("sheet_page.html").read_text(encoding="utf-8"))
+    template = load_template(Path(__file__).with_name("sheet_page.html"))
     reasons = Counter(reason_kind(note["dropped"]) for note in _notes(sheets) if note["dropped"])
     kept = sum(not note["dropped"] for note in _notes(sheets))
     stream = template.stream(
         film=film,
         kept=kept,
         reasons=reasons.most_common(),
-        colours=COLOURS,
-        width=WIDTH,
-        height=_CURVE_HEIGHT,
+        colors=emotion_colors(FERPLUS_CLASSES),
         lines=(_drawn(note) for note in _notes(sheets)),
     )
     with replaced_when_complete(page) as temporary:
@@ -105,44 +93,28 @@ def _notes(sheets: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _drawn(note: dict[str, Any]) -> dict[str, Any]:
-    """A note with what the drawing needs."""
-    scale = WIDTH / max(1e-3, note["end"] - note["start"])
-    times = np.array(note["expression_times"])
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.1
+    """Add to a note its time and the drawing of expression, voice and faces."""
     note["clock"] = _clock(note["start"])
-    note["voice_bars"] = [(begin * scale, (end - begin) * scale) for begin, end in note["voiced"]]
-    for row, track in enumerate(note["tracks"]):
-        track["row"], seen = row, np.array(track["times"])
-        track["bars"] = [
-            (seen[run[0]] * scale, (seen[run[-1]] - seen[run[0]] + step) * scale) for run in _runs(seen, step)
-        ]
-    note["curves"] = _curves(np.array(note["expression"]), times, step, scale)
+    expression, times = np.array(note["expression"]), np.array(note["expression_times"])
+    known = len(times) and expression.shape[1] == len(FERPLUS_CLASSES)
+    count = expression.shape[1] if len(times) else 0
+    classes = FERPLUS_CLASSES if known else [f"expression {number}" for number in range(1, count + 1)]
+    tracks = Tracks(
+        note["end"] - note["start"], "expression, voice and faces over time", emotion_colors(classes), note["start"]
+    )
+    if len(times):
+        tracks.stream("expression", "", times, expression, classes)
+    tracks.intervals("voice", note["voiced"])
+    for track in note["tracks"]:
+        seen = np.array(track["times"])
+        step = time_step(seen)
+        runs = [(seen[run[0]], seen[run[-1]] + step) for run in runs_of(seen, step)]
+        if track["chosen"]:
+            tracks.intervals("the chosen face", runs)
+        else:
+            tracks.intervals("another face", runs, 'class="muted"')
+    note["drawing"] = tracks.svg()
     return note
-
-
-def _curves(expression: np.ndarray, times: np.ndarray, step: float, scale: float) -> list[tuple[str, str]]:
-    """(colour, SVG path) of the probability of each expression, stacked."""
-    if not len(times):
-        return []
-    names = FERPLUS_CLASSES if expression.shape[1] == len(FERPLUS_CLASSES) else [""] * expression.shape[1]
-    palette = list(COLOURS.values())
-    tops = np.concatenate([np.zeros((len(times), 1)), np.cumsum(expression, axis=1)], axis=1)
-    paths = []
-    for index, name in enumerate(names):
-        pieces = []
-        for run in _runs(times, step):
-            left, right = times[run] * scale, (times[run] + step) * scale
-            x = np.stack([left, right], axis=1).ravel()
-            upper, lower = (np.repeat(tops[run, place], 2) * _CURVE_HEIGHT for place in (index + 1, index))
-            points = [*zip(x, upper, strict=True), *zip(x[::-1], lower[::-1], strict=True)]
-            pieces.append("M" + "L".join(f"{place:.1f} {_CURVE_HEIGHT - height:.1f}" for place, height in points) + "Z")
-        paths.append((COLOURS.get(name, palette[index % len(palette)]), "".join(pieces)))
-    return paths
-
-
-def _runs(times: np.ndarray, step: float) -> list[np.ndarray]:
-    """Indices of stretches in which the times follow each other without a gap."""
-    return np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > 1.5 * step) + 1)
 
 
 def _clock(seconds: float) -> str:

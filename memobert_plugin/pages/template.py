@@ -1,0 +1,23 @@
+"""Templates of HTML pages: each extends ``base.html``, which carries the one stylesheet, and asks no other file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def load_template(path: Path) -> Template:
+    """Load a page's own template; whatever it inserts is escaped, and an unknown name is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.from_string(path.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from ..nn.network import FINGERPRINT, dictionary_fingerprint
 from .bert_folder import BertConfig, EmbeddedVocabulary, read_bert_tensors
 from .parameter_origins import bert_body, bert_pooler, bert_word_head
 from .state_dictionary import StateDictionary

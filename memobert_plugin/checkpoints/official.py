@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import regular
-from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from ..nn.network import FINGERPRINT, dictionary_fingerprint
 from .bert_folder import BertConfig, EmbeddedVocabulary
 from .parameter_origins import Origin, bert_body, bert_pooler, bert_word_head, module, table
 from .state_dictionary import StateDictionary, read_pickled_tensors

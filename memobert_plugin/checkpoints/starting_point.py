@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
-from ..models.configuration import MEmoBERTConfig, MEmoBERTSmallConfig, MEmoBERTTinyConfig
+from ..nn.network import ARCHITECTURES, NetworkSizes
 from .bert_folder import BertConfig
 
 
@@ -52,13 +52,6 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
 
-ARCHITECTURES = {
-    "memobert_base": MEmoBERTConfig(),
-    "memobert_small": MEmoBERTSmallConfig(),
-    "memobert_tiny": MEmoBERTTinyConfig(),
-}
-
-
 def host_model(config: BertConfig) -> dict[str, Any]:
     """The host's configuration of a model of these sizes: the named architecture that has them, else ``memobert``."""
     sizes = {
@@ -73,12 +66,12 @@ def host_model(config: BertConfig) -> dict[str, Any]:
         if all(getattr(architecture, field) == size for field, size in sizes.items())
     ]
     name = named[0] if named else "memobert"
-    return {**asdict(MEmoBERTConfig()), **sizes, "max_positions": config.max_positions, "_name": name}
+    return {**asdict(NetworkSizes()), **sizes, "max_positions": config.max_positions, "_name": name}
 
 
 def training_flags(model: Mapping[str, Any]) -> str:
     """The host's flags for such a configuration: its architecture, and the sizes that the name does not imply."""
-    implied = ARCHITECTURES.get(model["_name"], MEmoBERTConfig())
+    implied = ARCHITECTURES.get(model["_name"], NetworkSizes())
     sizes = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in model.items()

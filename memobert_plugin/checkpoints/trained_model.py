@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..data.tokenizer import Tokenizer, tokenizer_from_files
-from ..models.configuration import MEmoBERTConfig
-from ..models.memobert import MEmoBERTModel
-from ..models.state_upgrade import FINGERPRINT, dictionary_fingerprint
+from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head, word_head
+from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, dictionary_fingerprint
 from ..nn.skeleton import parameters_unmade
 from .model_description import FINETUNED, ModelDescription
 
@@ -47,8 +46,10 @@ class TrainedModel:
             raise UserError(f"{self.source}: its tokenizer is not the one of its weights; export it again")
         return tokenizer
 
-    def skeleton(self) -> MEmoBERTModel:
-        """The network without memory for its parameters, and without random numbers for what is replaced at once.
+    def skeleton(self) -> MEmoBERTNetwork:
+        """Return the network without memory for its parameters, and without drawing numbers that weights replace.
+
+        It has the heads that prediction reads: the words', and a finetuned model's classifier.
 
         Raises:
             UserError: sizes that no network has.
@@ -57,36 +58,37 @@ class TrainedModel:
         layers = description.architecture["encoder_layers"]
         if layers > len(self.weights):
             raise UserError(f"{self.source}: tells of {layers} layers, which its weights do not have; export it again")
-        config = MEmoBERTConfig()
-        for name, size in description.architecture.items():
-            setattr(config, name, size)
+        heads = {WORD_HEAD: word_head(description.vocabulary)}
+        if description.kind == FINETUNED:
+            heads[EMOTION_HEAD] = emotion_head(len(description.labels))
         try:
             with parameters_unmade():
-                return MEmoBERTModel.build(
-                    config,
+                return MEmoBERTNetwork(
+                    NetworkSizes(**description.architecture),  # type: ignore[arg-type]
                     description.vocabulary,
                     description.visual_dim,
                     description.acoustic_dim,
-                    len(description.expression_classes),
-                    labels=len(description.labels) if description.kind == FINETUNED else None,
+                    heads,
                 )
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{self.source}: no network has these sizes ({error}); export it again") from None
 
-    def build(self, device: torch.device, dtype: torch.dtype) -> MEmoBERTModel:
-        """The model in evaluation mode, its parameters without gradients.
+    def build(self, device: torch.device, dtype: torch.dtype) -> MEmoBERTNetwork:
+        """Return the network in evaluation mode, its parameters without gradients.
 
         Raises:
             UserError: the weights are not those of the description.
         """
-        model = self.skeleton()
+        network = self.skeleton()
+        own = network.state_dict()
+        # Heads that prediction does not read stay in the file.
+        weights = {name: value for name, value in self.weights.items() if name in own or not name.startswith("heads.")}
         try:
-            # The host's own method copies into the model's tensors, which are not there.
-            torch.nn.Module.load_state_dict(model, dict(self.weights), assign=True)
+            network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.source}: weights and configuration do not fit ({reason[:200]})") from None
-        model = model.to(device)
-        for parameter in model.parameters():
+        network = network.to(device)
+        for parameter in network.parameters():
             parameter.data = parameter.data.to(dtype)
-        return model.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False)

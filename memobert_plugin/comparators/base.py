@@ -22,8 +22,9 @@ from ..core.errors import UserError, exits_in_one_line
 from ..core.names import SETTINGS, Setting
 from ..core.ragged import first_rows
 from ..core.registry import Registry
-from ..models.state_upgrade import complete_state, dictionary_fingerprint
+from ..models.state_upgrade import complete_state
 from ..nn.heads import EmotionHead
+from ..nn.network import dictionary_fingerprint
 from ..nn.packing import to_device
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from ..core.ragged import first_rows
 from ..evaluation.metrics.scores import Scores
-from ..nn.heads import upcast
+from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
+from ..nn.label_words import LabelWords
 
 METRICS = ("wa", "uar", "wf1", "macro_f1")
 
@@ -114,40 +115,6 @@ class PromptCriterionConfig(FairseqDataclass):
     """No options: template and verbalizer belong to the task."""
 
 
-class LabelWords:
-    """The emotion words as tensors.
-
-    Args:
-        words: for each of C emotions the dictionary rows of its words, at least one.
-        vocabulary: rows of the dictionary.
-    """
-
-    def __init__(self, words: list[list[int]], vocabulary: int) -> None:
-        most = max(len(pieces) for pieces in words)
-        self.pieces = torch.tensor([pieces + pieces[:1] * (most - len(pieces)) for pieces in words])
-        self.is_word = torch.tensor([[True] * len(pieces) + [False] * (most - len(pieces)) for pieces in words])
-        self.emotion_of_piece = torch.full((vocabulary,), len(words))
-        for emotion, pieces in enumerate(words):
-            self.emotion_of_piece[pieces] = emotion
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """Logits ``(B, vocabulary)`` to ``(B, C)``: log of the summed exponentials of each emotion's words."""
-        self._follow(logits.device)
-        words = logits[:, self.pieces].masked_fill(~self.is_word, -torch.inf)
-        return words.logsumexp(dim=-1)
-
-    def emotions(self, pieces: Tensor) -> Tensor:
-        """Dictionary rows ``(B,)`` to emotions ``(B,)``, C where a piece is no emotion word."""
-        self._follow(pieces.device)
-        return self.emotion_of_piece[pieces]
-
-    def _follow(self, device: torch.device) -> None:
-        if self.pieces.device != device:
-            self.pieces, self.is_word, self.emotion_of_piece = (
-                tensor.to(device) for tensor in (self.pieces, self.is_word, self.emotion_of_piece)
-            )
-
-
 @register_criterion("memobert_prompt", dataclass=PromptCriterionConfig)
 class MEmoBERTPromptCriterion(ClassificationCriterion):
     """Cross-entropy over the full vocabulary at the mask.
@@ -168,7 +135,7 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the mask position of every utterance."""
-        logits = upcast(model(**sample["net_input"], head="wwmlm", rows=sample["mask_rows"]))
+        logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"]))
         scores = self.label_words.scores(logits)
         loss = (logits.logsumexp(dim=-1) - scores.gather(1, sample["target"][:, None])[:, 0]).sum()
         return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))
@@ -186,7 +153,7 @@ class MEmoBERTFinetuneCriterion(ClassificationCriterion):
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the [CLS] position of every utterance."""
         logits = upcast(
-            model(**sample["net_input"], head="classify", rows=first_rows(sample["net_input"]["text_lengths"]))
+            model(**sample["net_input"], head=EMOTION_HEAD, rows=first_rows(sample["net_input"]["text_lengths"]))
         )
         loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
         return Decisions(loss, logits.detach().softmax(dim=-1))

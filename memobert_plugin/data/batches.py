@@ -1,9 +1,9 @@
-"""A batch's pieces and frames, copied out of the containers, one utterance after another without padding."""
+"""Build batches for the network: pieces and frames of a data-bin, special pieces and prompt, no padding."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,128 @@ from torch.utils.data import get_worker_info
 
 from .buffers import BufferPool, bytes_for
 from .indexed import IndexedReader
+from .prompts import PromptPieces, assemble_prompts, ends_sentence
+from .tokenizer import SPECIALS
+
+CLS, _, SEP, UNK = range(len(SPECIALS))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Numbers of pieces and frames read from the start of an utterance; [CLS], [SEP] and the prompt do not count."""
+
+    pieces: int
+    visual_frames: int
+    acoustic_frames: int
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """B utterances as the network reads them.
+
+    Attributes:
+        net_input: arguments of the network's ``forward``, but for the head and its rows.
+        mask_rows: (B,) row of each utterance's ``[MASK]`` in the text; empty without a prompt.
+        piece_lengths: (B,) pieces of each text that were kept, prompt and special pieces not counted.
+    """
+
+    net_input: dict[str, Any]
+    mask_rows: npt.NDArray[np.int64]
+    piece_lengths: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of pieces and frames together."""
+        lengths = (self.net_input[f"{name}_lengths"] for name in ("text", "visual", "acoustic"))
+        return int(sum(array.sum() for array in lengths))
+
+
+class InputBuilder:
+    """Put the pieces and frames of utterances together as the network reads them.
+
+    Args:
+        symbols: of the dictionary, in row order.
+    """
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self._sentence_end = ends_sentence(symbols)
+        self._period = symbols.index(".") if "." in symbols else UNK
+
+    def build(
+        self,
+        pieces: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        visual: Tensor,
+        acoustic: Tensor,
+        prompt: PromptPieces | None,
+        as_tensor: Callable[[npt.NDArray[np.int64]], Tensor] = torch.from_numpy,
+    ) -> NetworkInput:
+        """Build the input of a batch.
+
+        Args:
+            pieces: (pieces of all texts,) without special pieces.
+            lengths: (3, B) pieces, face frames and speech frames of each utterance.
+            visual: (face frames of all, V) of any float type.
+            acoustic: (speech frames of all, A).
+            prompt: appended to every text; None for none.
+            as_tensor: makes the text's tensor.
+        """
+        piece_lengths, visual_lengths, acoustic_lengths = lengths
+        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, prompt, CLS, SEP, None)
+        net_input = {
+            "text": as_tensor(text.ids),
+            "text_lengths": text.lengths,
+            "visual": visual,
+            "visual_lengths": visual_lengths,
+            "acoustic": acoustic,
+            "acoustic_lengths": acoustic_lengths,
+        }
+        return NetworkInput(net_input, text.mask_rows, piece_lengths)
+
+    def from_arrays(
+        self,
+        texts: Sequence[npt.NDArray[np.integer]],
+        visual: Sequence[np.ndarray | None],
+        acoustic: Sequence[np.ndarray | None],
+        *,
+        limits: Limits,
+        dims: tuple[int, int],
+        prompt: PromptPieces | None,
+        device: torch.device,
+    ) -> NetworkInput:
+        """Build the input of B utterances that are in memory, cut to ``limits``.
+
+        Args:
+            texts: the pieces of each, without special pieces.
+            visual: the face frames (T, V) of each; None where there are none.
+            acoustic: the speech frames (A, D) of each; None where there are none.
+            limits: how much of each is read.
+            dims: V and D.
+            prompt: appended to every text; None for none.
+            device: of the tensors.
+        """
+        parts = [
+            _joined(texts, limits.pieces, np.empty(0, np.int64)),
+            _joined(visual, limits.visual_frames, np.empty((0, dims[0]), np.float16)),
+            _joined(acoustic, limits.acoustic_frames, np.empty((0, dims[1]), np.float16)),
+        ]
+        (pieces, visual_frames, acoustic_frames), lengths = zip(*parts, strict=True)
+        return self.build(
+            pieces,
+            np.stack(lengths),
+            torch.from_numpy(visual_frames).to(device),
+            torch.from_numpy(acoustic_frames).to(device),
+            prompt,
+            lambda ids: torch.from_numpy(ids).to(device),
+        )
+
+
+def _joined(
+    arrays: Sequence[np.ndarray | None], limit: int, empty: np.ndarray
+) -> tuple[np.ndarray, npt.NDArray[np.int64]]:
+    """Concatenate the first ``limit`` rows of each array, as ``empty`` is typed; return their numbers too."""
+    kept = [empty if array is None else array[:limit] for array in arrays]
+    joined = np.concatenate([empty, *kept]).astype(empty.dtype, copy=False)
+    return joined, np.array([len(array) for array in kept], dtype=np.int64)
 
 
 @dataclass(frozen=True)

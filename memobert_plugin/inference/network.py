@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,29 +11,13 @@ from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
 from ..core.ragged import first_rows
-from ..criterions.emotion import LabelWords
-from ..data.prompts import PromptPieces, Template, Verbalizer, assemble_prompts, ends_sentence
+from ..data.batches import InputBuilder, Limits, NetworkInput
+from ..data.prompts import PromptPieces, Template, Verbalizer
 from ..data.tokenizer import SPECIALS
-from ..nn.heads import upcast
+from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
+from ..nn.label_words import LabelWords
 from ..nn.packing import PackedLayout
 from .utterance import Evidence
-
-_CLS, _, _SEP, _UNK = range(len(SPECIALS))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Utterances as the model reads them.
-
-    Attributes:
-        net_input: arguments of the model.
-        mask_rows: (B,) row of each utterance's ``[MASK]`` in the text; empty without a prompt.
-        piece_lengths: (B,) pieces of each text that were kept, prompt and special pieces not counted.
-    """
-
-    net_input: dict[str, Any]
-    mask_rows: np.ndarray
-    piece_lengths: np.ndarray
 
 
 class Network:
@@ -64,33 +45,21 @@ class Network:
             self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
             words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
             self._label_words = LabelWords(words, len(symbols))
-        self._sentence_end = ends_sentence(symbols)
-        self._period = symbols.index(".") if "." in symbols else _UNK
+        self._inputs = InputBuilder(symbols)
 
-    def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> Batch:
+    def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         """Put utterances together, cut to the model's limits; nothing is padded."""
-        limits = self.description.limits
-        texts = [found.pieces[: limits["pieces"]].astype(np.int64) for found in evidence]
-        lengths = np.array([len(pieces) for pieces in texts], dtype=np.int64)
-        pieces = np.concatenate(texts) if texts else np.empty(0, dtype=np.int64)
-        text = assemble_prompts(pieces, lengths, self._sentence_end, self._period, prompt, _CLS, _SEP, None)
-        visual, visual_lengths = _joined(
-            [found.visual for found in evidence], limits["visual_frames"], self.description.visual_dim
+        return self._inputs.from_arrays(
+            [found.pieces for found in evidence],
+            [found.visual for found in evidence],
+            [found.acoustic for found in evidence],
+            limits=Limits(**self.description.limits),
+            dims=(self.description.visual_dim, self.description.acoustic_dim),
+            prompt=prompt,
+            device=self.device,
         )
-        acoustic, acoustic_lengths = _joined(
-            [found.acoustic for found in evidence], limits["acoustic_frames"], self.description.acoustic_dim
-        )
-        net_input = {
-            "text": torch.from_numpy(text.ids).to(self.device),
-            "text_lengths": text.lengths,
-            "visual": torch.from_numpy(visual).to(self.device),
-            "visual_lengths": visual_lengths,
-            "acoustic": torch.from_numpy(acoustic).to(self.device),
-            "acoustic_lengths": acoustic_lengths,
-        }
-        return Batch(net_input, text.mask_rows, lengths)
 
-    def scores(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
         """Scores of the emotions (B, C), whose softmax are the probabilities; prompting also the rows (B,) of the most
         likely pieces of the whole vocabulary.
 
@@ -101,13 +70,13 @@ class Network:
             raise UserError("this model was only pre-trained and tells no emotions apart; fill_mask and encode work")
         if self.description.kind == FINETUNED:
             rows = first_rows(batch.net_input["text_lengths"])
-            return upcast(self.module(**batch.net_input, head="classify", rows=rows)), None
+            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)), None
         logits = self.vocabulary_logits(batch)
         return self._label_words.scores(logits), logits.argmax(dim=-1)
 
-    def vocabulary_logits(self, batch: Batch) -> Tensor:
+    def vocabulary_logits(self, batch: NetworkInput) -> Tensor:
         """(B, vocabulary) at the prompt's mask."""
-        return upcast(self.module(**batch.net_input, head="wwmlm", rows=batch.mask_rows))
+        return upcast(self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows))
 
     def likeliest_words(self, logits: Tensor, count: int) -> list[tuple[int, float]]:
         """Rows of the dictionary with their probabilities, likeliest first, of logits (vocabulary,).
@@ -124,13 +93,6 @@ class Network:
         """A row of the dictionary as a word, without the marks of its tokenizer."""
         return self.tokenizer.symbols[row].removeprefix("▁")
 
-    def hidden_states(self, batch: Batch) -> tuple[Tensor, PackedLayout]:
+    def hidden_states(self, batch: NetworkInput) -> tuple[Tensor, PackedLayout]:
         """Last layer of every piece and frame, packed, and whose each row is."""
         return self.module.hidden_states(**batch.net_input)
-
-
-def _joined(frames: Sequence[np.ndarray | None], limit: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of all utterances (sum, D) float16, cut to the limit, and how many of each (B,)."""
-    empty = np.empty((0, dim), dtype=np.float16)
-    kept = [empty if own is None else own[:limit] for own in frames]
-    return np.concatenate([empty, *kept]), np.array([len(own) for own in kept], dtype=np.int64)

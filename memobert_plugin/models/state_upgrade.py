@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
+from ..nn.network import FINGERPRINT
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +23,6 @@ OPTIONAL_PARTS = (
     "heads.classify.",
 )
 """Whole parts that one stage has and another has not: a part is present or absent, never half."""
-
-FINGERPRINT = "dictionary_fingerprint"
-
-
-def dictionary_fingerprint(symbols: Sequence[str]) -> int:
-    """A signed 64-bit digest of a dictionary's symbols in row order; 0 for no symbols (unknown)."""
-    if not symbols:
-        return 0
-    digest = hashlib.sha256("\n".join(symbols).encode()).digest()
-    return int.from_bytes(digest[:8], "little", signed=True)
 
 
 @exits_in_one_line

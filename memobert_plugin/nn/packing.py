@@ -16,6 +16,9 @@ from torch import Tensor
 
 from ..core.ragged import first_rows, owners_and_positions
 
+MODALITIES = ("text", "visual", "acoustic")
+"""The order of modalities in the packed sequence."""
+
 
 def to_device(indices: np.ndarray, device: torch.device) -> Tensor:
     """A host index array as an int64 tensor on ``device``; the copy does not wait for the device."""

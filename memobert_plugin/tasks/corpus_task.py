@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
+from ..data.batches import Limits
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
@@ -23,7 +24,7 @@ from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .save_folder import settle_save_folder
 from .stopping import StoppableTask
-from .utterance_dataset import Limits, UtteranceDataset
+from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
 

@@ -14,28 +14,15 @@ from torch import Tensor
 
 from ..core.names import MODALITY_CASES
 from ..core.rng import Stream, integers
-from ..data.batches import FramesWanted, as_small_tensor, gather_frames, gather_pieces
+from ..data.batches import FramesWanted, InputBuilder, Limits, as_small_tensor, gather_frames, gather_pieces
 from ..data.buffers import BufferPool, bytes_for
 from ..data.corpus import Corpus
-from ..data.prompts import PromptPieces, assemble_prompts, ends_sentence
-from ..data.tokenizer import SPECIALS
+from ..data.prompts import PromptPieces
 
 logger = logging.getLogger(__name__)
 
-CLS, _, SEP, UNK = range(len(SPECIALS))
 _READY_PER_WORKER = 4
 """Batches: torch has two made ahead, one more is being made, one is on its way."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much of an utterance is read: word pieces ([CLS], [SEP] and the prompt not counted), face frames and speech
-    frames, from the start.
-    """
-
-    pieces: int
-    visual_frames: int
-    acoustic_frames: int
 
 
 @dataclass(frozen=True)
@@ -101,8 +88,7 @@ class UtteranceDataset(FairseqDataset):
         )
         self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
         self.batches_divisible_by = 1
-        self._sentence_end = ends_sentence(corpus.symbols)
-        self._period = corpus.symbols.index(".") if "." in corpus.symbols else UNK
+        self._inputs = InputBuilder(corpus.symbols)
         # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         frame = np.minimum(corpus.visual_lengths[self.rows], limits.visual_frames)
@@ -234,31 +220,26 @@ class UtteranceDataset(FairseqDataset):
         ).astype(np.int64)
         lengths *= self.modalities.kept(lengths > 0, uids, int(self._epoch))
         limits = [[self.limits.pieces], [self.limits.visual_frames], [self.limits.acoustic_frames]]
-        piece_lengths, visual_lengths, acoustic_lengths = np.minimum(lengths, limits)
-        pieces = gather_pieces(corpus.text, rows, piece_lengths, np.int64)
-        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, self.prompt, CLS, SEP, None)
-        frames = self._frames(rows, visual_lengths, acoustic_lengths, pool)
+        lengths = np.minimum(lengths, limits)
+        pieces = gather_pieces(corpus.text, rows, lengths[0], np.int64)
+        frames = self._frames(rows, lengths[1], lengths[2], pool)
+        network_input = self._inputs.build(
+            pieces, lengths, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
+        )
         batch: dict[str, Any] = {
             "id": as_small_tensor(indices),
             "nsentences": len(indices),
-            "ntokens": int(text.lengths.sum() + visual_lengths.sum() + acoustic_lengths.sum()),
+            "ntokens": len(network_input),
             "uids": uids,
-            "net_input": {
-                "text": as_small_tensor(text.ids),
-                "text_lengths": text.lengths,
-                "visual": frames["visual"],
-                "visual_lengths": visual_lengths,
-                "acoustic": frames["acoustic"],
-                "acoustic_lengths": acoustic_lengths,
-            },
+            "net_input": network_input.net_input,
         }
         if self.emotions is not None:
             batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows]])
         if self.prompt is not None:
-            batch["mask_rows"] = text.mask_rows
+            batch["mask_rows"] = network_input.mask_rows
         if self.with_words:
-            batch["pieces"], batch["piece_lengths"] = pieces, piece_lengths
-            batch["word_start"] = gather_pieces(corpus.word_start, rows, piece_lengths, np.uint8)
+            batch["pieces"], batch["piece_lengths"] = pieces, lengths[0]
+            batch["word_start"] = gather_pieces(corpus.word_start, rows, lengths[0], np.uint8)
             if "expression" in frames:
                 batch["expression"] = frames["expression"]
         return batch

@@ -24,8 +24,7 @@ from training_step import packed_output
 from training_step_batches import ACOUSTIC_DIM, CLASSES, STEPS, VISUAL_DIM, VOCABULARY, Batch, Step
 
 from memobert_plugin.criterions.pretraining import objective_loss
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 
 RATIOS = {"wwmlm": 2, "mvfr": 1, "mvfc": 1, "mafr": 1}
 """Of the paper's objectives."""

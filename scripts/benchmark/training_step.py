@@ -26,13 +26,22 @@ import torch
 from tabulate import tabulate
 from timing import in_turn, median_ratio, medians, wait_for, write_result
 from torch import Tensor, nn
-from training_step_batches import ACOUSTIC_DIM, CLASSES, STEPS, VISUAL_DIM, VOCABULARY, Batch, Step
+from training_step_batches import (
+    ACOUSTIC,
+    ACOUSTIC_DIM,
+    CLASSES,
+    STEPS,
+    VISUAL,
+    VISUAL_DIM,
+    VOCABULARY,
+    Batch,
+    Step,
+)
 from training_step_profile import shares_of_operators
 from training_step_rivals import PaddedBert, bare_products
 
 from memobert_plugin.criterions.pretraining import objective_loss
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import ACOUSTIC, VISUAL, MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = 1e-5

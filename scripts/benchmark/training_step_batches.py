@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memobert_plugin.models.memobert import MODALITY_OF_HEAD, TEXT
+TEXT, VISUAL, ACOUSTIC = range(3)
+MODALITY_OF_HEAD = {"wwmlm": TEXT, "mvfr": VISUAL, "mvfc": VISUAL, "mafr": ACOUSTIC}
 
 STEPS = ("wwmlm", "mvfr", "mvfc", "mafr", "prompt")
 """The four objectives of pre-training, and prompting, which reads one [MASK] per utterance."""

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from training_step_batches import COLUMNS, Step
+from training_step_batches import ACOUSTIC, COLUMNS, MODALITY_OF_HEAD, TEXT, VISUAL, Step
 from transformers import BertConfig, BertModel
 
 from memobert_plugin.core.ragged import owners_and_positions
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import ACOUSTIC, MODALITY_OF_HEAD, TEXT, VISUAL, MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.heads import TiedHead
 from memobert_plugin.nn.packing import to_device
 

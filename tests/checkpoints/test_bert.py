@@ -16,9 +16,8 @@ from transformers import BertForMaskedLM, BertForPreTraining, BertModel, BertPre
 from memobert_plugin.checkpoints.bert import ImportedBert, import_bert
 from memobert_plugin.checkpoints.starting_point import host_model
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
-from memobert_plugin.models.state_upgrade import dictionary_fingerprint
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from memobert_plugin.nn.network import dictionary_fingerprint
 from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, repacked_as_pickle, write_bert_folder
 
 SHAPES = [(2, 128, 2, 512), (3, 96, 6, 200), (6, 384, 12, 1536)]

@@ -60,7 +60,8 @@ def test_weights_and_description_come_back_bit_for_bit(checkpoints: dict[str, Pa
 def test_the_built_model_has_the_checkpoints_parameters(checkpoints: dict[str, Path], kind: str) -> None:
     model = read_host_checkpoint(checkpoints[kind]).build(torch.device("cpu"), torch.float32)
     saved = load_safely(checkpoints[kind])["model"]
-    assert set(model.state_dict()) == set(saved)
+    not_read = {name for name in saved if name.startswith(("heads.mvfr.", "heads.mvfc.", "heads.mafr."))}
+    assert not_read and set(model.state_dict()) == set(saved) - not_read
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from memobert_plugin.checkpoints.official import ImportedOfficial, import_official
 from memobert_plugin.checkpoints.starting_point import host_model
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
-from memobert_plugin.models.state_upgrade import dictionary_fingerprint
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from memobert_plugin.nn.network import dictionary_fingerprint
 from tests.reference import straightforward
 from tests.reference.official_checkpoint import SIZES, SYMBOLS, VOCABULARY, OfficialCheckpoint, write_official
 from tests.reference.straightforward import Parameters, Utterance

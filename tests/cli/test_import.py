@@ -17,8 +17,7 @@ from transformers import BertForMaskedLM, BertModel
 
 from memobert_plugin.cli.import_ import main
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.models.configuration import MEmoBERTTinyConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTModel, MEmoBERTTinyConfig
 from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, write_bert_folder
 from tests.reference.official_checkpoint import write_official
 from tests.reference.parameters import Config

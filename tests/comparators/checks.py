@@ -16,8 +16,9 @@ from torch import Tensor
 from memobert_plugin.comparators.base import EmotionNetwork
 from memobert_plugin.core.ragged import first_rows
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion
+from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
-from memobert_plugin.tasks.utterance_dataset import Limits, Modalities, UtteranceDataset
+from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import USER_DIR, run_commands
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from memobert_plugin.criterions.emotion import (
     Decisions,
-    LabelWords,
     MEmoBERTFinetuneCriterion,
     MEmoBERTPromptCriterion,
     confusion_counts,
 )
+from memobert_plugin.nn.label_words import LabelWords
 
 CLASSES = 4
 

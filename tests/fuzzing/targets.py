@@ -24,8 +24,7 @@ from memobert_plugin.data.tokenizer import read_tokenizer_files
 from memobert_plugin.features.media.subtitles import read_subtitles, usable_lines
 from memobert_plugin.features.speakers.face_sources.tracker import PLAIN_COLUMNS, read_tracker_rows
 from memobert_plugin.features.speakers.voice_detectors.intervals import IntervalsFile
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.sweep.plan import read_plan
 from tests.data_bins import CorpusShape, make_data_bin
 

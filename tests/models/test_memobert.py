@@ -14,8 +14,7 @@ from torch import Tensor
 
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from tests.reference import straightforward
 from tests.reference.straightforward import Config, Parameters, Utterance
 

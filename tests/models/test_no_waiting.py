@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
-from memobert_plugin.models.configuration import MEmoBERTTinyConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.models.memobert import MEmoBERTModel, MEmoBERTTinyConfig
 
 VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES, LABELS = 50, 6, 5, 8, 3
 LENGTHS = np.array([[6, 4, 9], [3, 0, 5], [7, 2, 0]])

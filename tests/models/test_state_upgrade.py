@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.models.configuration import MEmoBERTConfig
-from memobert_plugin.models.memobert import MEmoBERTModel
-from memobert_plugin.models.state_upgrade import dictionary_fingerprint
+from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from memobert_plugin.nn.network import dictionary_fingerprint
 
 SYMBOLS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", "angry", "happy")
 SIZES: dict[str, Any] = {

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memobert_plugin.core.names import MODALITY_CASES
+from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.prompts import PromptPieces
 from memobert_plugin.data.tokenizer import SPECIALS
-from memobert_plugin.tasks.utterance_dataset import Limits, Modalities, UtteranceDataset
+from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.data_bins import CorpusShape, make_data_bin
 
 CLS, _, SEP, _ = range(len(SPECIALS))

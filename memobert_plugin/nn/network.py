@@ -1,0 +1,275 @@
+"""MEmoBERT (Zhao et al., ICASSP 2022): one transformer over text pieces, face frames and speech frames."""
+
+# Annotations are not postponed: fairseq reads the types of the sizes' fields.
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.ragged import owners_and_positions
+from .attention import AttentionPlan
+from .embedders import FrameEmbedder, TextEmbedder
+from .heads import HeadPlan
+from .packing import MODALITIES, PackedLayout, to_device
+from .transformer import CrossModalityTransformer
+
+FINGERPRINT = "dictionary_fingerprint"
+"""Key of the dictionary's fingerprint in weights."""
+
+
+@dataclass
+class NetworkSizes:
+    """Sizes of the network; the defaults are BERT-base, the backbone of the paper (section 4)."""
+
+    encoder_layers: int = field(default=12, metadata={"help": "transformer layers (BERT-base: 12)"})
+    encoder_embed_dim: int = field(default=768, metadata={"help": "hidden width D (BERT-base: 768)"})
+    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width (BERT-base: 3072)"})
+    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads (BERT-base: 12)"})
+    dropout: float = field(default=0.1, metadata={"help": "dropout on embeddings and sub-layer outputs (BERT: 0.1)"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights (BERT: 0.1)"})
+    max_positions: int = field(
+        default=512, metadata={"help": "rows of each of the three position tables, in pieces or frames (BERT: 512)"}
+    )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={"help": "recompute each layer in the backward pass: less memory, about a third more time"},
+    )
+    compile_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "compile normalisation, dropout and feed-forward of the layers with torch.compile, for GPUs (a CPU "
+            "gains nothing); the first updates take a minute more; checkpoints are the same"
+        },
+    )
+
+
+@dataclass
+class SmallSizes(NetworkSizes):
+    """MiniLM's size: 6 layers x 384 x 12 heads."""
+
+    encoder_layers: int = field(default=6, metadata={"help": "transformer layers"})
+    encoder_embed_dim: int = field(default=384, metadata={"help": "hidden width D"})
+    encoder_ffn_embed_dim: int = field(default=1536, metadata={"help": "feed-forward width"})
+
+
+@dataclass
+class TinySizes(NetworkSizes):
+    """BERT-tiny's size, for trials on a CPU: 2 layers x 128 x 2 heads."""
+
+    encoder_layers: int = field(default=2, metadata={"help": "transformer layers"})
+    encoder_embed_dim: int = field(default=128, metadata={"help": "hidden width D"})
+    encoder_ffn_embed_dim: int = field(default=512, metadata={"help": "feed-forward width"})
+    encoder_attention_heads: int = field(default=2, metadata={"help": "attention heads"})
+
+
+ARCHITECTURES: Mapping[str, NetworkSizes] = {
+    "memobert_base": NetworkSizes(),
+    "memobert_small": SmallSizes(),
+    "memobert_tiny": TinySizes(),
+}
+"""fairseq's ``--arch`` names and their sizes."""
+
+
+def dictionary_fingerprint(symbols: Sequence[str]) -> int:
+    """Return a signed 64-bit digest of a dictionary's symbols in row order; 0 for no symbols (unknown)."""
+    if not symbols:
+        return 0
+    digest = hashlib.sha256("\n".join(symbols).encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+class MEmoBERTNetwork(nn.Module):
+    """The network of the paper; :meth:`forward` says what it reads and returns.
+
+    Args:
+        sizes: sizes and dropout.
+        vocabulary: rows of the dictionary.
+        visual_dim: size of a face frame's feature; 0 leaves the modality out.
+        acoustic_dim: size of a speech frame's feature; 0 leaves the modality out.
+        heads: the heads by name.
+        fingerprint: of the dictionary, so that weights of another dictionary are refused; 0 if unknown.
+
+    Parameters start at N(0, 0.02), biases at 0, LayerNorms at 1 and 0.
+    """
+
+    dictionary_fingerprint: Tensor
+
+    def __init__(
+        self,
+        sizes: NetworkSizes,
+        vocabulary: int,
+        visual_dim: int,
+        acoustic_dim: int,
+        heads: Mapping[str, HeadPlan],
+        fingerprint: int = 0,
+    ) -> None:
+        super().__init__()
+        width, positions, dropout = sizes.encoder_embed_dim, sizes.max_positions, sizes.dropout
+        self.text_embedder = TextEmbedder(vocabulary, width, positions, dropout)
+        self.visual_embedder = self.acoustic_embedder = None
+        if visual_dim:
+            self.visual_embedder = FrameEmbedder(visual_dim, width, positions, dropout, own_type=False)
+        if acoustic_dim:
+            self.acoustic_embedder = FrameEmbedder(acoustic_dim, width, positions, dropout, own_type=True)
+        self.encoder = CrossModalityTransformer(
+            sizes.encoder_layers,
+            width,
+            sizes.encoder_ffn_embed_dim,
+            sizes.encoder_attention_heads,
+            dropout,
+            sizes.attention_dropout,
+            sizes.checkpoint_activations,
+            sizes.compile_layers,
+        )
+        self.pooler = nn.Linear(width, width)
+        self.head_plans = dict(heads)
+        self.heads = nn.ModuleDict({name: plan.build(width) for name, plan in heads.items()})
+        self.register_buffer(FINGERPRINT, torch.tensor([fingerprint], dtype=torch.int64))
+        self.apply(_initialise)
+
+    def add_head(self, name: str, plan: HeadPlan) -> None:
+        """Add a freshly initialised head after all others were drawn, so that it does not change their values."""
+        self.head_plans[name] = plan
+        self.heads[name] = plan.build(self.pooler.in_features)
+        self.heads[name].apply(_initialise)
+
+    def forward(
+        self,
+        text: Tensor,
+        text_lengths: np.ndarray,
+        visual: Tensor | None,
+        visual_lengths: np.ndarray,
+        acoustic: Tensor | None,
+        acoustic_lengths: np.ndarray,
+        head: str,
+        rows: np.ndarray,
+        visual_masked: Tensor | None = None,
+        acoustic_masked: Tensor | None = None,
+    ) -> Tensor:
+        """Run one head at some rows of its modality.
+
+        Args:
+            text: ``(sum(text_lengths),)`` piece ids with [CLS] first and [SEP] last in each utterance.
+            text_lengths: ``(B,)`` numpy, like the other lengths; 0 where a modality is absent.
+            visual: ``(sum(visual_lengths), V)`` face frames of any float type, or None when no utterance has any.
+            visual_lengths: ``(B,)``.
+            acoustic: ``(sum(acoustic_lengths), A)`` speech frames, or None.
+            acoustic_lengths: ``(B,)``.
+            head: name of one of the heads.
+            rows: ascending rows of the flat array of the head's modality that are read, numpy; for the emotion
+                classifier those of the [CLS].
+            visual_masked: rows of ``visual`` replaced by the mask vector, int64 on the device.
+            acoustic_masked: the same for ``acoustic``.
+
+        Returns:
+            ``(len(rows), out)``. Parameters that play no part get a gradient of zero all the same, so that one rank,
+            two ranks and every distributed back end take the same optimiser steps.
+        """
+        plan = self.head_plans[head]
+        layout = PackedLayout.from_lengths(text_lengths, visual_lengths, acoustic_lengths)
+        packed_rows = layout.packed_rows(MODALITIES.index(plan.modality))[rows]
+        hidden = self._embed(text, visual, acoustic, layout, visual_masked, acoustic_masked)
+        attention = AttentionPlan.for_all(layout, hidden.device)
+        if len(rows):
+            hidden = self.encoder(hidden, attention, attention.asking(layout, packed_rows, hidden.device))
+            idle = self._idle_parameters(head, visual, acoustic, visual_masked, acoustic_masked)
+        else:
+            hidden = hidden[:0]
+            idle = self.parameters()
+        if torch.is_grad_enabled():
+            hidden = hidden + torch.stack([parameter[:0].sum() for parameter in idle]).sum()
+        if plan.pooled:
+            hidden = torch.tanh(self.pooler(hidden))
+        module = self.heads[head]
+        return module(hidden, self._input_weights(plan.modality)) if plan.tied else module(hidden)
+
+    def hidden_states(
+        self,
+        text: Tensor,
+        text_lengths: np.ndarray,
+        visual: Tensor | None,
+        visual_lengths: np.ndarray,
+        acoustic: Tensor | None,
+        acoustic_lengths: np.ndarray,
+    ) -> tuple[Tensor, PackedLayout]:
+        """Return the last layer at every position, ``(N, D)`` packed, and the layout that says whose each row is.
+
+        Arguments as in :meth:`forward`.
+        """
+        layout = PackedLayout.from_lengths(text_lengths, visual_lengths, acoustic_lengths)
+        hidden = self._embed(text, visual, acoustic, layout, None, None)
+        attention = AttentionPlan.for_all(layout, hidden.device)
+        return self.encoder(hidden, attention, attention), layout
+
+    def _embed(
+        self,
+        text: Tensor,
+        visual: Tensor | None,
+        acoustic: Tensor | None,
+        layout: PackedLayout,
+        visual_masked: Tensor | None,
+        acoustic_masked: Tensor | None,
+    ) -> Tensor:
+        device = text.device
+        of_text, of_visual, of_acoustic = (
+            to_device(owners_and_positions(lengths)[1], device) for lengths in layout.modality_lengths
+        )
+        parts = [self.text_embedder(text, of_text)]
+        if visual is not None and len(visual):
+            if self.visual_embedder is None:
+                raise ValueError("the batch has visual frames, the model was built without them")
+            type_row = self.text_embedder.token_type.weight[1]
+            parts.append(self.visual_embedder(visual, of_visual, visual_masked, type_row))
+        if acoustic is not None and len(acoustic):
+            if self.acoustic_embedder is None:
+                raise ValueError("the batch has acoustic frames, the model was built without them")
+            parts.append(self.acoustic_embedder(acoustic, of_acoustic, acoustic_masked))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts).index_select(0, to_device(layout.order, device))
+
+    def _input_weights(self, modality: str) -> Tensor:
+        """Return the word vectors ``(vocabulary, D)``, or the transposed projection of frames ``(F, D)``."""
+        if modality == "text":
+            return self.text_embedder.word.weight
+        embedder = self.visual_embedder if modality == "visual" else self.acoustic_embedder
+        assert embedder is not None  # a head of a modality is built only where the modality is
+        return embedder.linear.weight.t()
+
+    def _idle_parameters(
+        self,
+        head: str,
+        visual: Tensor | None,
+        acoustic: Tensor | None,
+        visual_masked: Tensor | None,
+        acoustic_masked: Tensor | None,
+    ) -> Iterator[nn.Parameter]:
+        """Yield the parameters that a forward pass with these inputs does not touch."""
+        for name, module in self.heads.items():
+            if name != head:
+                yield from module.parameters()
+        if not self.head_plans[head].pooled:
+            yield from self.pooler.parameters()
+        for embedder, frames, masked in (
+            (self.visual_embedder, visual, visual_masked),
+            (self.acoustic_embedder, acoustic, acoustic_masked),
+        ):
+            if embedder is None:
+                continue
+            if frames is None or not len(frames):
+                yield from embedder.parameters()
+            elif masked is None:
+                yield embedder.mask
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draw weights, tables and mask vectors from N(0, 0.02); set biases to zero."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+    if isinstance(module, FrameEmbedder):
+        nn.init.normal_(module.mask, std=0.02)

@@ -1,4 +1,4 @@
-"""``memobert-binarize``: a manifest and extracted frames become a data-bin."""
+"""``memobert-binarize``: write a data-bin from a manifest and extracted frames."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 8
 _EPILOG = """\
-The manifest is a tab-separated file with the header
+The manifest is a tab-separated file with some of the columns
   id speaker session split text emotion video audio start end
-where fields that are not known stay empty. DIR holds one .npz per utterance, named after its id (characters outside
-A-Za-z0-9._- as %XX), with "frames" (T, D) and, for faces, optionally "expression" (T, K), the probabilities of K
-expressions. A file "extractor.json" beside them may tell name, version, options, weights_sha256, frame_rate, dim and
-classes (the names of the expressions).
+in any order. Only id is required; unknown fields stay empty. A manifest named .csv is read as CSV with quotes, one
+named .jsonl or .json as JSON objects.
+
+DIR holds one .npz per utterance, named after its id (characters outside A-Za-z0-9._- as %XX), with "frames" (T, D) and,
+for faces, optionally "expression" (T, K), the probabilities of K expressions. A file "extractor.json" beside them may
+hold name, version, options, weights_sha256, frame_rate, dim and classes (the names of the expressions).
 
 Exit status: 0 done; 1 done, but more rows were left out than --max-failed-share allows; 2 a mistake in the input, and
 nothing was written.
@@ -38,11 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--manifest", required=True, metavar="TSV", help="one row per utterance")
-    parser.add_argument("--visual", metavar="DIR", help="faces' frames; without it the data-bin has no visual modality")
     parser.add_argument(
-        "--acoustic", metavar="DIR", help="speech frames; without it the data-bin has no acoustic modality"
+        "--manifest", required=True, metavar="TSV", help="one row per utterance: TSV, CSV or JSON lines"
     )
+    parser.add_argument("--visual", metavar="DIR", help="frames of faces (default: no visual modality)")
+    parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
     tokenizer = parser.add_mutually_exclusive_group(required=True)
     tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt: word pieces")
     tokenizer.add_argument("--sentencepiece", metavar="MODEL", help="a sentencepiece .model")
@@ -57,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep upper case (for --vocab and --train-sentencepiece; default: lower-case the text)",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write; appears when complete")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
     parser.add_argument(
         "--workers",
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
     if options.cased and options.sentencepiece:
-        raise UserError("--cased: a sentencepiece model brings its own treatment of case; leave the flag out")
+        raise UserError("--cased: a sentencepiece model has its own rule for case; leave the flag out")
     if not 0.0 <= options.max_failed_share <= 1.0:
         raise UserError(f"--max-failed-share {options.max_failed_share:g}: give a share from 0 to 1")
     if options.workers is not None and options.workers < 1:
@@ -147,7 +149,8 @@ def _summary(report: BinarizeReport, dry_run: bool) -> str:
         lines.append(
             f"  {name:<9} {counts[f'with_{name}']} utterances ({without} without), {counts[f'{name}_frames']} frames"
         )
+    lines += [f"  note: {note}" for note in report.notes]
     lines += [f"  left out: {utterance_id}: {reason}" for utterance_id, reason in report.first_defects]
     if report.skipped_file is not None:
-        lines.append(f"  all that were left out: {report.skipped_file}")
+        lines.append(f"  list of all rows left out: {report.skipped_file}")
     return "\n".join(lines)

@@ -1,13 +1,14 @@
-"""A manifest and its frames become a data-bin."""
+"""Write a data-bin from a manifest and its frames."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,18 @@ from ..core.files import refuse_existing, staged_folder
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, frame_file, read_extractor_info
-from .manifest import ManifestRow, read_manifest
+from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
 from .tokenizer import Tokenizer
 
 
 class FrameAgreement:
-    """Takes the dimensions from ``extractor.json``, else from the first usable utterance, and objects to others.
+    """A check that all utterances have frames of the same dimensions.
+
+    The dimensions come from ``extractor.json``, else from the first usable utterance.
 
     Args:
-        visual, acoustic: what the feature folders say of their extractor; None for a modality that is left out.
+        visual, acoustic: the ``extractor.json`` of each feature folder; None for a modality that is left out.
     """
 
     def __init__(self, visual: ExtractorInfo | None, acoustic: ExtractorInfo | None) -> None:
@@ -35,10 +38,10 @@ class FrameAgreement:
         self.visual_dim = visual.dim if visual else None
         self.acoustic_dim = acoustic.dim if acoustic else None
         self._expressions = len(visual.classes) if visual and visual.classes else None
-        """K, 0 where frames come without expressions, None while that is open."""
+        """K; 0 for frames without expressions; None before the first frames."""
 
     def objection(self, utterance: PreparedUtterance) -> str:
-        """Return why an utterance does not fit the ones before it, or an empty string."""
+        """Return the reason why an utterance does not fit the ones before it, or an empty string."""
         visual_dim = _dim(utterance.visual, self.visual_dim)
         acoustic_dim = _dim(utterance.acoustic, self.acoustic_dim)
         expressions = self._expressions
@@ -77,7 +80,7 @@ _SHOWN_DEFECTS = 5
 
 @dataclass(frozen=True)
 class BinarizeReport:
-    """What became of a manifest's rows."""
+    """The outcome of binarizing a manifest."""
 
     output: Path
     rows: int
@@ -87,7 +90,9 @@ class BinarizeReport:
     first_defects: list[tuple[str, str]] = field(default_factory=list)
     """Id and reason of the first defective utterances."""
     skipped_file: Path | None = None
-    """Lists them all; None if there are none or nothing was written."""
+    """The list of all of them; None if there are none or nothing was written."""
+    notes: list[str] = field(default_factory=list)
+    """Remarks on the manifest: columns that are not used, labels that were joined; a line each."""
 
     @property
     def failed_share(self) -> float:
@@ -96,7 +101,7 @@ class BinarizeReport:
 
     @property
     def acceptable(self) -> bool:
-        """Whether no more rows were left out than allowed."""
+        """True if no more rows were left out than allowed."""
         return self.failed_share <= self.max_failed_share
 
 
@@ -115,15 +120,16 @@ def binarize(
 ) -> BinarizeReport:
     """Write the data-bin ``output`` from a manifest and folders of frames.
 
-    The manifest is read twice: once to find its mistakes before any work, once to binarize. A defective utterance is
-    left out, recorded in ``skipped.tsv`` and counted; one without a file of frames merely lacks that modality. The same
-    input gives the same bytes, whatever the number of workers.
+    The manifest is read twice: first to find its mistakes, then to binarize. A defective utterance is left out, listed
+    in ``skipped.tsv`` and counted. An utterance without a file of frames lacks that modality only. Labels that differ
+    in case or blanks only are one label (see :func:`joined_labels`). The same input gives the same bytes, whatever the
+    number of workers.
 
     Args:
         manifest: see :mod:`memobert_plugin.data.manifest`.
         visual_folder, acoustic_folder: see :mod:`memobert_plugin.data.frames`; None leaves the modality out.
         tokenizer: makes the pieces and the dictionary.
-        output: folder to write; it appears under this name when it is complete.
+        output: folder to write; it gets this name when it is complete.
         max_failed_share: share of defective rows up to which the report is ``acceptable``.
         workers: processes that read frames and tokenize.
         progress: show a progress bar on stderr.
@@ -134,7 +140,15 @@ def binarize(
         UserError: a mistake in the manifest or in ``extractor.json``, a folder without frames for any utterance, no
             usable utterance, an output that exists or is being written by another process.
     """
-    rows = sum(1 for _ in read_manifest(manifest))
+    emotions: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    for row in read_manifest(manifest):
+        emotions[row.emotion] += 1
+        splits[row.split] += 1
+    names = {"emotion": joined_labels(emotions), "split": joined_labels(splits, ("train", "valid", "test"))}
+    notes = manifest_notes(manifest)
+    notes += [f"{manifest}: {column} {note}" for column, (_, of_column) in names.items() for note in of_column]
+    rows = emotions.total()
     folders = FeatureFolders(
         *(None if folder is None else _existing(folder) for folder in (visual_folder, acoustic_folder))
     )
@@ -144,7 +158,11 @@ def binarize(
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
-        prepared = prepare_rows(read_manifest(manifest), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
+        joined = (
+            replace(row, emotion=names["emotion"][0][row.emotion], split=names["split"][0][row.split])
+            for row in read_manifest(manifest)
+        )
+        prepared = prepare_rows(joined, folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
         writer = None
         if not dry_run:
             writer = CorpusWriter(
@@ -165,11 +183,36 @@ def binarize(
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer.finish()).write(folder / META_FILE)
     skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
-    return BinarizeReport(Path(output), rows, counts, max_failed_share, skipped.first, skipped_file)
+    return BinarizeReport(Path(output), rows, counts, max_failed_share, skipped.first, skipped_file, notes)
+
+
+def joined_labels(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:
+    """Join names that differ in case or blanks only, such as ``Happy`` and ``happy``.
+
+    Args:
+        counts: utterances by name; the empty name is none.
+        fixed: names that are kept as they are here.
+
+    Returns:
+        The joined name of every name (one of ``fixed``, else its most frequent spelling without outer blanks), and a
+        note for each that changed.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(counts, key=lambda name: (name not in fixed, -counts[name], name)):
+        spellings.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    joined: dict[str, str] = {}
+    notes = []
+    for key, same in spellings.items():
+        kept = key if key in fixed else " ".join(same[0].split())
+        joined.update(dict.fromkeys(same, kept))
+        others = [repr(name) for name in same if name != kept and name.strip()]
+        if others:
+            notes.append(f"{', '.join(others)} counted as {kept!r}: they differ in case or blanks only")
+    return joined, notes
 
 
 class _SkippedFile:
-    """``skipped.tsv``: row, id and reason of every utterance that was left out."""
+    """The file ``skipped.tsv``: row, id and reason of every utterance that was left out."""
 
     def __init__(self, path: Path) -> None:
         self.count = 0
@@ -223,7 +266,7 @@ def _count(counts: dict[str, int], utterance: PreparedUtterance) -> None:
 
 
 def _duration(utterance: PreparedUtterance, agreement: FrameAgreement) -> float:
-    """Return seconds: by the manifest's times, else by acoustic frames, else by visual frames, else NaN."""
+    """Return an utterance's seconds: from the manifest, else acoustic frames, else visual frames, else NaN."""
     row = utterance.row
     if row.end is not None:
         return row.end - (row.start or 0.0)

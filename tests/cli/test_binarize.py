@@ -71,13 +71,13 @@ def test_fewer_defects_than_allowed_give_status_0(sources: Sources, capsys: pyte
 def test_a_mistake_is_one_line_and_status_2(
     sources: Sources, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sources.manifest.write_text("id\ttext\na\tb\n")
+    sources.manifest.write_text("name\ttext\na\tb\n")
     monkeypatch.setattr("sys.argv", ["memobert-binarize", *flags(sources)])
     with pytest.raises(SystemExit) as caught:
         cli_main()
     assert caught.value.code == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(f"memobert-binarize: error: {sources.manifest}, row 1: no column speaker")
+    assert printed.startswith(f"memobert-binarize: error: {sources.manifest}, row 1: no column id")
     assert printed.count("\n") == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -186,13 +187,48 @@ def test_a_corpus_without_a_usable_utterance_is_refused_with_the_first_reason(so
 
 def test_a_mistake_in_the_manifest_ends_it_before_any_work(sources: Sources) -> None:
     tokenizer = WordPieceTokenizer.from_vocab(sources.vocabulary)
-    sources.manifest.write_text("id\ttext\na\tb\n")
-    with pytest.raises(UserError, match="row 1: no column speaker"):
+    sources.manifest.write_text("name\ttext\na\tb\n")
+    with pytest.raises(UserError, match="row 1: no column id"):
         binarize(sources.manifest, None, None, tokenizer, sources.folder / "bin")
     sources.rows *= 2
-    with pytest.raises(UserError, match="row 8: id 'film/0' stands twice"):
+    with pytest.raises(UserError, match="row 8: id 'film/0' occurs twice"):
         sources.binarize()
     assert not (sources.folder / "bin").exists()
+
+
+def test_labels_that_differ_in_case_or_blanks_only_are_one(sources: Sources) -> None:
+    emotions, splits = (
+        ["sad", " Sad", "SAD ", "anger", "sad", "very  calm"],
+        ["Train", "train", "", "valid", "VALID", "x"],
+    )
+    sources.rows = [
+        dataclasses.replace(row, emotion=emotion, split=split)
+        for row, emotion, split in zip(sources.rows, emotions, splits, strict=True)
+    ]
+    report = sources.binarize(modalities="")
+    meta = Corpus(report.output).meta
+    assert (meta.labels, meta.splits) == (["anger", "sad", "very calm"], ["", "train", "valid", "x"])
+    assert [note.partition(": ")[2] for note in report.notes] == [
+        "emotion ' Sad', 'SAD ' counted as 'sad': they differ in case or blanks only",
+        "emotion 'very  calm' counted as 'very calm': they differ in case or blanks only",
+        "split 'Train' counted as 'train': they differ in case or blanks only",
+        "split 'VALID' counted as 'valid': they differ in case or blanks only",
+    ]
+
+
+@pytest.mark.parametrize("name", ["few.csv", "few.tsv", "few.jsonl"])
+def test_a_manifest_with_a_few_columns_of_any_format_is_binarized(sources: Sources, name: str) -> None:
+    manifest = sources.folder / name
+    fields = [{"text": "it was so cool", "rating": "5", "id": row.id} for row in sources.rows]
+    if name.endswith("l"):
+        manifest.write_text("".join(json.dumps(one) + "\n" for one in fields))
+    else:
+        mark = "," if name.endswith("csv") else "\t"
+        manifest.write_text("".join(mark.join(one) + "\n" for one in [fields[0], *(one.values() for one in fields)]))
+    tokenizer = WordPieceTokenizer.from_vocab(sources.vocabulary)
+    report = binarize(manifest, sources.folder / "visual", None, tokenizer, sources.folder / "bin")
+    assert report.counts["with_visual"] == 5
+    assert report.notes == [f"{manifest}: columns that are not used: rating"]
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(sources: Sources) -> None:

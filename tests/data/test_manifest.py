@@ -1,7 +1,10 @@
-"""A manifest is read and written as it stands, and its mistakes are named with file and row."""
+"""Manifests are read and written in every format, and their mistakes are named with file and row."""
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.manifest import COLUMNS, ManifestRow, media_path, read_manifest, utterance_uid, write_manifest
+from memobert_plugin.data.manifest import (
+    COLUMNS,
+    ManifestRow,
+    manifest_notes,
+    media_path,
+    read_manifest,
+    utterance_uid,
+    write_manifest,
+)
 
 HEADER = "\t".join(COLUMNS)
 
@@ -64,6 +75,93 @@ def test_halves_of_the_picture_have_a_column_where_a_corpus_needs_it(tmp_path: P
         list(read_manifest(path))
 
 
+ROWS = [
+    ManifestRow(2, "a;1", speaker="Ann, B.", text='he said "no", then; so', emotion="sad", video="d/v 1.mp4", end=2.5),
+    ManifestRow(3, "déjà", text="line"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".CSV", ".jsonl", ".ndjson", ".txt"])
+def test_rows_come_back_from_every_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    write_manifest(path, ROWS)
+    assert [replace(row, line=0) for row in read_manifest(path)] == [replace(row, line=0) for row in ROWS]
+    assert manifest_notes(path) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("suffix", "mark"), [(".tsv", "\t"), (".csv", ","), (".csv", ";"), (".csv", "\t")])
+def test_a_few_columns_in_any_order_are_enough(tmp_path: Path, encoding: str, end: str, suffix: str, mark: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(
+        end.join([mark.join(["Text", " id", "rating"]), mark.join(["café", "x", "5"]), ""]).encode(encoding)
+    )
+    [row] = read_manifest(path)
+    assert replace(row, line=0) == ManifestRow(0, "x", text="café")
+    assert manifest_notes(path) == [f"{path}: columns that are not used: rating"]
+
+
+def test_a_manifest_of_ids_alone_is_read(tmp_path: Path) -> None:
+    for name in ("m.tsv", "m.csv"):
+        (tmp_path / name).write_text("id\na\nb\n")
+        assert [row.id for row in read_manifest(tmp_path / name)] == ["a", "b"]
+
+
+def test_excel_files_of_values_with_quotes_and_line_breaks_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(b'sep=;\r\nid;text;start\r\na;"one ""two""\r\nthree; four";1.5\r\n;;\r\n')
+    [row] = read_manifest(path)
+    assert (row.id, row.text, row.start) == ("a", 'one "two" three; four', 1.5)
+
+
+def test_json_lines_and_arrays_are_read(tmp_path: Path) -> None:
+    rows = [{"id": 7, "start": 0.5, "end": 2, "text": "two\nlines", "speaker": None, "wav": [1]}, {"id": "b"}]
+    lines, whole = tmp_path / "m.jsonl", tmp_path / "m.json"
+    lines.write_text("\n\n".join(map(json.dumps, rows)))
+    whole.write_text("\n " + json.dumps(rows, indent=1))
+    for path in (lines, whole):
+        assert [replace(row, line=0) for row in read_manifest(path)] == [
+            ManifestRow(0, "7", text="two lines", start=0.5, end=2.0),
+            ManifestRow(0, "b"),
+        ]
+        assert manifest_notes(path) == [f"{path}: columns that are not used: wav"]
+
+
+def test_a_misspelt_column_is_named_with_the_likely_one(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,speakr,emotions,x\na,1,sad,2\n")
+    [note] = manifest_notes(path)
+    assert note.endswith("not used: speakr (did you mean speaker?), emotions (did you mean emotion?), x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", 'id,text\na,"open\nb,c\n', r"m\.csv, row 3: unexpected end of data"),
+        ("m.csv", 'id,text\na,"b"c\n', r"m\.csv, row 2: ',' expected after '\"'"),
+        ("m.csv", "id,text\na,b,c\n", r"row 2: 3 fields where the header has 2; separate fields by one comma"),
+        ("m.csv", "name,text\na,b\n", "row 1: no column id; known are id, speaker"),
+        ("m.jsonl", '{"id": "a"}\n{"id": "b"\n', r"m\.jsonl: not JSON lines"),
+        ("m.jsonl", "[" * 100_000, "not JSON lines"),
+        ("m.jsonl", '{"id": 1' + "0" * 5000 + "}", "not JSON lines"),
+        ("m.jsonl", '{"id": "a"}\n"b"\n', "row 2: b is not an object"),
+        ("m.jsonl", '{"key": "a"}', "row 1: no field id"),
+        ("m.jsonl", '{"id": "a", "text": ["b"]}', r"row 1: text is \['b'\]; give text, a number or null"),
+        ("m.jsonl", '{"id": "a", "ID": "b"}', "row 1: field id occurs twice"),
+        ("m.jsonl", '{"id": "\\ud800"}', "row 1: id holds bytes that are not UTF-8"),
+        ("m.jsonl", '{"id": "a", "video": "b\\nc"}', r"row 1: video holds the control character U\+000A"),
+        ("m.jsonl", "", "the manifest has no row"),
+    ],
+)
+def test_mistakes_of_other_formats_end_in_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        list(read_manifest(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_manifest_is_streamed(tmp_path: Path) -> None:
     path = written(tmp_path, line(id="first"), line(id="", text="a mistake further down"))
     assert next(read_manifest(path)).id == "first"
@@ -76,12 +174,12 @@ def test_the_manifest_is_streamed(tmp_path: Path) -> None:
         ([line(id=" ")], "row 2: empty id"),
         ([line(text="a\x07b")], r"row 2: text holds the control character U\+0007"),
         ([line(text="a\u2028b")], r"row 2: text holds the control character U\+2028"),
-        ([line(start="soon")], "row 2: start 'soon' is no time"),
-        ([line(end="nan")], "row 2: end 'nan' is no time"),
-        ([line(start="-1")], "row 2: start '-1' is no time"),
-        ([line(start="2", end="1.5")], "row 2: end 1.5 does not lie after start 2"),
-        ([line(id="x"), line(id="y"), line(id="x")], "row 4: id 'x' already stands in row 2"),
-        ([], "has a header but no row"),
+        ([line(start="soon")], "row 2: start 'soon' is not a time"),
+        ([line(end="nan")], "row 2: end 'nan' is not a time"),
+        ([line(start="-1")], "row 2: start '-1' is not a time"),
+        ([line(start="2", end="1.5")], "row 2: end 1.5 is not after start 2"),
+        ([line(id="x"), line(id="y"), line(id="x")], "row 4: id 'x' is already in row 2"),
+        ([], "the manifest has no row"),
     ],
 )
 def test_a_mistake_in_a_row_is_named_with_its_place(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -94,9 +192,10 @@ def test_a_mistake_in_a_row_is_named_with_its_place(tmp_path: Path, lines: list[
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (HEADER.replace("emotion\t", ""), "row 1: no column emotion; the header needs id speaker"),
-        (HEADER + "\ttext", "row 1: column text stands twice"),
-        (HEADER.replace("\t", ","), "row 1: no column id, speaker"),
+        (HEADER.replace("id\t", "name\t"), "row 1: no column id; known are id, speaker"),
+        (HEADER + "\ttext", "row 1: column text occurs twice"),
+        (HEADER + "\tID ", "row 1: column id occurs twice"),
+        (HEADER.replace("\t", ","), r"row 1: no column id; its header is separated by commas: rename it to \.csv"),
     ],
 )
 def test_a_wrong_header_is_refused(tmp_path: Path, header: str, message: str) -> None:
@@ -122,9 +221,10 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([ManifestRow(0, "a"), ManifestRow(0, "a")], "row 3: id 'a' stands twice"),
+        ([ManifestRow(0, "a"), ManifestRow(0, "a")], "row 3: id 'a' occurs twice"),
         ([ManifestRow(0, "a", text="two\nlines")], r"row 2: text holds the control character U\+000A"),
-        ([ManifestRow(0, "a", start=float("nan"))], "row 2: start 'nan' is no time"),
+        ([ManifestRow(0, "a", video=os.fsdecode(b"caf\xe9.mp4"))], "row 2: video holds bytes that are not UTF-8"),
+        ([ManifestRow(0, "a", start=float("nan"))], "row 2: start 'nan' is not a time"),
     ],
 )
 def test_a_manifest_that_could_not_be_read_back_is_not_written(

@@ -27,7 +27,7 @@ def frames(seed: int, length: int, dim: int) -> np.ndarray:
 
 def expected(model: MEmoBERT) -> dict[str, dict[str, float]]:
     """Return the probabilities that a model gives for three utterances."""
-    clips = {
+    clips: dict[str, dict[str, Any]] = {
         "text": {"text": "we love the fun"},
         "text and faces": {"text": "it was so lost", "visual": frames(5, 9, 6)},
         "all": {"text": "stop", "visual": frames(3, 4, 6), "acoustic": frames(2, 11, 5)},

@@ -1,33 +1,42 @@
-"""``memobert-extract``: media files to frames."""
+"""``memobert-extract``: media files to frames. This file has ``acoustic`` and ``visual``; films have their own."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import run_command
-from . import extract_values
+from . import extract_flags as flags
 from .extract_film import add_film_commands
-from .extract_flags import add_slurm_flags, add_sound_flags, slurm_resources
-from .extract_visual import add_visual_command
 
 if TYPE_CHECKING:
-    from ..features.encoders.base import AcousticEncoder
-    from ..features.extraction.acoustic import AcousticSettings, ExtractionReport
+    from ..features.encoders.base import PooledEncoder
+    from ..features.extraction.job import FrameJob, Report
+
+_ACOUSTIC = """\
+Write one .npz of acoustic frames per utterance, extractor.json and, where audio cannot be used, failed.tsv. Finished
+utterances are skipped: to go on with a run that was stopped, start it again.
+"""
+_VISUAL = """\
+Write one .npz of visual frames and expression distributions per utterance whose speaker's face is seen,
+extractor.json, dropped.tsv with the utterances without such a face, and failed.tsv where films cannot be used. The
+manifest's start and end cut clips from long films; its region ('left', 'right') chooses half of the picture. Finished
+utterances are skipped: to go on with a run that was stopped, start it again.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``memobert-extract`` on these arguments (the process's own when None)."""
+    """Run ``memobert-extract`` with these arguments (None: those of the process) and return its exit status."""
     options = build_parser().parse_args(arguments)
     return options.run(options)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's flags."""
+    """Return the parser of the command's flags."""
     parser = argparse.ArgumentParser(
         prog="memobert-extract", description="Turn media files into frames, one file per utterance."
     )
@@ -35,107 +44,104 @@ def build_parser() -> argparse.ArgumentParser:
     acoustic = kinds.add_parser(
         "acoustic",
         help="speech of a manifest's utterances: from its sound files, else its films",
-        description="Write one .npz of acoustic frames per utterance, extractor.json and, where audio cannot be used, "
-        "failed.tsv. Finished utterances are skipped, so a run that was stopped is simply started again.",
+        description=_ACOUSTIC,
     )
-    _add_acoustic_flags(acoustic)
+    visual = kinds.add_parser("visual", help="faces of a manifest's utterances, from its films", description=_VISUAL)
+    for parser_of_kind in (acoustic, visual):
+        add = parser_of_kind.add_argument
+        add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row")
+        add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
+    flags.add_sound_flags(acoustic)
+    acoustic.add_argument(
+        "--batch-size",
+        type=flags.count,
+        default=4,
+        metavar="N",
+        help="clips of equal length at once, for encoders that gain from it (default: %(default)s)",
+    )
+    flags.add_work_flags(acoustic, "the utterances with audio", threads=False)
     acoustic.set_defaults(run=extract_acoustic_frames)
-    add_visual_command(kinds)
+    flags.add_face_flags(visual)
+    flags.add_work_flags(visual, "the utterances with a film")
+    visual.set_defaults(run=extract_visual_frames)
+    for parser_of_kind in (acoustic, visual):
+        flags.add_slurm_flags(parser_of_kind)
     add_film_commands(kinds)
     return parser
 
 
-def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row; times cut from long files")
-    add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
-    add_sound_flags(parser)
-    add(
-        "--batch-size",
-        type=extract_values.count,
-        default=4,
-        metavar="N",
-        help="wav2vec2: clips of equal length at once (default: %(default)s)",
-    )
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="where wav2vec2 runs (default: %(default)s)")
-    add(
-        "--workers",
-        type=extract_values.count,
-        default=1,
-        metavar="N",
-        help="processes that read, and that compute log-mel frames (default: %(default)s)",
-    )
-    add(
-        "--max-failed-share",
-        type=extract_values.share,
-        default=0.01,
-        metavar="SHARE",
-        help="exit with status 1 if more than this share of the utterances with audio failed (default: %(default)s)",
-    )
-    add("--overwrite", action="store_true", help="extract again; another extractor's frames are removed first")
-    add("--dry-run", action="store_true", help="check manifest, weights and files; write nothing")
-    add_slurm_flags(parser)
-
-
 def extract_acoustic_frames(options: argparse.Namespace) -> int:
-    """``memobert-extract acoustic``."""
-    from dataclasses import replace
+    """Run ``memobert-extract acoustic``."""
+    from ..features.extraction.acoustic import AcousticJob
 
-    from ..features.encoders.base import EncoderOptions, build_encoder
-    from ..features.extraction.acoustic import AcousticJobs, AcousticSettings, extract_acoustic, survey
+    job = AcousticJob(flags.speech_options(options), options.batch_size, elsewhere=options.executor == "slurm")
+    print(describe(job.encoder))
+    return _extract(job, options)
 
-    described = EncoderOptions(options.encoder, options.weights, options.normalize, options.device)
-    jobs = AcousticJobs(described, slurm_resources(options)) if options.executor == "slurm" else None
-    encoder = build_encoder(replace(described, device="cpu") if jobs else described)  # jobs may run where the GPU is
-    settings = AcousticSettings(options.pool, options.max_seconds, options.batch_size, options.workers)
-    print(describe(encoder, settings))
-    job = (options.manifest, options.output, encoder, settings)
+
+def extract_visual_frames(options: argparse.Namespace) -> int:
+    """Run ``memobert-extract visual``."""
+    from ..features.extraction.visual import VisualJob
+
+    front_end = flags.front_end_options(options, sound=False)
+    return _extract(VisualJob(front_end, elsewhere=options.executor == "slurm"), options)
+
+
+def _extract(job: FrameJob, options: argparse.Namespace) -> int:
+    from ..features.extraction.job import extract, survey
+
     if options.dry_run:
-        report = survey(*job, overwrite=options.overwrite, look_for_files=True)
-        print(f"{_counts(report)}; {report.with_audio - report.finished_before} to extract, nothing written")
+        report = survey(options.manifest, options.output, job, overwrite=options.overwrite, look_for_files=True)
+        print(f"{_counts(job, report)}; {report.with_media - report.finished_before} to extract, nothing written")
         for utterance_id, reason in report.failures:
             print(f"{utterance_id}: {reason}")
     else:
-        started = time.perf_counter()
-        report = extract_acoustic(*job, jobs=jobs, overwrite=options.overwrite)
-        sound = report.frames * settings.pool / encoder.frame_rate
-        print(summarize(report, options.output, sound, time.perf_counter() - started))
-    if report.failed_share > options.max_failed_share:
-        counts = f"{len(report.failures)} of {report.with_audio} utterances"
-        share = f"--max-failed-share {options.max_failed_share:g}"
-        print(f"memobert-extract: {counts} failed, more than {share}", file=sys.stderr)
-        return 1
-    return 0
+        began = time.perf_counter()
+        report = extract(
+            options.manifest,
+            options.output,
+            job,
+            workers=options.workers,
+            slurm=flags.slurm_resources(options) if options.executor == "slurm" else None,
+            overwrite=options.overwrite,
+        )
+        print("\n".join(summarize(job, report, options.output, time.perf_counter() - began)))
+    return flags.exit_status(
+        report.failed_share, f"{len(report.failures)} of {report.with_media} utterances", options.max_failed_share
+    )
 
 
-def describe(encoder: AcousticEncoder, settings: AcousticSettings) -> str:
-    """One line on what the frames will be."""
-    info = settings.info(encoder)
+def describe(encoder: PooledEncoder) -> str:
+    """Describe in one line the frames that ``encoder`` makes."""
+    info = encoder.info()
     line = f"{info.name}: {info.dim} dimensions, {info.frame_rate:.4g} frames per second"
-    trained = getattr(encoder, "wants_normalized", None)
-    if trained is None:
-        return line
-    wanted, done = ("" if trained else "not "), ("" if info.options["normalized"] else "not ")
-    return f"{line}; the weights were trained on clips {wanted}normalised, and these clips are {done}normalised"
+    return f"{line}; {encoder.encoder.remark}" if encoder.encoder.remark else line
 
 
-def summarize(report: ExtractionReport, output: Path, sound_seconds: float, wall_seconds: float) -> str:
-    """What a run did, in one line or two."""
-    lines = [
-        f"{_counts(report)}; {report.extracted} extracted ({sound_seconds:.0f} s of sound in {wall_seconds:.1f} s), "
-        f"{len(report.failures)} failed"
+def summarize(job: FrameJob, report: Report, output: Path, wall_seconds: float) -> list[str]:
+    """Return lines on what a run did: counts, reasons for dropping utterances, speed, the first failure."""
+    from ..core.stopwatch import speed_lines
+    from ..features.extraction.films.parts import reason_kind
+
+    told = [
+        f"{_counts(job, report)}; {report.extracted} extracted ({report.media_seconds:.0f} s of media in "
+        f"{wall_seconds:.1f} s), {len(report.dropped)} dropped, {len(report.failures)} failed"
     ]
+    reasons = Counter(reason_kind(reason) for reason in report.dropped.values())
+    told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
+    told += speed_lines(report.media_seconds, report.work_seconds, report.stages)
     if report.failures:
         utterance_id, reason = report.failures[0]
-        lines.append(f"the failures are in {output / 'failed.tsv'}, the first: {utterance_id}: {reason}")
-    return "\n".join(lines)
+        told.append(f"the failures are in {output / 'failed.tsv'}, the first: {utterance_id}: {reason}")
+    return told
 
 
-def _counts(report: ExtractionReport) -> str:
-    utterances = report.with_audio + report.without_audio
-    return f"{utterances} utterances, {report.without_audio} without audio, {report.finished_before} finished before"
+def _counts(job: FrameJob, report: Report) -> str:
+    utterances = report.with_media + report.without_media
+    without = f"{report.without_media} without {job.medium}"
+    return f"{utterances} utterances, {without}, {report.finished_before} finished before"
 
 
 def cli_main() -> None:
-    """Entry point of the command."""
+    """Run the command as a process."""
     run_command(main)

@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import extract_values
-from .extract_flags import (
-    add_face_flags,
-    add_slurm_flags,
-    add_sound_flags,
-    add_work_flags,
-    front_end_options,
-    slurm_resources,
-)
+from . import extract_flags as flags
 
 if TYPE_CHECKING:
     from ..features.extraction.films.job import FilmJob, Share
@@ -45,11 +37,11 @@ def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
     film.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
     film.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
     _add_subtitle_flags(film.add_argument_group("subtitles"))
-    add_face_flags(film.add_argument_group("faces"))
-    add_sound_flags(film.add_argument_group("sound"), optional=True)
+    flags.add_face_flags(film.add_argument_group("faces"))
+    flags.add_sound_flags(film.add_argument_group("sound"), optional=True)
     _add_valid_flags(film.add_argument_group("validation"))
     work = film.add_argument_group("work")
-    add_work_flags(work, "the films, or of their lines,")
+    flags.add_work_flags(work, "the films, or of their lines,")
     _add_scale_flags(work)
     film.set_defaults(run=extract_films)
     merge = kinds.add_parser(
@@ -90,7 +82,7 @@ def _extract(options: argparse.Namespace) -> int:
     job = plan_job(
         movies,
         options.output,
-        front_end_options(options, sound=True, thumbnails=1 if options.preview else 0),
+        flags.front_end_options(options, sound=True, thumbnails=1 if options.preview else 0),
         PlanSettings(rules, options.encoding, options.language, options.part_minutes),
         share=options.share,
         preview=options.preview is not None,
@@ -108,7 +100,7 @@ def _extract(options: argparse.Namespace) -> int:
     if options.executor == "slurm":
         from ..features.extraction.films.slurm import run_on_slurm
 
-        run_on_slurm(job, slurm_resources(options))
+        run_on_slurm(job, flags.slurm_resources(options))
     else:
         run_job(job, options.workers)
     print("\n".join(summarize_job(job)))
@@ -161,13 +153,7 @@ def _write_preview(job: FilmJob, target: Path) -> None:
 
 
 def _status(job: FilmJob, options: argparse.Namespace) -> int:
-    if job.failed_share <= options.max_failed_share:
-        return 0
-    print(
-        f"memobert-extract: {job.failed_share:.1%} failed, more than --max-failed-share {options.max_failed_share:g}",
-        file=sys.stderr,
-    )
-    return 1
+    return flags.exit_status(job.failed_share, f"{job.failed_share:.1%}", options.max_failed_share)
 
 
 def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
@@ -189,7 +175,7 @@ def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
     )
     add(
         "--shortest",
-        type=extract_values.seconds,
+        type=flags.seconds,
         default=1.0,
         metavar="S",
         help="shorter lines are dropped (default: %(default)s)",
@@ -200,7 +186,7 @@ def _add_valid_flags(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
     add(
         "--valid-share",
-        type=extract_values.share,
+        type=flags.share,
         default=0.05,
         metavar="SHARE",
         help="of the films, or of each film, in the split 'valid' (default: %(default)s)",
@@ -218,7 +204,7 @@ def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
     add("--preview", type=Path, metavar="HTML", help="write a page of each film that shows what was kept and why not")
     add(
         "--part-minutes",
-        type=extract_values.minutes,
+        type=flags.minutes,
         default=10.0,
         metavar="M",
         help="of film in one part (default: %(default)s)",
@@ -229,7 +215,7 @@ def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
         metavar="I/N",
         help="do only every N-th part, from the I-th on: for N machines, merged afterwards",
     )
-    add_slurm_flags(parser)
+    flags.add_slurm_flags(parser)
 
 
 def _share_of_work(text: str) -> Share:

@@ -1,13 +1,16 @@
-"""Flags that several sub-commands of ``memobert-extract`` share, and what they mean."""
+"""Flags that the sub-commands of ``memobert-extract`` share, and the options they stand for."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.flags import add_flags, options_from
-from . import extract_values
+from ..features.encoders.base import DEFAULT_ENCODER, ENCODERS, MAX_SECONDS, STEP_SECONDS, SpeechOptions
 
 if TYPE_CHECKING:
     from ..core.registry import Registry
@@ -15,44 +18,65 @@ if TYPE_CHECKING:
     from ..features.extraction.options import FrontEndOptions
 
 
+def count(text: str) -> int:
+    """Parse a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _between(smallest: float, largest: float, kind: str) -> Callable[[str], float]:
+    """Return a parser of numbers in a range; 0 is in it only if it is the smallest and ``kind`` is a share."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not smallest <= value <= largest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {kind}")
+        return value
+
+    return parse
+
+
+seconds = _between(1e-9, 3600.0, "a number of seconds up to 3600")
+minutes = _between(1e-9, 1440.0, "a number of minutes up to 1440")
+rate = _between(1e-9, 100.0, "a rate up to 100 per second")
+share = _between(0.0, 1.0, "a share from 0 to 1")
+
+
 def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = False) -> None:
-    """How sound becomes acoustic frames; ``optional`` offers to leave them out."""
+    """Add the flags that say how sound becomes acoustic frames; ``optional`` offers to leave them out."""
+    _add_plugin_flags(parser, "--encoder", "speech encoder", ENCODERS, DEFAULT_ENCODER, ("none",) if optional else ())
     add = parser.add_argument
     add(
-        "--encoder",
-        choices=("logmel", "wav2vec2", *(("none",) if optional else ())),
-        default="logmel",
-        help="80 log-mel filter banks, or wav2vec 2.0 (default: %(default)s)",
-    )
-    add(
-        "--weights",
-        type=Path,
-        metavar="PATH",
-        help="wav2vec 2.0 as a fairseq .pt file or a Hugging Face folder (config.json beside the weights)",
-    )
-    add(
-        "--normalize",
-        choices=("always", "never", "auto"),
-        help="wav2vec2: clips to zero mean and unit variance; auto: as the weights were trained (default: always)",
-    )
-    add(
         "--pool",
-        type=extract_values.count,
-        default=3,
+        type=count,
         metavar="N",
-        help="consecutive frames that are averaged (default: %(default)s)",
+        help=f"consecutive frames that are averaged (default: as many as make {1000 * STEP_SECONDS:.0f} ms)",
     )
     add(
         "--max-seconds",
-        type=extract_values.seconds,
-        default=10.0,
+        type=seconds,
+        default=MAX_SECONDS,
         metavar="S",
         help="the sound of longer clips is cut here (default: %(default)s)",
     )
 
 
+def speech_options(options: argparse.Namespace) -> SpeechOptions:
+    """Return the values of :func:`add_sound_flags`.
+
+    Raises:
+        UserError: a flag that the encoder does not take, or one that it needs is not there.
+    """
+    own = _plugin_options(options, "--encoder", options.encoder, ENCODERS)
+    return SpeechOptions(options.encoder, own, options.pool, options.max_seconds, options.device)
+
+
 def add_face_flags(parser: argparse._ActionsContainer) -> None:
-    """How pictures become visual frames."""
+    """Add the flags that say how pictures become visual frames."""
     from ..features.speakers.face_sources import FACE_SOURCES
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
 
@@ -73,7 +97,7 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
     )
     add(
         "--picture-rate",
-        type=extract_values.rate,
+        type=rate,
         default=10.0,
         metavar="N",
         help="pictures per second that are looked at (default: %(default)s)",
@@ -81,12 +105,19 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_plugin_flags(
-    parser: argparse._ActionsContainer, flag: str, kind: str, registry: Registry[Any], default: str
+    parser: argparse._ActionsContainer,
+    flag: str,
+    kind: str,
+    registry: Registry[Any],
+    default: str,
+    more_choices: Sequence[str] = (),
 ) -> None:
-    """Add a flag that chooses a plug-in, and the flags of all plug-ins' options."""
+    """Add a flag that chooses a plug-in, and the flags of all plug-ins' ``Options``."""
     plugins = dict(registry.items())
     helps = "; ".join(f"{name}: {plugin.summary}" for name, plugin in plugins.items()).replace("%", "%%")
-    parser.add_argument(flag, choices=tuple(plugins), default=default, help=f"{kind}: {helps} (default: {default})")
+    parser.add_argument(
+        flag, choices=(*registry.names(), *more_choices), default=default, help=f"{kind}: {helps} (default: {default})"
+    )
     add_flags(parser, [(f"{flag} {name}", plugin.Options) for name, plugin in plugins.items()])
 
 
@@ -96,21 +127,22 @@ def _plugin_options(options: argparse.Namespace, flag: str, name: str, registry:
     return options_from(options, registry.get(name).Options, f"{flag} {name}", others)
 
 
-def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
-    """Where and how much at a time."""
+def add_work_flags(parser: argparse._ActionsContainer, what_fails: str, threads: bool = True) -> None:
+    """Add the flags that say where the work is done, and by how many processes."""
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where networks run (default: %(default)s)")
-    add("--workers", type=extract_values.count, default=1, metavar="N", help="processes (default: %(default)s)")
-    add(
-        "--threads",
-        type=extract_values.count,
-        default=1,
-        metavar="N",
-        help="threads of each process; another number may change a frame's last digits (default: %(default)s)",
-    )
+    add("--workers", type=count, default=1, metavar="N", help="processes (default: %(default)s)")
+    if threads:
+        add(
+            "--threads",
+            type=count,
+            default=1,
+            metavar="N",
+            help="threads of each process; another number may change a frame's last digits (default: %(default)s)",
+        )
     add(
         "--max-failed-share",
-        type=extract_values.share,
+        type=share,
         default=0.01,
         metavar="SHARE",
         help=f"exit with status 1 if more than this share of {what_fails} failed (default: %(default)s)",
@@ -120,7 +152,7 @@ def add_work_flags(parser: argparse._ActionsContainer, what_fails: str) -> None:
 
 
 def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
-    """Whether SLURM does the work, and what its jobs get."""
+    """Add the flags that hand the work to SLURM."""
     add = parser.add_argument
     add(
         "--executor",
@@ -130,24 +162,24 @@ def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
     )
     add(
         "--slurm-jobs",
-        type=extract_values.count,
+        type=count,
         default=32,
         metavar="N",
         help="that run at a time (default: %(default)s)",
     )
     add(
         "--slurm-minutes",
-        type=extract_values.count,
+        type=count,
         default=240,
         metavar="M",
         help="time limit of a job (default: %(default)s)",
     )
-    add("--slurm-cpus", type=extract_values.count, default=1, metavar="N", help="of a job (default: %(default)s)")
+    add("--slurm-cpus", type=count, default=1, metavar="N", help="of a job (default: %(default)s)")
     add("--slurm-partition", metavar="NAME", help="default: the cluster's")
 
 
 def slurm_resources(options: argparse.Namespace) -> SlurmResources:
-    """What :func:`add_slurm_flags` was told."""
+    """Return the values of :func:`add_slurm_flags`."""
     from ..core.slurm import SlurmResources
 
     return SlurmResources(
@@ -160,14 +192,13 @@ def slurm_resources(options: argparse.Namespace) -> SlurmResources:
 
 
 def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: int = 0) -> FrontEndOptions:
-    """The front end that the flags describe; with ``sound`` also acoustic frames."""
-    from dataclasses import replace
-
+    """Return the front end that the flags describe; with ``sound`` also for acoustic frames."""
     from ..features.extraction.options import FrontEndOptions
     from ..features.speakers.face_sources import FACE_SOURCES
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
 
-    described = FrontEndOptions(
+    speech = None if not sound or options.encoder == "none" else speech_options(options)
+    return FrontEndOptions(
         faces=options.faces,
         face_options=_plugin_options(options, "--faces", options.faces, FACE_SOURCES),
         face_weights=options.face_weights,
@@ -175,18 +206,16 @@ def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: i
         voice_options=_plugin_options(options, "--voice", options.voice, VOICE_DETECTORS),
         choice=options.choice,
         picture_rate=options.picture_rate,
-        encoder=None,
+        speech=speech,
         device=options.device,
         threads=options.threads,
         thumbnails=thumbnails,
     )
-    if not sound or options.encoder == "none":
-        return described
-    return replace(
-        described,
-        encoder=options.encoder,
-        weights=options.weights,
-        normalize=options.normalize,
-        pool=options.pool,
-        acoustic_seconds=options.max_seconds,
-    )
+
+
+def exit_status(failed_share: float, failed: str, allowed: float) -> int:
+    """Return 0, or 1 with a message on stderr where more than the allowed share failed."""
+    if failed_share <= allowed:
+        return 0
+    print(f"memobert-extract: {failed} failed, more than --max-failed-share {allowed:g}", file=sys.stderr)
+    return 1

@@ -1,4 +1,4 @@
-"""Names that several folders share, each defined once: modality cases, protocols, settings."""
+"""Names that several folders share, each defined once: modality cases, protocols, settings, the sampling rate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, Final
 
 MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
 """Which of text (l), visual (v) and acoustic (a) a model is shown; from most to least."""
+
+SAMPLE_RATE: Final = 16_000
+"""Samples per second of every waveform that an encoder sees."""
 
 
 @dataclass(frozen=True)

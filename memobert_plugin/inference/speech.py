@@ -10,8 +10,7 @@ import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
 from ..data.frames import ExtractorInfo
-from ..features.encoders.base import ENCODERS, AcousticEncoder, Normalize, load_encoder
-from ..features.extraction.acoustic import AcousticSettings, pool_frames
+from ..features.encoders.base import ENCODERS, MAX_SECONDS, PooledEncoder
 from ..features.media.sound import RATES, SAMPLE_RATE, resample
 
 SILENCE = 1e-4
@@ -52,41 +51,30 @@ class SpeechReader:
         """Why sound cannot be read at all; empty where it can."""
         if self.extractor is None:
             return "this model does not read sound"
-        if self.extractor.name not in ENCODERS:
-            return f"this model's speech frames were made by {self.extractor.name!r}, which is not part of this package"
+        if self.extractor.name not in ENCODERS.names():
+            return (
+                f"this model's speech frames were made by {self.extractor.name!r}, which is not installed; "
+                f"this package has {', '.join(ENCODERS.names())}"
+            )
         return ""
 
     @property
     def max_seconds(self) -> float:
         """Sound beyond this is not read."""
-        return float(self._option("max_seconds", 10.0))
+        value = self.extractor.options.get("max_seconds", MAX_SECONDS) if self.extractor is not None else MAX_SECONDS
+        if not isinstance(value, (int, float)) or not 0 < value <= 3600:
+            raise UserError(f"the model's speech frames have max_seconds {value!r}; export the model again")
+        return float(value)
 
     @cached_property
-    def settings(self) -> AcousticSettings:
-        """How frames are averaged and clips are cut."""
-        return AcousticSettings(pool=int(self._option("pool", 3)), max_seconds=self.max_seconds)
-
-    @cached_property
-    def encoder(self) -> AcousticEncoder:
-        """The encoder.
+    def encoder(self) -> PooledEncoder:
+        """Return the encoder that made the frames of training.
 
         Raises:
-            UserError: wav2vec 2.0 without its weights, other weights than the model's, or another version's settings.
+            UserError: weights that are missing or not the model's, or settings that this version cannot repeat.
         """
         assert self.extractor is not None
-        normalize: Normalize | None = None
-        if self.extractor.name == "wav2vec2":
-            if self._weights is None:
-                raise UserError(
-                    "this model was trained on wav2vec 2.0 frames; name its weights, a fairseq .pt file or a Hugging "
-                    "Face folder (--weights, weights=), or leave sound out (--modalities lv)"
-                )
-            normalize = "always" if self._option("normalized", True) else "never"
-        elif self._weights is not None:
-            raise UserError(f"--weights: this model was trained on {self.extractor.name} frames; leave the flag out")
-        encoder = load_encoder(self.extractor.name, weights=self._weights, normalize=normalize, device=self._device)
-        self._refuse_other(self.settings.info(encoder))
-        return encoder
+        return PooledEncoder.from_info(self.extractor, self._weights, self._device)
 
     def resampled(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """A caller's samples as float32 (N,) at 16 kHz, cut to what is read.
@@ -115,30 +103,7 @@ class SpeechReader:
             return Sound(samples, None, self.obstacle)
         if np.abs(samples).max() < SILENCE:
             return Sound(samples, None, "the sound is silent")
-        if len(samples) < self.encoder.shortest:
-            lasts, needed = (f"{1000 * count / SAMPLE_RATE:.4g} ms" for count in (len(samples), self.encoder.shortest))
-            return Sound(samples, None, f"the sound lasts {lasts}, shorter than one frame ({needed})")
-        frames = self.encoder.encode(samples[None])[0]
-        if not np.isfinite(frames).all():
-            return Sound(samples, None, "the encoder gave NaN or infinite frames")
-        return Sound(samples, pool_frames(frames, self.settings.pool))
-
-    def _option(self, name: str, default: float) -> float:
-        value = self.extractor.options.get(name, default) if self.extractor is not None else default
-        if not isinstance(value, (int, float)) or not 0 <= value <= 3600:
-            raise UserError(f"the model's speech frames have {name} {value!r}; export the model again")
-        return value
-
-    def _refuse_other(self, own: ExtractorInfo) -> None:
-        """Frames made otherwise than in training would give answers that mean nothing."""
-        assert self.extractor is not None
-        if self.extractor.weights_sha256 != own.weights_sha256:
-            raise UserError(f"{self._weights}: not the weights this model was trained with (another sha256)")
-        known = self.extractor.options
-        other = [name for name in {**known, **own.options} if known.get(name) != own.options.get(name)]
-        if other:
-            name = other[0]
-            raise UserError(
-                f"the model's {own.name} frames were made with {name} {known.get(name)!r}, this version makes them "
-                f"with {own.options.get(name)!r}; install the version that trained the model"
-            )
+        try:
+            return Sound(samples, self.encoder.encode(samples))
+        except DefectiveClip as defect:
+            return Sound(samples, None, str(defect))

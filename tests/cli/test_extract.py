@@ -51,13 +51,13 @@ def test_extracts_and_says_what_it_did(manifest: Path, capsys: pytest.CaptureFix
     arguments = ["acoustic", "--manifest", str(manifest), "--output", str(output)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "logmel: 80 dimensions, 33.33 frames per second" in printed
-    assert "4 utterances, 0 without audio, 0 finished before; 4 extracted (4 s of sound" in printed
+    assert "logmel: 80 dimensions, 16.67 frames per second" in printed
+    assert "4 utterances, 0 without audio, 0 finished before; 4 extracted (4 s of media" in printed
     assert main(arguments) == 0
     assert "4 finished before; 0 extracted" in capsys.readouterr().out
     frames = read_frames(output / "u0.npz")
     assert frames is not None
-    assert frames.frames.shape == (33, 80)
+    assert frames.frames.shape == (17, 80)
 
 
 def test_failures_over_the_share_give_status_1(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_a_users_mistake_ends_in_one_line(manifest: Path) -> None:
     assert run("acoustic", "--manifest", manifest, "--output", output, check=True).stderr == ""
     other = run("acoustic", "--manifest", manifest, "--output", output, "--pool", "2")
     assert other.returncode == 2
-    assert "pool 3, not 2" in other.stderr
+    assert "pool 6, not 2" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_real_clips(real_data: Path, tmp_path: Path) -> None:
         frames = read_frames(tmp_path / "out" / f"{clip.stem}.npz")
         assert frames is not None
         count = 1 + (soundfile.info(clip).frames - 400) // 160
-        assert frames.frames.shape == (-(-count // 3), 80)
+        assert frames.frames.shape == (-(-count // 6), 80)

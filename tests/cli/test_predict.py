@@ -17,8 +17,8 @@ from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.extraction.acoustic import AcousticSettings
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.films import Cue, tone, write_film, write_srt
 from tests.host import TrainingRun
@@ -31,7 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--protocol", "all_but_one")
     run.train(3)
     model = read_host_checkpoint(run.save(folder / "checkpoint.pt"))
-    info = AcousticSettings().info(LogMel())
+    info = PooledEncoder(LogMel(), 3).info()
     write_bundle(replace(model, description=replace(model.description, acoustic_extractor=info)), folder / "bundle")
     return folder / "bundle"
 

@@ -126,27 +126,25 @@ def files_in(folder: Path) -> dict[str, bytes]:
 def test_sound_encoded_window_by_window_in_jobs_is_that_encoded_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    from memobert_plugin.features.encoders.base import EncoderOptions, build_encoder
-    from memobert_plugin.features.extraction.acoustic import AcousticJobs, AcousticSettings, extract_acoustic
+    from memobert_plugin.features.encoders.base import ENCODERS, SpeechOptions
+    from memobert_plugin.features.extraction.acoustic import AcousticJob
+    from memobert_plugin.features.extraction.job import extract
 
     if name == "wav2vec2":
         pytest.importorskip("transformers")
         from tests.features.encoders.test_wav2vec2 import save_hugging_face
 
         save_hugging_face(tmp_path / "weights", "base")
-    options = EncoderOptions(name, tmp_path / "weights" if name == "wav2vec2" else None)
-    job = (write_sounds(tmp_path, 40), build_encoder(options), AcousticSettings(batch_size=1))
-    manifest, encoder, settings = job
+    own = ENCODERS.get(name).Options(**({"weights": tmp_path / "weights"} if name == "wav2vec2" else {}))
+    manifest, job = write_sounds(tmp_path, 40), AcousticJob(SpeechOptions(name, own), batch_size=1)
     cluster = Cluster(monkeypatch)
     cluster.last_first = True
-    here = extract_acoustic(manifest, tmp_path / "here", encoder, settings, progress=False)
+    here = extract(manifest, tmp_path / "here", job, progress=False)
     (tmp_path / "jobs").mkdir()
     for kept in ("u0", "u17"):
         (tmp_path / "jobs" / f"{kept}.npz").write_bytes((tmp_path / "here" / f"{kept}.npz").read_bytes())
     (tmp_path / "jobs" / "extractor.json").write_bytes((tmp_path / "here" / "extractor.json").read_bytes())
-    jobs = extract_acoustic(
-        manifest, tmp_path / "jobs", encoder, settings, jobs=AcousticJobs(options, TWO), progress=False
-    )
+    jobs = extract(manifest, tmp_path / "jobs", job, slurm=TWO, progress=False)
     assert cluster.sizes == [1, 1, 1]
     assert (jobs.finished_before, jobs.extracted, here.extracted) == (2, 36, 38)
     assert [utterance for utterance, _ in jobs.failures] == ["u3", "u38"]

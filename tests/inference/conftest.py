@@ -11,8 +11,8 @@ from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
 from memobert_plugin.features.denseface.encoder import DenseFace
+from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.extraction.acoustic import AcousticSettings
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.inference.models import trained_checkpoint
 
@@ -25,7 +25,7 @@ def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data_bin = make_data_bin(folder / "corpus", shape)
     model = read_host_checkpoint(trained_checkpoint(data_bin, "memobert_prompt", folder / "prompt.pt", updates=10))
     faces = replace(DenseFace.from_shipped().info(choice="speaker", voice={"name": "energy"}), frame_rate=10.0)
-    sound = AcousticSettings(pool=6).info(LogMel())
+    sound = PooledEncoder(LogMel(), 6).info()
     description = replace(model.description, visual_extractor=faces, acoustic_extractor=sound)
     write_bundle(replace(model, description=description), folder / "bundle")
     return folder / "bundle"

@@ -14,8 +14,8 @@ import soundfile
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import CONFIGURATION
 from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.features.encoders.base import pool_frames
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.extraction.acoustic import pool_frames
 from memobert_plugin.features.media.pictures import jpeg_address
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
@@ -205,6 +205,6 @@ def test_weights_that_no_encoder_wants_are_refused(clip_bundle: Path, wave: Path
 def test_frames_are_read_at_the_pace_of_training(clip_bundle: Path) -> None:
     options = json.loads((clip_bundle / CONFIGURATION).read_text())["model"]["acoustic_extractor"]["options"]
     model = MEmoBERT.from_pretrained(clip_bundle)
-    assert model.reader.speech.settings.pool == options["pool"] == 6
+    assert model.reader.speech.encoder.pool == options["pool"] == 6
     times = model.read(Utterance(waveform=tone(1.0))).acoustic_times
     assert times is not None and times[1] == pytest.approx(0.06)

@@ -1,13 +1,16 @@
-"""80 log-mel filter banks, the acoustic encoder that needs no weights."""
+"""80 log-mel filter banks, the speech encoder that needs no weights."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
+from ...core.names import SAMPLE_RATE
+from .base import ENCODERS, SpeechEncoder
 
-from ..media.sound import SAMPLE_RATE
+if TYPE_CHECKING:
+    import numpy as np
 
 FILTERS: Final = 80
 FRAME_LENGTH_MS: Final = 25.0
@@ -21,24 +24,33 @@ LOG_MEL_DEVIATION: Final = 8.4
 inside float16; one constant for all clips and filters, so that loudness and the slope of the spectrum are kept."""
 
 
-class LogMel:
+@dataclass(frozen=True)
+class LogMelOptions:
+    """Nothing to choose: constants keep frames of several corpora comparable."""
+
+
+@ENCODERS.register("logmel")
+class LogMel(SpeechEncoder):
     """Kaldi's log-mel filter banks (25 ms windows every 10 ms, no dither), shifted and scaled by fixed constants."""
 
-    name: Final = "logmel"
-    batched: Final = False
-    dim: Final = FILTERS
-    frame_rate: Final = 1000.0 / FRAME_SHIFT_MS
-    shortest: Final = round(SAMPLE_RATE * FRAME_LENGTH_MS / 1000.0)
-    weights_sha256: Final = None
+    name = "logmel"
+    summary = "80 log-mel filter banks"
+    Options = LogMelOptions
+    dim = FILTERS
+    frame_rate = 1000.0 / FRAME_SHIFT_MS
+    shortest = round(SAMPLE_RATE * FRAME_LENGTH_MS / 1000.0)
+
+    def __init__(self) -> None:
+        self.version = f"kaldi-native-fbank {metadata.version('kaldi-native-fbank')}"
+
+    @classmethod
+    def from_options(cls, options: LogMelOptions, device: str = "cpu") -> LogMel:
+        """Build the encoder; it always runs on the CPU."""
+        return cls()
 
     @property
-    def version(self) -> str:
-        """The library that computes the filter banks, and its version."""
-        return f"kaldi-native-fbank {metadata.version('kaldi-native-fbank')}"
-
-    @property
-    def options(self) -> dict[str, object]:
-        """What the frames depend on, for ``extractor.json``."""
+    def options(self) -> dict[str, Any]:
+        """Return the constants on which the frames depend."""
         return {
             "filters": FILTERS,
             "frame_length_ms": FRAME_LENGTH_MS,
@@ -48,7 +60,7 @@ class LogMel:
         }
 
     def encode(self, waveforms: np.ndarray) -> np.ndarray:
-        """Filter banks of equally long clips.
+        """Compute filter banks of clips of equal length.
 
         Args:
             waveforms: float32 ``(B, N)`` at 16 kHz in [-1, 1], N >= :attr:`shortest`.
@@ -56,20 +68,24 @@ class LogMel:
         Returns:
             float32 ``(B, T, 80)``, ``T = 1 + (N - 400) // 160``.
         """
-        return np.stack([self._encode_one(waveform) for waveform in waveforms])
+        import numpy as np
 
-    def _encode_one(self, waveform: np.ndarray) -> np.ndarray:
-        import kaldi_native_fbank
+        return np.stack([_filter_banks(waveform) for waveform in waveforms])
 
-        options = kaldi_native_fbank.FbankOptions()
-        options.frame_opts.samp_freq = SAMPLE_RATE
-        options.frame_opts.frame_length_ms = FRAME_LENGTH_MS
-        options.frame_opts.frame_shift_ms = FRAME_SHIFT_MS
-        options.frame_opts.dither = 0.0
-        options.frame_opts.snip_edges = True
-        options.mel_opts.num_bins = FILTERS
-        banks = kaldi_native_fbank.OnlineFbank(options)
-        banks.accept_waveform(SAMPLE_RATE, waveform * np.float32(SAMPLE_SCALE))
-        banks.input_finished()
-        log_mel = np.stack([banks.get_frame(index) for index in range(banks.num_frames_ready)])
-        return ((log_mel - LOG_MEL_MEAN) / LOG_MEL_DEVIATION).astype(np.float32, copy=False)
+
+def _filter_banks(waveform: np.ndarray) -> np.ndarray:
+    import kaldi_native_fbank
+    import numpy as np
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = SAMPLE_RATE
+    options.frame_opts.frame_length_ms = FRAME_LENGTH_MS
+    options.frame_opts.frame_shift_ms = FRAME_SHIFT_MS
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = FILTERS
+    banks = kaldi_native_fbank.OnlineFbank(options)
+    banks.accept_waveform(SAMPLE_RATE, waveform * np.float32(SAMPLE_SCALE))
+    banks.input_finished()
+    log_mel = np.stack([banks.get_frame(index) for index in range(banks.num_frames_ready)])
+    return ((log_mel - LOG_MEL_MEAN) / LOG_MEL_DEVIATION).astype(np.float32, copy=False)

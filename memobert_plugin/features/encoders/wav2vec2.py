@@ -1,4 +1,4 @@
-"""wav2vec 2.0 as a frozen acoustic encoder: the host's own network under published weights of either format."""
+"""wav2vec 2.0 as a frozen speech encoder: fairseq's network, with published weights of fairseq or Hugging Face."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_host_arguments, quiet_host
 from ...core.files import regular
-from ..media.sound import SAMPLE_RATE
-from .base import Normalize
+from ...core.names import SAMPLE_RATE
+from .base import ENCODERS, SpeechEncoder
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model
+
+    from ...data.frames import ExtractorInfo
+
+Normalize = Literal["always", "never", "auto"]
+
 _PRETRAINING_ONLY: Final = ("quantizer.", "project_q.", "final_proj.", "target_glu.", "mask_emb")
 
 _MOST_CONV_LAYERS: Final = 100
@@ -48,12 +52,12 @@ _HUGGING_FACE_NAMES: Final = (
 
 @dataclass(frozen=True)
 class Wav2Vec2Weights:
-    """A published wav2vec 2.0 encoder in the host's terms."""
+    """A published wav2vec 2.0 encoder in fairseq's terms."""
 
     settings: dict[str, Any]
-    """Fields of the host's ``Wav2Vec2Config``; ``conv_feature_layers`` is a literal list."""
+    """Fields of fairseq's ``Wav2Vec2Config``; ``conv_feature_layers`` is a literal list."""
     state: dict[str, torch.Tensor] = field(repr=False)
-    """Parameters under the names of the host's ``Wav2Vec2Model``, without what only pre-training needs."""
+    """Parameters under the names of fairseq's ``Wav2Vec2Model``, without those that only pre-training needs."""
     conv_layers: list[tuple[int, int, int]]
     """(channels, kernel, stride) of every convolution over the waveform."""
     wants_normalized: bool
@@ -81,7 +85,7 @@ def read_weights(path: Path) -> Wav2Vec2Weights:
 def _read_fairseq(path: Path) -> Wav2Vec2Weights:
     checkpoint = _load_pickle(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
-        raise UserError(f"{path}: no fairseq checkpoint (it has no 'model'); give a pre-trained wav2vec 2.0 model")
+        raise UserError(f"{path}: not a fairseq checkpoint (no 'model' in it); give a pre-trained wav2vec 2.0 model")
     model, task = _fairseq_settings(path, checkpoint)
     kind = model.get("_name") or model.get("arch") or "wav2vec2"
     if kind != "wav2vec2" or model.get("layer_type", "transformer") != "transformer" or model.get("quantize_input"):
@@ -102,7 +106,7 @@ def _read_fairseq(path: Path) -> Wav2Vec2Weights:
 
 
 def _fairseq_settings(path: Path, checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of the model and of its task, from a new checkpoint's ``cfg`` or an old one's ``args``."""
+    """Return the settings of the model and of its task, from a new checkpoint's ``cfg`` or an old one's ``args``."""
     cfg, args = checkpoint.get("cfg"), checkpoint.get("args")
     if isinstance(cfg, dict) and cfg.get("model") is not None:
         return _plain(cfg["model"]), _plain(cfg.get("task"))
@@ -118,7 +122,7 @@ def _plain(settings: object) -> dict[str, Any]:
 
 
 def _conv_layers(path: Path, text: object) -> list[tuple[int, int, int]]:
-    """The host's ``[(512, 10, 5)] + [(512, 3, 2)] * 4`` as a list: sums and multiples of literal lists only."""
+    """Parse fairseq's ``[(512, 10, 5)] + [(512, 3, 2)] * 4``: sums and multiples of literal lists only."""
 
     def layers(node: ast.expr) -> list[Any]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -158,7 +162,7 @@ def _read_hugging_face(folder: Path) -> Wav2Vec2Weights:
     preprocessor = folder / "preprocessor_config.json"
     return Wav2Vec2Weights(
         settings=settings,
-        state=_host_names(file, state, group_norm=settings["extractor_mode"] == "default"),
+        state=_fairseq_names(file, state, group_norm=settings["extractor_mode"] == "default"),
         conv_layers=layers,
         wants_normalized=bool(_read_json(preprocessor).get("do_normalize", True)) if preprocessor.exists() else True,
         layer_norm_eps=float(config.get("layer_norm_eps", 1e-5)),
@@ -216,8 +220,8 @@ def _hugging_face_state(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     raise UserError(f"{folder}: no model.safetensors and no pytorch_model.bin (weights in several files are not read)")
 
 
-def _host_names(file: Path, state: Mapping[str, torch.Tensor], *, group_norm: bool) -> dict[str, torch.Tensor]:
-    """Rename parameters; heads around the encoder (names without ``wav2vec2.`` where others have it) are left out."""
+def _fairseq_names(file: Path, state: Mapping[str, torch.Tensor], *, group_norm: bool) -> dict[str, torch.Tensor]:
+    """Rename parameters; leave out heads around the encoder (names without ``wav2vec2.`` where others have it)."""
     prefix = "wav2vec2." if any(name.startswith("wav2vec2.") for name in state) else ""
     conv_norm = r"feature_extractor.conv_layers.\1.2.\2" if group_norm else r"feature_extractor.conv_layers.\1.2.1.\2"
     rules = ((r"feature_extractor\.conv_layers\.(\d+)\.layer_norm\.(weight|bias)", conv_norm), *_HUGGING_FACE_NAMES)
@@ -227,10 +231,10 @@ def _host_names(file: Path, state: Mapping[str, torch.Tensor], *, group_norm: bo
             continue
         bare = name[len(prefix) :]
         matches = (match.expand(to) for rule, to in rules if (match := re.fullmatch(rule, bare)))
-        host_name = next(matches, None)
-        if host_name is None:
+        fairseq_name = next(matches, None)
+        if fairseq_name is None:
             raise UserError(f"{file}: unknown parameter {name}; give a plain Wav2Vec2Model or Wav2Vec2ForPreTraining")
-        renamed[host_name] = value
+        renamed[fairseq_name] = value
     return renamed
 
 
@@ -281,12 +285,29 @@ _NO_PRETRAINING: Final = {
 }
 
 
-class Wav2Vec2:
-    """Last hidden state of wav2vec 2.0, without masking, dropout or gradients.
+@dataclass(frozen=True)
+class Wav2Vec2Options:
+    """The weights, and the level of the clips that they are given."""
+
+    weights: Path = field(
+        metadata={
+            "help": "a fairseq .pt file or a Hugging Face folder (config.json beside the weights)",
+            "metavar": "PATH",
+        }
+    )
+    normalize: Normalize = field(
+        default="always",
+        metadata={"help": "bring clips to zero mean and unit variance; auto: as the weights were trained"},
+    )
+
+
+@ENCODERS.register("wav2vec2")
+class Wav2Vec2(SpeechEncoder):
+    """The last hidden state of wav2vec 2.0, without masking, dropout or gradients.
 
     Args:
         path: a fairseq ``.pt`` file or a Hugging Face folder.
-        normalize: whether clips are brought to zero mean and unit variance: ``always`` as the reference implementation
+        normalize: when clips are brought to zero mean and unit variance: ``always`` as the reference implementation
             does, ``never``, or ``auto`` as the weights were trained (fairseq's base model: not, Hugging Face's: yes).
         device: ``cpu`` or ``cuda``.
 
@@ -294,8 +315,10 @@ class Wav2Vec2:
         UserError: unusable weights, or no such device.
     """
 
-    name: Final = "wav2vec2"
-    batched: Final = True
+    name = "wav2vec2"
+    summary = "wav2vec 2.0"
+    Options = Wav2Vec2Options
+    batched = True
 
     def __init__(self, path: Path, *, normalize: Normalize = "always", device: str = "cpu") -> None:
         import torch
@@ -317,15 +340,32 @@ class Wav2Vec2:
         self.device = device
         self.version = f"torch {torch.__version__}"
 
+    @classmethod
+    def from_options(cls, options: Wav2Vec2Options, device: str = "cpu") -> Wav2Vec2:
+        """Build the encoder."""
+        return cls(options.weights, normalize=options.normalize, device=device)
+
+    @classmethod
+    def from_info(cls, info: ExtractorInfo, weights: Path | None = None, device: str = "cpu") -> SpeechEncoder:
+        """Build the encoder that made the frames which ``info`` describes."""
+        normalize = "always" if info.options.get("normalized", True) else "never"
+        return super().from_info(replace(info, options={"normalize": normalize}), weights, device)
+
     @property
-    def options(self) -> dict[str, object]:
-        """What the frames depend on besides the weights, for ``extractor.json``."""
+    def options(self) -> dict[str, Any]:
+        """Return the weights' format and whether clips are normalised."""
         return {"format": self.source, "normalized": self.normalized}
 
-    def encode(self, waveforms: np.ndarray) -> np.ndarray:
-        """Frames of equally long clips; clips of other lengths must not be padded into one batch.
+    @property
+    def remark(self) -> str:
+        """Compare the normalisation of these clips with that of the clips the weights were trained on."""
+        trained, done = ("" if normalized else "not " for normalized in (self.wants_normalized, self.normalized))
+        return f"the weights were trained on clips {trained}normalised, and these clips are {done}normalised"
 
-        The base model's first layer normalises over time, so that padding would change every frame.
+    def encode(self, waveforms: np.ndarray) -> np.ndarray:
+        """Encode clips of equal length.
+
+        The base model's first layer normalises over time, so padding clips to one length would change every frame.
 
         Args:
             waveforms: float32 ``(B, N)`` at 16 kHz, N >= :attr:`shortest`.
@@ -336,6 +376,7 @@ class Wav2Vec2:
         Raises:
             UserError: the batch does not fit the device's memory.
         """
+        import numpy as np
         import torch
 
         if self.normalized:
@@ -354,15 +395,17 @@ class Wav2Vec2:
 
 def normalize_clip(waveform: np.ndarray) -> np.ndarray:
     """Bring one clip ``(N,)`` to zero mean and unit variance; silence stays zero."""
+    import numpy as np
+
     mean, variance = waveform.mean(dtype=np.float64), waveform.var(dtype=np.float64)
     return ((waveform - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
 
 
 def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
-    """Build the host's network, frozen and in evaluation mode, and fill it; ``path`` is for messages only.
+    """Build fairseq's network, frozen and in evaluation mode, and load the weights; ``path`` is for messages only.
 
     Raises:
-        UserError: settings the host cannot build, or parameters that do not fit them.
+        UserError: settings that fairseq cannot build, or parameters that do not fit them.
     """
     import torch
 
@@ -374,7 +417,7 @@ def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
         try:
             network = Wav2Vec2Model(Wav2Vec2Config(**{**settings, **_NO_PRETRAINING}))
         except (AssertionError, KeyError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise UserError(f"{path}: the host cannot build a network with these settings ({error})") from None
+            raise UserError(f"{path}: fairseq cannot build a network with these settings ({error})") from None
     network.remove_pretraining_modules()
     if network.post_extract_proj is None and "post_extract_proj.weight" in weights.state:
         network.post_extract_proj = torch.nn.Linear(network.embed, network.cfg.encoder_embed_dim)

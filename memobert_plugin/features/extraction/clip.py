@@ -13,17 +13,16 @@ import numpy as np
 from ...core.errors import DefectiveClip
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
-from ..encoders.base import AcousticEncoder
+from ..encoders.base import PooledEncoder
 from ..media.container import media_facts
 from ..media.pictures import PICTURE_RATE, Picture, PictureReader, Thumbnail, thumbnail, thumbnail_places
-from ..media.sound import SAMPLE_RATE, SoundReader
+from ..media.sound import SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
 from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
 from ..speakers.face_sources import FaceSource
 from ..speakers.tracks import FaceTrack, TrackBuilder
 from ..speakers.voice_detectors import VoiceDetector
-from .acoustic import AcousticSettings, pool_frames
 
 CHOICES: Final = ("speaker", "most_frequent")
 NO_VIDEO: Final = "no video stream"
@@ -101,10 +100,9 @@ class FrontEnd:
         faces: finds the faces of a picture.
         voice: finds the stretches in which somebody speaks.
         expression: from faces to visual frames.
-        acoustic: from sound to acoustic frames; None leaves them out.
-        acoustic_settings: how sound is cut and pooled.
+        speech: encodes sound to acoustic frames; None leaves them out.
         speaker: when a face counts as the speaker's.
-        settings: how clips are looked at.
+        settings: rate and length of what is read.
     """
 
     def __init__(
@@ -112,14 +110,12 @@ class FrontEnd:
         faces: FaceSource,
         voice: VoiceDetector,
         expression: ExpressionEncoder,
-        acoustic: AcousticEncoder | None,
+        speech: PooledEncoder | None,
         *,
-        acoustic_settings: AcousticSettings | None = None,
         speaker: SpeakerSettings | None = None,
         settings: FilmSettings | None = None,
     ) -> None:
-        self.faces, self.voice, self.expression, self.acoustic = faces, voice, expression, acoustic
-        self.acoustic_settings = acoustic_settings or AcousticSettings()
+        self.faces, self.voice, self.expression, self.speech = faces, voice, expression, speech
         self.speaker = speaker or SpeakerSettings()
         self.settings = settings or FilmSettings()
         self.stopwatch = Stopwatch()
@@ -166,7 +162,7 @@ class FrontEnd:
                 yield self._clip(path, line.start, line.end, pictures, sound)
 
     def visual_info(self) -> ExtractorInfo:
-        """What the visual frames come from, for ``extractor.json``."""
+        """Describe the visual frames, for ``extractor.json``."""
         made = self.expression.info()
         options = {
             **made.options,
@@ -181,8 +177,8 @@ class FrontEnd:
         return replace(made, options=options, frame_rate=self.settings.picture_rate, version=version or None)
 
     def acoustic_info(self) -> ExtractorInfo | None:
-        """What the acoustic frames come from; None where there are none."""
-        return None if self.acoustic is None else self.acoustic_settings.info(self.acoustic)
+        """Describe the acoustic frames; None where there are none."""
+        return None if self.speech is None else self.speech.info()
 
     def _clip(
         self,
@@ -255,20 +251,11 @@ class FrontEnd:
 
     def _hear(self, clip: ClipFrames) -> None:
         """Encode the sound."""
-        encoder, settings = self.acoustic, self.acoustic_settings
-        if encoder is None:
+        if self.speech is None:
             return
-        samples = clip.samples[: round(settings.max_seconds * SAMPLE_RATE)]
-        if len(samples) < encoder.shortest:
-            _drop(clip, "sound shorter than one frame")
-            return
-        with self.stopwatch.stage("acoustic"):
-            frames = encoder.encode(samples[None])[0]
-        if not np.isfinite(frames).all():
-            _drop(clip, "the acoustic encoder gave NaN or infinite frames")
-            return
-        clip.acoustic = pool_frames(frames, settings.pool)
-        clip.acoustic_rate = encoder.frame_rate / settings.pool
+        with _defects_noted(clip), self.stopwatch.stage("acoustic"):
+            clip.acoustic = self.speech.encode(clip.samples)
+            clip.acoustic_rate = self.speech.frame_rate
 
 
 @contextmanager

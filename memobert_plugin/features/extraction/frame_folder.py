@@ -20,7 +20,7 @@ _TEMPORARY_PREFIX: Final = ".writing-"
 
 
 def finished_files(folder: Path) -> set[str]:
-    """Names of the frame files in a folder that may not exist yet."""
+    """Return the names of the frame files in a folder that may not exist yet."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -28,10 +28,10 @@ def finished_files(folder: Path) -> set[str]:
 
 
 def refuse_other_extractor(folder: Path, info: ExtractorInfo) -> None:
-    """Make sure that a folder's frames, if there are any, come from the same encoder with the same options.
+    """Check that a folder's frames, if there are any, come from the same encoder with the same options.
 
     Raises:
-        UserError: they do not, or nothing says what they come from.
+        UserError: they come from another one, or the folder has frames and no ``extractor.json``.
     """
     if not finished_files(folder):
         return
@@ -45,13 +45,13 @@ def refuse_other_extractor(folder: Path, info: ExtractorInfo) -> None:
 
 @contextmanager
 def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) -> Iterator[None]:
-    """Hold a folder for one run: its lock, what a killed run left behind, and its ``extractor.json``.
+    """Hold a folder for one run: take its lock, remove a killed run's leftovers, write ``extractor.json``.
 
     With ``overwrite`` frames of another extractor are removed first, so that a folder never mixes two.
 
     Raises:
-        DiskFull: there is no room for more; what is finished stays.
-        UserError: another run writes to the folder, or its frames come from another extractor and may not be replaced.
+        DiskFull: the disk is full; finished files stay.
+        UserError: another run writes to the folder, or it has another extractor's frames and ``overwrite`` is False.
     """
     with room_is_needed(folder), _held(folder):
         try:
@@ -81,7 +81,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def in_manifest_order(reasons: Sequence[tuple[str, str]], manifest: Path) -> list[tuple[str, str]]:
-    """Sort (id, reason) pairs like the manifest's rows, in whatever order processes and jobs came by them."""
+    """Sort (id, reason) pairs like the manifest's rows; processes and jobs return them in any order."""
     if not reasons:
         return []
     by_id = dict(reasons)
@@ -89,14 +89,18 @@ def in_manifest_order(reasons: Sequence[tuple[str, str]], manifest: Path) -> lis
 
 
 def write_failures(folder: Path, failures: Sequence[tuple[str, str]]) -> None:
-    """Write ``failed.tsv`` (id, reason), or remove an old one when nothing failed."""
-    path = folder / FAILURES_NAME
-    if not failures:
+    """Write ``failed.tsv``, or remove an old one when nothing failed."""
+    write_reasons(folder / FAILURES_NAME, failures)
+
+
+def write_reasons(path: Path, reasons: Sequence[tuple[str, str]]) -> None:
+    """Write (id, reason) pairs as a TSV with a header; without any, remove the file."""
+    if not reasons:
         path.unlink(missing_ok=True)
         return
     with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("id\treason\n")
-        file.writelines(f"{utterance_id}\t{' '.join(reason.split())}\n" for utterance_id, reason in failures)
+        file.writelines(f"{utterance_id}\t{' '.join(reason.split())}\n" for utterance_id, reason in reasons)
 
 
 def _differences(found: ExtractorInfo, wanted: ExtractorInfo) -> str:

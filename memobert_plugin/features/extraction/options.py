@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..encoders.base import Normalize, load_encoder
+from ..encoders.base import SpeechOptions, build_speech
 from ..speakers.face_sources import load_face_source
 from ..speakers.voice_detectors import load_voice_detector
 
@@ -17,31 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FrontEndOptions:
-    """What a front end is made of."""
+    """The parts of a front end."""
 
     faces: str = "mediapipe"
     face_options: Any = None
     """The face source's ``Options``; None: their defaults."""
     face_weights: Path | None = None
-    """DenseFace's; None: those that come with the package."""
+    """Of DenseFace; None for those in this package."""
     voice: str = "silero"
     voice_options: Any = None
     """The voice detector's ``Options``; None: their defaults."""
     choice: FaceChoice = "speaker"
     picture_rate: float = 10.0
     """Pictures per second."""
-    encoder: str | None = "logmel"
-    """Of the sound; None leaves it out."""
-    weights: Path | None = None
-    normalize: Normalize | None = None
-    pool: int = 3
-    acoustic_seconds: float = 10.0
-    """The sound of longer clips is cut here."""
+    speech: SpeechOptions | None = field(default_factory=SpeechOptions)
+    """None leaves the sound out."""
     device: str = "cpu"
     threads: int = 1
     """Of each process; another number may change the last digits of a frame."""
     thumbnails: int = 0
-    """Small pictures of a clip that are kept."""
+    """Small pictures of a clip to keep."""
 
 
 @cache
@@ -54,15 +49,10 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
     import torch
 
     from ..denseface.encoder import DenseFace
-    from .acoustic import AcousticSettings
     from .clip import FilmSettings, FrontEnd
 
     torch.set_num_threads(options.threads)
-    acoustic = None
-    if options.encoder is not None:
-        acoustic = load_encoder(
-            options.encoder, weights=options.weights, normalize=options.normalize, device=options.device
-        )
+    speech = None if options.speech is None else build_speech(replace(options.speech, device=options.device))
     if options.face_weights is None:
         denseface = DenseFace.from_shipped(options.device)
     else:
@@ -71,7 +61,6 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
         load_face_source(options.faces, options.face_options),
         load_voice_detector(options.voice, options.voice_options),
         denseface,
-        acoustic,
-        acoustic_settings=AcousticSettings(pool=options.pool, max_seconds=options.acoustic_seconds),
+        speech,
         settings=FilmSettings(picture_rate=options.picture_rate, choice=options.choice, thumbnails=options.thumbnails),
     )

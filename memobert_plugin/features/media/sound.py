@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ...core.errors import DefectiveClip
+from ...core.names import SAMPLE_RATE
 from .container import FILM_SUFFIXES, audio_stream, opened, time_origin
 from .streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
     import av
     import soundfile
-SAMPLE_RATE: Final = 16_000
-"""Samples per second of every waveform that an encoder sees."""
 
 RATES: Final = (1_000, 768_000)
 """Sampling rates that are taken for real."""

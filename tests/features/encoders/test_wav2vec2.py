@@ -14,9 +14,10 @@ import torch
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import frame_file, read_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.features.encoders.base import load_encoder
+from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.wav2vec2 import Wav2Vec2, normalize_clip
-from memobert_plugin.features.extraction.acoustic import AcousticSettings, extract_acoustic
+from memobert_plugin.features.extraction.acoustic import AcousticJob
+from memobert_plugin.features.extraction.job import extract
 
 transformers = pytest.importorskip("transformers")
 
@@ -171,10 +172,8 @@ def test_clips_of_unequal_lengths_give_what_each_gives_alone_pooled_by_three(
         soundfile.write(tmp_path / f"{index}.wav", waveform, 16_000, subtype="FLOAT")
         rows.append(ManifestRow(line=0, id=f"u{index}", audio=f"{index}.wav"))
     write_manifest(tmp_path / "m.tsv", rows)
-    encoder = load_encoder("wav2vec2", weights=tmp_path / "weights")
-    extract_acoustic(
-        tmp_path / "m.tsv", tmp_path / "out", encoder, AcousticSettings(batch_size=batch_size), progress=False
-    )
+    speech = PooledEncoder(Wav2Vec2(tmp_path / "weights"))
+    extract(tmp_path / "m.tsv", tmp_path / "out", AcousticJob(speech, batch_size), progress=False)
     for index, waveform in enumerate(waveforms):
         alone = hidden_state(model, waveform)
         expected = np.stack([alone[first : first + 3].mean(axis=0) for first in range(0, len(alone), 3)])

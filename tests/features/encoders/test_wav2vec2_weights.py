@@ -149,8 +149,8 @@ def test_a_file_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("checkpoint", "reason"),
     [
-        ([1, 2], "no fairseq checkpoint"),
-        ({"encoder.weight": torch.zeros(1)}, "no fairseq checkpoint"),
+        ([1, 2], "not a fairseq checkpoint"),
+        ({"encoder.weight": torch.zeros(1)}, "not a fairseq checkpoint"),
         ({"model": {}, "args": None, "cfg": None}, "has no settings"),
         ({"model": {}, "args": argparse.Namespace(arch="wav2vec_ctc")}, "holds a wav2vec_ctc model"),
         ({"model": {}, "cfg": {"model": {"_name": "hubert"}}}, "holds a hubert model"),
@@ -198,8 +198,8 @@ def test_parameters_that_do_not_fit_are_named(tmp_path: Path) -> None:
         Wav2Vec2(hugging_face_folder(tmp_path))
 
 
-def test_settings_the_host_cannot_build_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the host cannot build a network"):
+def test_settings_that_fairseq_cannot_build_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fairseq cannot build a network"):
         Wav2Vec2(fairseq_file(tmp_path / "w.pt", {"encoder_embed_dim": 16, "encoder_attention_heads": 3}))
 
 

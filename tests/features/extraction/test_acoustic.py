@@ -14,14 +14,15 @@ import soundfile
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.features.encoders.base import load_encoder
+from memobert_plugin.features.encoders.base import PooledEncoder, SpeechEncoder, pool_frames
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.extraction.acoustic import AcousticSettings, extract_acoustic, pool_frames, survey
+from memobert_plugin.features.extraction.acoustic import AcousticJob
+from memobert_plugin.features.extraction.job import Report, extract, survey
 
 RATE = 16_000
 
 
-class Wherever:
+class Wherever(SpeechEncoder):
     """A batched encoder whose frames show which clips it saw together: (level, batch size) every 100 samples."""
 
     name = "wherever"
@@ -33,9 +34,17 @@ class Wherever:
     shortest = 100
 
     def __init__(self, fails_on_batch: int = -1, **options: object) -> None:
-        self.options = options
+        self._options = options
         self.batches: list[int] = []
         self.fails_on_batch = fails_on_batch
+
+    @classmethod
+    def from_options(cls, options: object, device: str = "cpu") -> SpeechEncoder:
+        return cls()
+
+    @property
+    def options(self) -> dict[str, object]:
+        return self._options
 
     def encode(self, waveforms: np.ndarray) -> np.ndarray:
         if len(self.batches) == self.fails_on_batch:
@@ -43,6 +52,23 @@ class Wherever:
         self.batches.append(len(waveforms))
         levels = waveforms[:, : waveforms.shape[1] // 100 * 100].reshape(len(waveforms), -1, 100).mean(axis=2)
         return np.stack([levels, np.full_like(levels, len(waveforms))], axis=2)
+
+
+def job(encoder: SpeechEncoder, pool: int = 3, max_seconds: float = 10.0, batch_size: int = 4) -> AcousticJob:
+    return AcousticJob(PooledEncoder(encoder, pool, max_seconds), batch_size)
+
+
+def extract_acoustic(
+    manifest: Path,
+    output: Path,
+    encoder: SpeechEncoder,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    **settings: float,
+) -> Report:
+    made = job(encoder, **settings)  # type: ignore[arg-type]
+    return extract(manifest, output, made, workers=workers, overwrite=overwrite, progress=False)
 
 
 def write_clips(folder: Path, lengths: list[int]) -> Path:
@@ -78,8 +104,8 @@ def test_pooling_averages_consecutive_frames_and_the_rest(count: int, size: int)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_utterance_gets_its_file_whatever_the_workers(tmp_path: Path, workers: int) -> None:
     manifest = write_clips(tmp_path, [4000, 5000, 4000, 8000])
-    report = extract_acoustic(manifest, tmp_path / "out", LogMel(), AcousticSettings(workers=workers), progress=False)
-    assert (report.with_audio, report.extracted, report.failures) == (4, 4, [])
+    report = extract_acoustic(manifest, tmp_path / "out", LogMel(), workers=workers)
+    assert (report.with_media, report.extracted, report.failures) == (4, 4, [])
     for index in range(4):
         samples, _ = soundfile.read(tmp_path / f"{index}.wav", dtype="float32")
         expected = pool_frames(LogMel().encode(samples[None])[0], 3)
@@ -92,7 +118,7 @@ def test_every_utterance_gets_its_file_whatever_the_workers(tmp_path: Path, work
 
 def test_clips_are_cut_at_max_seconds(tmp_path: Path) -> None:
     manifest = write_clips(tmp_path, [20_000])
-    extract_acoustic(manifest, tmp_path / "out", LogMel(), AcousticSettings(pool=1, max_seconds=0.5), progress=False)
+    extract_acoustic(manifest, tmp_path / "out", LogMel(), pool=1, max_seconds=0.5)
     assert len(frames_of(tmp_path / "out", "u0")) == 1 + (8000 - 400) // 160
 
 
@@ -101,7 +127,7 @@ def test_times_of_the_manifest_cut_one_long_file(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "film.wav", samples, RATE)
     rows = [ManifestRow(0, id=f"u{at}", audio="film.wav", start=float(at), end=at + 0.5) for at in range(3)]
     write_manifest(tmp_path / "m.tsv", rows)
-    extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", LogMel(), AcousticSettings(pool=1), progress=False)
+    extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", LogMel(), pool=1)
     for at in range(3):
         cut, _ = soundfile.read(tmp_path / "film.wav", start=at * RATE, stop=at * RATE + RATE // 2, dtype="float32")
         np.testing.assert_array_equal(frames_of(tmp_path / "out", f"u{at}"), LogMel().encode(cut[None])[0])
@@ -110,7 +136,7 @@ def test_times_of_the_manifest_cut_one_long_file(tmp_path: Path) -> None:
 def test_only_clips_of_exactly_equal_length_share_a_batch(tmp_path: Path) -> None:
     manifest = write_clips(tmp_path, [3000, 4000, 3000, 3000, 3001, 4000, 3000])
     encoder = Wherever()
-    extract_acoustic(manifest, tmp_path / "out", encoder, AcousticSettings(pool=1, batch_size=3), progress=False)
+    extract_acoustic(manifest, tmp_path / "out", encoder, pool=1, batch_size=3)
     assert encoder.batches == [3, 1, 2, 1]
     together = [int(frames_of(tmp_path / "out", f"u{index}")[0, 1]) for index in range(7)]
     assert together == [3, 2, 3, 3, 1, 2, 1]
@@ -124,33 +150,31 @@ def test_later_clips_are_not_read_before_earlier_ones_are_written(tmp_path: Path
             (tmp_path / "39.wav").unlink(missing_ok=True)
             return super().encode(waveforms)
 
-    settings = AcousticSettings(batch_size=1)
-    report = extract_acoustic(manifest, tmp_path / "out", LosesTheLastClip(), settings, progress=False)
+    report = extract_acoustic(manifest, tmp_path / "out", LosesTheLastClip(), batch_size=1)
     assert [utterance_id for utterance_id, _ in report.failures] == ["u39"]
 
 
 @pytest.mark.parametrize("stopped_at", [0, 1, 3])
 def test_a_stopped_run_that_goes_on_writes_the_same_bytes(tmp_path: Path, stopped_at: int) -> None:
     manifest = write_clips(tmp_path, [3000, 4000, 3000, 5000, 3000, 3000, 4000, 3000] * 5)
-    settings = AcousticSettings(batch_size=2)
-    extract_acoustic(manifest, tmp_path / "whole", Wherever(), settings, progress=False)
+    extract_acoustic(manifest, tmp_path / "whole", Wherever(), batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        extract_acoustic(manifest, tmp_path / "again", Wherever(fails_on_batch=stopped_at), settings, progress=False)
+        extract_acoustic(manifest, tmp_path / "again", Wherever(fails_on_batch=stopped_at), batch_size=2)
     for path in sorted((tmp_path / "again").glob("*.npz"))[::3]:
         path.unlink()
     (tmp_path / "again" / ".writing-left.npz").write_bytes(b"cut off")
-    report = extract_acoustic(manifest, tmp_path / "again", Wherever(), settings, progress=False)
+    report = extract_acoustic(manifest, tmp_path / "again", Wherever(), batch_size=2)
     assert report.finished_before + report.extracted == 40
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
 
 
 def test_a_finished_run_reads_and_encodes_nothing(tmp_path: Path) -> None:
     manifest = write_clips(tmp_path, [3000, 4000])
-    extract_acoustic(manifest, tmp_path / "out", Wherever(), AcousticSettings(), progress=False)
+    extract_acoustic(manifest, tmp_path / "out", Wherever())
     for index in range(2):
         (tmp_path / f"{index}.wav").unlink()
     again = Wherever()
-    report = extract_acoustic(manifest, tmp_path / "out", again, AcousticSettings(), progress=False)
+    report = extract_acoustic(manifest, tmp_path / "out", again)
     assert (report.finished_before, report.extracted, report.failures, again.batches) == (2, 0, [], [])
 
 
@@ -164,9 +188,8 @@ def test_defective_clips_are_recorded_and_the_rest_goes_on(tmp_path: Path, worke
     names = {"a": "0.wav", "b": "nan.wav", "c": "none.wav", "d": "short.wav", "e": "text.wav", "f": "1.wav", "g": ""}
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, id=key, audio=name) for key, name in names.items()])
     encoder = Wherever() if batched else LogMel()
-    settings = AcousticSettings(workers=workers)
-    report = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder, settings, progress=False)
-    assert (report.with_audio, report.without_audio, report.extracted) == (6, 1, 2)
+    report = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder, workers=workers)
+    assert (report.with_media, report.without_media, report.extracted) == (6, 1, 2)
     assert report.failed_share == pytest.approx(4 / 6)
     lines = (tmp_path / "out" / "failed.tsv").read_text().splitlines()
     assert lines[0] == "id\treason"
@@ -176,7 +199,7 @@ def test_defective_clips_are_recorded_and_the_rest_goes_on(tmp_path: Path, worke
         assert reason in reasons[key]
     for name in ("nan.wav", "none.wav", "short.wav", "text.wav"):
         soundfile.write(tmp_path / name, np.zeros(4000), RATE)
-    repaired = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder, settings, progress=False)
+    repaired = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder, workers=workers)
     assert (repaired.finished_before, repaired.extracted) == (2, 4)
     assert not (tmp_path / "out" / "failed.tsv").exists()
 
@@ -186,48 +209,44 @@ def test_an_encoder_that_gives_nan_is_a_failure_not_a_file(tmp_path: Path) -> No
         def encode(self, waveforms: np.ndarray) -> np.ndarray:
             return super().encode(waveforms) * np.nan
 
-    report = extract_acoustic(
-        write_clips(tmp_path, [3000]), tmp_path / "out", Broken(), AcousticSettings(), progress=False
-    )
+    report = extract_acoustic(write_clips(tmp_path, [3000]), tmp_path / "out", Broken())
     assert "NaN or infinite frames" in report.failures[0][1]
     assert not list((tmp_path / "out").glob("*.npz"))
 
 
 def test_frames_of_another_extractor_are_refused_by_name(tmp_path: Path) -> None:
     manifest, output = write_clips(tmp_path, [3000]), tmp_path / "out"
-    extract_acoustic(manifest, output, Wherever(layer=1), AcousticSettings(), progress=False)
+    extract_acoustic(manifest, output, Wherever(layer=1))
     before = contents(output)
-    for encoder, settings, difference in (
-        (LogMel(), AcousticSettings(), "wherever, not logmel"),
-        (Wherever(layer=2), AcousticSettings(), "layer 1, not 2"),
-        (Wherever(layer=1), AcousticSettings(pool=2), "pool 3, not 2"),
+    for encoder, pool, difference in (
+        (LogMel(), 3, "wherever, not logmel"),
+        (Wherever(layer=2), 3, "layer 1, not 2"),
+        (Wherever(layer=1), 2, "pool 3, not 2"),
     ):
         with pytest.raises(UserError, match=difference):
-            extract_acoustic(manifest, output, encoder, settings, progress=False)
+            extract_acoustic(manifest, output, encoder, pool=pool)
     other_weights = Wherever(layer=1)
     other_weights.weights_sha256 = "1" * 64
     with pytest.raises(UserError, match="other weights"):
-        extract_acoustic(manifest, output, other_weights, AcousticSettings(), progress=False)
+        extract_acoustic(manifest, output, other_weights)
     assert contents(output) == before
     (output / "extractor.json").unlink()
     with pytest.raises(UserError, match="unknown extractor"):
-        extract_acoustic(manifest, output, Wherever(layer=1), AcousticSettings(), progress=False)
+        extract_acoustic(manifest, output, Wherever(layer=1))
 
 
 def test_another_version_of_a_library_may_go_on(tmp_path: Path) -> None:
     manifest, encoder = write_clips(tmp_path, [3000]), Wherever()
-    extract_acoustic(manifest, tmp_path / "out", encoder, AcousticSettings(), progress=False)
+    extract_acoustic(manifest, tmp_path / "out", encoder)
     encoder.version = "2"
-    assert (
-        extract_acoustic(manifest, tmp_path / "out", encoder, AcousticSettings(), progress=False).finished_before == 1
-    )
+    assert extract_acoustic(manifest, tmp_path / "out", encoder).finished_before == 1
 
 
 def test_overwrite_leaves_no_frames_of_another_extractor(tmp_path: Path) -> None:
     manifest, output = write_clips(tmp_path, [3000, 3000]), tmp_path / "out"
-    extract_acoustic(manifest, output, Wherever(), AcousticSettings(), progress=False)
+    extract_acoustic(manifest, output, Wherever())
     write_manifest(manifest, [ManifestRow(0, id="u0", audio="0.wav")])
-    report = extract_acoustic(manifest, output, LogMel(), AcousticSettings(), overwrite=True, progress=False)
+    report = extract_acoustic(manifest, output, LogMel(), overwrite=True)
     assert report.extracted == 1
     assert [path.name for path in output.glob("*.npz")] == ["u0.npz"]
     assert frames_of(output, "u0").shape[1] == 80
@@ -238,45 +257,31 @@ def test_two_runs_cannot_write_one_folder(tmp_path: Path) -> None:
     with open(tmp_path / "out" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another extraction writes to it"):
-            extract_acoustic(
-                write_clips(tmp_path, [3000]), tmp_path / "out", LogMel(), AcousticSettings(), progress=False
-            )
+            extract_acoustic(write_clips(tmp_path, [3000]), tmp_path / "out", LogMel())
 
 
 def test_a_survey_counts_and_writes_nothing(tmp_path: Path) -> None:
     manifest = write_clips(tmp_path, [3000, 3000, 3000])
     (tmp_path / "1.wav").unlink()
-    report = survey(manifest, tmp_path / "out", LogMel(), AcousticSettings(), look_for_files=True)
-    assert (report.with_audio, report.finished_before, [key for key, _ in report.failures]) == (3, 0, ["u1"])
+    report = survey(manifest, tmp_path / "out", job(LogMel()), look_for_files=True)
+    assert (report.with_media, report.finished_before, [key for key, _ in report.failures]) == (3, 0, ["u1"])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_manifest_without_audio_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_without_media_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, id="a", text="only text")])
-    with pytest.raises(UserError, match="no row names a file with sound"):
-        survey(tmp_path / "m.tsv", tmp_path / "out", LogMel(), AcousticSettings())
+    with pytest.raises(UserError, match="no utterance has audio"):
+        survey(tmp_path / "m.tsv", tmp_path / "out", job(LogMel()))
 
 
 def test_ids_with_slashes_stay_inside_the_folder(tmp_path: Path) -> None:
     write_clips(tmp_path, [3000])
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, id="../a/b", audio="0.wav")])
-    extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", LogMel(), AcousticSettings(), progress=False)
+    extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", LogMel())
     assert len(list((tmp_path / "out").glob("*.npz"))) == 1
     assert frames_of(tmp_path / "out", "../a/b").shape[1] == 80
 
 
-def test_encoders_by_name_say_what_they_need(tmp_path: Path) -> None:
-    assert load_encoder("logmel").name == "logmel"
-    for name, arguments, reason in (
-        ("logmel", {"weights": tmp_path}, "takes no --weights"),
-        ("logmel", {"normalize": "auto"}, "no --normalize"),
-        ("wav2vec2", {}, "needs --weights"),
-        ("mfcc", {}, "unknown; choose logmel or wav2vec2"),
-    ):
-        with pytest.raises(UserError, match=reason):
-            load_encoder(name, **arguments)
-
-
 def test_extractor_json_is_plain(tmp_path: Path) -> None:
-    extract_acoustic(write_clips(tmp_path, [3000]), tmp_path / "out", LogMel(), AcousticSettings(), progress=False)
+    extract_acoustic(write_clips(tmp_path, [3000]), tmp_path / "out", LogMel())
     assert json.loads((tmp_path / "out" / "extractor.json").read_text())["version"].startswith("kaldi-native-fbank ")

@@ -9,6 +9,7 @@ import pytest
 
 from memobert_plugin.core.errors import DefectiveClip
 from memobert_plugin.data.frames import ExtractorInfo
+from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.clip import FilmSettings, FrontEnd
 from memobert_plugin.features.media.subtitles import Line
@@ -39,7 +40,7 @@ def front_end(folder: Path, **settings: object) -> FrontEnd:
         TrackerFaces(folder / "tracks"),
         EnergyVoice(),
         MeanGrey(),
-        LogMel(),
+        PooledEncoder(LogMel(), 3),
         settings=FilmSettings(**settings),  # type: ignore[arg-type]
     )
 
@@ -129,7 +130,7 @@ def front_end_without_tracker() -> FrontEnd:
         def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list:
             return []
 
-    return FrontEnd(NoFaces(), EnergyVoice(), MeanGrey(), LogMel())
+    return FrontEnd(NoFaces(), EnergyVoice(), MeanGrey(), PooledEncoder(LogMel()))
 
 
 def test_a_clip_beyond_the_end_and_one_without_faces(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ import pytest
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import read_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.extraction.acoustic import AcousticSettings, extract_acoustic
+from memobert_plugin.features.extraction.acoustic import AcousticJob
+from memobert_plugin.features.extraction.job import Report, survey
+from memobert_plugin.features.extraction.job import extract as extract_job
 from memobert_plugin.features.extraction.options import FrontEndOptions
-from memobert_plugin.features.extraction.visual import VisualReport, extract_visual, survey_visual
+from memobert_plugin.features.extraction.visual import VisualJob
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.talking_faces import DrawnFace, write_talking_film
 
@@ -39,16 +42,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(manifest: Path, **more: object) -> FrontEndOptions:
     tracks = manifest.parent / "tracks"
-    return FrontEndOptions(faces="tracker", face_options=TrackerOptions(tracks), voice="energy", encoder=None, **more)  # type: ignore[arg-type]
+    return FrontEndOptions(faces="tracker", face_options=TrackerOptions(tracks), voice="energy", speech=None, **more)  # type: ignore[arg-type]
 
 
-def extract(manifest: Path, output: Path, **more: object) -> VisualReport:
-    return extract_visual(manifest, output, options(manifest, **more), progress=False)
+def extract(manifest: Path, output: Path, **more: object) -> Report:
+    return extract_job(manifest, output, VisualJob(options(manifest, **more)), progress=False)
 
 
 def test_speakers_faces_in_files_and_reasons_for_the_others(manifest: Path, tmp_path: Path) -> None:
     report = extract(manifest, tmp_path / "out")
-    assert (report.with_video, report.without_video, report.extracted) == (4, 1, 2)
+    assert (report.with_media, report.without_media, report.extracted) == (4, 1, 2)
     assert report.dropped == {"c": "no face"}
     assert [utterance_id for utterance_id, _ in report.failures] == ["e"]
     assert report.failed_share == 0.25
@@ -81,18 +84,19 @@ def test_a_note_that_a_kill_cut_off_is_made_again(manifest: Path, tmp_path: Path
 
 
 def test_a_survey_opens_nothing(manifest: Path, tmp_path: Path) -> None:
-    report = survey_visual(manifest, tmp_path / "out")
-    assert (report.with_video, report.failures) == (4, [])
+    job = VisualJob(options(manifest))
+    report = survey(manifest, tmp_path / "out", job, look_for_files=True)
+    assert (report.with_media, report.failures) == (4, [])
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, "a", video="gone.mp4")])
-    assert survey_visual(tmp_path / "m.tsv", tmp_path / "out").failures[0][0] == "a"
+    assert survey(tmp_path / "m.tsv", tmp_path / "out", job, look_for_files=True).failures[0][0] == "a"
     write_manifest(tmp_path / "m.tsv", [ManifestRow(0, "a")])
-    with pytest.raises(UserError, match="no row names a film"):
-        survey_visual(tmp_path / "m.tsv", tmp_path / "out")
+    with pytest.raises(UserError, match="no utterance has a film"):
+        survey(tmp_path / "m.tsv", tmp_path / "out", job)
 
 
 def test_a_films_own_sound_stands_in_for_a_sound_file(manifest: Path, tmp_path: Path) -> None:
-    report = extract_acoustic(manifest, tmp_path / "out", LogMel(), AcousticSettings(), progress=False)
-    assert (report.with_audio, report.extracted) == (5, 3)
+    report = extract_job(manifest, tmp_path / "out", AcousticJob(PooledEncoder(LogMel(), 3)), progress=False)
+    assert (report.with_media, report.extracted) == (5, 3)
     frames = read_frames(tmp_path / "out" / "a.npz")
     assert frames is not None
     assert frames.frames.shape == (66, 80)

@@ -82,7 +82,7 @@ def test_lines_become_utterances_or_have_a_reason(films: Path, tmp_path: Path) -
         assert visual.frames.shape == (20, 342)
         assert visual.expression is not None
         assert visual.expression.shape == (20, 8)
-        assert acoustic.frames.shape == (66, 80)
+        assert acoustic.frames.shape == (33, 80)
     dropped = (tmp_path / "out" / "dropped.tsv").read_text().splitlines()
     assert dropped[0].split("\t") == ["id", "start", "end", "reason", "text"]
     assert [line.split("\t") for line in dropped[1:3]] == [

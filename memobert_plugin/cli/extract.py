@@ -40,34 +40,50 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="memobert-extract", description="Turn media files into frames, one file per utterance."
     )
-    kinds = parser.add_subparsers(title="kinds of frames", required=True, metavar="KIND")
-    acoustic = kinds.add_parser(
+    kinds = parser.add_subparsers(title="kinds of frames", required=True, metavar="KIND", parser_class=flags.LateParser)
+    kinds.add_parser(
         "acoustic",
         help="speech of a manifest's utterances: from its sound files, else its films",
         description=_ACOUSTIC,
+        add_flags=_add_acoustic_flags,
     )
-    visual = kinds.add_parser("visual", help="faces of a manifest's utterances, from its films", description=_VISUAL)
-    for parser_of_kind in (acoustic, visual):
-        add = parser_of_kind.add_argument
-        add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row")
-        add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
-    flags.add_sound_flags(acoustic)
-    acoustic.add_argument(
+    kinds.add_parser(
+        "visual",
+        help="faces of a manifest's utterances, from its films",
+        description=_VISUAL,
+        add_flags=_add_visual_flags,
+    )
+    add_film_commands(kinds)
+    return parser
+
+
+def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
+    _add_folders(parser)
+    flags.add_sound_flags(parser)
+    parser.add_argument(
         "--batch-size",
         type=flags.count,
         default=4,
         metavar="N",
         help="clips of equal length at once, for encoders that gain from it (default: %(default)s)",
     )
-    flags.add_work_flags(acoustic, "the utterances with audio", threads=False)
-    acoustic.set_defaults(run=extract_acoustic_frames)
-    flags.add_face_flags(visual)
-    flags.add_work_flags(visual, "the utterances with a film")
-    visual.set_defaults(run=extract_visual_frames)
-    for parser_of_kind in (acoustic, visual):
-        flags.add_slurm_flags(parser_of_kind)
-    add_film_commands(kinds)
-    return parser
+    flags.add_work_flags(parser, "the utterances with audio", threads=False)
+    flags.add_slurm_flags(parser)
+    parser.set_defaults(run=extract_acoustic_frames)
+
+
+def _add_visual_flags(parser: argparse.ArgumentParser) -> None:
+    _add_folders(parser)
+    flags.add_face_flags(parser)
+    flags.add_work_flags(parser, "the utterances with a film")
+    flags.add_slurm_flags(parser)
+    parser.set_defaults(run=extract_visual_frames)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
 
 
 def extract_acoustic_frames(options: argparse.Namespace) -> int:

@@ -26,34 +26,42 @@ Exit status: 0 done; 1 done, but more failed than --max-failed-share allows; 2 a
 """
 
 
-def add_film_commands(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_film_commands(kinds: argparse._SubParsersAction[flags.LateParser]) -> None:
     """Add ``film`` and ``merge``."""
-    film = kinds.add_parser(
+    kinds.add_parser(
         "film",
         help="films with subtitles: text, speakers' faces and speech",
         description=_FILM,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_flags=_add_film_flags,
     )
-    film.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
-    film.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
-    _add_subtitle_flags(film.add_argument_group("subtitles"))
-    flags.add_face_flags(film.add_argument_group("faces"))
-    flags.add_sound_flags(film.add_argument_group("sound"), optional=True)
-    _add_valid_flags(film.add_argument_group("validation"))
-    work = film.add_argument_group("work")
-    flags.add_work_flags(work, "the films, or of their lines,")
-    _add_scale_flags(work)
-    film.set_defaults(run=extract_films)
-    merge = kinds.add_parser(
+    kinds.add_parser(
         "merge",
         help="what several machines extracted from films becomes one",
         description="Write manifest.tsv, visual/, acoustic/ and dropped.tsv of all parts that 'film' finished in these "
         "folders, as if one machine had done them all. Exit status 1: done, but parts are missing.",
+        add_flags=_add_merge_flags,
     )
-    merge.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="an --output of 'film'")
-    merge.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for what is merged")
-    _add_valid_flags(merge)
-    merge.set_defaults(run=merge_films)
+
+
+def _add_film_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
+    _add_subtitle_flags(parser.add_argument_group("subtitles"))
+    flags.add_face_flags(parser.add_argument_group("faces"))
+    flags.add_sound_flags(parser.add_argument_group("sound"), optional=True)
+    _add_valid_flags(parser.add_argument_group("validation"))
+    work = parser.add_argument_group("work")
+    flags.add_work_flags(work, "the films, or of their lines,")
+    _add_scale_flags(work)
+    parser.set_defaults(run=extract_films)
+
+
+def _add_merge_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="an --output of 'film'")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for the merged corpus")
+    _add_valid_flags(parser)
+    parser.set_defaults(run=merge_films)
 
 
 def extract_films(options: argparse.Namespace) -> int:

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from ..features.extraction.options import FrontEndOptions
 
 
+class LateParser(argparse.ArgumentParser):
+    """A sub-command's parser that adds its flags when it is used: plug-ins of other sub-commands stay unimported."""
+
+    def __init__(self, *, add_flags: Callable[[argparse.ArgumentParser], None], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._add_flags: Callable[[argparse.ArgumentParser], None] | None = add_flags
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Add the flags once, then parse."""
+        if self._add_flags is not None:
+            self._add_flags(self)
+            self._add_flags = None
+        return super().parse_known_args(args, namespace)
+
+
 def count(text: str) -> int:
     """Parse a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:

@@ -50,7 +50,16 @@ def extract(folder: Path, clips: int, workers: int) -> float:
     """Run the command once; the MiB it took."""
     output = folder / "frames"
     shutil.rmtree(output, ignore_errors=True)
-    flags = ["--manifest", str(folder / f"{clips}.tsv"), "--output", str(output), "--workers", str(workers)]
+    flags = [
+        "--manifest",
+        str(folder / f"{clips}.tsv"),
+        "--output",
+        str(output),
+        "--workers",
+        str(workers),
+        "--pool",
+        "3",
+    ]
     return run_measured([COMMAND, "acoustic", *flags])[1]
 
 

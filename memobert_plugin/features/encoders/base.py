@@ -80,12 +80,16 @@ class SpeechEncoder(ABC):
             if "weights" not in fields:
                 raise UserError(f"--weights: this model was trained on {cls.name} frames; leave the flag out")
             given["weights"] = weights
-        elif "weights" in fields and info.weights_sha256 is not None:
+        elif "weights" in fields and (info.weights_sha256 or fields["weights"].default is dataclasses.MISSING):
             raise UserError(
                 f"this model was trained on {cls.name} frames; name its weights, {fields['weights'].metadata['help']} "
                 "(--weights, weights=), or leave sound out (--modalities lv)"
             )
-        return cls.from_options(cls.Options(**given), device)
+        try:
+            own = cls.Options(**given)
+        except TypeError as error:
+            raise UserError(f"the model's {cls.name} frames lack an option ({error}); export the model again") from None
+        return cls.from_options(own, device)
 
     @property
     @abstractmethod

@@ -107,6 +107,26 @@ def write_film(
     return path
 
 
+def write_sound(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
+    """Write mono float32 samples as a sound file with FFmpeg; the suffix decides the container."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        stream.codec_context.bit_rate = 12_200 if "amrnb" in codec else 64_000
+        resampler = av.AudioResampler(stream.codec_context.format.name, "mono", rate)
+        whole = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
+        whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
+        fifo = av.AudioFifo()
+        for frame in (*resampler.resample(whole), *resampler.resample(None)):
+            fifo.write(frame)
+        for piece in fifo.read_many(stream.codec_context.frame_size or 1024, partial=True):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode())
+    return path
+
+
 def turn(path: Path, degrees: int) -> Path:
     """Write into an ``.mp4`` how players have to turn its pictures clockwise, as phones do."""
     content = bytearray(path.read_bytes())

@@ -12,7 +12,8 @@ import numpy as np
 from ..core.errors import DefectiveClip, UserError
 from ..data.frames import ExtractorInfo, to_float16
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
-from ..features.media.sound import FILM_SUFFIXES, SAMPLE_RATE, read_clip, sound
+from ..features.media.container import FILM_SUFFIXES
+from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
 from .speech import SpeechReader
 from .stills import LONGEST_SHOWN, stills
@@ -57,8 +58,6 @@ ACOUSTIC_RATE = 1000.0 / 60.0
 """Speech frames per second where nothing else is known (the paper's)."""
 LONG_CLIP = 15.0
 """Seconds beyond which a clip is more than an utterance."""
-DECODED_SOUND = (".m4a", ".aac", ".wma", ".amr", ".mka")
-"""Sound files that are decoded as films are."""
 NOT_ASKED = "left out on request"
 
 
@@ -158,9 +157,8 @@ class ClipReader:
             return self._with_sound(evidence, evidence.preview.samples)
         try:
             # A film's sound may run on after its pictures; where both are read, the clip ends with the film.
-            end = file_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
-            read = sound if file.suffix.lower() in DECODED_SOUND else read_clip
-            samples = read(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
+            end = sound_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
+            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
         except DefectiveClip as defect:
             return _absent(evidence, "a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
@@ -269,28 +267,8 @@ def clip_seconds(utterance: Utterance) -> float | None:
     file = utterance.clip or utterance.sound
     if file is None or file.is_dir():
         return None
-    end = utterance.end if utterance.end is not None else file_seconds(file)
+    end = utterance.end if utterance.end is not None else sound_seconds(file)
     return None if end is None else max(0.0, end - (utterance.start or 0.0))
-
-
-def file_seconds(path: Path) -> float | None:
-    """Duration of a film or sound file; None where it does not say.
-
-    Raises:
-        DefectiveClip: no such file, or one that cannot be opened.
-    """
-    import soundfile
-
-    from ..features.media.container import media_facts
-
-    if not path.is_file():
-        raise DefectiveClip(f"{path}: no such file")
-    if path.suffix.lower() in (*FILM_SUFFIXES, *DECODED_SOUND):
-        return media_facts(path).duration
-    try:
-        return float(soundfile.info(path).duration)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DefectiveClip(f"{path}: cannot be read as sound ({error})") from None
 
 
 def _which(track: FaceTrack, tracks: Sequence[FaceTrack]) -> str:

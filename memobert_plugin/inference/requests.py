@@ -11,12 +11,11 @@ from typing import Literal
 from ..core.errors import UserError
 from ..data.folds import natural_order
 from ..data.manifest import media_path, read_manifest
-from ..features.media.sound import FILM_SUFFIXES
+from ..features.media.container import FILM_SUFFIXES
+from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
 from .faces import PICTURE_SUFFIXES
-from .reading import DECODED_SOUND, file_seconds
 from .utterance import Utterance
 
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", *DECODED_SOUND)
 REGIONS: dict[str, Literal["left", "right"]] = {"left": "left", "right": "right"}
 EMBEDDED = "embedded"
 """Instead of a subtitle file: the film's own stream."""
@@ -67,7 +66,7 @@ def of_subtitles(film: Path, subtitles: str) -> Request:
     from ..features.media.subtitles import LineRules, embedded_subtitles, read_subtitles, usable_lines
 
     found = embedded_subtitles(film) if subtitles == EMBEDDED else read_subtitles(Path(subtitles))
-    lines, dropped = usable_lines(found.lines, file_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
+    lines, dropped = usable_lines(found.lines, sound_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
     if not lines:
         reason = dropped[0].reason if dropped else "no line"
         raise UserError(f"{found.origin}: none of its {len(found.lines)} lines can be used (the first: {reason})")
@@ -87,7 +86,7 @@ def of_windows(clip: Path, seconds: float) -> Request:
         UserError: the file does not say how long it is.
         DefectiveClip: it cannot be opened.
     """
-    lasts = file_seconds(clip)
+    lasts = sound_seconds(clip)
     if lasts is None:
         raise UserError(f"{clip}: does not say how long it is; --every needs that")
     count = max(1, int(lasts // seconds) + (lasts % seconds >= SHORTEST_WINDOW))

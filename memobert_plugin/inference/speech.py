@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
+from ..core.names import SAMPLE_RATE
 from ..data.frames import ExtractorInfo
 from ..features.encoders.base import ENCODERS, MAX_SECONDS, PooledEncoder
-from ..features.media.sound import RATES, SAMPLE_RATE, resample
+from ..features.media.sound import resample
+from ..features.media.soundtrack import RATES
 
 SILENCE = 1e-4
 """Samples that are all below this are no recording of anything (-80 dB)."""

@@ -19,7 +19,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import media_path, read_manifest
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.features.media.pictures import pictures
-from memobert_plugin.features.media.sound import sound
+from memobert_plugin.features.media.sound import read_clip
 from memobert_plugin.features.media.subtitles import read_subtitles
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
 from memobert_plugin.sweep.forked_commands import ForkedCommands
@@ -84,7 +84,9 @@ def test_every_utterance_has_a_line_a_sound_and_a_face_in_every_picture(scripts:
     tracker.start(film)
     for row in rows[:3]:
         assert row.start is not None and row.end is not None
-        assert len(sound(film, row.start, row.end, 10.0)) == round(16_000 * (row.end - row.start))
+        assert len(read_clip(film, start=row.start, end=row.end, max_seconds=10.0)) == round(
+            16_000 * (row.end - row.start)
+        )
         shown = list(pictures(film, scripts.films.PICTURES_PER_SECOND, row.start, row.end))
         assert len(shown) == round(scripts.films.PICTURES_PER_SECOND * (row.end - row.start))
         for picture in shown:

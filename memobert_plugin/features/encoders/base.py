@@ -172,6 +172,7 @@ class PooledEncoder:
     def info(self) -> ExtractorInfo:
         """Describe the frames, for ``extractor.json``."""
         from ...data.frames import ExtractorInfo
+        from ..media.sound import resampler_version
 
         encoder = self.encoder
         return ExtractorInfo(
@@ -185,7 +186,7 @@ class PooledEncoder:
             weights_sha256=encoder.weights_sha256,
             frame_rate=self.frame_rate,
             dim=encoder.dim,
-            version=encoder.version,
+            version=f"{encoder.version}; {resampler_version()}",
         )
 
     def encode(self, samples: np.ndarray) -> np.ndarray:

@@ -1,211 +1,97 @@
-"""One utterance's sound: 16 kHz, mono, cut out of a file without reading the rest of it."""
+"""Read clips of any sound or film file as 16 kHz mono; every command reads sound through this file."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from ...core.errors import DefectiveClip
+from ...core.errors import DefectiveClip, UserError
 from ...core.names import SAMPLE_RATE
-from .container import FILM_SUFFIXES, audio_stream, opened, time_origin
+from .container import FILM_SUFFIXES, media_facts
+from .soundtrack import RATES, Soundtrack, mix_down
 from .streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
-    import av
     import soundfile
-
-RATES: Final = (1_000, 768_000)
-"""Sampling rates that are taken for real."""
-FILTER_MARGIN_SECONDS: Final = 0.1
-"""Read beyond a clip, so that the resampling filter does not see its edge."""
-
-
-def read_clip(
-    path: Path,
-    *,
-    max_seconds: float,
-    start: float | None = None,
-    end: float | None = None,
-    streams: StreamChoice = ANY_STREAMS,
-) -> np.ndarray:
-    """Read one clip of a wav, flac or ogg file, or of a film's sound (see :mod:`.soundtrack`).
-
-    Channels are averaged. Other sampling rates go through ``scipy.signal.resample_poly``: a linear-phase polyphase
-    filter that gives the same samples on every run, from a library that is already required.
-
-    Args:
-        path: the sound file.
-        max_seconds: longer clips are cut here.
-        start: where the clip begins in the file, in seconds (None: at its beginning).
-        end: where the clip ends in the file, in seconds (None, or beyond the file's end: at its end).
-        streams: those of a film that the user asked for.
-
-    Returns:
-        float32 ``(N,)`` in [-1, 1] at :data:`SAMPLE_RATE`, N > 0.
-
-    Raises:
-        DefectiveClip: the file is missing or unreadable, the clip has no samples, or some are NaN or infinite.
-        UserError: a film, and PyAV is missing.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise DefectiveClip(f"{path}: no such file")
-    if path.suffix.lower() in FILM_SUFFIXES:
-        return sound(path, start, end, max_seconds, streams)
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            if not RATES[0] <= rate <= RATES[1]:
-                raise DefectiveClip(f"{path}: a sampling rate of {rate} Hz")
-            samples = _read_stretch(file, start or 0.0, end, max_seconds + FILTER_MARGIN_SECONDS)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise DefectiveClip(f"{path}: cannot be read as sound ({error})") from None
-    waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(waveform).all():
-        raise DefectiveClip(f"{path}: NaN or infinite samples")
-    if rate != SAMPLE_RATE:
-        waveform = resample(waveform, rate)
-    return np.ascontiguousarray(waveform[: max(1, round(max_seconds * SAMPLE_RATE))], dtype=np.float32)
-
-
-def _read_stretch(file: soundfile.SoundFile, start: float, end: float | None, max_seconds: float) -> np.ndarray:
-    """Samples float32 (N, channels) from ``start`` on, at most up to ``end``."""
-    first = round(start * file.samplerate)
-    last = file.frames if end is None else min(file.frames, round(end * file.samplerate))
-    if file.frames and first >= file.frames:
-        raise DefectiveClip(
-            f"{file.name}: the clip starts at {start:g} s, the file ends at {file.frames / file.samplerate:g} s"
-        )
-    if last <= first:
-        raise DefectiveClip(f"{file.name}: no samples")
-    if first:
-        file.seek(first)
-    samples = file.read(min(last - first, math.ceil(max_seconds * file.samplerate)), dtype="float32", always_2d=True)
-    if not len(samples):
-        raise DefectiveClip(f"{file.name}: no samples, the file is cut short")
-    return samples
-
-
-def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """``(N,)`` samples at ``rate`` per second to :data:`SAMPLE_RATE`."""
-    from scipy.signal import resample_poly
-
-    divisor = math.gcd(rate, SAMPLE_RATE)
-    return resample_poly(waveform, SAMPLE_RATE // divisor, rate // divisor)
-
+SOUND_SUFFIXES: Final = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".mp2", ".m4a",
+    ".m4b", ".aac", ".ac3", ".eac3", ".wma", ".amr", ".mka", ".weba", ".wv",
+)  # fmt: skip
+"""Suffixes by which a folder's sound files are found; a file that is named may have any other."""
 
 LONGEST_SECONDS: Final = 60.0
-"""Clips are cut here unless told otherwise."""
+"""Default length at which clips are cut."""
 
-_PRE_ROLL: Final = 1.0
-"""Decoded before a clip and thrown away: codecs need some packets until their output is right."""
-_KEPT_SECONDS: Final = 2.5
-_FURTHER_AHEAD_IS_SOUGHT: Final = 10.0
-_SEEK_EARLIER: Final = (0.0, 2.0, 10.0, 60.0)
-_JITTER: Final = 0.05
-"""Frames' times may differ so much from the number of samples before them; more is a gap or a repetition."""
-_STARTED_ANEW: Final = frozenset(
-    {"aac", "ac3", "eac3", "dca", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "vorbis"}
-)
-"""Decoders with a memory, some of them with random noise in it: they begin anew for every clip, so that its samples do
-not depend on what was decoded before. They need nothing but the stream's extra data."""
-_WEIGHTS: Final = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
-_OTHER_WEIGHT: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    begin: float
-    packet: av.Packet
-
-
-@dataclass(slots=True)
-class _Run:
-    """Frames that follow each other without a gap."""
-
-    begins: list[float] = field(default_factory=list)
-    """Where the run begins by each frame's time and the samples before it; containers round times."""
-    frames: list[np.ndarray] = field(default_factory=list)
-    """float32 (N,) at the stream's own rate."""
-    length: int = 0
-
-    def add(self, begin: float, samples: np.ndarray, rate: int) -> None:
-        self.begins.append(begin - self.length / rate)
-        self.frames.append(samples)
-        self.length += len(samples)
+_MARGIN: Final = 0.1
+"""Seconds read beyond a clip, so that the resampling filter does not see its edges."""
+_UNKNOWN_FRAMES: Final = 1 << 62
+"""A streamed FLAC states no length; libsndfile then counts 2^63 - 1 frames and can neither read nor seek it."""
+_PLACES: Final[dict[str, dict[int, str]]] = {
+    "FLAC": {
+        3: "FL FR FC",
+        4: "FL FR BL BR",
+        5: "FL FR FC BL BR",
+        6: "FL FR FC LFE BL BR",
+        7: "FL FR FC LFE BC SL SR",
+        8: "FL FR FC LFE BL BR SL SR",
+    },
+    "OGG": {
+        3: "FL FC FR",
+        4: "FL FR BL BR",
+        5: "FL FC FR BL BR",
+        6: "FL FC FR BL BR LFE",
+        7: "FL FC FR SL SR BC LFE",
+        8: "FL FC FR SL SR BL BR LFE",
+    },
+}
+"""Places of channels by format and number of channels: RFC 9639, 9.1.3; Vorbis I, 4.3.9, which Opus follows."""
+_MASK_PLACES: Final = ("FL", "FR", "FC", "LFE")
+"""Places of the lowest bits of a WAVE_FORMAT_EXTENSIBLE header's channel mask."""
 
 
-def sound(
-    path: Path,
-    start: float | None = None,
-    end: float | None = None,
-    max_seconds: float = LONGEST_SECONDS,
-    streams: StreamChoice = ANY_STREAMS,
-) -> np.ndarray:
-    """Read one clip of a film's sound.
+class _Source(Protocol):
+    """Sound at its own sampling rate."""
 
-    Args:
-        path: any media file with sound.
-        start: where the clip begins, in seconds (None: at the beginning).
-        end: where it ends (None, or beyond the sound's end: at its end).
-        max_seconds: longer clips are cut here.
-        streams: those that the user asked for.
+    rate: int
 
-    Returns:
-        float32 ``(N,)`` in [-1, 1] at 16 kHz, N > 0.
+    @property
+    def seconds(self) -> float | None:
+        """Duration, where the file says it and it is needed for messages."""
 
-    Raises:
-        DefectiveClip: see :class:`SoundReader`.
-    """
-    with SoundReader(path, streams) as reader:
-        begin = start or 0.0
-        return reader.between(begin, min(begin + max_seconds, float("inf") if end is None else end))
+    def samples(self, first: int, last: int) -> np.ndarray:
+        """Return samples ``first`` to ``last`` as float32 ``(N,)``; fewer where the sound ends."""
+
+    def close(self) -> None: ...
 
 
 class SoundReader:
-    """A film's sound, open for stretches of it, best asked for in order of time: then it is read once.
+    """A sound or film file that is open for clips of it; clips in order of time are decoded once.
 
-    Two channels are averaged; of more, the front centre, where films have their dialogue, counts most (the weights of
-    ITU-R BS.775, divided by their sum). Other rates go through the same filter as sound files.
+    libsndfile (soundfile) reads what it can: WAV, FLAC, Ogg, MP3, AIFF and others. FFmpeg (PyAV, the extra ``video``)
+    reads films and all the rest, also FLAC and WAV files that state no length because they were streamed. Which one
+    reads a file does not depend on the command, nor on whether PyAV is installed.
+
+    Channels are mixed to one by :func:`.soundtrack.mix_down`. Other sampling rates go through soxr's ``HQ`` filter:
+    flat to 7.2 kHz, everything from 8 kHz on at least 120 dB down. Sample ``n`` is the sound at ``n / 16000`` seconds
+    of the file, wherever a clip begins.
 
     Args:
-        path: the film.
+        path: the file.
         streams: those that the user asked for.
 
     Raises:
-        DefectiveClip: no media file, or one without sound.
-        UserError: PyAV is missing.
+        DefectiveClip: missing or unreadable, or without sound or the stream asked for.
+        UserError: a film, and PyAV is missing.
     """
 
     def __init__(self, path: Path, streams: StreamChoice = ANY_STREAMS) -> None:
         self._path = path
-        self._opened = opened(path)
-        self._container = self._opened.__enter__()
-        try:
-            stream = audio_stream(self._container, streams)
-            if stream is None:
-                raise DefectiveClip(f"{path}: no audio stream")
-            if not RATES[0] <= stream.rate <= RATES[1]:
-                raise DefectiveClip(f"{path}: a sampling rate of {stream.rate} Hz")
-        except DefectiveClip:
-            self.close()
-            raise
-        self._stream, self._rate = stream, stream.rate
-        self._origin = time_origin(self._container)
-        assert stream.time_base is not None
-        self._time_base = stream.time_base
-        self._packets = self._demux()
-        self._recent: deque[_Timed] = deque()
-        self._from_the_first = True
+        self._source = _open(path, streams)
 
     def __enter__(self) -> SoundReader:
         return self
@@ -214,146 +100,174 @@ class SoundReader:
         self.close()
 
     def close(self) -> None:
-        """Close the film."""
-        self._opened.__exit__(None, None, None)
+        """Close the file."""
+        self._source.close()
 
     def between(self, start: float, end: float) -> np.ndarray:
-        """The samples from ``start`` to ``end`` (seconds), float32 ``(N,)`` at 16 kHz; fewer where the sound ends.
+        """Return the sound from ``start`` to ``end`` (seconds), float32 ``(N,)`` at 16 kHz; fewer where it ends.
 
         Raises:
-            DefectiveClip: there are none, or some are NaN or infinite.
+            DefectiveClip: there is none, or some samples are NaN or infinite.
         """
-        margin = min(start, FILTER_MARGIN_SECONDS)
-        waveform = self._stretch(start - margin, end + FILTER_MARGIN_SECONDS)
-        if len(waveform) <= round(margin * self._rate):
-            raise DefectiveClip(f"{self._path}: no sound between {start:.2f} s and {end:.2f} s")
+        rate = self._source.rate
+        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        margin = 0 if rate == SAMPLE_RATE else round(_MARGIN * SAMPLE_RATE)
+        # Reading begins where a sample of the file and one of the 16 kHz grid coincide.
+        step = SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE)
+        begin = max(0, first - margin) // step * step
+        own_begin, own_end = begin * rate // SAMPLE_RATE, -(-(last + margin) * rate // SAMPLE_RATE)
+        waveform = self._source.samples(own_begin, own_end) if last > first else np.zeros(0, np.float32)
         if not np.isfinite(waveform).all():
             raise DefectiveClip(f"{self._path}: NaN or infinite samples")
-        if self._rate != SAMPLE_RATE:
-            waveform = resample(waveform, self._rate)
-        first, wanted = round(margin * SAMPLE_RATE), max(1, round((end - start) * SAMPLE_RATE))
-        return np.ascontiguousarray(np.clip(waveform[first : first + wanted], -1.0, 1.0), dtype=np.float32)
+        if len(waveform) and rate != SAMPLE_RATE:
+            waveform = resample(waveform, rate)
+        clip = waveform[first - begin : last - begin]
+        if not len(clip):
+            seconds = self._source.seconds
+            if seconds is not None and start >= seconds:
+                raise DefectiveClip(f"{self._path}: the clip starts at {start:g} s, the file ends at {seconds:g} s")
+            raise DefectiveClip(f"{self._path}: no samples between {start:.2f} s and {end:.2f} s")
+        return np.ascontiguousarray(clip, dtype=np.float32)
 
-    def _stretch(self, start: float, end: float) -> np.ndarray:
-        """Own-rate samples up to where the sound ends; gaps are silent."""
-        waveform = np.zeros(round((end - start) * self._rate), np.float32)
-        filled = 0
-        for run in self._runs(start - _PRE_ROLL if start > _PRE_ROLL else -float("inf"), end):
-            first = round((float(np.median(run.begins)) - start) * self._rate)
-            samples = np.concatenate(run.frames)[max(0, -first) :]
-            place = max(0, first)
-            piece = samples[: max(0, len(waveform) - place)]
-            waveform[place : place + len(piece)] = piece
-            filled = max(filled, place + len(piece)) if len(piece) else filled
-        return waveform[:filled]
 
-    def _runs(self, start: float, end: float) -> list[_Run]:
-        """Everything that is heard from ``start`` to ``end``, and a little more."""
-        runs: list[_Run] = []
-        expected = 0.0
-        decoder = self._decoder()
-        for timed in self._from(start):
-            for begin, samples in self._decode(decoder, timed):
-                if not runs or abs(begin - expected) > _JITTER:
-                    runs.append(_Run())
-                runs[-1].add(begin, samples, self._rate)
-                expected = begin + len(samples) / self._rate
-            if timed.begin > end + _JITTER:
-                break
-        return runs
+def read_clip(
+    path: Path,
+    *,
+    max_seconds: float = LONGEST_SECONDS,
+    start: float | None = None,
+    end: float | None = None,
+    streams: StreamChoice = ANY_STREAMS,
+) -> np.ndarray:
+    """Read one clip of a sound file or of a film's sound.
 
-    def _decoder(self) -> av.AudioCodecContext:
-        import av
+    Args:
+        path: any file with sound.
+        max_seconds: longer clips are cut here.
+        start: where the clip begins, in seconds (None: at the file's beginning).
+        end: where it ends (None, or beyond the sound's end: at its end).
+        streams: those that the user asked for.
 
-        used = self._stream.codec_context
-        if used.name not in _STARTED_ANEW:
-            used.flush_buffers()
-            return used
-        fresh = av.CodecContext.create(used.name, "r")
-        assert isinstance(fresh, av.AudioCodecContext)
-        fresh.extradata = used.extradata
-        return fresh
+    Returns:
+        float32 ``(N,)`` at :data:`SAMPLE_RATE`, N > 0, in [-1, 1] but for float files and codecs that exceed it.
 
-    def _decode(self, decoder: av.AudioCodecContext, timed: _Timed) -> Iterator[tuple[float, np.ndarray]]:
-        """Times and samples of a packet's frames; what cannot be decoded is a gap."""
-        import av
+    Raises:
+        DefectiveClip: see :class:`SoundReader`.
+    """
+    begin = start or 0.0
+    with SoundReader(path, streams) as reader:
+        return reader.between(begin, min(begin + max_seconds, float("inf") if end is None else end))
 
+
+def resampler_version() -> str:
+    """Return the name and version of what changes sampling rates, for ``extractor.json``."""
+    return f"soxr {metadata.version('soxr')}"
+
+
+def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """Resample float32 ``(N,)`` from ``rate`` to :data:`SAMPLE_RATE`."""
+    import soxr
+
+    return soxr.resample(waveform, rate, SAMPLE_RATE, quality="HQ")
+
+
+def sound_seconds(path: Path) -> float | None:
+    """Return the duration of a sound or film file; None where it does not say.
+
+    Raises:
+        DefectiveClip: no such file, or one that cannot be opened.
+        UserError: a film, and PyAV is missing.
+    """
+    source = None if path.suffix.lower() in FILM_SUFFIXES else _open(path)
+    try:
+        return source.seconds if isinstance(source, _SoundFile) else media_facts(path).duration
+    finally:
+        if source is not None:
+            source.close()
+
+
+def _open(path: Path, streams: StreamChoice = ANY_STREAMS) -> _Source:
+    if not path.is_file():
+        raise DefectiveClip(f"{path}: no such file")
+    if path.suffix.lower() in FILM_SUFFIXES:
+        return Soundtrack(path, streams)
+    try:
+        source = _SoundFile(path)
+        if streams.audio_stream:
+            source.close()
+            raise DefectiveClip(f"{path}: --audio-stream {streams.audio_stream}: no such audio stream; there is: 0")
+        return source
+    except DefectiveClip as defect:
         try:
-            frames = decoder.decode(timed.packet)
-        except av.FFmpegError:
-            return
-        for frame in frames:
-            if isinstance(frame, av.AudioFrame) and frame.sample_rate == self._rate:
-                begin = timed.begin if frame.pts is None else float(frame.pts * self._time_base) - self._origin
-                yield begin, _mono(frame)
+            return Soundtrack(path, streams)
+        except DefectiveClip:
+            raise defect from None
+        except UserError:
+            raise DefectiveClip(f"{defect}; PyAV reads more: pip install 'memobert-plugin[video]'") from None
 
-    def _from(self, time: float) -> Iterator[_Timed]:
-        """Packets that begin at ``time`` or later: recent ones, then new ones, which become recent."""
-        self._go_to(time)
-        yield from [timed for timed in self._recent if timed.begin >= time]
-        for timed in self._packets:
-            self._recent.append(timed)
-            while self._recent[0].begin < timed.begin - _KEPT_SECONDS:
-                self._recent.popleft()
-                self._from_the_first = False
-            if timed.begin >= time:
-                yield timed
 
-    def _go_to(self, time: float) -> None:
-        back_to = -float("inf") if self._from_the_first else self._recent[0].begin
-        reached = self._recent[-1].begin if self._recent else 0.0
-        if back_to <= time <= reached + _FURTHER_AHEAD_IS_SOUGHT:
-            return
-        for earlier in _SEEK_EARLIER:
-            if time - earlier <= 0.0:
-                break
-            self._seek(time - earlier)
-            if self._recent and self._recent[0].begin <= time:
-                return
-        self._seek(None)
+class _SoundFile:
+    """A file that libsndfile reads.
 
-    def _seek(self, time: float | None) -> None:
-        import av
+    Raises:
+        DefectiveClip: it cannot, or the file states no length.
+    """
 
-        offset = self._stream.start_time or 0 if time is None else int((time + self._origin) / self._time_base)
+    def __init__(self, path: Path) -> None:
+        import soundfile
+
+        self._path = path
         try:
-            self._container.seek(offset, stream=self._stream, backward=True)
-        except av.FFmpegError as error:
-            raise DefectiveClip(f"{self._path}: cannot be sought ({error.strerror})") from None
-        self._packets = self._demux()
-        self._from_the_first = time is None
-        self._recent = deque(islice(self._packets, 1))
+            self._file = soundfile.SoundFile(path)
+        except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: headerless audio by its suffix
+            raise DefectiveClip(f"{path}: cannot be read as sound ({error})") from None
+        self.rate: int = self._file.samplerate
+        objection = ""
+        if not RATES[0] <= self.rate <= RATES[1]:
+            objection = f"a sampling rate of {self.rate} Hz"
+        elif not self._file.frames:
+            objection = "no samples"
+        elif self._file.frames >= _UNKNOWN_FRAMES:
+            objection = "a streamed file that states no length"
+        if objection:
+            self.close()
+            raise DefectiveClip(f"{path}: {objection}")
+        self._places = _channel_places(path, self._file)
 
-    def _demux(self) -> Iterator[_Timed]:
-        import av
+    @property
+    def seconds(self) -> float:
+        return float(self._file.frames / self.rate)
 
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.FFmpegError):
-                return
-            time = packet.dts if packet.pts is None else packet.pts
-            if time is not None:
-                yield _Timed(float(time * self._time_base) - self._origin, packet)
+    def close(self) -> None:
+        self._file.close()
 
+    def samples(self, first: int, last: int) -> np.ndarray:
+        import soundfile
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    samples = frame.to_ndarray()
-    channels = [channel.name for channel in frame.layout.channels]
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, len(channels)).T
-    waveform = _as_floats(samples)
-    if len(channels) > 2:
-        weights = np.array([_WEIGHTS.get(name, _OTHER_WEIGHT) for name in channels], np.float32)
-        if weights.any():
-            return (weights / weights.sum()) @ waveform
-    return waveform.mean(axis=0, dtype=np.float32)
+        if first >= self._file.frames:
+            return np.zeros(0, np.float32)
+        try:
+            if first != self._file.tell():
+                self._file.seek(first)
+            count = min(last, self._file.frames) - first
+            samples = self._file.read(count, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise DefectiveClip(f"{self._path}: cannot be read as sound ({error})") from None
+        if not len(samples):
+            raise DefectiveClip(f"{self._path}: no samples, the file is cut short")
+        return mix_down(samples, self._places)
 
 
-def _as_floats(samples: np.ndarray) -> np.ndarray:
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128.0) / 128.0
-    if np.issubdtype(samples.dtype, np.integer):
-        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float32)
+def _channel_places(path: Path, file: soundfile.SoundFile) -> tuple[str, ...]:
+    """Return the places of a file's channels; empty where it does not say, or has no more than two."""
+    if file.channels <= 2:
+        return ()
+    if file.format in _PLACES:
+        return tuple(_PLACES[file.format].get(file.channels, "").split())
+    if file.format != "WAVEX":
+        return ()
+    with open(path, "rb") as stream:
+        header = stream.read(1 << 16)
+    begin = header.find(b"fmt ") + 28  # of the mask: 8 bytes of the chunk's head, 20 of its content come before
+    mask = int.from_bytes(header[begin : begin + 4], "little")
+    bits = [bit for bit in range(32) if mask >> bit & 1]
+    return tuple(_MASK_PLACES[bit] if bit < len(_MASK_PLACES) else "other" for bit in bits)

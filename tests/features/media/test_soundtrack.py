@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import DefectiveClip
-from memobert_plugin.features.media.sound import SoundReader, read_clip, sound
+from memobert_plugin.features.media.sound import SoundReader, read_clip
 from tests.films import tone, write_film
 
 pytest.importorskip("av")
@@ -49,7 +49,7 @@ def test_a_stretch_lies_where_its_times_say(tmp_path: Path, suffix: str, codec: 
 def test_other_rates_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
     both = np.stack([tone(2.0, rate=44_100), 0.5 * tone(2.0, rate=44_100)])
     film = write_film(tmp_path / "f.mkv", seconds=2.0, samples=both, rate=44_100, layout="stereo", sound_codec="flac")
-    found = sound(film, 0.0, 1.5)
+    found = read_clip(film, start=0.0, end=1.5)
     assert found.shape == (24_000,)
     np.testing.assert_allclose(found[100:], 0.75 * tone(2.0)[100:24_000], atol=2e-3)
 
@@ -58,31 +58,31 @@ def test_dialogue_in_the_centre_channel_is_not_drowned(tmp_path: Path) -> None:
     planes = np.zeros((6, 32_000), np.float32)
     planes[2] = tone(2.0)
     film = write_film(tmp_path / "f.mkv", seconds=2.0, samples=planes, layout="5.1", sound_codec="flac")
-    assert np.abs(sound(film)).max() > 0.25 * np.abs(planes[2]).max()
+    assert np.abs(read_clip(film)).max() > 0.25 * np.abs(planes[2]).max()
 
 
 def test_gaps_are_silent_and_keep_what_follows_in_its_place(tmp_path: Path) -> None:
     late = np.zeros((2, 48_000), np.float32)
     late[:, 32_000:] = tone(1.0)
     film = write_film(tmp_path / "f.mkv", seconds=3.0, samples=late, layout="stereo", sound_codec="flac")
-    found = sound(film)
+    found = read_clip(film)
     assert not found[:31_900].any()
     assert np.abs(found[32_100:]).max() > 0.4
 
 
 def test_the_end_of_the_sound_ends_the_clip_and_beyond_it_is_a_defect(tmp_path: Path) -> None:
     film = write_film(tmp_path / "f.mkv", seconds=2.0, sound_codec="flac")
-    assert len(sound(film, 1.5, 9.0)) == 8000
-    assert len(sound(film, max_seconds=0.5)) == 8000
-    with pytest.raises(DefectiveClip, match=r"no sound between 5\.00 s and 6\.00 s"):
-        sound(film, 5.0, 6.0)
+    assert len(read_clip(film, start=1.5, end=9.0)) == 8000
+    assert len(read_clip(film, max_seconds=0.5)) == 8000
+    with pytest.raises(DefectiveClip, match=r"no samples between 5\.00 s and 6\.00 s"):
+        read_clip(film, start=5.0, end=6.0)
     with pytest.raises(DefectiveClip, match="no audio stream"):
-        sound(write_film(tmp_path / "silent.mp4", silent=True, seconds=0.5))
+        read_clip(write_film(tmp_path / "silent.mp4", silent=True, seconds=0.5))
 
 
 def test_sound_files_and_films_are_read_alike(tmp_path: Path) -> None:
     film = write_film(tmp_path / "f.mkv", seconds=2.0, sound_codec="flac")
-    np.testing.assert_array_equal(read_clip(film, max_seconds=1.0, start=0.5), sound(film, 0.5, 1.5))
+    np.testing.assert_array_equal(read_clip(film, max_seconds=1.0, start=0.5), read_clip(film, start=0.5, end=1.5))
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".mkv", "ac3"), (".mkv", "libopus"), (".mkv", "flac")])
@@ -93,4 +93,6 @@ def test_a_clip_does_not_depend_on_what_was_read_before(tmp_path: Path, suffix: 
     )
     with SoundReader(film) as reader:
         for start in (0.0, 0.4, 1.03, 2.5, 17.0, 22.2, 9.0):
-            np.testing.assert_array_equal(reader.between(start, start + 1.5), sound(film, start, start + 1.5))
+            np.testing.assert_array_equal(
+                reader.between(start, start + 1.5), read_clip(film, start=start, end=start + 1.5)
+            )

@@ -12,7 +12,7 @@ from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.core.flags import add_flags, options_from
 from memobert_plugin.features.media.container import media_facts
 from memobert_plugin.features.media.pictures import pictures
-from memobert_plugin.features.media.sound import sound
+from memobert_plugin.features.media.sound import read_clip
 from memobert_plugin.features.media.streams import (
     CAPTIONS,
     COMMENTARY,
@@ -161,16 +161,16 @@ def test_readers_open_the_streams_that_were_asked_for(tmp_path: Path) -> None:
     pytest.importorskip("av")
     tracks = [Track("ger", flags="default", tone=300.0), Track("eng", tone=2000.0)]
     film = write_tracks(tmp_path / "f.mkv", tracks, pictures=(64, 80))
-    assert loudest(sound(film)) == pytest.approx(300, abs=10)
-    assert loudest(sound(film, streams=StreamChoice("english"))) == pytest.approx(2000, abs=10)
-    assert loudest(sound(film, streams=StreamChoice(audio_stream=3))) == pytest.approx(2000, abs=10)
+    assert loudest(read_clip(film)) == pytest.approx(300, abs=10)
+    assert loudest(read_clip(film, streams=StreamChoice("english"))) == pytest.approx(2000, abs=10)
+    assert loudest(read_clip(film, streams=StreamChoice(audio_stream=3))) == pytest.approx(2000, abs=10)
     assert next(pictures(film)).rgb.shape[1] == 64
     assert next(pictures(film, streams=StreamChoice(video_stream=1))).rgb.shape[1] == 80
     remark = media_facts(film, StreamChoice("en")).remark
     assert remark.startswith("2 pictures: stream 0 (no language, h264) taken, not 1 (no language, h264); ")
     assert remark.endswith("2 sounds: stream 3 (eng, aac) taken, not 2 (ger, default, aac)")
     with pytest.raises(DefectiveClip, match=r"f\.mkv: no sound in language fra; there are: 2 \(ger"):
-        sound(film, streams=StreamChoice("fra"))
+        read_clip(film, streams=StreamChoice("fra"))
 
 
 def test_every_field_is_a_flag() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin.features.media.pictures import Picture, pictures
-from memobert_plugin.features.media.sound import SAMPLE_RATE, sound
+from memobert_plugin.features.media.sound import SAMPLE_RATE
+from memobert_plugin.features.media.sound import read_clip as read_sound
 from memobert_plugin.features.speakers.active_speaker import (
     SpeakerSettings,
     SpeakerSpan,
@@ -225,7 +226,7 @@ def tracks_of(source: FaceSource, shown: list[Picture]) -> list[FaceTrack]:
 
 def read_clip(source: FaceSource, path: Path, end: float | None = None) -> Clip:
     shown = list(pictures(path, RATE, 0.0, end))
-    return Clip(shown, tracks_of(source, shown), sound(path, 0.0, end, 30.0))
+    return Clip(shown, tracks_of(source, shown), read_sound(path, end=end, max_seconds=30.0))
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def start(options: argparse.Namespace) -> int:
     """Start a sweep, or go on with it."""
     from ..sweep.plan import read_plan
     from ..sweep.records import SweepFolder
-    from ..sweep.snapshot import PACKAGE, take_snapshot
+    from ..sweep.slurm import PACKAGE, take_snapshot
 
     for flag in ("jobs", "threads", "poll_seconds"):
         if getattr(options, flag) <= 0:
@@ -119,11 +119,12 @@ def _expand(plan: Plan, sweep: SweepFolder, user_dir: Path, slurm: bool) -> list
 def _carry_out(
     plan: Plan, sweep: SweepFolder, runs: list[Run], options: argparse.Namespace, code: Path, lock: int
 ) -> int:
+    from ..core.slurm import queued_jobs
     from ..sweep.local import run_locally
     from ..sweep.records import DONE
     from ..sweep.run_process import RunOptions
     from ..sweep.schedule import Schedule
-    from ..sweep.slurm import SlurmExecutor, queued_jobs
+    from ..sweep.slurm import SlurmExecutor
 
     queued = queued_jobs() or frozenset()
     held = [run.name for run in runs if sweep.run(run.name).submitted_job() in queued]
@@ -180,8 +181,8 @@ def _dry_run_lines(plan: Plan, runs: list[Run], slurm: bool) -> list[str]:
             resources = plan.slurm[kind]
             jobs = len(job_groups([run for run in runs if run.kind == kind], resources.runs_per_job))
             lines.append(
-                f"# {kind}: {jobs} jobs of up to {resources.runs_per_job} runs, {resources.jobs_at_a_time} at a time; "
-                f"each {resources.nodes} nodes x {resources.tasks_per_node} tasks ({resources.gpus_per_node} GPUs), "
+                f"# {kind}: {jobs} jobs of up to {resources.runs_per_job} runs, {resources.jobs} at a time; "
+                f"each {resources.nodes} nodes x {resources.tasks_per_node} tasks ({resources.gpus} GPUs), "
                 f"{resources.minutes} min, partition {resources.partition or '(default)'}"
             )
     return lines

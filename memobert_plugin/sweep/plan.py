@@ -11,6 +11,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_host
 from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
+from ..core.slurm import SlurmResources
 
 REQUIRED = object()
 """Stands in the place of a default for a key that must be given."""
@@ -187,21 +188,10 @@ _RESERVED_FLAGS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one SLURM job gets; one task per GPU, or ``tasks_per_node`` tasks on CPUs."""
+class Resources(SlurmResources):
+    """Resources of the SLURM jobs of one kind of run."""
 
-    partition: str
-    minutes: int
-    nodes: int
-    gpus_per_node: int
-    tasks_per_node: int
-    cpus_per_task: int
-    runs_per_job: int
-    jobs_at_a_time: int
-    stop_seconds: int
-    """How long before its end SLURM tells a job to stop."""
-    options: Mapping[str, Any]
-    """Further options of sbatch, such as ``account``."""
+    runs_per_job: int = 1
 
     @property
     def ranks(self) -> int:
@@ -418,14 +408,14 @@ def _slurm(top: Section) -> dict[str, Resources]:
 def _resources(section: Section, kind: str) -> Resources:
     gpus = section.number("gpus_per_node", 0)
     resources = Resources(
-        partition=section.text("partition", ""),
+        partition=section.text("partition", "") or None,
         minutes=section.number("minutes", 60, least=1),
         nodes=section.number("nodes", 1, least=1),
-        gpus_per_node=gpus,
+        gpus=gpus,
         tasks_per_node=section.number("tasks_per_node", gpus or 1, least=1),
-        cpus_per_task=section.number("cpus_per_task", 1, least=1),
+        cpus=section.number("cpus_per_task", 1, least=1),
         runs_per_job=section.number("runs_per_job", 1, least=1),
-        jobs_at_a_time=section.number("jobs_at_a_time", 64, least=1),
+        jobs=section.number("jobs_at_a_time", 64, least=1),
         stop_seconds=section.number("stop_seconds", 120, least=1),
         options=dict(section.section("options", {}).items()),
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ..core.slurm import queued_jobs
 from .records import DONE, FAILED, RUNNING, STATUSES, STOPPED, WAITING, RunState, SweepFolder
-from .slurm import queued_jobs
 
 LOG_LINES = 8
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import multiprocessing
 import os
 import signal
@@ -13,14 +14,15 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any
 
 from ..checkpoints.last_checkpoint import settle_last_checkpoint
 from ..core.errors import UserError
+from ..core.files import replaced_when_complete
 from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
 from .commands import flag_value, is_training
 from .forked_commands import ForkedCommands
-from .ranks import rank_failed_mark, tell_ranks
 from .records import DONE, FAILED, RUNNING, STOPPED, RunFolder, now
 
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux' prctl
@@ -194,3 +196,52 @@ def _remove_checkpoints(folder: RunFolder, commands: Sequence[Sequence[str]], ke
     for path in folder.checkpoints.glob("checkpoint*.pt"):
         if str(path) not in tested:
             path.unlink()
+
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_PATIENCE = 600.0
+
+
+def tell_ranks(folder: RunFolder, key: str, train: bool) -> None:
+    """By the first rank: whether the others shall train now. Does nothing where there are no others (an empty key)."""
+    if key:
+        with replaced_when_complete(_orders(folder)) as temporary:
+            temporary.write_text(json.dumps({"key": key, "train": train}), encoding="utf-8")
+
+
+def rank_failed_mark(folder: RunFolder) -> Path:
+    """A file that tells the first rank, which may be ended because of it, that another rank failed."""
+    return folder.path / "rank-failed"
+
+
+def train_with_first_rank(folder: RunFolder, rank: int, key: str, threads: int) -> int:
+    """By another rank: wait for the first one's word, train, and return the exit status."""
+    if not _ordered_to_train(folder, key):
+        return 0
+    [command] = folder.read_description()["commands"]
+    os.environ[STOP_MARK_VARIABLE] = str(folder.stop_mark.resolve())
+    if "--cpu" in command:
+        os.environ["SLURM_LOCALID"] = "0"  # the host takes it for the number of a GPU, whatever it trains on
+    log = folder.path / f"log.rank{rank}.txt"
+    status = ForkedCommands(threads=threads, append=True).run(command, log)
+    if status and not stop_requested():
+        folder.say(f"rank {rank} ended with status {status}; see {log.name}")
+        rank_failed_mark(folder).touch()
+    return status
+
+
+def _ordered_to_train(folder: RunFolder, key: str) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and not stop_requested():
+        try:
+            orders = json.loads(_orders(folder).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            orders = {}
+        if orders.get("key") == key:
+            return orders["train"]
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return False
+
+
+def _orders(folder: RunFolder) -> Path:
+    return folder.path / "ranks.json"

@@ -1,37 +1,35 @@
-"""Runs of a sweep as SLURM jobs: submitted in arrays when what they depend on is done, watched in their folders.
-
-What a run's ``state.json`` says counts. The queue is only asked whether a job that has not said its last word still
-exists: accounting (``sacct``) may be off, and takes a requeued job for a finished one.
-"""
+"""Runs of a sweep as SLURM jobs: submitted in arrays when what they depend on is done, watched in their folders."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
+import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..core.errors import UserError
 from ..core.signals import STOP_SIGNAL, passed_on_to_children, received_signals, stop_requested
+from ..core.slurm import FOLDER, Watch, job_number, queued_jobs, requeue_job, submit_array
 from .expansion import Run
 from .plan import Resources
-from .ranks import train_with_first_rank
 from .records import DONE, FAILED, STOPPED, RunFolder, RunState
-from .run_process import RunOptions, import_host, start_process, start_run
+from .run_process import RunOptions, import_host, start_process, start_run, train_with_first_rank
 from .schedule import Schedule
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def run_job(sweep: Path, names: Sequence[str], options: RunOptions) -> None:
-    """Carry out these runs one after the other.
+    """Carry out these runs one after the other; called in a job.
 
     On the cluster's warning (SIGUSR2) and on SIGTERM the current run saves and stops. After the warning the job puts
-    itself back into the queue, where it keeps its number; a SIGTERM comes from somebody who ends or requeues the job.
+    itself back into the queue, however short it is (submitit 1.5.4 does so only with more than ten minutes). It does
+    not after a SIGTERM, which comes from somebody who ends or requeues the job.
     """
     rank, ranks = int(os.environ.get("SLURM_PROCID", 0)), int(os.environ.get("SLURM_NTASKS", 1))
     options = replace(options, job=job_number(), key=_start_key() if ranks > 1 else "")
@@ -51,20 +49,13 @@ def run_job(sweep: Path, names: Sequence[str], options: RunOptions) -> None:
             process.join()
             status = status or (process.exitcode or 0)
         if rank == 0 and STOP_SIGNAL in received_signals() and _unfinished(sweep, names):
-            subprocess.run(["scontrol", "requeue", options.job or ""], check=True, timeout=60)
+            requeue_job()
     if ranks > 1 and status:
         sys.exit(1)  # SLURM then ends the other ranks, which would wait for this one
 
 
-def job_number() -> str:
-    """The job's number as squeue shows it."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    if array:
-        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ["SLURM_JOB_ID"]
-
-
 def _start_key() -> str:
+    """Return a name of this start of the job, which differs each time the job is requeued."""
     return f"{job_number()}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
 
 
@@ -78,51 +69,32 @@ def _follow(folder: RunFolder, rank: int, options: RunOptions) -> None:
     sys.exit(0 if stop_requested() else int(bool(status)))
 
 
-FORWARD_STOP = """\
-srun() {
-  local srun_pid= asked= status
-  trap 'asked=1; [ -z "$srun_pid" ] || kill -s USR2 "$srun_pid"' USR2
-  trap : TERM
-  command srun "$@" &
-  srun_pid=$!
-  [ -z "$asked" ] || kill -s USR2 "$srun_pid"
-  while :; do
-    wait $srun_pid; status=$?
-    kill -0 $srun_pid 2>/dev/null || return $status
-  done
-}"""
-"""In the batch script: a signal that reaches only the script (``scancel --batch``) is passed on to its tasks, which a
-shell that waits for a command in the foreground would not do. The traps stand before the command starts, so that no
-signal finds the script without them."""
-
-
 class SlurmExecutor:
-    """Submits and watches.
+    """Submit the runs of a sweep as jobs, each when what it depends on is done, and watch them.
 
     Args:
-        schedule: what there is to do.
+        schedule: the runs and their states.
         resources: of a job, by the kind of its runs.
         code: the folder with the package's snapshot.
         keep_checkpoints: see :class:`RunOptions`.
-        announce: is called with a run's name and state when it has ended.
+        announce: called with a run's name and state when it has ended.
     """
 
     def __init__(
         self,
         schedule: Schedule,
-        resources: dict[str, Resources],
+        resources: Mapping[str, Resources],
         code: Path,
         keep_checkpoints: str,
         announce: Callable[[str, RunState], None],
     ) -> None:
         self.schedule, self.resources, self.code, self.announce = schedule, resources, code, announce
         self.keep_checkpoints = keep_checkpoints
-        self.folder = schedule.sweep.path / "slurm"
-        self._jobs: dict[str, str] = {}
-        self._missing: dict[str, int] = {}
+        self.folder = schedule.sweep.path / FOLDER
+        self._watch = Watch(lambda name: schedule.folder(name).read_state().status in (DONE, FAILED))
 
     def run(self, poll_seconds: float) -> int:
-        """Submit what can be submitted, until everything has ended; returns 0.
+        """Submit and watch until everything has ended; return 0.
 
         A launcher that is ended leaves its jobs in the queue; the next one finds them there.
         """
@@ -132,101 +104,70 @@ class SlurmExecutor:
                 ready = [run for run in self.schedule.ready() if run.kind == kind]
                 if ready:
                     self._submit(kind, ready)
-            if not self._jobs:
+            if not self._watch.jobs:
                 return 0
             time.sleep(poll_seconds)
-            self._look()
-
-    def _adopt(self) -> None:
-        """Take over the jobs that an earlier launcher submitted and that are still queued."""
-        queued = queued_jobs() or frozenset()
-        for run in list(self.schedule.runs.values()):
-            job = self.schedule.folder(run.name).submitted_job()
-            if self.schedule.statuses[run.name] not in (DONE, FAILED) and job in queued:
-                self._jobs[run.name] = str(job)
-                self.schedule.started(run.name)
-
-    def _submit(self, kind: str, runs: Sequence[Run]) -> None:
-        resources = self.resources[kind]
-        groups = job_groups(runs, resources.runs_per_job)
-        options = RunOptions(resources.cpus_per_task, self.keep_checkpoints)
-        executor = self._executor(kind, resources)
-        try:
-            with executor.batch():
-                jobs = [
-                    executor.submit(run_job, self.schedule.sweep.path, [run.name for run in group], options)
-                    for group in groups
-                ]
-        except Exception as error:  # submitit's own and whatever sbatch says
-            raise UserError(f"sbatch: {' '.join(str(error).split())}; mend the plan's section slurm") from None
-        for group, job in zip(groups, jobs, strict=True):
-            for run in group:
-                self.schedule.folder(run.name).note_submission(job.job_id)
-                self._jobs[run.name] = job.job_id
-                self.schedule.started(run.name)
-        print(f"submitted {len(runs)} {kind} runs in {len(groups)} jobs: {jobs[0].job_id} …", flush=True)
-
-    def _executor(self, kind: str, resources: Resources) -> Any:
-        import submitit
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            executor = submitit.SlurmExecutor(self.folder)
-        except RuntimeError:
-            raise UserError("--executor slurm: no srun here; start memobert-sweep on the cluster") from None
-        parameters: dict[str, Any] = {
-            "job_name": f"{self.schedule.sweep.path.name}-{kind}",
-            "time": resources.minutes,
-            "nodes": resources.nodes,
-            "ntasks_per_node": resources.tasks_per_node,
-            "cpus_per_task": resources.cpus_per_task,
-            "signal_delay_s": resources.stop_seconds,
-            "array_parallelism": resources.jobs_at_a_time,
-            "stderr_to_stdout": True,
-            "srun_args": ["--kill-on-bad-exit=1"],
-            "additional_parameters": {"requeue": True, **resources.options},
-            "setup": [
-                f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}",
-                f"export OMP_NUM_THREADS={resources.cpus_per_task}",
-                # Python looks for modules in the working directory first: it must not be the one with the sources.
-                f"cd {shlex.quote(str(self.folder))}",
-                FORWARD_STOP,
-            ],
-        }
-        if resources.partition:
-            parameters["partition"] = resources.partition
-        if resources.gpus_per_node:
-            parameters["gpus_per_node"] = resources.gpus_per_node
-        executor.update_parameters(**parameters)
-        return executor
-
-    def _look(self) -> None:
-        """Notice runs that have ended, by their own word or because their job is gone."""
-        queued = queued_jobs()
-        for name, job in list(self._jobs.items()):
-            status = self.schedule.folder(name).read_state().status
-            gone = queued is not None and job not in queued
-            # A job leaves the queue a moment before or after the last word of its runs can be read.
-            self._missing[name] = self._missing.get(name, 0) + 1 if gone else 0
-            if status in (DONE, FAILED) or self._missing[name] > 1:
-                del self._jobs[name]
+            for name, _ in self._watch.look():
                 state = self.schedule.ended(name)
                 if state.status not in (DONE, FAILED):
                     self.schedule.statuses[name] = STOPPED
                 self.announce(name, state)
 
+    def _adopt(self) -> None:
+        """Watch the jobs that an earlier launcher submitted and that are still queued."""
+        queued = queued_jobs() or frozenset()
+        for run in list(self.schedule.runs.values()):
+            job = self.schedule.folder(run.name).submitted_job()
+            if job in queued and self.schedule.statuses[run.name] not in (DONE, FAILED):
+                self._watch.add({run.name: str(job)})
+                self.schedule.started(run.name)
+
+    def _submit(self, kind: str, runs: Sequence[Run]) -> None:
+        resources = self.resources[kind]
+        groups = job_groups(runs, resources.runs_per_job)
+        options = RunOptions(resources.cpus, self.keep_checkpoints)
+        jobs = submit_array(
+            run_job,
+            [(self.schedule.sweep.path, [run.name for run in group], options) for group in groups],
+            resources,
+            self.folder,
+            name=f"{self.schedule.sweep.path.name}-{kind}",
+            setup=[
+                f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+                # Python looks for modules in the working directory first: it must not be the one with the sources.
+                f"cd {shlex.quote(str(self.folder))}",
+            ],
+            source="plan's section slurm",
+        )
+        for group, job in zip(groups, jobs, strict=True):
+            for run in group:
+                self.schedule.folder(run.name).note_submission(job.job_id)
+                self._watch.add({run.name: job.job_id})
+                self.schedule.started(run.name)
+        print(f"submitted {len(runs)} {kind} runs in {len(groups)} jobs: {jobs[0].job_id} …", flush=True)
+
 
 def job_groups(runs: Sequence[Run], runs_per_job: int) -> list[list[Run]]:
-    """So many runs for each job, in order."""
+    """Divide runs into groups of ``runs_per_job``, in order."""
     return [list(runs[start : start + runs_per_job]) for start in range(0, len(runs), runs_per_job)]
 
 
-def queued_jobs() -> frozenset[str] | None:
-    """Numbers of this user's jobs that wait or run, elements of arrays one by one; None where SLURM does not answer."""
-    try:
-        answer = subprocess.run(
-            ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True, timeout=60
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return frozenset(answer.stdout.split()) if answer.returncode == 0 else None
+def take_snapshot(folder: Path) -> Path:
+    """Copy the package into ``folder``, under a name made of its content, unless that copy is there already.
+
+    Jobs that start hours later run this copy, not what was edited since.
+
+    Returns:
+        The folder to put on PYTHONPATH.
+    """
+    files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(PACKAGE)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    target = folder / digest.hexdigest()[:12]
+    if not target.exists():
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copytree(PACKAGE, temporary / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        os.rename(temporary, target)
+    return target

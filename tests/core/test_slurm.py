@@ -1,7 +1,8 @@
-"""One function over many items in SLURM jobs, also in those that vanish, fail or are left over; frames made so."""
+"""Jobs of SLURM: submitted, followed, lost, failed, left over, pre-empted; frames made in them."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Cluster:
     def submit(
         self, function: Callable[..., Any], calls: list[tuple[Any, ...]], resources: SlurmResources, folder: Path
     ) -> list[Any]:
-        self.sizes = [len(items) for _, items in calls]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sizes = [len(items) for _, items, _ in calls]
         jobs = [self.job(number, function, call, folder) for number, call in enumerate(calls)]
         return jobs[::-1] if self.last_first else jobs
 
@@ -96,6 +98,63 @@ def test_jobs_left_by_a_launcher_that_was_killed_are_not_doubled(
         list(slurm_map(abs, range(3), TWO, tmp_path, 0.0))
     cluster.queued, cluster.vanish = frozenset(), frozenset()
     assert list(slurm_map(abs, range(3), TWO, tmp_path, 0.0)) == [0, 1, 2]
+
+
+def fake_command(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def test_the_queue_lists_elements_of_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    fake_command(tmp_path, "squeue", '[[ "$*" == *--array* && "$*" == *--me* ]] && printf "7\\n8_0\\n8_1\\n"')
+    assert module.queued_jobs() == {"7", "8_0", "8_1"}
+    fake_command(tmp_path, "squeue", "echo unable to contact slurm controller >&2; exit 1")
+    assert module.queued_jobs() is None
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert module.queued_jobs() is None
+
+
+def test_a_signal_to_the_batch_script_reaches_its_tasks(tmp_path: Path) -> None:
+    task = "trap 'echo told; exit 5' USR2; echo ready; for i in $(seq 300); do sleep 0.1; done"
+    fake_command(tmp_path, "srun", task)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        ["bash", "-c", f"{module._FORWARD_WARNING}\nsrun --some python -m job\necho status $?"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(12)
+    output, _ = process.communicate(timeout=30)
+    assert output.split("\n")[:2] == ["told", "status 5"]
+
+
+def test_a_piece_is_lost_when_its_job_is_missing_from_several_answers_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues: list[frozenset[str] | None] = [frozenset(), None, frozenset(), frozenset({"1"}), *[frozenset()] * 3]
+    monkeypatch.setattr(module, "queued_jobs", lambda: queues.pop(0))
+    watch = module.Watch(lambda piece: False)
+    watch.add({"piece": "1"})
+    assert list(watch.follow(0.0)) == [("piece", False)] and not queues
+
+
+@pytest.mark.parametrize(("minutes", "requeued"), [(10, True), (2, False)])
+def test_a_short_job_that_is_preempted_is_requeued_and_one_whose_time_is_up_ends(
+    tmp_path: Path, minutes: int, requeued: bool
+) -> None:
+    fake_command(tmp_path, "scontrol", 'echo "$@"')
+    code = (
+        "import os, signal; from memobert_plugin.core.slurm import SlurmResources, requeued_when_preempted\n"
+        f"with requeued_when_preempted(SlurmResources(minutes={minutes})):\n"
+        "    try: os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "    except Exception: print('taken for a fault of the item')\n"
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == ("requeue 7\n" if requeued else "")
+    assert requeued or "UserError: --slurm-minutes 2: the job needs longer" in done.stderr
 
 
 def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.sweep.commands import CommandWriter, flag_arguments, flag_value
 from memobert_plugin.sweep.expansion import Expansion, Run, read_emotion_corpus, read_speakers
-from memobert_plugin.sweep.snapshot import PACKAGE
+from memobert_plugin.sweep.slurm import PACKAGE
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values
 

@@ -1,4 +1,4 @@
-"""How runs are grouped into jobs, what the queue is asked, and which code a job sees; without a cluster."""
+"""Runs are grouped into jobs, and jobs run a copy of the code; without a cluster."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.sweep import snapshot
-from memobert_plugin.sweep.slurm import FORWARD_STOP, job_groups, queued_jobs
-from memobert_plugin.sweep.snapshot import take_snapshot
+from memobert_plugin.sweep import slurm
+from memobert_plugin.sweep.slurm import job_groups, take_snapshot
 from tests.sweep.sweeps import script_run
-
-
-def fake_command(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
-    path.chmod(0o755)
 
 
 def test_many_short_runs_share_a_job(tmp_path: Path) -> None:
@@ -28,38 +21,12 @@ def test_many_short_runs_share_a_job(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_queue_lists_elements_of_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    fake_command(tmp_path, "squeue", '[[ "$*" == *--array* && "$*" == *--me* ]] && printf "7\\n8_0\\n8_1\\n"')
-    assert queued_jobs() == {"7", "8_0", "8_1"}
-    fake_command(tmp_path, "squeue", "echo unable to contact slurm controller >&2; exit 1")
-    assert queued_jobs() is None
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert queued_jobs() is None
-
-
-def test_a_signal_to_the_batch_script_reaches_its_tasks(tmp_path: Path) -> None:
-    task = "trap 'echo told; exit 5' USR2; echo ready; for i in $(seq 300); do sleep 0.1; done"
-    fake_command(tmp_path, "srun", task)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        ["bash", "-c", f"{FORWARD_STOP}\nsrun --some python -m job\necho status $?"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    process.send_signal(12)
-    output, _ = process.communicate(timeout=30)
-    assert output.split("\n")[:2] == ["told", "status 5"]
-
-
 def test_edits_do_not_reach_queued_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "source" / "memobert_plugin"
     (package / "__pycache__").mkdir(parents=True)
     (package / "__init__.py").write_text("VALUE = 'then'\n", encoding="utf-8")
     (package / "__pycache__" / "x.pyc").touch()
-    monkeypatch.setattr(snapshot, "PACKAGE", package)
+    monkeypatch.setattr(slurm, "PACKAGE", package)
     code = take_snapshot(tmp_path / "code")
     assert take_snapshot(tmp_path / "code") == code
     (package / "__init__.py").write_text("VALUE = 'now'\n", encoding="utf-8")

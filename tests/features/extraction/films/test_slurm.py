@@ -42,8 +42,8 @@ def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeyp
     settings = PlanSettings(part_minutes=0.1)
     output = films.parent / "out"
     job = plan_job(read_movies([films / "one.mp4"]), output, options, settings, progress=False)
-    monkeypatch.setattr(slurm, "queued_jobs", frozenset)
-    monkeypatch.setattr(slurm, "_submit", lambda job, parts, *_: {"7_0": [part.key for part in parts]})
+    monkeypatch.setattr("memobert_plugin.core.slurm.queued_jobs", frozenset)
+    monkeypatch.setattr(slurm, "_submit", lambda job, parts, *_: {part.key: "7_0" for part in parts})
     run_on_slurm(job, SlurmResources(), poll_seconds=0.0, progress=False)
     assert [film for film, _ in job.failures] == ["one", "one"]
     assert f"its job ended early (logs in {output / 'slurm'}); start again" in (output / "failed.tsv").read_text()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
-from memobert_plugin.sweep.ranks import rank_failed_mark, tell_ranks, train_with_first_rank
 from memobert_plugin.sweep.records import RunFolder
+from memobert_plugin.sweep.run_process import rank_failed_mark, tell_ranks, train_with_first_rank
 from tests.sweep.sweeps import script_run
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import FairseqTask
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..core.signals import STOP_SIGNAL, listen, stop_mark, stop_requested
+from .resuming import ResumableTask, fairseq_configuration
 from .utterance_dataset import UtteranceDataset
 
 
@@ -39,7 +38,7 @@ REQUESTS = "stop_requests"
 _AT_ONCE = 1e-9
 
 
-class StoppableTask(FairseqTask):
+class StoppableTask(ResumableTask):
     """Base of tasks that can be stopped; only where the launcher has named the file for it (see
     :mod:`memobert_plugin.core.signals`).
     """
@@ -90,7 +89,7 @@ class StoppableTask(FairseqTask):
         """Let the host stop after this update, unless it is the epoch's last or training's: those have an end of their
         own, with a validation that must not be lost.
         """
-        host = _host_configuration(self.cfg)
+        host = fairseq_configuration(self.cfg)
         assert self._stop_mark is not None and self._training_batches is not None
         finished = 0 < host.optimization.max_update <= self._updates
         if finished or self._training_batches.end_of_epoch():
@@ -101,10 +100,3 @@ class StoppableTask(FairseqTask):
         host.dataset.validate_after_updates = self._updates + 1
         if host.distributed_training.distributed_rank == 0:
             self._stop_mark.write_text(f"{self._updates}\n", encoding="utf-8")
-
-
-def _host_configuration(task: DictConfig) -> DictConfig:
-    """The whole configuration that the host's loop reads; the task's own is a branch of it, so that values such as
-    ``${common.seed}`` resolve.
-    """
-    return task._get_root()

@@ -153,10 +153,11 @@ def _points_of_line(subset: str, text: str) -> list[Point]:
         prefix = "" if subset == _WITHIN_EPOCHS else f"{subset}_"
         epoch, updates = int(values["epoch"]), int(values[f"{prefix}num_updates"])
         named = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        # A validation without a value is logged as None.
         points = [
             Point(subset, metric, epoch, updates, float(value))
             for metric, value in named.items()
-            if _METRICS.match(metric)
+            if _METRICS.match(metric) and value not in (None, "None")
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []

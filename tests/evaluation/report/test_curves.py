@@ -63,9 +63,10 @@ def test_torn_lines_and_numbers_that_are_none_are_passed_over(tmp_path: Path) ->
         '2026 | INFO | train | {"epoch": 3, broken}',
         '2026 | INFO | train | {"train_loss": "0.5"}',
         "2026 | INFO | train | {}",
+        '2026 | INFO | valid | {"epoch": 1, "valid_loss": "0.4", "valid_num_updates": "3", "valid_uar": "None"}',
     ]
     log.write_bytes("\n".join(lines).encode() + b"\xff\n")
-    assert read_points(log) == (Point("train", "loss", 1, 3, 0.5),)
+    assert read_points(log) == (Point("train", "loss", 1, 3, 0.5), Point("valid", "loss", 1, 3, 0.4))
 
 
 def test_a_run_without_a_log_has_no_curves(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Training that goes on where it stopped, with the parts of its state that fairseq counts wrongly or forgets.
+
+fairseq 0.12.2 and ve-fairseq 0.12.3 count the batches of an unfinished epoch whatever their size, begin ``--patience``
+anew at every start, forget the best score after a validation that gave NaN, and keep fewer checkpoints than
+``--keep-best-checkpoints`` says. They ask a task for the training set's iterator, whose state is stored in every
+checkpoint, and tell it about validations and saved checkpoints; that is enough to correct all four.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks import FairseqTask
+from omegaconf import DictConfig
+from torch import nn
+
+from ..core.errors import UserError, exits_in_one_line
+from ..core.files import replaced_when_complete
+
+logger = logging.getLogger(__name__)
+
+
+def fairseq_configuration(task: DictConfig) -> DictConfig:
+    """Return the whole configuration that fairseq's loop reads; the task's own is a branch of it."""
+    return task._get_root()
+
+
+class TrainingBatches(EpochBatchIterator):
+    """fairseq's iterator over the training set, whose stored state also holds what fairseq forgets."""
+
+    batches_per_update = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return fairseq's state, the division of the epoch into batches, and the state of ``--patience``."""
+        division = {"batches": len(self), "digest": self._digest()}
+        return {**super().state_dict(), **division, "early_stopping": _early_stopping()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the place of another start's iterator.
+
+        Within an epoch that is divided into other batches than before (by another batch size, number of processes,
+        seed or data-bin), go on after the same share of it, and say in one line that utterances come twice or not.
+        """
+        _continue_early_stopping(state.get("early_stopping"))
+        self.epoch = state["epoch"]
+        done, before, now = state.get("iterations_in_epoch", 0), state.get("batches"), len(self)
+        if done and before and (before, state.get("digest")) != (now, self._digest()):
+            updates = round(done * now / before / self.batches_per_update)
+            skipped = min(updates * self.batches_per_update, now - self.batches_per_update)
+            logger.warning(
+                "epoch %d was left after %d of %d batches and is now divided anew: it goes on after %d of %d, so that "
+                "some of its utterances come twice and others not at all; to avoid that, resume with the same batch "
+                "size, --update-freq, number of processes, --seed and data-bin",
+                self.epoch, done, before, skipped, now,
+            )  # fmt: skip
+            state = {**state, "iterations_in_epoch": max(0, skipped)}
+        super().load_state_dict(state)
+
+    def _digest(self) -> int:
+        """Return a checksum of the utterances of every batch of the epoch, before fairseq shuffles the batches."""
+        batches = [np.asarray(batch, dtype=np.int64) for batch in self.frozen_batches]
+        sizes = np.array([len(batch) for batch in batches], dtype=np.int64)
+        return zlib.crc32(np.concatenate([sizes, *batches]).tobytes(), self.seed & 0xFFFFFFFF)
+
+
+def _early_stopping() -> dict[str, Any] | None:
+    """Return what fairseq remembers for ``--patience``: the best score, and the validations since then."""
+    function = _should_stop_early()
+    if not hasattr(function, "best"):
+        return None
+    return {"best": float(function.best), "num_runs": int(function.num_runs)}
+
+
+def _continue_early_stopping(stored: dict[str, Any] | None) -> None:
+    function = _should_stop_early()
+    if stored is not None and function is not None:
+        function.best, function.num_runs = stored["best"], stored["num_runs"]
+
+
+def _should_stop_early() -> Any:
+    """Return the function that counts for ``--patience``, in attributes of its own; None outside ``fairseq-train``."""
+    return getattr(sys.modules.get("fairseq_cli.train"), "should_stop_early", None)
+
+
+def reports_saves() -> bool:
+    """Tell whether this fairseq calls ``post_save``, as ve-fairseq 0.12.3 does and fairseq 0.12.2 does not."""
+    loop = getattr(sys.modules.get("fairseq_cli.train"), "validate_and_save", None)
+    return loop is None or "post_save" in loop.__code__.co_names
+
+
+class ResumableTask(FairseqTask):
+    """Base of tasks whose training can be resumed."""
+
+    _score: float | None = None
+    """Of the last validation, where fairseq has one."""
+    _is_scored = False
+
+    def get_batch_iterator(self, dataset: Any, **kwargs: Any) -> EpochBatchIterator:
+        """Return fairseq's iterator; the training set's one also stores what fairseq forgets."""
+        iterator = super().get_batch_iterator(dataset, **kwargs)
+        if dataset.shuffle and type(iterator) is EpochBatchIterator:
+            # fairseq builds the iterator itself and offers no way to have another class built.
+            iterator.__class__ = TrainingBatches
+            iterator.batches_per_update = self.batches_per_update(kwargs.get("epoch", 1))
+        return iterator
+
+    def batches_per_update(self, epoch: int) -> int:
+        """Return the value of ``--update-freq`` in an epoch, from 1."""
+        update_freq = self.cfg.update_freq
+        return int(update_freq[min(epoch, len(update_freq)) - 1])
+
+    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Prepare for a validation, whose first subset gives the score."""
+        super().begin_valid_epoch(epoch, model)
+        self._score, self._is_scored = None, False
+        kept = fairseq_configuration(self.cfg).checkpoint.keep_best_checkpoints
+        if kept > 1 and not reports_saves():
+            logger.warning("--keep-best-checkpoints %d: this fairseq keeps fewer than so many", kept)
+
+    @exits_in_one_line
+    def post_validate(self, model: nn.Module, stats: dict[str, Any], aggregator: Any) -> None:
+        """Take a score of NaN out of the statistics of a validation, as if there had been no validation.
+
+        Of NaN and a number, fairseq takes either for the better one, and overwrites ``checkpoint_best.pt`` with the
+        next model, whatever its score.
+
+        Raises:
+            SystemExit: one line, when ``--best-checkpoint-metric`` is not among the statistics.
+        """
+        checkpoint = fairseq_configuration(self.cfg).checkpoint
+        name = checkpoint.best_checkpoint_metric
+        if name not in stats:
+            known = ", ".join(key for key in stats if not key.startswith(("_", "best_")))
+            raise UserError(f"--best-checkpoint-metric {name}: validation does not give it; it gives {known}")
+        if self._is_scored:
+            return
+        self._is_scored = True
+        score = float(stats[name])
+        if math.isnan(score):
+            logger.warning("validation gave no value of %s: it neither selects a checkpoint nor counts as one", name)
+            stats[name] = None
+        else:
+            self._score = score
+
+    def post_save(self, path: str, updates: int) -> None:
+        """Keep a copy of a saved checkpoint among the best ones while there are fewer than were asked for.
+
+        fairseq itself keeps a checkpoint only if it is better than the worst that is kept, even if only one is kept.
+        """
+        checkpoint = fairseq_configuration(self.cfg).checkpoint
+        if self._score is not None and checkpoint.keep_best_checkpoints > 0:
+            _keep_among_best(Path(path), checkpoint, self._score)
+
+
+def _keep_among_best(path: Path, checkpoint: DictConfig, score: float) -> None:
+    stem = f"checkpoint.best_{checkpoint.best_checkpoint_metric}_"
+    kept = list(Path(checkpoint.save_dir).glob(f"{stem}*.pt"))
+    is_kept = any(one.stat().st_mtime_ns >= path.stat().st_mtime_ns for one in kept)
+    if is_kept or len(kept) >= checkpoint.keep_best_checkpoints:
+        return
+    # fairseq tells checkpoints of the same score apart by a last digit.
+    names = (path.with_name(f"{stem}{score:.3f}{digit}.pt") for digit in range(10))
+    target = next((name for name in names if not name.exists()), None)
+    if target is not None:
+        with replaced_when_complete(target) as temporary:
+            shutil.copyfile(path, temporary)

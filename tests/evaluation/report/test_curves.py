@@ -59,11 +59,11 @@ def test_torn_lines_and_numbers_that_are_none_are_passed_over(tmp_path: Path) ->
     log = tmp_path / "log.txt"
     lines = [
         '2026 | INFO | train | {"epoch": 1, "train_loss": "0.5", "train_num_updates": "3", "train_uar": "nan"}',
+        '2026 | INFO | valid | {"epoch": 1, "valid_loss": "0.4", "valid_num_updates": "3", "valid_uar": "None"}',
         '2026 | INFO | train | {"epoch": 2, "train_lo',
         '2026 | INFO | train | {"epoch": 3, broken}',
         '2026 | INFO | train | {"train_loss": "0.5"}',
         "2026 | INFO | train | {}",
-        '2026 | INFO | valid | {"epoch": 1, "valid_loss": "0.4", "valid_num_updates": "3", "valid_uar": "None"}',
     ]
     log.write_bytes("\n".join(lines).encode() + b"\xff\n")
     assert read_points(log) == (Point("train", "loss", 1, 3, 0.5), Point("valid", "loss", 1, 3, 0.4))

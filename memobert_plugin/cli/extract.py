@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
     _add_folders(parser)
     flags.add_sound_flags(parser)
+    flags.add_stream_flags(parser)
     parser.add_argument(
         "--batch-size",
         type=flags.count,
@@ -75,6 +76,7 @@ def _add_acoustic_flags(parser: argparse.ArgumentParser) -> None:
 def _add_visual_flags(parser: argparse.ArgumentParser) -> None:
     _add_folders(parser)
     flags.add_face_flags(parser)
+    flags.add_stream_flags(parser)
     flags.add_work_flags(parser, "the utterances with a film")
     flags.add_slurm_flags(parser)
     parser.set_defaults(run=extract_visual_frames)
@@ -90,7 +92,12 @@ def extract_acoustic_frames(options: argparse.Namespace) -> int:
     """Run ``memobert-extract acoustic``."""
     from ..features.extraction.acoustic import AcousticJob
 
-    job = AcousticJob(flags.speech_options(options), options.batch_size, elsewhere=options.executor == "slurm")
+    job = AcousticJob(
+        flags.speech_options(options),
+        options.batch_size,
+        elsewhere=options.executor == "slurm",
+        streams=flags.stream_choice(options),
+    )
     print(describe(job.encoder))
     return _extract(job, options)
 
@@ -146,6 +153,7 @@ def summarize(job: FrameJob, report: Report, output: Path, wall_seconds: float) 
     reasons = Counter(reason_kind(reason) for reason in report.dropped.values())
     told += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
     told += speed_lines(report.media_seconds, report.work_seconds, report.stages)
+    told += report.remarks
     if report.failures:
         utterance_id, reason = report.failures[0]
         told.append(f"the failures are in {output / 'failed.tsv'}, the first: {utterance_id}: {reason}")

@@ -48,6 +48,7 @@ def _add_film_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
     _add_subtitle_flags(parser.add_argument_group("subtitles"))
+    flags.add_stream_flags(parser.add_argument_group("films with several streams"))
     flags.add_face_flags(parser.add_argument_group("faces"))
     flags.add_sound_flags(parser.add_argument_group("sound"), optional=True)
     _add_valid_flags(parser.add_argument_group("validation"))
@@ -85,13 +86,14 @@ def _extract(options: argparse.Namespace) -> int:
     from ..features.extraction.films.plan import PlanSettings
     from ..features.media.subtitles import LineRules
 
-    movies = read_movies(options.films, options.subtitles, options.language)
+    streams = flags.stream_choice(options)
+    movies = read_movies(options.films, options.subtitles, streams)
     rules = LineRules(options.text, options.shortest)
     job = plan_job(
         movies,
         options.output,
         flags.front_end_options(options, sound=True, thumbnails=1 if options.preview else 0),
-        PlanSettings(rules, options.encoding, options.language, options.part_minutes),
+        PlanSettings(rules, options.encoding, streams, options.part_minutes),
         share=options.share,
         preview=options.preview is not None,
         overwrite=options.overwrite,
@@ -172,7 +174,6 @@ def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
         metavar="PATH",
         help="file for the only film, or a folder (default: beside each film, else inside it)",
     )
-    add("--language", metavar="NAME", help="of film.NAME.srt, and of streams inside films, such as eng")
     add("--encoding", metavar="NAME", help="of subtitle files (default: found out; in doubt Windows-1252, and says so)")
     add(
         "--text",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..core.registry import Registry
     from ..core.slurm import SlurmResources
     from ..features.extraction.options import FrontEndOptions
+    from ..features.media.streams import StreamChoice
 
 
 class LateParser(argparse.ArgumentParser):
@@ -142,6 +143,27 @@ def _plugin_options(options: argparse.Namespace, flag: str, name: str, registry:
     return options_from(options, registry.get(name).Options, f"{flag} {name}", others)
 
 
+def add_stream_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that choose among a film's streams."""
+    from ..features.media.streams import StreamChoice
+
+    add_flags(parser, [("", StreamChoice)])
+
+
+def stream_choice(options: argparse.Namespace) -> StreamChoice:
+    """Return the values of :func:`add_stream_flags`.
+
+    Raises:
+        UserError: --language names no language.
+    """
+    from ..features.media.streams import StreamChoice, wanted_language
+
+    choice = options_from(options, StreamChoice, "")
+    if choice.language is not None:
+        wanted_language(choice.language)
+    return choice
+
+
 def add_work_flags(parser: argparse._ActionsContainer, what_fails: str, threads: bool = True) -> None:
     """Add the flags that say where the work is done, and by how many processes."""
     add = parser.add_argument
@@ -225,6 +247,7 @@ def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: i
         device=options.device,
         threads=options.threads,
         thumbnails=thumbnails,
+        streams=stream_choice(options),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.movies import Movie, read_movies
+from memobert_plugin.features.media.streams import StreamChoice
 
 
 def files(folder: Path, *names: str) -> Path:
@@ -35,10 +36,12 @@ def test_the_language_in_the_name_chooses_among_several(tmp_path: Path) -> None:
     found = read_movies([tmp_path])
     assert found.movies == []
     assert "several files of subtitles: f.en.srt, f.fr.srt; name a --language" in str(found.defects[0])
-    assert read_movies([tmp_path], language="fr").movies == [Movie("f", tmp_path / "f.mp4", tmp_path / "f.fr.srt")]
+    assert read_movies([tmp_path], streams=StreamChoice("fr")).movies == [
+        Movie("f", tmp_path / "f.mp4", tmp_path / "f.fr.srt")
+    ]
     files(tmp_path, "f.srt")
     assert read_movies([tmp_path]).movies[0].subtitles == tmp_path / "f.srt"
-    assert read_movies([tmp_path], language="en").movies[0].subtitles == tmp_path / "f.en.srt"
+    assert read_movies([tmp_path], streams=StreamChoice("en")).movies[0].subtitles == tmp_path / "f.en.srt"
 
 
 def test_subtitles_may_lie_elsewhere(tmp_path: Path) -> None:

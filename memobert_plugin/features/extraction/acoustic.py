@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from ...core.processes import ordered_map
 from ...data.frames import ExtractorInfo, write_frames
 from ...data.manifest import ManifestRow
 from ..encoders.base import PooledEncoder, SpeechOptions, build_speech, check_length
-from ..media.container import FILM_SUFFIXES
+from ..media.container import FILM_SUFFIXES, media_facts
 from ..media.sound import read_clip
+from ..media.streams import ANY_STREAMS, StreamChoice
 from .job import Clip, FrameJob, Outcome
 
 _BATCHES_PER_WINDOW: Final = 16
@@ -30,6 +31,8 @@ class _Waveform:
     clip: Clip
     samples: np.ndarray | None
     failure: str = ""
+    remark: str = ""
+    """Which sound was read, where the film has several."""
 
 
 class AcousticJob(FrameJob):
@@ -39,18 +42,25 @@ class AcousticJob(FrameJob):
         speech: encodes the sound. Of options every process builds its own encoder; an encoder itself is pickled.
         batch_size: clips at once, all of one length (batched encoders).
         elsewhere: other machines will do the work, so this one need not have the device of ``speech``.
+        streams: of films with several sounds the one that the user asked for.
     """
 
     name = "speech"
     medium = "audio"
     column = "audio"
 
-    def __init__(self, speech: SpeechOptions | PooledEncoder, batch_size: int = 4, elsewhere: bool = False) -> None:
+    def __init__(
+        self,
+        speech: SpeechOptions | PooledEncoder,
+        batch_size: int = 4,
+        elsewhere: bool = False,
+        streams: StreamChoice = ANY_STREAMS,
+    ) -> None:
         if isinstance(speech, SpeechOptions):
             self.encoder = build_speech(replace(speech, device="cpu") if elsewhere else speech)
         else:
             self.encoder = speech
-        self._speech, self._batch_size = speech, batch_size
+        self._speech, self._batch_size, self._streams = speech, batch_size, streams
 
     def info(self) -> ExtractorInfo:
         """Describe the frames, for ``extractor.json``."""
@@ -70,16 +80,16 @@ class AcousticJob(FrameJob):
 
     def extract_group(self) -> Callable[[list[Clip]], list[Outcome]]:
         """Return the function that writes the frames of a window."""
-        return partial(_extract_window, speech=self._speech, batch_size=self._batch_size)
+        return partial(_extract_window, speech=self._speech, batch_size=self._batch_size, streams=self._streams)
 
     def extract_here(self, clips: Iterable[Clip], workers: int) -> Iterator[Outcome]:
         """Extract clips; worker processes read the sound and, for an encoder that is not batched, encode it too."""
         frozen = self.encoder.encoder
         if not frozen.batched:
             wanted = (clip for clip in clips if clip.wanted)
-            yield from ordered_map(partial(_extract_alone, speech=self._speech), wanted, workers)
+            yield from ordered_map(partial(_extract_alone, speech=self._speech, streams=self._streams), wanted, workers)
             return
-        read = partial(_read, max_seconds=self.encoder.max_seconds, shortest=frozen.shortest)
+        read = partial(_read, max_seconds=self.encoder.max_seconds, shortest=frozen.shortest, streams=self._streams)
         waveforms = ordered_map(read, chain.from_iterable(self.groups(clips)), workers)
         for _, window in groupby(waveforms, key=lambda waveform: self._window(waveform.clip)):
             yield from _encode_window(window, self.encoder, self._batch_size)
@@ -88,57 +98,67 @@ class AcousticJob(FrameJob):
         return clip.index // (self._batch_size * _BATCHES_PER_WINDOW)
 
 
-def _extract_window(clips: list[Clip], speech: SpeechOptions | PooledEncoder, batch_size: int) -> list[Outcome]:
+def _extract_window(
+    clips: list[Clip], speech: SpeechOptions | PooledEncoder, batch_size: int, streams: StreamChoice
+) -> list[Outcome]:
     """Write the frames of a window, in a job on a cluster."""
     built = build_speech(speech) if isinstance(speech, SpeechOptions) else speech
     if not built.encoder.batched:
-        return [_extract_alone(clip, built) for clip in clips if clip.wanted]
-    waveforms = (_read(clip, built.max_seconds, built.encoder.shortest) for clip in clips)
+        return [_extract_alone(clip, built, streams) for clip in clips if clip.wanted]
+    waveforms = (_read(clip, built.max_seconds, built.encoder.shortest, streams) for clip in clips)
     return list(_encode_window(waveforms, built, batch_size))
 
 
-def _extract_alone(clip: Clip, speech: SpeechOptions | PooledEncoder) -> Outcome:
+def _extract_alone(clip: Clip, speech: SpeechOptions | PooledEncoder, streams: StreamChoice) -> Outcome:
     built = build_speech(speech) if isinstance(speech, SpeechOptions) else speech
-    waveform = _read(clip, built.max_seconds, built.encoder.shortest)
+    waveform = _read(clip, built.max_seconds, built.encoder.shortest, streams)
     if waveform.samples is None:
         return Outcome(clip.utterance_id, failure=waveform.failure)
-    return _write(clip, len(waveform.samples), built.encoder.encode(waveform.samples[None])[0], built)
+    return _write(waveform, len(waveform.samples), built.encoder.encode(waveform.samples[None])[0], built)
 
 
 def _encode_window(waveforms: Iterable[_Waveform], speech: PooledEncoder, batch_size: int) -> Iterator[Outcome]:
     """Encode clips of one length together; padding would change their frames."""
-    by_length: dict[int, list[tuple[Clip, np.ndarray]]] = defaultdict(list)
+    by_length: dict[int, list[tuple[_Waveform, np.ndarray]]] = defaultdict(list)
     for waveform in waveforms:
         if waveform.samples is not None:
-            by_length[len(waveform.samples)].append((waveform.clip, waveform.samples))
+            by_length[len(waveform.samples)].append((waveform, waveform.samples))
         elif waveform.clip.wanted:
             yield Outcome(waveform.clip.utterance_id, failure=waveform.failure)
     for of_one_length in by_length.values():
         for first in range(0, len(of_one_length), batch_size):
             batch = of_one_length[first : first + batch_size]
-            if not any(clip.wanted for clip, _ in batch):
+            if not any(waveform.clip.wanted for waveform, _ in batch):
                 continue
             encoded = speech.encoder.encode(np.stack([samples for _, samples in batch]))
-            for (clip, samples), frames in zip(batch, encoded, strict=True):
-                if clip.wanted:
-                    yield _write(clip, len(samples), frames, speech)
+            for (waveform, samples), frames in zip(batch, encoded, strict=True):
+                if waveform.clip.wanted:
+                    yield _write(waveform, len(samples), frames, speech)
 
 
-def _read(clip: Clip, max_seconds: float, shortest: int) -> _Waveform:
+def _read(clip: Clip, max_seconds: float, shortest: int, streams: StreamChoice) -> _Waveform:
     try:
-        samples = read_clip(clip.path, start=clip.start, end=clip.end, max_seconds=max_seconds)
+        samples = read_clip(clip.path, start=clip.start, end=clip.end, max_seconds=max_seconds, streams=streams)
     except DefectiveClip as defect:
         return _Waveform(clip, None, str(defect))
     try:
         check_length(samples, shortest)
     except DefectiveClip as defect:
         return _Waveform(clip, None, f"{clip.path}: {defect}")
-    return _Waveform(clip, samples)
+    return _Waveform(clip, samples, remark=_sound_taken(clip.path, streams))
 
 
-def _write(clip: Clip, samples: int, frames: np.ndarray, speech: PooledEncoder) -> Outcome:
+@lru_cache(maxsize=8)
+def _sound_taken(path: Path, streams: StreamChoice) -> str:
+    """Say which of a film's sounds is read; nothing where it has one."""
+    taken = media_facts(path, streams).audio_remark if path.suffix.lower() in FILM_SUFFIXES else ""
+    return f"{path}: {taken}" if taken else ""
+
+
+def _write(waveform: _Waveform, samples: int, frames: np.ndarray, speech: PooledEncoder) -> Outcome:
+    clip = waveform.clip
     try:
         write_frames(clip.target, speech.pooled(frames))
     except DefectiveClip as defect:
         return Outcome(clip.utterance_id, failure=f"{clip.path}: {defect}")
-    return Outcome(clip.utterance_id, samples / SAMPLE_RATE)
+    return Outcome(clip.utterance_id, samples / SAMPLE_RATE, remark=waveform.remark)

@@ -27,6 +27,7 @@ from .frame_folder import (
 DROPPED: Final = "dropped.tsv"
 
 _HEADER: Final = "id\treason"
+_REMARKS_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Outcome:
     work_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     """Wall seconds by stage."""
+    remark: str = ""
+    """Which streams were read, where the film has several."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,8 @@ class Report:
     work_seconds: float = 0.0
     stages: Counter[str] = field(default_factory=Counter)
     """Wall seconds."""
+    remarks: list[str] = field(default_factory=list)
+    """Which streams were read, of films that have several; each once."""
 
     @property
     def failed_share(self) -> float:
@@ -193,6 +198,8 @@ def _note(outcome: Outcome, report: Report) -> None:
     report.media_seconds += outcome.seconds
     report.work_seconds += outcome.work_seconds
     report.stages.update(outcome.stages)
+    if outcome.remark and outcome.remark not in report.remarks and len(report.remarks) < _REMARKS_KEPT:
+        report.remarks.append(outcome.remark)
     if outcome.failure:
         report.failures.append((outcome.utterance_id, outcome.failure))
     elif outcome.dropped:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..encoders.base import SpeechOptions, build_speech
+from ..media.streams import ANY_STREAMS, StreamChoice
 from ..speakers.face_sources import load_face_source
 from ..speakers.voice_detectors import load_voice_detector
 
@@ -37,6 +38,8 @@ class FrontEndOptions:
     """Of each process; another number may change the last digits of a frame."""
     thumbnails: int = 0
     """Small pictures of a clip to keep."""
+    streams: StreamChoice = ANY_STREAMS
+    """Of films with several: those that the user asked for."""
 
 
 @cache
@@ -62,5 +65,10 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
         load_voice_detector(options.voice, options.voice_options),
         denseface,
         speech,
-        settings=FilmSettings(picture_rate=options.picture_rate, choice=options.choice, thumbnails=options.thumbnails),
+        settings=FilmSettings(
+            picture_rate=options.picture_rate,
+            choice=options.choice,
+            thumbnails=options.thumbnails,
+            streams=options.streams,
+        ),
     )

@@ -56,13 +56,13 @@ def _extract_clip(clip: Clip, options: FrontEndOptions) -> Outcome:
     front_end = build_front_end(options)
     front_end.stopwatch = Stopwatch()
     began = perf_counter()
-    dropped, failure, seconds = "", "", 0.0
+    dropped, failure, seconds, remark = "", "", 0.0, ""
     try:
         found = front_end.clip(clip.path, clip.start, clip.end, cast("Region | None", clip.region or None))
     except DefectiveClip as defect:
         failure = str(defect)
     else:
-        seconds = found.seconds
+        seconds, remark = found.seconds, f"{clip.path}: {found.streams}" if found.streams else ""
         if found.visual is not None:
             with front_end.stopwatch.stage("writing"):
                 write_frames(clip.target, found.visual, found.expression)
@@ -70,4 +70,4 @@ def _extract_clip(clip: Clip, options: FrontEndOptions) -> Outcome:
             clip.target.unlink(missing_ok=True)  # of an earlier run, with --overwrite
             dropped, failure = ("", found.dropped) if found.defective else (found.dropped, "")
     work = perf_counter() - began
-    return Outcome(clip.utterance_id, seconds, dropped, failure, work, dict(front_end.stopwatch.seconds))
+    return Outcome(clip.utterance_id, seconds, dropped, failure, work, dict(front_end.stopwatch.seconds), remark)

@@ -31,8 +31,17 @@ class MediaFacts:
     """The stream of pictures that is read; None without one."""
     audio: StreamFacts | None
     """The stream of sound that is read; None without one."""
-    remark: str = ""
-    """Which streams were taken of several; empty where there was no choice."""
+    video_remark: str = ""
+    """Which stream of pictures was taken of several; empty where there was no choice."""
+    audio_remark: str = ""
+    """Which stream of sound was taken of several, likewise."""
+    picture_rate: float | None = None
+    """Pictures per second on average; None where the file does not say."""
+
+    @property
+    def remark(self) -> str:
+        """Which streams were taken of several."""
+        return "; ".join(filter(None, (self.video_remark, self.audio_remark)))
 
     @property
     def has_video(self) -> bool:
@@ -101,7 +110,9 @@ def media_facts(path: Path, choice: StreamChoice = ANY_STREAMS) -> MediaFacts:
             streams=streams,
             video=video and video.stream,
             audio=audio and audio.stream,
-            remark="; ".join(found.remark for found in (video, audio) if found and found.remark),
+            video_remark=video.remark if video else "",
+            audio_remark=audio.remark if audio else "",
+            picture_rate=_picture_rate(container, video.stream.index) if video else None,
         )
 
 
@@ -155,6 +166,11 @@ def audio_stream(container: InputContainer, choice: StreamChoice = ANY_STREAMS) 
     return stream if isinstance(stream, av.AudioStream) else None
 
 
+def _picture_rate(container: InputContainer, index: int) -> float | None:
+    rate = getattr(container.streams[index], "average_rate", None)
+    return float(rate) if rate else None
+
+
 def _path(container: InputContainer) -> Path:
     return Path(container.name.removeprefix("file:"))
 
@@ -190,6 +206,3 @@ FILM_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
 )  # fmt: skip
 """By which a folder's films are found."""
-
-SUBTITLE_SUFFIXES: Final = (".srt", ".ass", ".ssa", ".vtt")
-"""The first one that is there counts."""

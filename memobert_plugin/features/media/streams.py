@@ -91,6 +91,8 @@ class Language(NamedTuple):
     code: str
     wider: str
     """The macrolanguage (``nor`` of ``nob``), else the code itself."""
+    in_639_2: bool
+    """Not one of the thousands of ISO 639-3 alone, such as ``sdh``."""
     script: str = ""
     region: str = ""
 
@@ -147,7 +149,7 @@ def _iso639(code: str) -> Language | None:
             found = iso639.Language.match(spelling)
         except iso639.LanguageNotFoundError:
             continue
-        return Language(found.part3, found.macrolanguage or found.part3)
+        return Language(found.part3, found.macrolanguage or found.part3, found.part2t is not None)
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.features.media.subtitles import Line, embedded_subtitles, read_subtitles
 from tests.films import Cue, write_film, write_srt
 
@@ -77,6 +78,6 @@ def test_the_stream_with_the_most_text_inside_a_film(tmp_path: Path) -> None:
     assert found.lines == [Line(0.5, 1.5, "Hello\nthere", 1), Line(1.5, 2.5, "Bye, now", 2)]
     assert found.origin == f"{film}, stream 2"
     with pytest.raises(DefectiveClip, match="no stream of text inside in language fre"):
-        embedded_subtitles(film, "fre")
+        embedded_subtitles(film, StreamChoice("fre"))
     with pytest.raises(DefectiveClip, match="no subtitles beside it, and no stream of text inside"):
         embedded_subtitles(write_film(tmp_path / "bare.mkv", seconds=0.5))

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ SLURM: Final = "slurm"
 """Folder of jobs' logs."""
 
 _FAILURES_SHOWN: Final = 20
+_REMARKS_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def plan_job(
     share = share or Share()
     made_with = _made_with(replace(options, device="cpu") if elsewhere else options)
     if not dry_run:
-        _begin(output, {**made_with, "lines": asdict(settings)}, overwrite)
+        _begin(output, {**made_with, "lines": settings.to_dict()}, overwrite)
     plans = [FilmPlan(Path(defect.place).stem, Path(defect.place), failure=str(defect)) for defect in movies.defects]
     planned = ordered_map(
         partial(plan_film, output=None if dry_run else output, settings=settings), movies.movies, workers
@@ -158,7 +159,9 @@ def describe_job(job: FilmJob) -> list[str]:
         f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, "
         f"{lines} usable; {counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
     ]
-    return told + [plan.remark for plan in films if plan.remark]
+    remarks = [line for plan in films if plan.remark for line in plan.remark.split("\n")]
+    rest = len(remarks) - _REMARKS_SHOWN
+    return told + remarks[:_REMARKS_SHOWN] + ([f"and {rest} more such remarks (plans/*.json)"] if rest > 0 else [])
 
 
 def counted(number: int, what: str) -> str:

@@ -182,6 +182,8 @@ def _write_part(
     write_manifest(folder / MANIFEST, rows)
     write_dropped(folder / DROPPED, [(part.film, each) for each in dropped])
     content = {"key": part.key, "film": part.film, "part": part.index, "utterances": len(rows)}
+    if part.sound:
+        content["sound"] = part.sound
     (folder / PART_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -202,6 +204,7 @@ def _row(part: FilmPart, line: Line) -> ManifestRow:
     return ManifestRow(
         line=0,
         id=utterance_id(part.film, line),
+        speaker=" ".join(f"{part.film}_{line.speaker}".split()) if line.speaker else "",
         session=part.film,
         text=line.text,
         video=media,

@@ -15,6 +15,7 @@ from ....core.files import replaced_when_complete
 from ....corpora.movies import Movie
 from ....data.frames import frame_file
 from ...media.container import media_facts
+from ...media.streams import ANY_STREAMS, StreamChoice
 from ...media.subtitles import DroppedLine, Line, LineRules, embedded_subtitles, read_subtitles, usable_lines
 
 PLANS: Final = "plans"
@@ -27,10 +28,18 @@ class PlanSettings:
     rules: LineRules = field(default_factory=LineRules)
     encoding: str | None = None
     """Of subtitle files; None: found out."""
-    language: str | None = None
-    """Of subtitle streams inside films; None: any."""
+    streams: StreamChoice = ANY_STREAMS
+    """Of films with several: those that the user asked for."""
     part_minutes: float = 10.0
     """Of film in one part."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; streams that were not asked for are left out, so that older outputs stay valid."""
+        asked = {
+            name: value for name, value in asdict(self.streams).items() if name != "language" and value is not None
+        }
+        content = {"rules": asdict(self.rules), "encoding": self.encoding, "language": self.streams.language}
+        return {**content, "part_minutes": self.part_minutes, **asked}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,9 @@ class FilmPlan:
     origin: str = ""
     """Where the lines come from."""
     remark: str = ""
+    """What had to be guessed or chosen."""
+    sound: str = ""
+    """Which stream of sound is read, where there are several."""
     failure: str = ""
     """Why the film cannot be used at all; empty where it can."""
 
@@ -66,6 +78,8 @@ class FilmPart:
     dropped: tuple[DroppedLine, ...]
     key: str
     """Stands for everything that its frames depend on."""
+    sound: str = ""
+    """Which stream of sound is read, where there are several."""
 
     @property
     def folder(self) -> Path:
@@ -132,13 +146,15 @@ def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any
             lines=tuple(lines[index]),
             dropped=tuple(dropped[index]),
             key="",
+            sound=plan.sound,
         )
         content = {
             "film": part.film,
             "size": plan.size,
-            "lines": [asdict(line) for line in part.lines],
-            "dropped": [asdict(each) for each in part.dropped],
+            "lines": [_line_dict(line) for line in part.lines],
+            "dropped": [{"line": _line_dict(each.line), "reason": each.reason} for each in part.dropped],
             "made_with": made_with,
+            **({"sound": plan.sound} if plan.sound else {}),
         }
         digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16)
         yield replace(part, key=digest.hexdigest())
@@ -146,26 +162,40 @@ def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any
 
 def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
     try:
-        facts = media_facts(movie.path)
+        facts = media_facts(movie.path, settings.streams)
         for there, what in ((facts.has_video, "video"), (facts.has_audio, "audio")):
             if not there:
                 raise DefectiveClip(f"{movie.path}: no {what} stream")
         if movie.subtitles is not None:
-            found = read_subtitles(movie.subtitles, settings.encoding)
+            found = read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate)
         else:
-            found = embedded_subtitles(movie.path, settings.language)
+            found = embedded_subtitles(movie.path, settings.streams, movie.others)
     except DefectiveClip as defect:
         return FilmPlan(movie.name, movie.path, failure=str(defect))
     lines, dropped = usable_lines(found.lines, facts.duration, settings.rules)
     size = movie.path.stat().st_size
+    chosen = f"{movie.path.name}: {facts.remark}" if facts.remark else ""
     return FilmPlan(
-        movie.name, movie.path, facts.duration, size, tuple(lines), tuple(dropped), found.origin, found.remark
+        movie.name,
+        movie.path,
+        facts.duration,
+        size,
+        tuple(lines),
+        tuple(dropped),
+        found.origin,
+        "\n".join(filter(None, (movie.remark, found.remark, chosen))),
+        facts.audio_remark,
     )
+
+
+def _line_dict(line: Line) -> dict[str, Any]:
+    """Return a line's values; empty ones that older versions did not know are left out, so that keys stay equal."""
+    return {name: value for name, value in asdict(line).items() if value or name not in ("speaker", "words")}
 
 
 def _stamp(movie: Movie, settings: PlanSettings) -> str:
     """Changes when the film or its subtitles may have."""
-    parts: list[object] = [str(movie.path), str(movie.subtitles), asdict(settings)]
+    parts: list[object] = [str(movie.path), str(movie.subtitles), settings.to_dict(), movie.remark]
     for path in filter(None, (movie.path, movie.subtitles)):
         facts = path.stat()
         parts += [facts.st_size, facts.st_mtime_ns]
@@ -177,8 +207,10 @@ def _read_note(note: Path, stamp: str) -> FilmPlan | None:
         content = json.loads(note.read_text(encoding="utf-8"))
         if content.pop("stamp") != stamp:
             return None
-        lines = tuple(Line(**line) for line in content.pop("lines"))
-        dropped = tuple(DroppedLine(Line(**each["line"]), each["reason"]) for each in content.pop("dropped"))
+        lines = tuple(Line(**{**line, "words": ()}) for line in content.pop("lines"))
+        dropped = tuple(
+            DroppedLine(Line(**{**each["line"], "words": ()}), each["reason"]) for each in content.pop("dropped")
+        )
         return FilmPlan(lines=lines, dropped=dropped, path=Path(content.pop("path")), **content)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -61,6 +61,15 @@ class Registry(Generic[Plugin]):
         inside = sorted(self._found, key=lambda name: str(getattr(self._found[name], "__module__", "")))
         return (*inside, *(name for name in outside if name not in self._found))
 
+    def own(self) -> dict[str, Plugin]:
+        """Return the plug-ins of this package's folder by name, without importing another package."""
+        self._read_folder()
+        return {
+            name: plugin
+            for name, plugin in self._found.items()
+            if str(getattr(plugin, "__module__", "")).startswith(f"{self.package}.")
+        }
+
     def get(self, name: str) -> Plugin:
         """Return the plug-in called ``name``.
 

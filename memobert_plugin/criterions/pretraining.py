@@ -1,8 +1,8 @@
-"""The four masked-modelling losses (MEmoBERT, section 3), one per step."""
+"""The loss of the objective that an update's batch was masked for (MEmoBERT, section 3)."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..nn.heads import upcast
-from ..objectives.words import OBJECTIVES
+from ..objectives.base import OBJECTIVES, in_order
+
+_COUNT = "_count"
 
 
 @dataclass
@@ -22,78 +23,78 @@ class PretrainingCriterionConfig(FairseqDataclass):
     """No options: the paper has no loss weights; the sampling ratios belong to the task."""
 
 
-def objective_loss(objective: str, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
-    """Sum of an objective's loss and the number of elements it is the sum of.
-
-    Args:
-        objective: ``wwmlm``, ``mvfr``, ``mvfc`` or ``mafr``.
-        output: ``(n, out)``: logits, or frames for the regressions.
-        target: ``(n,)`` piece ids for ``wwmlm``, else ``(n, out)`` frames or distributions.
-
-    Returns:
-        Cross-entropy over n pieces; squared error over n x out numbers; KL(target || prediction) over n x K numbers.
-        The quotient is the paper's mean. Counting elements keeps the host's ``sum / sample_size`` right over
-        micro-batches and ranks.
-    """
-    output = upcast(output)
-    if objective == "wwmlm":
-        return functional.cross_entropy(output, target, reduction="sum"), target.numel()
-    target = target.to(output.dtype)
-    if objective == "mvfc":
-        return functional.kl_div(functional.log_softmax(output, dim=-1), target, reduction="sum"), target.numel()
-    return functional.mse_loss(output, target, reduction="sum"), target.numel()
-
-
 @register_criterion("memobert_pretraining", dataclass=PretrainingCriterionConfig)
 class MEmoBERTPretrainingCriterion(FairseqCriterion):
-    """Loss of the objective a masked sample carries; its logging outputs hold sums and counts of all four, so that
-    ranks can add them.
+    """Loss of the objective that a masked batch carries.
+
+    Its logging outputs hold sums and counts of all objectives, so that ranks can add them.
     """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(task)
+        self.objectives = task.objectives
+
+    @classmethod
+    def build_criterion(cls, cfg: PretrainingCriterionConfig, task: Any) -> MEmoBERTPretrainingCriterion:
+        """Build the criterion; the objectives come from the task."""
+        return cls(task)
 
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Loss summed over elements, number of elements, logging output. ``sample`` comes from the task's masking."""
-        objective, target = sample["objective"], sample["target"]
-        output = model(**sample["net_input"])
-        loss, count = objective_loss(objective, output, target)
+        """Return the loss summed over elements, their number, and what is logged.
+
+        ``sample`` comes from the task's masking.
+        """
+        objective, target = self.objectives[sample["objective"]], sample["target"]
+        output = upcast(model(**sample["net_input"]))
+        loss, count = objective.loss(output, target)
         logging_output: dict[str, Any] = {
             "loss": loss.detach(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
             "sample_size": count,
         }
-        for name in OBJECTIVES:
-            chosen = name == objective
+        for name, other in self.objectives.items():
+            chosen = name == objective.name
             logging_output[f"{name}_loss"] = loss.detach() if chosen else 0.0
-            logging_output[f"{name}_count"] = count if chosen else 0
-        if not model.training:
-            correct = (output.argmax(dim=-1) == target).sum() if objective == "wwmlm" else 0
-            logging_output["wwmlm_correct"] = correct
+            logging_output[f"{name}{_COUNT}"] = count if chosen else 0
+            if not model.training:
+                counts = objective.count(output, target) if chosen else dict.fromkeys(other.shares, 0)
+                logging_output.update({f"{name}_{share}": counts[share] for share in other.shares})
         return loss, count, logging_output
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log each objective's mean from sums and counts; WWMLM also as perplexity and, in validation, accuracy."""
-        for name in OBJECTIVES:
-            count = sum(log.get(f"{name}_count", 0) for log in logging_outputs)
+        """Log each objective's mean loss and scores from sums and counts."""
+        names = {key.removesuffix(_COUNT) for log in logging_outputs for key in log if key.endswith(_COUNT)}
+        for name in in_order(names):
+            count = _sum(logging_outputs, f"{name}{_COUNT}")
             if not count:
                 continue
-            total = sum(log.get(f"{name}_loss", 0) for log in logging_outputs)
-            metrics.log_scalar(f"{name}_loss", total / count, count, round=6)
-            if name == "wwmlm":
-                metrics.log_derived("wwmlm_ppl", _perplexity)
-                if any("wwmlm_correct" in log for log in logging_outputs):
-                    correct = sum(log.get("wwmlm_correct", 0) for log in logging_outputs)
-                    metrics.log_scalar("wwmlm_accuracy", 100.0 * correct / count, count, round=4)
+            loss, objective = f"{name}_loss", OBJECTIVES.get(name)
+            metrics.log_scalar(loss, _sum(logging_outputs, loss) / count, count, round=6)
+            for score, of_loss in objective.scores_of_loss.items():
+                metrics.log_derived(f"{name}_{score}", _derived(loss, of_loss))
+            for share in objective.shares:
+                if any(f"{name}_{share}" in log for log in logging_outputs):
+                    part = _sum(logging_outputs, f"{name}_{share}")
+                    metrics.log_scalar(f"{name}_{share}", 100.0 * part / count, count, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Everything logged is a sum or a count."""
+        """Return True: everything logged is a sum or a count."""
         return True
 
 
-def _perplexity(meters: MetersDict) -> float:
-    # Between the host's log intervals a meter can be there without a value.
-    loss = meters["wwmlm_loss"].avg
-    return float("nan") if loss is None else round(math.exp(min(float(loss), 700.0)), 4)
+def _sum(logging_outputs: list[dict[str, Any]], key: str) -> Any:
+    return sum(log.get(key, 0) for log in logging_outputs)
+
+
+def _derived(loss: str, of_loss: Callable[[float], float]) -> Callable[[MetersDict], float]:
+    def derived(meters: MetersDict) -> float:
+        # Between fairseq's log intervals a meter can be there without a value.
+        mean = meters[loss].avg
+        return float("nan") if mean is None else of_loss(float(mean))
+
+    return derived

@@ -9,8 +9,9 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor
 
-from ..nn.heads import EMOTION_HEAD, WORD_HEAD, ClassHead, HeadPlan, TiedHead, emotion_head, word_head
+from ..nn.heads import EMOTION_HEAD, emotion_head
 from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, dictionary_fingerprint
+from ..objectives.base import OBJECTIVES, InputSizes, in_order
 from .state_upgrade import complete_state
 
 
@@ -43,8 +44,12 @@ class MEmoBERTModel(MEmoBERTNetwork, BaseFairseqModel):
         expression_classes: int,
         labels: int | None = None,
         symbols: Sequence[str] = (),
+        objectives: Sequence[str] = (),
     ) -> "MEmoBERTModel":
         """Build the network with random weights.
+
+        It has the heads of the paper's objectives that its inputs serve, whatever it is trained for: a finetuned
+        checkpoint can be prompted or pre-trained further. Heads of other objectives are built where they are asked for.
 
         Args:
             config: sizes and dropout.
@@ -54,17 +59,23 @@ class MEmoBERTModel(MEmoBERTNetwork, BaseFairseqModel):
             expression_classes: K, classes of the facial-expression distribution; 0 leaves MVFC out.
             labels: number of emotions for the finetuning head; None builds none (prompting needs none).
             symbols: the dictionary's symbols in row order, so that weights of another dictionary are refused.
+            objectives: names of the pre-training objectives that are asked for.
         """
-        heads = {WORD_HEAD: word_head(vocabulary)}
-        if visual_dim:
-            heads["mvfr"] = HeadPlan(lambda width: TiedHead(width, visual_dim), "visual", tied=True)
-            if expression_classes:
-                heads["mvfc"] = HeadPlan(lambda width: ClassHead(width, expression_classes), "visual")
-        if acoustic_dim:
-            heads["mafr"] = HeadPlan(lambda width: TiedHead(width, acoustic_dim), "acoustic", tied=True)
+        sizes = InputSizes(vocabulary, visual_dim, acoustic_dim, expression_classes)
+        own = OBJECTIVES.own()
+        heads = {
+            name: own[name].head(sizes)
+            for name in in_order(own)
+            if own[name].in_every_model and own[name].serves(sizes)
+        }
         if labels is not None:
             heads[EMOTION_HEAD] = emotion_head(labels)
-        return cls(config, vocabulary, visual_dim, acoustic_dim, heads, dictionary_fingerprint(symbols))
+        model = cls(config, vocabulary, visual_dim, acoustic_dim, heads, dictionary_fingerprint(symbols))
+        for name in objectives:
+            if name not in heads:
+                # Afterwards, so that the other parameters start as they would without it.
+                model.add_head(name, OBJECTIVES.get(name).head(sizes))
+        return model
 
     @classmethod
     def build_model(cls, config: MEmoBERTConfig, task: Any) -> "MEmoBERTModel":

@@ -8,35 +8,29 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
+from ..nn.heads import EMOTION_HEAD
 from ..nn.network import FINGERPRINT
+from ..objectives.base import OBJECTIVES
 
 logger = logging.getLogger(__name__)
 
-OPTIONAL_PARTS = (
-    "visual_embedder.",
-    "acoustic_embedder.",
-    "pooler.",
-    "heads.wwmlm.",
-    "heads.mvfr.",
-    "heads.mvfc.",
-    "heads.mafr.",
-    "heads.classify.",
-)
-"""Whole parts that one stage has and another has not: a part is present or absent, never half."""
+OPTIONAL_PARTS = ("visual_embedder.", "acoustic_embedder.", "pooler.")
+"""Whole parts, beside heads, that one stage has and another has not: a part is present or absent, never half."""
 
 
 @exits_in_one_line
 def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Make ``state`` loadable into a model whose own state is ``own``, in place.
 
-    Parts of :data:`OPTIONAL_PARTS` that ``state`` lacks are filled with the model's own fresh values; parts that the
-    model lacks are dropped; both are logged.
+    Heads and :data:`OPTIONAL_PARTS` that ``state`` lacks are filled with the model's own fresh values; those that the
+    model lacks are dropped; both are logged. A head of an objective that is not installed here is named.
 
     Raises:
         SystemExit: one line, when the dictionary, a dimension or any other parameter differs.
     """
     _refuse_other_dictionary(state, own)
-    for part in OPTIONAL_PARTS:
+    heads = dict.fromkeys(f"heads.{head_of(name)}." for name in (*own, *state) if head_of(name))
+    for part in (*OPTIONAL_PARTS, *heads):
         needed = [name for name in own if name.startswith(part)]
         given = [name for name in state if name.startswith(part)]
         if needed and not given:
@@ -44,6 +38,12 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
             state.update({name: own[name].detach().clone() for name in needed})
         elif given and not needed:
             logger.info("in the checkpoint, not in this model, dropped: %s*", part)
+            if head_of(part) not in (EMOTION_HEAD, "", *OBJECTIVES.names()):
+                logger.warning(
+                    "the checkpoint was trained on the objective %s, which is not installed here; install its package "
+                    "to train it further",
+                    head_of(part),
+                )
             for name in given:
                 del state[name]
     _refuse_other_names(state, own)
@@ -53,6 +53,11 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
                 f"checkpoint: {name} has shape {tuple(state[name].shape)}, this model needs {tuple(value.shape)}; "
                 f"{_advice(name)}"
             )
+
+
+def head_of(name: str) -> str:
+    """Return the head that a parameter belongs to; empty for none."""
+    return name.split(".")[1] if name.startswith("heads.") else ""
 
 
 def _refuse_other_dictionary(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
@@ -82,14 +87,13 @@ def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
 
 
 def _advice(name: str) -> str:
-    if name.startswith(("visual_embedder.", "heads.mvfr.")):
-        return "extract the visual frames with the encoder the checkpoint was trained on"
-    if name.startswith(("acoustic_embedder.", "heads.mafr.")):
-        return "extract the acoustic frames with the encoder the checkpoint was trained on"
-    if name.startswith("heads.mvfc."):
-        return "use expression distributions over the classes the checkpoint was trained on"
-    if name.startswith("heads.classify."):
-        return "the checkpoint was finetuned on another number of emotions; start from the pre-trained one"
-    if name.startswith(("text_embedder.word", "heads.wwmlm.")):
+    if name.startswith("heads."):
+        if head_of(name) == EMOTION_HEAD:
+            return "the checkpoint was finetuned on another number of emotions; start from the pre-trained one"
+        return OBJECTIVES.get(head_of(name)).advice
+    for modality in ("visual", "acoustic"):
+        if name.startswith(f"{modality}_embedder."):
+            return f"extract the {modality} frames with the encoder the checkpoint was trained on"
+    if name.startswith("text_embedder.word"):
         return "the dictionary differs: binarize the corpus with the checkpoint's vocabulary"
     return "give the --arch and sizes the checkpoint was made with"

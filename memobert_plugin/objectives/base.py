@@ -1,128 +1,284 @@
-"""Conditional masking: one objective's modality of a batch is masked, the others stay intact (MEmoBERT, section 3)."""
+"""Base classes of pre-training objectives, their registry, and the choice of an update's objective (section 3).
+
+An objective is one file of this folder, or an entry point ``memobert_plugin.objectives`` of another package. Its head,
+its ``--NAME-ratio`` flag, its mask, its loss, its place in ablations and its title in reports follow from its class.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..core.rng import Stream
+from ..core.errors import UserError
+from ..core.registry import Registry
+from ..core.rng import Stream, uniform
 from ..data.tokenizer import SPECIALS
-from .words import MaskedFrames, MaskedText, mask_frames, mask_text
+from ..nn.heads import HeadPlan
+from .draws import Draws, mask_frames
 
 
 @dataclass(frozen=True)
-class ConditionalMasking:
-    """Turns a batch into a masked one, as a pure function of (seed, update, utterance).
+class InputSizes:
+    """Sizes of what a network reads.
 
     Attributes:
-        seed: the run's seed.
-        word_mode: one of ``data.masking.WORD_MASKING``.
-        frame_mode: one of ``data.masking.FRAME_MASKING``.
+        vocabulary: rows of the dictionary.
+        visual_dim: numbers of a face frame; 0 without faces.
+        acoustic_dim: numbers of a speech frame; 0 without speech.
+        expression_classes: classes of the facial-expression distributions; 0 without them.
+    """
+
+    vocabulary: int
+    visual_dim: int = 0
+    acoustic_dim: int = 0
+    expression_classes: int = 0
+
+    def frame_dim(self, modality: str) -> int:
+        """Return ``visual_dim`` or ``acoustic_dim``."""
+        return self.visual_dim if modality == "visual" else self.acoustic_dim
+
+
+@dataclass(frozen=True)
+class MaskingOptions:
+    """Flags of the pre-training task that say how much is masked, and in which way.
+
+    Attributes:
+        word_mode: one of :data:`.words.WORD_MASKING`.
+        frame_mode: one of :data:`.draws.FRAME_MASKING`.
         word_ratio: probability of a word (or piece) to be masked.
         visual_ratio: share of face frames masked.
         acoustic_ratio: share of speech frames masked.
         span_length: frames in a masked span.
-        mask_index: dictionary row of [MASK].
-        vocabulary: rows of the dictionary.
-        widths: columns of the targets of ``mvfr``, ``mvfc`` and ``mafr``.
     """
 
-    seed: int
-    word_mode: str
-    frame_mode: str
-    word_ratio: float
-    visual_ratio: float
-    acoustic_ratio: float
-    span_length: int
-    mask_index: int
-    vocabulary: int
-    widths: dict[str, int]
+    word_mode: str = "whole_word"
+    frame_mode: str = "span"
+    word_ratio: float = 0.15
+    visual_ratio: float = 0.15
+    acoustic_ratio: float = 0.15
+    span_length: int = 3
 
-    def check(self, objective: str) -> None:
-        """Draw once for an utterance of one piece or frame.
+
+@dataclass(frozen=True)
+class Masked:
+    """One objective's view of a batch.
+
+    Attributes:
+        rows: ascending rows of the modality's flat array that the head reads, numpy.
+        target: ``(len(rows), ...)`` what the head's outputs are compared with.
+        inputs: arguments of the network that replace the batch's own; the batch's tensors must stay as they are.
+    """
+
+    rows: npt.NDArray[np.int64]
+    target: Tensor
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(ABC):
+    """A pre-training objective: it masks one modality of a batch and predicts what it masked.
+
+    Args:
+        name: under which it is registered.
+        sizes: of the data.
+        symbols: the dictionary, in row order.
+        options: of masking.
+
+    Class attributes:
+        title: a few words for reports, such as ``"masked words"``.
+        help: for the ratio's flag, such as ``"whole-word masked language modelling"``.
+        modality: ``"text"``, ``"visual"`` or ``"acoustic"``.
+        default_ratio: share of updates unless the flag says otherwise.
+        order: place in flags, draws and logs; the paper's four come first.
+        in_every_model: also build the head where the objective is not asked for, as checkpoints of the paper's four
+            have it: a finetuned checkpoint can then be pre-trained further.
+        ablation: name of the ablation that leaves the objective out; empty for none.
+        advice: for a checkpoint whose head has another shape.
+        scores_of_loss: scores made of the mean loss, by name, such as the perplexity.
+        shares: names of what :meth:`count` counts in validation, logged as a share of the targets in percent.
+        stream: of its random numbers; None takes one that follows from the name.
+    """
+
+    title: ClassVar[str]
+    help: ClassVar[str]
+    modality: ClassVar[str]
+    default_ratio: ClassVar[float] = 1.0
+    order: ClassVar[int] = 100
+    in_every_model: ClassVar[bool] = False
+    ablation: ClassVar[str] = ""
+    advice: ClassVar[str] = "train with the data and the settings that the checkpoint was made with"
+    scores_of_loss: ClassVar[Mapping[str, Callable[[float], float]]] = {}
+    shares: ClassVar[Sequence[str]] = ()
+    stream: ClassVar[int | None] = None
+
+    def __init__(self, name: str, sizes: InputSizes, symbols: Sequence[str], options: MaskingOptions) -> None:
+        self.name, self.sizes, self.symbols, self.options = name, sizes, symbols, options
+
+    @classmethod
+    @abstractmethod
+    def serves(cls, sizes: InputSizes) -> bool:
+        """Return True where the data has what the objective needs."""
+
+    @classmethod
+    @abstractmethod
+    def head(cls, sizes: InputSizes) -> HeadPlan:
+        """Return how to build and call the head."""
+
+    @abstractmethod
+    def mask(self, batch: Mapping[str, Any], draws: Draws) -> Masked:
+        """Choose what to predict, and hide it.
+
+        Args:
+            batch: of the pre-training task: ``net_input`` (arguments of the network), ``pieces``, ``piece_lengths`` and
+                ``word_start`` (numpy), and ``expression`` where the data has distributions.
+            draws: random numbers of this update, by utterance and counter.
+
+        Raises:
+            UserError: the options ask for what cannot be drawn.
+        """
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Return the loss summed over its elements, and their number; ``output`` is float32 at least.
+
+        Counting elements keeps fairseq's ``sum / sample_size`` right over micro-batches and ranks.
+        """
+
+    def count(self, output: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Return one count of targets for each of :attr:`shares`."""
+        return {}
+
+    def masked(self, batch: Mapping[str, Any], seed: int, update: int) -> dict[str, Any]:
+        """Return a new batch that the pre-training criterion reads; the given one stays as it is.
+
+        fairseq keeps its dummy batch and hands it out again.
+        """
+        stream = self.stream if self.stream is not None else stream_of(self.name)
+        found = self.mask(batch, Draws(seed, update, stream, batch["uids"]))
+        return {
+            **{key: batch[key] for key in ("id", "ntokens", "nsentences")},
+            "objective": self.name,
+            "target": found.target,
+            "net_input": {**batch["net_input"], **found.inputs, "head": self.name, "rows": found.rows},
+        }
+
+    def check(self) -> None:
+        """Mask an utterance of one piece and one frame, so that wrong options are refused before training.
 
         Raises:
             UserError: a ratio, mode or span length with which nothing can be drawn.
         """
-        one, uid = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.uint64)
-        if objective == "wwmlm":
-            self._chosen_pieces(one * len(SPECIALS), one, one, uid, 0)
-        else:
-            self._chosen_frames(objective, one, uid, 0)
+        one, sizes = np.ones(1, dtype=np.int64), self.sizes
+        self.mask(
+            {
+                "uids": np.zeros(1, dtype=np.uint64),
+                "pieces": one * len(SPECIALS),
+                "piece_lengths": one,
+                "word_start": one,
+                "expression": torch.zeros(1, sizes.expression_classes),
+                "net_input": {
+                    "text": torch.tensor([0, len(SPECIALS), 2]),
+                    "text_lengths": 3 * one,
+                    "visual": torch.zeros(1, sizes.visual_dim),
+                    "visual_lengths": one,
+                    "acoustic": torch.zeros(1, sizes.acoustic_dim),
+                    "acoustic_lengths": one,
+                },
+            },
+            Draws(0, 0, 0, np.zeros(1, dtype=np.uint64)),
+        )
 
-    def masked(self, sample: dict[str, Any], objective: str, update: int) -> dict[str, Any]:
-        """A new sample with one modality masked (the host reuses its dummy batch, so the given one stays as it is).
 
-        Adds ``objective``, ``target`` and, inside ``net_input``, ``head`` and ``rows``.
-        """
-        masked = {key: sample[key] for key in ("id", "ntokens", "nsentences")}
-        masked["objective"] = objective
-        masked["net_input"] = dict(sample["net_input"], head=objective)
-        mask = self._mask_words if objective == "wwmlm" else self._mask_frames
-        mask(sample, masked, objective, update)
-        return masked
+OBJECTIVES: Registry[type[Objective]] = Registry("objective", __package__, "memobert_plugin.objectives")
 
-    def _mask_words(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
-        lengths, text = sample["piece_lengths"], sample["net_input"]["text"]
-        chosen = self._chosen_pieces(sample["pieces"], sample["word_start"], lengths, sample["uids"], update)
-        # Each utterance has [CLS] before its pieces and [SEP] behind them.
-        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
-        at = _on(rows, text.device)
-        masked["target"] = text.index_select(0, at)
-        masked["net_input"]["text"] = text.index_copy(0, at, _on(chosen.replacements, text.device))
-        masked["net_input"]["rows"] = rows
 
-    def _mask_frames(self, sample: dict[str, Any], masked: dict[str, Any], objective: str, update: int) -> None:
-        modality = "acoustic" if objective == "mafr" else "visual"
-        frames, lengths = sample["net_input"][modality], sample["net_input"][f"{modality}_lengths"]
-        chosen = self._chosen_frames(objective, lengths, sample["uids"], update)
-        masked["net_input"]["rows"] = chosen.targets
-        device = frames.device
-        if len(chosen.targets):
-            source = sample["expression"] if objective == "mvfc" else frames
-            masked["target"] = source.index_select(0, _on(chosen.targets, device))
-        else:  # not even the width is known where a shard lacks the modality
-            masked["target"] = frames.new_empty(0, self.widths[objective])
+class FrameObjective(Objective):
+    """Base of the objectives that mask face or speech frames; a subclass says what is predicted of them."""
+
+    def source(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the array ``(frames, width)`` whose rows are predicted: the frames themselves."""
+        return batch["net_input"][self.modality]
+
+    def width(self) -> int:
+        """Return the columns of the target."""
+        return self.sizes.frame_dim(self.modality)
+
+    def mask(self, batch: Mapping[str, Any], draws: Draws) -> Masked:
+        """Hide spans of frames, or single frames (:func:`.draws.mask_frames`)."""
+        frames, options = batch["net_input"][self.modality], self.options
+        chosen = mask_frames(
+            batch["net_input"][f"{self.modality}_lengths"],
+            draws,
+            mode=options.frame_mode,
+            ratio=options.visual_ratio if self.modality == "visual" else options.acoustic_ratio,
+            span_length=options.span_length,
+        )
+        if not len(chosen.targets):
+            # A shard without the modality does not even know the width of its frames.
+            return Masked(chosen.targets, frames.new_empty(0, self.width()))
+        inputs = {}
         if len(chosen.replaced):
-            others = frames.index_select(0, _on(chosen.sources, device))
-            masked["net_input"][modality] = frames.index_copy(0, _on(chosen.replaced, device), others)
+            others = frames.index_select(0, rows_on(frames.device, chosen.sources))
+            inputs[self.modality] = frames.index_copy(0, rows_on(frames.device, chosen.replaced), others)
         if len(chosen.masked):
-            masked["net_input"][f"{modality}_masked"] = _on(chosen.masked, device)
-
-    def _chosen_pieces(
-        self, pieces: np.ndarray, word_start: np.ndarray, lengths: np.ndarray, uids: np.ndarray, update: int
-    ) -> MaskedText:
-        return mask_text(
-            pieces,
-            word_start,
-            lengths,
-            uids,
-            seed=self.seed,
-            update=update,
-            mode=self.word_mode,
-            probability=self.word_ratio,
-            mask_index=self.mask_index,
-            replacement_range=(len(SPECIALS), self.vocabulary),
-            special_ids=(*range(len(SPECIALS) - 1), self.mask_index),
-        )
-
-    def _chosen_frames(self, objective: str, lengths: np.ndarray, uids: np.ndarray, update: int) -> MaskedFrames:
-        acoustic = objective == "mafr"
-        return mask_frames(
-            lengths,
-            uids,
-            seed=self.seed,
-            update=update,
-            stream=Stream.ACOUSTIC_MASK if acoustic else Stream.VISUAL_MASK,
-            mode=self.frame_mode,
-            ratio=self.acoustic_ratio if acoustic else self.visual_ratio,
-            span_length=self.span_length,
-        )
+            inputs[f"{self.modality}_masked"] = rows_on(frames.device, chosen.masked)
+        target = self.source(batch).index_select(0, rows_on(frames.device, chosen.targets))
+        return Masked(chosen.targets, target, inputs)
 
 
-def _on(indices: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(indices).to(device, non_blocking=True)
+def rows_on(device: torch.device, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Return row numbers as a tensor on ``device``, without waiting for it."""
+    return torch.from_numpy(rows).to(device, non_blocking=True)
+
+
+def stream_of(name: str) -> int:
+    """Return the random stream of an objective that has none of :class:`~memobert_plugin.core.rng.Stream`."""
+    digest = hashlib.sha256(f"objective {name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") | 1 << 32  # the enumerated streams are small numbers
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return objectives in the order of flags, draws and logs.
+
+    Raises:
+        UserError: one is unknown.
+    """
+    return sorted(names, key=lambda name: (OBJECTIVES.get(name).order, name))
+
+
+def draw_objective(seed: int, update: int, ratios: Mapping[str, float]) -> str:
+    """Return the objective of one update, the same on every rank and for every micro-batch of it.
+
+    Args:
+        seed: the run's seed.
+        update: the number of the update.
+        ratios: weights by objective (those not given count 0); the paper's are wwmlm 2, mvfr 1, mvfc 1, mafr 1.
+
+    Raises:
+        UserError: an unknown objective, a negative weight, or no positive one.
+    """
+    names = in_order(ratios)
+    if not all(0 <= ratio < np.inf for ratio in ratios.values()):
+        raise UserError(f"objective ratios must be finite and not negative, not {dict(ratios)}")
+    drawable = [name for name in names if ratios[name] > 0]
+    if not drawable:
+        raise UserError("every objective has ratio 0; leave at least one above 0")
+    limits = np.cumsum([ratios[name] for name in drawable])
+    point = float(uniform(seed, update, Stream.OBJECTIVE, 0, 0)) * limits[-1]
+    return drawable[int(np.searchsorted(limits[:-1], point, side="right"))]
+
+
+def ablations() -> dict[str, list[str]]:
+    """Return the objectives that each ablation leaves out, by the ablation's name."""
+    found: dict[str, list[str]] = {}
+    for name, objective in OBJECTIVES.items():
+        if objective.ablation:
+            found.setdefault(objective.ablation, []).append(name)
+    return {ablation: in_order(names) for ablation, names in found.items()}

@@ -1,220 +1,56 @@
-"""Which visual or acoustic frames are predicted: spans (the project's rule, or the reference's) or single frames.
-
-Each mode draws spans, as positions in their clips; what becomes of their frames is the same for all. Random choices
-without replacement rank one random key per candidate, so that a batch is drawn at once, padded to its longest clip.
-"""
+"""Masked frame regression: predict hidden face frames (MVFR) and speech frames (MAFR) (MEmoBERT, section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
+from torch import Tensor
+from torch.nn import functional
 
-import numpy as np
-import numpy.typing as npt
-
-from ..core.errors import UserError
-from ..core.ragged import Integers, first_rows, owners_and_positions
-from ..core.rng import integers, uniform
-from .draws import Fate, draw_fates, select_at_least_one
-
-REFERENCE_SPAN = 3
-"""The reference's span length in frames, which its rule fixes."""
-REFERENCE_MARGIN = 4
-"""The reference draws span starts from range(N - 4)."""
+from ..core.rng import Stream
+from ..nn.heads import HeadPlan, TiedHead
+from .base import OBJECTIVES, FrameObjective, InputSizes
 
 
-class _Draw(IntEnum):
-    """The counter at which each kind of draw of an utterance begins."""
+class FrameRegression(FrameObjective):
+    """Regression of hidden frames; the decoder is the transposed projection of the frames."""
 
-    NUMBER = 0 << 32
-    ORDER = 1 << 32
-    SINGLE = 2 << 32
-    FATE = 3 << 32
-    SOURCE = 4 << 32
-    REMAINDER = 5 << 32
+    @classmethod
+    def serves(cls, sizes: InputSizes) -> bool:
+        """Return True where the data has frames of the modality."""
+        return sizes.frame_dim(cls.modality) > 0
 
+    @classmethod
+    def head(cls, sizes: InputSizes) -> HeadPlan:
+        """Return a head tied to the frames' projection."""
+        return HeadPlan(lambda width: TiedHead(width, sizes.frame_dim(cls.modality)), cls.modality, tied=True)
 
-@dataclass(frozen=True)
-class MaskedFrames:
-    """The frames to predict, and what the model sees in their place; all are rows of the flat frames.
-
-    Attributes:
-        targets: (n,) ascending; those neither masked nor replaced are shown as they are.
-        masked: rows that show the learned mask vector, ascending.
-        replaced: rows that show another frame of the clip, ascending.
-        sources: as ``replaced``, the rows whose original frames are shown there.
-    """
-
-    targets: Integers
-    masked: Integers
-    replaced: Integers
-    sources: Integers
+    def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Return the squared error over n x F numbers."""
+        return functional.mse_loss(output, target.to(output.dtype), reduction="sum"), target.numel()
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """The draws of a batch's utterances for one update and modality."""
+@OBJECTIVES.register("mvfr")
+class VisualRegression(FrameRegression):
+    """SpanMVFR of the paper."""
 
-    seed: int
-    update: int
-    stream: int
-    uids: npt.NDArray[np.uint64]
-
-    def uniform(self, owner: Integers, counter: Integers | int) -> npt.NDArray[np.float64]:
-        return uniform(self.seed, self.update, self.stream, self.uids[owner], counter)
-
-    def integers(self, owner: Integers, counter: Integers | int, high: Integers) -> Integers:
-        return integers(self.seed, self.update, self.stream, self.uids[owner], counter, high)
-
-    def choose(self, numbers: Integers, populations: Integers) -> tuple[Integers, Integers]:
-        """Of each utterance's range(``populations``) choose ``numbers`` distinct ones, every subset equally likely.
-
-        Returns the utterance and the element of every choice, ascending.
-        """
-        candidates = np.arange(int(populations.max(initial=0)))
-        keys = self.uniform(np.arange(len(self.uids))[:, None], _Draw.ORDER + candidates)
-        keys[candidates >= populations[:, None]] = np.inf
-        chosen = np.zeros(keys.shape, dtype=bool)
-        np.put_along_axis(chosen, np.argsort(keys, axis=1), candidates < numbers[:, None], axis=1)
-        owner, element = np.nonzero(chosen)
-        return owner, element
+    title = "face frames"
+    help = "masked visual feature regression"
+    modality = "visual"
+    order = 20
+    in_every_model = True
+    ablation = "no_visual"
+    advice = "extract the visual frames with the encoder the checkpoint was trained on"
+    stream = Stream.VISUAL_MASK
 
 
-@dataclass(frozen=True)
-class _Spans:
-    """Spans of frames, ordered by utterance and start.
+@OBJECTIVES.register("mafr")
+class AcousticRegression(FrameRegression):
+    """SpanMAFR of the paper."""
 
-    Attributes:
-        owner: (S,) the utterance.
-        start: (S,) the first frame, counted inside the clip.
-        length: (S,) frames.
-        starts: (S,) a span of this length may start at range(``starts``) when it replaces this one.
-        fate: (S,) of all its frames.
-    """
-
-    owner: Integers
-    start: Integers
-    length: Integers
-    starts: Integers
-    fate: Integers
-
-
-def mask_frames(
-    lengths: npt.NDArray[np.integer],
-    uids: npt.NDArray[np.uint64],
-    *,
-    seed: int,
-    update: int,
-    stream: int,
-    mode: str,
-    ratio: float,
-    span_length: int,
-) -> MaskedFrames:
-    """Choose the frames of one modality to predict.
-
-    ``span`` takes n = floor(ratio N + u) of N frames, u uniform, at least one, cut into spans of ``span_length`` and
-    one of the remainder, in any order and with any gaps, all arrangements equally likely. ``random`` takes each frame
-    independently, at least one: the paper's ablation. Of these spans (frames) 80 % show the mask vector, 10 % another
-    stretch of the same clip, equally long (their own where the clip has no other), 10 % stay.
-
-    ``span_reference`` is the rule of the reference implementation: int(ratio N / 3) spans of 3 with distinct starts
-    from range(N - 4), which may overlap; in 80 % of the utterances they show the mask vector, in 10 % other stretches
-    of the clip, and in 10 % the only target is a single frame, which shows the mask vector. Clips too short for a span
-    have a single frame too. Its ratios are 0.20 for visual and 0.15 for acoustic frames.
-
-    Args:
-        lengths: (B,) frames per utterance; one of length 0 has no targets.
-        uids: (B,) utterance identities.
-        seed: the run's seed.
-        update: the number of the update.
-        stream: the modality's :class:`~memobert_plugin.core.rng.Stream`.
-        mode: one of ``FRAME_MASKING``.
-        ratio: the share of frames to predict; the paper's is 0.15.
-        span_length: frames per span, of ``span``; 3 in the paper.
-
-    Raises:
-        UserError: an unknown mode, a ratio outside (0, 1], a span length below 1 or, for ``span_reference``, not 3.
-    """
-    if mode not in FRAME_MASKING:
-        raise UserError(f"frame masking {mode!r} is unknown; choose from {', '.join(FRAME_MASKING)}")
-    if not 0 < ratio <= 1:
-        raise UserError(f"the share of frames to mask must be above 0 and at most 1, not {ratio}")
-    if span_length < 1:
-        raise UserError(f"the span length must be at least 1 frame, not {span_length}")
-    frames = np.asarray(lengths, dtype=np.int64)
-    draws = _Draws(seed, update, stream, uids)
-    spans = _RULES[mode](frames, draws, ratio, span_length)
-
-    others = spans.starts - 1
-    source = draws.integers(spans.owner, _Draw.SOURCE + spans.start, np.maximum(others, 1))
-    source += (source >= spans.start) & (others > 0)
-    span, offset = owners_and_positions(spans.length)
-    begin = first_rows(frames)[spans.owner]
-    # Spans of the reference may overlap: a frame then belongs to the first.
-    targets, first = np.unique((begin + spans.start)[span] + offset, return_index=True)
-    span, offset = span[first], offset[first]
-    fate = spans.fate[span]
-    replaced = fate == Fate.REPLACED
-    return MaskedFrames(
-        targets=targets,
-        masked=targets[fate == Fate.MASKED],
-        replaced=targets[replaced],
-        sources=((begin + source)[span] + offset)[replaced],
-    )
-
-
-def _spans(lengths: Integers, draws: _Draws, ratio: float, span_length: int) -> _Spans:
-    everyone = np.arange(len(lengths))
-    frames = np.floor(ratio * lengths + draws.uniform(everyone, _Draw.NUMBER)).astype(np.int64)
-    frames = np.minimum(np.maximum(frames, 1), lengths)
-    number = -(-frames // span_length)
-    remainder = frames % span_length
-    # A clip is a sequence of spans and of single frames left alone: the spans' places in it are a random subset.
-    owner, place = draws.choose(number, lengths - frames + number)
-    first_span = first_rows(number)
-    order = np.arange(len(owner)) - first_span[owner]
-    length = np.full(len(owner), span_length)
-    cut = np.flatnonzero(remainder)
-    shorter = draws.integers(cut, _Draw.REMAINDER, number[cut])
-    length[first_span[cut] + shorter] = remainder[cut]
-    frames_before = first_rows(length) - first_rows(frames)[owner]
-    start = place - order + frames_before
-    fate = draw_fates(draws.uniform(owner, _Draw.FATE + order))
-    return _Spans(owner, start, length, lengths[owner] - length + 1, fate)
-
-
-def _reference_spans(lengths: Integers, draws: _Draws, ratio: float, span_length: int) -> _Spans:
-    if span_length != REFERENCE_SPAN:
-        raise UserError(f"span_reference masks spans of {REFERENCE_SPAN} frames, not {span_length}; use span instead")
-    everyone = np.arange(len(lengths))
-    starts = np.maximum(lengths - REFERENCE_MARGIN, 0)
-    number = np.minimum((lengths * ratio / REFERENCE_SPAN).astype(np.int64), starts)
-    fate = draw_fates(draws.uniform(everyone, _Draw.FATE))
-    # Short clips have one target; so have the 10 % that other rules leave as they are: here that frame shows the mask.
-    single = (number < 1) | (fate == Fate.KEPT)
-    fate[fate == Fate.KEPT] = Fate.MASKED
-    owner, start = draws.choose(np.where(single, lengths > 0, number), np.where(single, lengths, starts))
-    length = np.where(single, 1, REFERENCE_SPAN)[owner]
-    return _Spans(owner, start, length, np.where(single, lengths, starts)[owner], fate[owner])
-
-
-def _single_frames(lengths: Integers, draws: _Draws, ratio: float, span_length: int) -> _Spans:
-    owner, position = owners_and_positions(lengths)
-    chosen = select_at_least_one(
-        selected=draws.uniform(owner, _Draw.ORDER + position) < ratio,
-        lengths=lengths,
-        fallback=draws.integers(np.arange(len(lengths)), _Draw.SINGLE, lengths),
-    )
-    owner, position = owner[chosen], position[chosen]
-    fate = draw_fates(draws.uniform(owner, _Draw.FATE + position))
-    return _Spans(owner, position, np.ones_like(owner), lengths[owner], fate)
-
-
-_RULES: dict[str, Callable[[Integers, _Draws, float, int], _Spans]] = {
-    "span": _spans,
-    "span_reference": _reference_spans,
-    "random": _single_frames,
-}
-
-FRAME_MASKING = tuple(_RULES)
+    title = "speech frames"
+    help = "masked acoustic feature regression"
+    modality = "acoustic"
+    order = 40
+    in_every_model = True
+    ablation = "no_acoustic"
+    advice = "extract the acoustic frames with the encoder the checkpoint was trained on"
+    stream = Stream.ACOUSTIC_MASK

@@ -1,43 +1,34 @@
-"""What one pre-training update masks: its objective, words of the text, spans of visual or acoustic frames.
-
-Every draw is a function of (seed, update, utterance): masks change with each update, do not depend on the rest of the
-batch, on ranks or on workers, and need no state. A batch is packed: flat arrays over the utterances, and their lengths.
-Words are masked here, frames in :mod:`~memobert_plugin.objectives.frames` (the paper's section 2.2).
-"""
+"""Whole-word masked language modelling (WWMLM): predict hidden words of the text (MEmoBERT, section 3)."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Collection, Mapping
+import math
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+from torch.nn import functional
 
 from ..core.errors import UserError
 from ..core.ragged import Integers, owners_and_positions
-from ..core.rng import Stream, integers, uniform
-from .draws import Fate, draw_fates, select_at_least_one
-from .frames import FRAME_MASKING, MaskedFrames, mask_frames
+from ..core.rng import Stream
+from ..data.tokenizer import MASK, SPECIALS
+from ..nn.heads import WORD_HEAD, HeadPlan, word_head
+from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, rows_on
+from .draws import Draws, Fate, draw_fates, select_at_least_one
 
-__all__ = [
-    "FRAME_MASKING",
-    "OBJECTIVES",
-    "WORD_MASKING",
-    "MaskedFrames",
-    "MaskedText",
-    "draw_objective",
-    "mask_frames",
-    "mask_text",
-]
-
-OBJECTIVES = ("wwmlm", "mvfr", "mvfc", "mafr")
 WORD_MASKING = ("whole_word", "piece")
+_NO_TEXT = re.compile(r"\[.+\]|<.+>|madeupword\d{4}")
+"""Pieces that no text holds: ``[CLS]``, ``[unused7]``, ``<s>``, ``<0x0A>``, and the rows that fairseq pads with."""
 
 
 class _Draw(IntEnum):
-    """The counter at which each kind of draw of an utterance begins."""
+    """First counter of each kind of draw of words."""
 
     SELECTED = 0 << 32
     GUARANTEED = 1 << 32
@@ -58,42 +49,21 @@ class MaskedText:
     replacements: Integers
 
 
-def draw_objective(seed: int, update: int, ratios: Mapping[str, float]) -> str:
-    """The objective of one update, the same on every rank and for every micro-batch of it.
-
-    Args:
-        seed: the run's seed.
-        update: the number of the update.
-        ratios: weights by objective (those not given count 0); the paper's are wwmlm 2, mvfr 1, mvfc 1, mafr 1.
-
-    Raises:
-        UserError: an unknown objective, a negative weight, or no positive one.
-    """
-    unknown = [name for name in ratios if name not in OBJECTIVES]
-    if unknown:
-        raise UserError(f"objective {unknown[0]!r} is unknown; choose from {', '.join(OBJECTIVES)}")
-    if not all(0 <= ratio < np.inf for ratio in ratios.values()):
-        raise UserError(f"objective ratios must be finite and not negative, not {dict(ratios)}")
-    drawable = [name for name in OBJECTIVES if ratios.get(name, 0) > 0]
-    if not drawable:
-        raise UserError("every objective has ratio 0; leave at least one above 0")
-    limits = np.cumsum([ratios[name] for name in drawable])
-    point = float(uniform(seed, update, Stream.OBJECTIVE, 0, 0)) * limits[-1]
-    return drawable[int(np.searchsorted(limits[:-1], point, side="right"))]
+def ordinary_pieces(symbols: Sequence[str]) -> Integers:
+    """Return the rows of a dictionary that may replace a piece, ascending: no special pieces, no ``[unused…]``."""
+    return np.array([row for row, symbol in enumerate(symbols) if not _NO_TEXT.fullmatch(symbol)], dtype=np.int64)
 
 
 def mask_text(
     ids: npt.NDArray[np.integer],
     word_start: npt.NDArray[np.integer],
     lengths: npt.NDArray[np.integer],
-    uids: npt.NDArray[np.uint64],
+    draws: Draws,
     *,
-    seed: int,
-    update: int,
     mode: str,
     probability: float,
     mask_index: int,
-    replacement_range: tuple[int, int],
+    replacements: Integers,
     special_ids: Collection[int],
 ) -> MaskedText:
     """Choose the pieces to predict: whole words, or single pieces (the paper's ablation).
@@ -105,27 +75,25 @@ def mask_text(
         ids: (pieces of all utterances,) without ``[CLS]`` and ``[SEP]``.
         word_start: as ``ids``, 1 where a whitespace word begins; a first piece always begins one.
         lengths: (B,) pieces per utterance; one of length 0 has no targets.
-        uids: (B,) utterance identities.
-        seed: the run's seed.
-        update: the number of the update.
+        draws: the random numbers of their utterances.
         mode: one of ``WORD_MASKING``.
         probability: of each word or piece to be chosen; the paper's is 0.15.
         mask_index: the id of ``[MASK]``.
-        replacement_range: (first, last + 1) of the ids from which random pieces are drawn, all equally likely.
-        special_ids: ids that are never predicted and never drawn.
+        replacements: ids from which random pieces are drawn, all equally likely.
+        special_ids: ids that are never predicted.
 
     Raises:
-        UserError: an unknown mode, a probability outside (0, 1], no id left to draw from.
+        UserError: an unknown mode, a probability outside (0, 1], no id to draw from.
     """
     if mode not in WORD_MASKING:
         raise UserError(f"word masking {mode!r} is unknown; choose from {', '.join(WORD_MASKING)}")
     if not 0 < probability <= 1:
         raise UserError(f"the share of words to mask must be above 0 and at most 1, not {probability}")
+    if not len(replacements):
+        raise UserError("no piece of the dictionary can replace others in masking; take a larger vocabulary")
     pieces = np.asarray(lengths, dtype=np.int64)
-    draw_uniform = functools.partial(uniform, seed, update, Stream.TEXT_MASK)
     owner, position = owners_and_positions(pieces)
-    special = np.array(sorted(special_ids), dtype=np.int64)
-    maskable = ~np.isin(ids, special)
+    maskable = ~np.isin(ids, np.array(sorted(special_ids), dtype=np.int64))
 
     begins = (position == 0) | (word_start != 0) | (mode == "piece")
     unit_of_piece = np.cumsum(begins) - 1
@@ -134,36 +102,87 @@ def mask_text(
     candidates_per_utterance = np.bincount(unit_owner[candidates], minlength=len(pieces))
     index = owners_and_positions(candidates_per_utterance)[1]
     chosen = select_at_least_one(
-        selected=draw_uniform(uids[unit_owner[candidates]], _Draw.SELECTED + index) < probability,
+        selected=draws.uniform(unit_owner[candidates], _Draw.SELECTED + index) < probability,
         lengths=candidates_per_utterance,
-        fallback=integers(seed, update, Stream.TEXT_MASK, uids, _Draw.GUARANTEED, candidates_per_utterance),
+        fallback=draws.integers(np.arange(len(pieces)), _Draw.GUARANTEED, candidates_per_utterance),
     )
     fate_of_unit = np.full(len(unit_owner), -1)
     fate_of_unit[candidates[chosen]] = draw_fates(
-        draw_uniform(uids[unit_owner[candidates[chosen]]], _Draw.FATE + index[chosen])
+        draws.uniform(unit_owner[candidates[chosen]], _Draw.FATE + index[chosen])
     )
     fate = fate_of_unit[unit_of_piece]
 
     targets = np.flatnonzero((fate >= 0) & maskable)
     fate = fate[targets]
-    replacements = ids[targets].astype(np.int64)
-    replacements[fate == Fate.MASKED] = mask_index
+    shown = ids[targets].astype(np.int64)
+    shown[fate == Fate.MASKED] = mask_index
     replaced = np.flatnonzero(fate == Fate.REPLACED)
     rows = targets[replaced]
-    replacements[replaced] = _pieces_at(
-        draw_uniform(uids[owner[rows]], _Draw.REPLACEMENT + position[rows]), replacement_range, special
-    )
-    return MaskedText(targets, replacements)
+    points = draws.uniform(owner[rows], _Draw.REPLACEMENT + position[rows])
+    shown[replaced] = replacements[(points * len(replacements)).astype(np.int64)]
+    return MaskedText(targets, shown)
 
 
-def _pieces_at(points: npt.NDArray[np.float64], id_range: tuple[int, int], special: Integers) -> Integers:
-    """The ids at ``points`` in [0, 1) of the ascending list of the ids in ``id_range`` that are not special."""
-    first, end = id_range
-    skipped = np.unique(special[(special >= first) & (special < end)])
-    allowed = end - first - len(skipped)
-    if allowed < 1:
-        raise UserError(
-            f"no piece is left to replace others with among the ids {first} to {end - 1}; take a larger vocabulary"
+def perplexity(mean_loss: float) -> float:
+    """Return the exponential of a mean cross-entropy, of 700 at most, where float64 ends."""
+    return round(math.exp(min(mean_loss, 700.0)), 4)
+
+
+@OBJECTIVES.register(WORD_HEAD)
+class WordModelling(Objective):
+    """WWMLM of the paper; its head is BERT's, and prompting reads it."""
+
+    title = "masked words"
+    help = "whole-word masked language modelling"
+    modality = "text"
+    default_ratio = 2.0
+    order = 10
+    in_every_model = True
+    advice = "the dictionary differs: binarize the corpus with the checkpoint's vocabulary"
+    scores_of_loss: ClassVar[Mapping[str, Callable[[float], float]]] = {"ppl": perplexity}
+    shares = ("accuracy",)
+    stream = Stream.TEXT_MASK
+
+    def __init__(self, name: str, sizes: InputSizes, symbols: Sequence[str], options: MaskingOptions) -> None:
+        super().__init__(name, sizes, symbols, options)
+        self._mask_index = symbols.index(MASK)
+        self._replacements = ordinary_pieces(symbols)
+
+    @classmethod
+    def serves(cls, sizes: InputSizes) -> bool:
+        """Return True: every utterance can have a text."""
+        return True
+
+    @classmethod
+    def head(cls, sizes: InputSizes) -> HeadPlan:
+        """Return BERT's masked-language-modelling head."""
+        return word_head(sizes.vocabulary)
+
+    def mask(self, batch: Mapping[str, Any], draws: Draws) -> Masked:
+        """Hide words or pieces (:func:`mask_text`)."""
+        lengths, text = batch["piece_lengths"], batch["net_input"]["text"]
+        chosen = mask_text(
+            batch["pieces"],
+            batch["word_start"],
+            lengths,
+            draws,
+            mode=self.options.word_mode,
+            probability=self.options.word_ratio,
+            mask_index=self._mask_index,
+            replacements=self._replacements,
+            # [UNK] is an ordinary target.
+            special_ids=(*range(len(SPECIALS) - 1), self._mask_index),
         )
-    rank = (points * allowed).astype(np.int64)
-    return first + rank + np.searchsorted(skipped - first - np.arange(len(skipped)), rank, side="right")
+        # Each utterance has [CLS] before its pieces and [SEP] after them.
+        rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
+        on_device = rows_on(text.device, rows)
+        masked = text.index_copy(0, on_device, rows_on(text.device, chosen.replacements))
+        return Masked(rows, text.index_select(0, on_device), {"text": masked})
+
+    def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Return the cross-entropy over n pieces."""
+        return functional.cross_entropy(output, target, reduction="sum"), target.numel()
+
+    def count(self, output: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Return the number of right pieces."""
+        return {"accuracy": (output.argmax(dim=-1) == target).sum()}

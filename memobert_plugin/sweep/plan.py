@@ -156,13 +156,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-ABLATIONS: Mapping[str, Mapping[str, Any]] = {
-    FULL: {},
-    "no_visual": {"mvfr_ratio": 0, "mvfc_ratio": 0},
-    "no_acoustic": {"mafr_ratio": 0},
-    "no_span_no_whole_word": {"word_masking": "piece", "frame_masking": "random"},
-}
-"""Flags that each of the paper's ablations (Table 3) changes in pre-training; everything else stays as in ``full``."""
+def pretraining_ablations() -> dict[str, Mapping[str, Any]]:
+    """Return the flags that each ablation changes in pre-training; everything else stays as in ``full``.
+
+    The paper's (Table 3) leave out objectives or the masking of whole words and spans; an objective says which ablation
+    it belongs to.
+    """
+    from ..objectives.base import ablations
+
+    without = {name: {f"{objective}_ratio": 0 for objective in objectives} for name, objectives in ablations().items()}
+    return {FULL: {}, **without, "no_span_no_whole_word": {"word_masking": "piece", "frame_masking": "random"}}
+
 
 SPEAKERS = ("others", "without_test_speaker", "all")
 KEPT = ("selected", "all", "none")
@@ -353,7 +357,8 @@ def _folds(top: Section) -> tuple[int, ...]:
 def _ablations(top: Section) -> dict[str, Mapping[str, Any]]:
     given = top.peek("ablations")
     if not isinstance(given, dict):
-        return {name: ABLATIONS[name] for name in top.names("ablations", [FULL], ABLATIONS)}
+        known = pretraining_ablations()
+        return {name: known[name] for name in top.names("ablations", [FULL], known)}
     section = top.section("ablations")
     names = [_as_folder(top, "ablations", str(name)) for name in given]
     return {name: section.flags(name, _RESERVED_FLAGS) for name in names}

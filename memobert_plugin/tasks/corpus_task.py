@@ -28,8 +28,6 @@ from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
 
-MASK = "[MASK]"
-
 
 class CorpusTask(StoppableTask):
     """Base of the tasks that read a data-bin.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import cached_property
 from typing import Any, Optional
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..data.corpus import Corpus
-from ..objectives.base import ConditionalMasking
-from ..objectives.words import FRAME_MASKING, OBJECTIVES, WORD_MASKING, draw_objective
-from .corpus_task import MASK, CorpusTask
+from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
+from ..objectives.draws import FRAME_MASKING
+from ..objectives.words import WORD_MASKING
+from .corpus_task import CorpusTask
 from .corpus_task_config import CorpusTaskConfig
 from .utterance_dataset import Modalities, UtteranceDataset
 
@@ -32,21 +33,12 @@ VALIDATION_UPDATE = -1
 
 @dataclass
 class PretrainingConfig(CorpusTaskConfig):
-    """Defaults are the paper's (sections 3 and 4) unless a help text says otherwise."""
+    """Flags of pre-training; one sampling ratio for each objective is added below.
+
+    Defaults are the paper's (sections 3 and 4) unless a help text says otherwise.
+    """
 
     data: str = field(default=MISSING, metadata={"help": "data-bin, or several shards a:b:c, one per epoch"})
-    wwmlm_ratio: float = field(
-        default=2.0, metadata={"help": "share of updates for whole-word masked language modelling; 0 leaves it out"}
-    )
-    mvfr_ratio: float = field(
-        default=1.0, metadata={"help": "share of updates for masked visual feature regression; 0 leaves it out"}
-    )
-    mvfc_ratio: float = field(
-        default=1.0, metadata={"help": "share of updates for masked visual expression classification; 0 leaves it out"}
-    )
-    mafr_ratio: float = field(
-        default=1.0, metadata={"help": "share of updates for masked acoustic feature regression; 0 leaves it out"}
-    )
     word_masking: WORD_MASKING_CHOICES = field(  # type: ignore[valid-type]
         default="whole_word", metadata={"help": "mask whole whitespace words, or single pieces (ablation)"}
     )
@@ -78,9 +70,34 @@ class PretrainingConfig(CorpusTaskConfig):
     )
 
 
-@register_task("memobert_pretraining", dataclass=PretrainingConfig)
+def ratio_field(objective: str) -> str:
+    """Return the name of the configuration's field for an objective's sampling ratio."""
+    return f"{objective}_ratio"
+
+
+def _ratio_fields() -> list[tuple[str, Any, Any]]:
+    """Return a field for each objective; those of other packages are not imported for it."""
+    own, others = OBJECTIVES.own(), [name for name in OBJECTIVES.names() if name not in OBJECTIVES.own()]
+    fields: list[tuple[str, Any, Any]] = []
+    for name in in_order(own):
+        text = f"share of updates for {own[name].help}; 0 leaves it out"
+        fields.append((ratio_field(name), float, field(default=own[name].default_ratio, metadata={"help": text})))
+    for name in filter(str.isidentifier, others):
+        text = f"share of updates for the installed objective {name} (default: its own); 0 leaves it out"
+        fields.append((ratio_field(name), Optional[float], field(default=None, metadata={"help": text})))
+    return fields
+
+
+PretrainingFlags = make_dataclass(
+    "PretrainingFlags", _ratio_fields(), bases=(PretrainingConfig,), namespace={"__module__": __name__}
+)
+
+
+@register_task("memobert_pretraining", dataclass=PretrainingFlags)
 class MEmoBERTPretrainingTask(CorpusTask):
-    """Masks are made in the step from (seed, update, utterance id): they change with every update and depend on nothing
+    """Pre-training: every update masks a batch for one objective.
+
+    Masks are made in the step from (seed, update, utterance id): they change with every update and depend on nothing
     else.
     """
 
@@ -88,36 +105,68 @@ class MEmoBERTPretrainingTask(CorpusTask):
 
     @cached_property
     def ratios(self) -> Mapping[str, float]:
-        """Sampling ratio of every objective that is asked for and that the data can serve.
+        """The sampling ratio of every objective that is asked for and that the data can serve.
 
         Raises:
             UserError: nothing is left.
         """
-        served = {
-            "wwmlm": True,
-            "mvfr": self.state.visual_dim > 0,
-            "mvfc": len(self.state.expression_classes) > 0,
-            "mafr": self.state.acoustic_dim > 0,
-        }
-        asked = {name: getattr(self.cfg, f"{name}_ratio") for name in OBJECTIVES}
-        if min(asked.values()) < 0:
+        asked = {name: ratio for name in OBJECTIVES.names() if (ratio := self._asked(name))}
+        if min(asked.values(), default=0) < 0:
             raise UserError(f"objective ratios must not be negative: {asked}")
-        for name in OBJECTIVES:
-            if asked[name] and not served[name]:
+        ratios = {}
+        for name in in_order(asked):
+            if OBJECTIVES.get(name).serves(self._sizes):
+                ratios[name] = asked[name]
+            else:
                 logger.warning("objective %s is left out: the data-bin has no frames or distributions for it", name)
-        ratios = {name: asked[name] for name in OBJECTIVES if asked[name] and served[name]}
         if not ratios:
-            raise UserError(
-                "no objective is left; set one of --wwmlm-ratio, --mvfr-ratio, --mvfc-ratio, --mafr-ratio above 0"
-            )
+            flags = ", ".join(f"--{name}-ratio" for name in in_order(OBJECTIVES.own()))
+            raise UserError(f"no objective is left; set one of {flags} above 0")
         return ratios
+
+    def _asked(self, name: str) -> float:
+        """Return the ratio of the flag or, without one, the objective's own; 0 where it cannot be imported."""
+        ratio = getattr(self.cfg, ratio_field(name), None)
+        if ratio is not None:
+            return ratio
+        try:
+            return OBJECTIVES.get(name).default_ratio
+        except UserError as error:
+            logger.warning("objective %s is left out: %s", name, error)
+            return 0
+
+    @property
+    def _sizes(self) -> InputSizes:
+        state = self.state
+        return InputSizes(len(state.symbols), state.visual_dim, state.acoustic_dim, len(state.expression_classes))
+
+    @cached_property
+    def objectives(self) -> Mapping[str, Objective]:
+        """The objectives of this training by name."""
+        cfg, frame_mode = self.cfg, str(self.cfg.frame_masking)
+        visual_ratio = cfg.visual_mask_ratio
+        if visual_ratio is None:
+            visual_ratio = 0.20 if frame_mode == "span_reference" else 0.15
+        options = MaskingOptions(
+            str(cfg.word_masking),
+            frame_mode,
+            cfg.word_mask_ratio,
+            visual_ratio,
+            cfg.acoustic_mask_ratio,
+            cfg.mask_span_length,
+        )
+        return {name: OBJECTIVES.get(name)(name, self._sizes, self.symbols, options) for name in self.ratios}
+
+    def model_sizes(self) -> dict[str, Any]:
+        """Return also the objectives, whose heads the model needs."""
+        return {**super().model_sizes(), "objectives": tuple(self.ratios)}
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Decide on the objectives, and refuse masks that cannot be drawn, before anything long starts."""
-        logger.info("objectives and their sampling ratios: %s", dict(self.ratios))
-        for objective in self.ratios:
-            self.masking.check(objective)
+        for name, objective in self.objectives.items():
+            logger.info("objective %s: %s, sampling ratio %g", name, objective.title, self.ratios[name])
+            objective.check()
         return super().build_model(cfg, from_checkpoint)
 
     @exits_in_one_line
@@ -144,7 +193,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
         )
 
     def _included(self, corpus: Corpus) -> np.ndarray:
-        """Which utterances are not of an excluded speaker, ``(N,)`` bool."""
+        """Return ``(N,)`` True for utterances that are not of an excluded speaker."""
         excluded = [name.strip() for name in self.cfg.exclude_speakers.split(",") if name.strip()]
         unknown = [name for name in excluded if name not in corpus.speakers]
         if unknown:
@@ -164,7 +213,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
         ignore_grad: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Mask for the update's objective, which all ranks and micro-batches share, then step as the host does."""
+        """Mask for the update's objective, which all ranks and micro-batches share, then step as fairseq does."""
         objective = draw_objective(self.cfg.seed, update_num, self.ratios)
         masked = self.masked(sample, objective, update_num)
         return super().train_step(masked, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
@@ -189,41 +238,18 @@ class MEmoBERTPretrainingTask(CorpusTask):
         return torch.stack([loss for loss, _, _ in results]).sum(), sum(size for _, size, _ in results), merged
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: nn.Module) -> None:
-        """Beside each objective's own loss, ``loss``: their mean weighted by the sampling ratios."""
+        """Log also ``loss``: the objectives' mean losses, weighted by their sampling ratios."""
         super().reduce_metrics(logging_outputs, criterion)
         ratios = self.ratios
         metrics.log_derived("loss", lambda meters: _weighted_loss(meters, ratios))
 
     def masked(self, sample: dict[str, Any], objective: str, update: int) -> dict[str, Any]:
-        """A new sample with one modality masked; see :mod:`.conditional_masking`."""
-        return self.masking.masked(sample, objective, update)
-
-    @cached_property
-    def masking(self) -> ConditionalMasking:
-        """The masking that the flags ask for."""
-        visual_ratio = self.cfg.visual_mask_ratio
-        if visual_ratio is None:
-            visual_ratio = 0.20 if str(self.cfg.frame_masking) == "span_reference" else 0.15
-        return ConditionalMasking(
-            seed=self.cfg.seed,
-            word_mode=str(self.cfg.word_masking),
-            frame_mode=str(self.cfg.frame_masking),
-            word_ratio=self.cfg.word_mask_ratio,
-            visual_ratio=visual_ratio,
-            acoustic_ratio=self.cfg.acoustic_mask_ratio,
-            span_length=self.cfg.mask_span_length,
-            mask_index=self.symbols.index(MASK),
-            vocabulary=len(self.symbols),
-            widths={
-                "mvfr": self.state.visual_dim,
-                "mvfc": len(self.state.expression_classes),
-                "mafr": self.state.acoustic_dim,
-            },
-        )
+        """Return a new sample with one modality masked; see :meth:`.Objective.masked`."""
+        return self.objectives[objective].masked(sample, self.cfg.seed, update)
 
 
 def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
-    # Between the host's log intervals a meter can be there without a value.
+    # Between fairseq's log intervals a meter can be there without a value.
     means = {name: meters[f"{name}_loss"].avg for name in ratios if f"{name}_loss" in meters}
     seen = {name: float(mean) for name, mean in means.items() if mean is not None}
     if not seen:

@@ -22,7 +22,7 @@ import memobert_plugin
 memobert_plugin.register()
 
 from memobert_plugin.data.corpus import Corpus  # noqa: E402
-from memobert_plugin.objectives.words import draw_objective  # noqa: E402
+from memobert_plugin.objectives.base import draw_objective  # noqa: E402
 from memobert_plugin.tasks.pretraining import MEmoBERTPretrainingTask, PretrainingConfig  # noqa: E402
 from memobert_plugin.tasks.stopping import end_workers  # noqa: E402
 

@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_step import packed_output
 from training_step_batches import ACOUSTIC_DIM, CLASSES, STEPS, VISUAL_DIM, VOCABULARY, Batch, Step
 
-from memobert_plugin.criterions.pretraining import objective_loss
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 
 RATIOS = {"wwmlm": 2, "mvfr": 1, "mvfc": 1, "mafr": 1}
@@ -53,7 +52,7 @@ def counted(config: MEmoBERTConfig, batch: Batch, rng: np.random.Generator) -> d
     for name in STEPS:
         step = Step.drawn(name, batch, rng)
         with FlopCounterMode(display=False) as counter:
-            objective_loss(step.head, packed_output(model, step), step.target)[0].backward()
+            step.loss(packed_output(model, step)).backward()
         operations[name] = counter.get_total_flops() / batch.lengths.shape[1]
     return operations
 

@@ -40,7 +40,6 @@ from training_step_batches import (
 from training_step_profile import shares_of_operators
 from training_step_rivals import PaddedBert, bare_products
 
-from memobert_plugin.criterions.pretraining import objective_loss
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -76,7 +75,7 @@ def trained(network: Network, module: nn.Module, steps: list[Step], device: str)
     def run() -> None:
         step = next(following)
         module.zero_grad(set_to_none=True)
-        objective_loss(step.head, network(step), step.target)[0].backward()
+        step.loss(network(step)).backward()
         wait_for(device)
 
     return run

@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memobert_plugin.data.tokenizer import MASK
+from memobert_plugin.nn.heads import upcast
+from memobert_plugin.objectives.base import OBJECTIVES, InputSizes, MaskingOptions
+
 TEXT, VISUAL, ACOUSTIC = range(3)
 MODALITY_OF_HEAD = {"wwmlm": TEXT, "mvfr": VISUAL, "mvfc": VISUAL, "mafr": ACOUSTIC}
 
@@ -60,7 +64,7 @@ class Step:
         name: one of STEPS.
         batch: the utterances.
         rows: ascending rows of the head's modality that are read.
-        target: as :func:`memobert_plugin.criterions.pretraining.objective_loss` wants it.
+        target: as the objective's loss wants it.
     """
 
     name: str
@@ -87,6 +91,12 @@ class Step:
     def head(self) -> str:
         """The head that is read."""
         return _head(self.name)
+
+    def loss(self, output: Tensor) -> Tensor:
+        """Return the objective's loss of the head's output, summed."""
+        objective = OBJECTIVES.get(self.head)
+        sizes = InputSizes(VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES)
+        return objective(self.head, sizes, [MASK], MaskingOptions()).loss(upcast(output), self.target)[0]
 
     def masked_frames(self, modality: int) -> Tensor | None:
         """Rows of a modality whose frames the mask vector replaces, or None."""

@@ -11,7 +11,9 @@ import pytest
 from scipy import stats
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.objectives.words import OBJECTIVES, MaskedText, draw_objective, mask_text
+from memobert_plugin.core.rng import Stream
+from memobert_plugin.objectives.draws import Draws
+from memobert_plugin.objectives.words import MaskedText, mask_text, ordinary_pieces
 
 DRAWS = 20_000
 LENGTHS = (1, 2, 3, 5, 10, 20, 36, 64)
@@ -58,13 +60,11 @@ def mask(
         ids,
         starts,
         lengths,
-        uids,
-        seed=seed,
-        update=update,
+        Draws(seed, update, Stream.TEXT_MASK, uids),
         mode=mode,
         probability=probability,
         mask_index=MASK,
-        replacement_range=replacement_range,
+        replacements=np.array([piece for piece in range(*replacement_range) if piece not in special_ids]),
         special_ids=special_ids,
     )
 
@@ -232,7 +232,7 @@ def test_masks_change_with_the_update_and_with_the_seed() -> None:
         ({"mode": "words"}, "word masking 'words' is unknown; choose from whole_word, piece"),
         ({"probability": 0.0}, "share of words"),
         ({"probability": 1.5}, "share of words"),
-        ({"replacement_range": (0, 3)}, "no piece is left"),
+        ({"replacement_range": (0, 3)}, "no piece of the dictionary"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict, message: str) -> None:
@@ -240,40 +240,23 @@ def test_wrong_settings_are_refused(wrong: dict, message: str) -> None:
         mask(np.full(4, 9), np.ones(4), np.array([4]), UIDS[:1], **wrong)
 
 
-RATIOS = {"wwmlm": 2.0, "mvfr": 1.0, "mvfc": 1.0, "mafr": 1.0}
-
-
-def test_objectives_are_drawn_in_the_ratios_and_independently_of_the_update_before() -> None:
-    drawn = np.array([OBJECTIVES.index(draw_objective(1, update, RATIOS)) for update in range(DRAWS)])
-    for objective, ratio in enumerate(RATIOS.values()):
-        assert_share(drawn == objective, ratio / 5)
-    pairs = np.bincount(drawn[:-1] * 4 + drawn[1:], minlength=16).reshape(4, 4)
-    assert stats.chi2_contingency(pairs).pvalue > 1e-4
-
-
-def test_the_objective_depends_on_seed_and_update_and_not_on_the_order_of_the_ratios() -> None:
-    updates = range(200)
-    drawn = [draw_objective(1, update, RATIOS) for update in updates]
-    assert drawn == [draw_objective(1, update, dict(reversed(RATIOS.items()))) for update in updates]
-    assert drawn != [draw_objective(2, update, RATIOS) for update in updates]
-
-
-def test_objectives_left_out_or_of_ratio_zero_are_never_drawn() -> None:
-    drawn = {draw_objective(1, update, {"mvfr": 0, "mvfc": 0.5, "mafr": 0.01}) for update in range(1_000)}
-    assert drawn == {"mvfc", "mafr"}
-    assert {draw_objective(1, update, {"mafr": 3}) for update in range(100)} == {"mafr"}
-
-
-@pytest.mark.parametrize(
-    ("ratios", "message"),
-    [
-        ({"mlm": 1.0}, "objective 'mlm' is unknown; choose from wwmlm, mvfr, mvfc, mafr"),
-        ({"wwmlm": -1.0}, "not negative"),
-        ({"wwmlm": float("nan")}, "finite"),
-        ({"wwmlm": 0.0}, "every objective has ratio 0"),
-        ({}, "every objective has ratio 0"),
-    ],
-)
-def test_wrong_ratios_are_refused(ratios: dict[str, float], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        draw_objective(1, 1, ratios)
+def test_random_pieces_are_never_special_or_unused() -> None:
+    """BERT's vocabulary has about a thousand ``[unused…]`` rows, fairseq pads dictionaries with made-up words."""
+    symbols = [
+        "[CLS]", "[PAD]", "[SEP]", "[UNK]", "[unused0]", "[MASK]", "[unused993]", "[", "]", "the", "##s", "<s>", "</s>",
+        "<mask>", "<", ">", "<0x0A>", "\u2581<", "madeupword0000", "[SPEAKER]", "...",
+    ]  # fmt: skip
+    allowed = ordinary_pieces(symbols)
+    assert [symbols[row] for row in allowed] == ["[", "]", "the", "##s", "<", ">", "\u2581<", "..."]
+    masked = mask_text(
+        np.full(DRAWS, symbols.index("the")),
+        np.ones(DRAWS, dtype=np.int64),
+        np.ones(DRAWS, dtype=np.int64),
+        Draws(1, 1, Stream.TEXT_MASK, UIDS),
+        mode="whole_word",
+        probability=1.0,
+        mask_index=5,
+        replacements=allowed,
+        special_ids=(0, 1, 2, 5),
+    )
+    assert set(masked.replacements.tolist()) == {5, *allowed.tolist()}

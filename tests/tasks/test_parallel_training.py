@@ -10,9 +10,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from memobert_plugin.objectives.words import OBJECTIVES, draw_objective
+from memobert_plugin.objectives.base import draw_objective
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import Finished, as_ranks, load_safely, run_commands, training_flags
+from tests.objectives.paper import OBJECTIVES
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from memobert_plugin.data.tokenizer import SPECIALS
-from memobert_plugin.objectives.words import OBJECTIVES, draw_objective
+from memobert_plugin.objectives.base import draw_objective
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
+from tests.objectives.paper import OBJECTIVES
 
 SEP = SPECIALS.index("[SEP]")
 RATIOS = {"wwmlm": 2.0, "mvfr": 1.0, "mvfc": 1.0, "mafr": 1.0}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UserError, run_command
 from ..core.files import messages_kept_apart, replaced_when_complete
+from ..core.flags import add_flags, options_from
+from ..features.media.streams import StreamChoice, wanted_language
 
 if TYPE_CHECKING:
     from ..inference.requests import Request
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of this length")
     what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
+    add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
     how = parser.add_argument_group("how it is read")
     add = how.add_argument
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
@@ -77,8 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..inference.predictor import MEmoBERT
     from ..inference.run import run
 
+    streams = options_from(options, StreamChoice, "")
+    if streams.language is not None:
+        wanted_language(streams.language)
     try:
-        request = _request(options)
+        request = _request(options, streams)
     except DefectiveClip as defect:
         raise UserError(str(defect)) from None
     for remark in request.remarks:
@@ -94,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         face_weights=options.face_weights,
         voice=options.voice,
         preview=explained,
+        streams=streams,
     )
     page = Page(model.description, request.timeline) if explained else None
     outcomes = run(
@@ -168,6 +175,10 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
 
 def _refuse_wrong(options: argparse.Namespace) -> None:
     """Mistakes that can be told before anything is imported."""
+    if options.subtitle_stream is not None:
+        if options.subtitles not in (None, "embedded") or options.text or options.every or options.manifest:
+            raise UserError("--subtitle-stream: cuts one film by a stream inside it; leave the other cuts out")
+        options.subtitles = "embedded"
     if options.manifest is not None and options.clips:
         raise UserError("--manifest: names the clips itself; leave the others out")
     if options.manifest is None and not options.clips and not options.text:
@@ -184,13 +195,13 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
             raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
 
 
-def _request(options: argparse.Namespace) -> Request:
+def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
     from ..inference.requests import of_clips, of_manifest, of_subtitles, of_windows
 
     if options.manifest is not None:
         return of_manifest(options.manifest)
     if options.subtitles is not None:
-        return of_subtitles(options.clips[0], options.subtitles)
+        return of_subtitles(options.clips[0], options.subtitles, streams)
     if options.every is not None:
         return of_windows(options.clips[0], options.every)
     return of_clips(options.clips, options.text)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..data.frames import ExtractorInfo
+from ..features.media.streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
     from ..features.denseface.encoder import DenseFace
@@ -33,11 +34,13 @@ class FaceOptions:
         voice: ``silero`` or ``energy``; None: what the model's frames were chosen with, else Silero where it is
             installed.
         weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
+        streams: of films with several: those that the user asked for.
     """
 
     tracker: Path | None = None
     voice: str | None = None
     weights: Path | None = None
+    streams: StreamChoice = ANY_STREAMS
 
 
 class FaceReader:
@@ -112,6 +115,7 @@ class FaceReader:
             max_seconds=float(trained.get("max_seconds", FilmSettings().max_seconds)),
             choice="speaker",
             thumbnails=PICTURES_SHOWN,
+            streams=self._options.streams,
         )
         return FrontEnd(source, self.voice, self.encoder, None, settings=settings)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_host
+from ..features.media.streams import ANY_STREAMS, StreamChoice
 from .arguments import Clip, Clips, modality_letters, one_utterance, utterances
 from .prediction import Encoding, Prediction, named, prediction
 from .utterance import Evidence, Utterance
@@ -56,6 +57,7 @@ class MEmoBERT:
         face_weights: str | os.PathLike[str] | None = None,
         voice: str | None = None,
         preview: bool = False,
+        streams: StreamChoice = ANY_STREAMS,
     ) -> MEmoBERT:
         """Load a model; nothing in its files is run, and nothing is fetched.
 
@@ -69,6 +71,7 @@ class MEmoBERT:
             face_weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
             voice: ``silero`` or ``energy``: what tells speech from silence.
             preview: keep pictures of the clips that are read, for a page.
+            streams: of films with several streams those to read (a language, numbers).
 
         Raises:
             UserError: not a model, an altered file, or no such device.
@@ -83,6 +86,7 @@ class MEmoBERT:
                 tracker=None if tracker is None else Path(tracker),
                 voice=voice,
                 weights=None if face_weights is None else Path(face_weights),
+                streams=streams,
             ),
             preview=preview,
         )

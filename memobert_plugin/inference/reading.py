@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import numpy as np
 from ..core.errors import DefectiveClip, UserError
 from ..data.frames import ExtractorInfo, to_float16
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
-from ..features.media.container import FILM_SUFFIXES
+from ..features.media.container import FILM_SUFFIXES, MediaFacts, media_facts
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
+from ..features.media.streams import StreamChoice
 from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
 from .speech import SpeechReader
 from .stills import LONGEST_SHOWN, stills
@@ -90,6 +92,7 @@ class ClipReader:
         self, description: ModelDescription, tokenizer: Tokenizer, options: ReadingOptions, device: str = "cpu"
     ) -> None:
         self.description, self.tokenizer, self._preview = description, tokenizer, options.preview
+        self._streams = options.faces.streams
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
@@ -146,6 +149,10 @@ class ClipReader:
             "v": "v" in modalities and given.visual is None and given.clip is not None,
             "a": "a" in modalities and given.acoustic is None and given.waveform is None,
         }
+        if any(wanted.values()):
+            for letter, taken in _streams_taken(given, self._streams).items():
+                if taken and wanted[letter]:
+                    evidence = _noted(evidence, taken)
         if wanted["v"] and given.clip is not None:
             evidence = self._read_faces(evidence, given.clip)
         file = given.sound or given.clip
@@ -158,7 +165,9 @@ class ClipReader:
         try:
             # A film's sound may run on after its pictures; where both are read, the clip ends with the film.
             end = sound_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
-            samples = read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=end)
+            samples = read_clip(
+                file, max_seconds=self.speech.max_seconds, start=given.start, end=end, streams=self._streams
+            )
         except DefectiveClip as defect:
             return _absent(evidence, "a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
@@ -230,7 +239,7 @@ class ClipReader:
         near = evidence.preview.pictures and (evidence.seconds or 0.0) <= LONGEST_SHOWN
         if near or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
             return evidence
-        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN)
+        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN, self._streams)
         return replace(evidence, preview=replace(evidence.preview, pictures=pictures))
 
     def _with_long_clip_note(self, evidence: Evidence) -> Evidence:
@@ -254,6 +263,24 @@ class ClipReader:
 
 _ORDINALS = ("first", "second", "third")
 _NAMES = {"l": "text", "v": "faces", "a": "sound"}
+
+
+def _streams_taken(given: Utterance, streams: StreamChoice) -> dict[str, str]:
+    """Say by modality which of a film's streams are read; empty texts where there is one.
+
+    Raises:
+        DefectiveClip: the film lacks a stream that was asked for.
+    """
+    taken = {"v": "", "a": ""}
+    if given.clip is not None and given.clip.suffix.lower() in FILM_SUFFIXES:
+        facts = _facts(given.clip, streams)
+        taken = {"v": facts.video_remark, "a": "" if given.sound else facts.audio_remark}
+    return taken
+
+
+@lru_cache(maxsize=8)
+def _facts(film: Path, streams: StreamChoice) -> MediaFacts:
+    return media_facts(film, streams)
 
 
 def clip_seconds(utterance: Utterance) -> float | None:

@@ -11,8 +11,9 @@ from typing import Literal
 from ..core.errors import UserError
 from ..data.folds import natural_order
 from ..data.manifest import media_path, read_manifest
-from ..features.media.container import FILM_SUFFIXES
+from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
+from ..features.media.streams import ANY_STREAMS, StreamChoice
 from .faces import PICTURE_SUFFIXES
 from .utterance import Utterance
 
@@ -52,12 +53,13 @@ def of_clips(clips: Iterable[Path], text: str = "") -> Request:
     return Request(utterances, [])
 
 
-def of_subtitles(film: Path, subtitles: str) -> Request:
+def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS) -> Request:
     """A film's lines as utterances.
 
     Args:
         film: the film or sound file.
         subtitles: a file, or :data:`EMBEDDED`.
+        streams: those of the film that the user asked for.
 
     Raises:
         UserError: no usable line, or a package is missing.
@@ -65,7 +67,11 @@ def of_subtitles(film: Path, subtitles: str) -> Request:
     """
     from ..features.media.subtitles import LineRules, embedded_subtitles, read_subtitles, usable_lines
 
-    found = embedded_subtitles(film) if subtitles == EMBEDDED else read_subtitles(Path(subtitles))
+    rate = media_facts(film, streams).picture_rate if film.suffix.lower() in FILM_SUFFIXES else None
+    if subtitles == EMBEDDED:
+        found = embedded_subtitles(film, streams)
+    else:
+        found = read_subtitles(Path(subtitles), picture_rate=rate)
     lines, dropped = usable_lines(found.lines, sound_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
     if not lines:
         reason = dropped[0].reason if dropped else "no line"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DefectiveClip
+from ..features.media.streams import ANY_STREAMS, StreamChoice
 
 WIDTH = 240
 """Pixels, about, of a clip's small pictures."""
@@ -14,7 +15,9 @@ LONGEST_SHOWN = 12.0
 """Seconds of a clip that a page shows where the model reads less."""
 
 
-def stills(path: Path, start: float | None, seconds: float | None, count: int) -> tuple[tuple[float, np.ndarray], ...]:
+def stills(
+    path: Path, start: float | None, seconds: float | None, count: int, streams: StreamChoice = ANY_STREAMS
+) -> tuple[tuple[float, np.ndarray], ...]:
     """Some pictures of a film at equal distances: time from the clip's beginning, and uint8 (H, W, 3).
 
     None where the film has no pictures, or none that can be decoded.
@@ -27,7 +30,7 @@ def stills(path: Path, start: float | None, seconds: float | None, count: int) -
     lasts = min(seconds or LONGEST_SHOWN, LONGEST_SHOWN)
     begin = (start or 0.0) + lasts / count / 2
     try:
-        found = pictures(path, count / lasts, begin, (start or 0.0) + lasts)
+        found = pictures(path, count / lasts, begin, (start or 0.0) + lasts, streams)
         return tuple((picture.time - (start or 0.0), shrunk(picture.rgb)) for picture in found)
     except DefectiveClip:
         return ()

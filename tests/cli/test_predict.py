@@ -20,7 +20,7 @@ from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.films import Cue, tone, write_film, write_srt
+from tests.films import Cue, Track, tone, write_film, write_srt, write_tracks
 from tests.host import TrainingRun
 
 
@@ -160,3 +160,26 @@ def test_a_link_a_pipe_and_a_device_are_written_to(bundle: Path, tmp_path: Path,
     reader.join(10)
     assert link.is_symlink() and fifo.is_fifo() and not Path("/dev/null").is_file()
     assert read == [target.read_text(encoding="utf-8")] and "we love it" in read[0]
+
+
+def test_sound_of_the_language_asked_for_is_read_and_said(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cues = [Cue(0.2, 1.6, "Go home.")]
+    tracks = [Track("ger", flags="default", tone=300.0), Track("eng", tone=2000.0), Track("eng", cues=cues)]
+    film, output = write_tracks(tmp_path / "f.mkv", tracks), tmp_path / "out.jsonl"
+    given = [str(film), "--model", str(bundle), "--output", str(output)]
+    assert main([*given, "--language", "english", "--subtitles", "embedded"]) == 0
+    (line,) = lines_of(output)
+    assert (line["text"], line["start"]) == ("Go home.", 0.2)
+    assert "2 sounds: stream 2 (eng, aac) taken, not 1 (ger, default, aac)" in line["notes"]
+    assert main([*given, "--subtitle-stream", "3"]) == 0
+    assert "2 sounds: stream 1 (ger, default, aac) taken, not 2 (eng, aac)" in lines_of(output)[0]["notes"]
+    capsys.readouterr()
+    assert main([*given, "--audio-stream", "7"]) == 1
+    assert "failed: f.mkv: " in (shown := capsys.readouterr().out)
+    assert "--audio-stream 7: no such audio stream; there are: 1 (ger, default, aac), 2 (eng, aac)" in shown
+    with pytest.raises(UserError, match="--language klingonish: not a language"):
+        main([*given, "--language", "klingonish"])
+    with pytest.raises(UserError, match="no stream of text inside in language fr; there are: stream 3"):
+        main([*given, "--language", "fr", "--subtitles", "embedded", "--audio-stream", "1"])

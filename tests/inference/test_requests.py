@@ -87,3 +87,11 @@ def test_a_manifests_rows_keep_their_sound(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         of_clips([tmp_path / "none.mp4"])
+
+
+def test_a_microdvd_file_takes_the_films_rate(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv", fps=20)
+    (tmp_path / "film.sub").write_text("{10}{30}I hate it.\n")
+    request = of_subtitles(film, str(tmp_path / "film.sub"))
+    assert [(one.start, one.end) for one in request.utterances] == [(0.5, 1.5)]
+    assert any("the film's 20 pictures per second were taken" in remark for remark in request.remarks)

@@ -2,7 +2,8 @@
 
     python scripts/walk.py            # from the project's folder, in its environment
 
-A file counts when one of its functions or class bodies runs, imports excepted. Both ways use generated data.
+A file counts when one of its functions runs; running while a module is being imported does not count. Both ways use
+generated data.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ def entered_files() -> Iterator[set[str]]:
     """Collect the package's files whose functions are called inside the block, as paths below the package."""
     files: set[str] = set()
     prefix = f"{PACKAGE}/"
+    importing = 0
 
     def hook(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal importing
         code = frame.f_code
-        if event == "call" and code.co_name != "<module>" and code.co_filename.startswith(prefix):
+        if code.co_name == "<module>" and event in ("call", "return"):
+            importing += 1 if event == "call" else -1
+        elif event == "call" and not importing and code.co_filename.startswith(prefix):
             files.add(code.co_filename.removeprefix(prefix))
 
     before = sys.getprofile()

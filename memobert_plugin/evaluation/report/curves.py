@@ -6,8 +6,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from .names import TRANSDUCTIVE, training_name
 from .runs import EmotionRun, PretrainingRun
 
 _LINE = re.compile(r"\| (train|train_inner|valid) \| (\{.*\})\s*$")
+_OBJECTIVE = re.compile(r"\| objective (\w+): ([^|]+), sampling ratio ")
 _WITHIN_EPOCHS = "train_inner"
-_METRICS = re.compile(r"^(loss|uar|wa|(?!best_)[a-z]+_(loss|accuracy))$")
+_METRICS = re.compile(r"^(loss|uar|wa|(?!best_)\w+_(loss|accuracy))$")
 
 Line = Sequence[tuple[int, float]]
 """Updates and values, in order."""
@@ -50,11 +51,13 @@ class Curves:
         run: its name.
         series: what it is drawn with: setting or pre-training variant.
         points: by subset and metric, then updates.
+        titles: of a pre-training's objectives, by name.
     """
 
     run: str
     series: str
     points: tuple[Point, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, subset: str, metric: str) -> list[tuple[int, float]]:
         """(updates, value) of one metric."""
@@ -81,6 +84,14 @@ def read_points(log: Path) -> tuple[Point, ...]:
     return _denser([points[key] for key in sorted(points)])
 
 
+def read_titles(log: Path) -> dict[str, str]:
+    """Return the titles of a pre-training's objectives by name, as the task logs them before training."""
+    if not log.is_file():
+        return {}
+    with open(log, encoding="utf-8", errors="replace") as stream:
+        return {found[1]: found[2] for found in map(_OBJECTIVE.search, stream) if found is not None}
+
+
 def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:
     """Curves of runs that have some, one series per setting."""
     found = [
@@ -99,7 +110,12 @@ def pretraining_curves(runs: Iterable[PretrainingRun]) -> list[Curves]:
     series.
     """
     found = [
-        Curves(run.name, run.name.rpartition("/")[0].removeprefix("pretraining/") or run.name, read_points(log))
+        Curves(
+            run.name,
+            run.name.rpartition("/")[0].removeprefix("pretraining/") or run.name,
+            read_points(log),
+            read_titles(log),
+        )
         for run, log in ((run, run.folder / "log.txt") for run in runs)
     ]
     return [curves for curves in found if curves.points]

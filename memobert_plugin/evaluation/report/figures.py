@@ -223,14 +223,6 @@ def _hollow(series: Mapping[str, Sequence[Result]]) -> str:
     return "" if all(result.complete for line in series.values() for result in line) else HOLLOW
 
 
-OBJECTIVES: Mapping[str, str] = {
-    "wwmlm": "masked words (wwmlm)",
-    "mvfr": "face frames (mvfr)",
-    "mvfc": "expressions of faces (mvfc)",
-    "mafr": "speech frames (mafr)",
-}
-
-
 def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture:
     """Training loss and validation UAR over the updates, one column per setting."""
     names = list(dict.fromkeys(one.series for one in curves))
@@ -266,6 +258,7 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
     if not metrics:
         return None
     names = list(dict.fromkeys(one.series for one in curves))
+    titles = {name: title for one in curves for name, title in one.titles.items()}
     across = min(2, len(metrics))
     down = -(-len(metrics) // across)
     with drawing(max(5.0, 3.6 * across), 2.5 * down + 0.9) as figure:
@@ -291,7 +284,7 @@ def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
                     label=name,
                 )
             objective = metric.removesuffix("_loss")
-            axes.set_title(OBJECTIVES.get(objective, objective), fontsize=9)
+            axes.set_title(f"{titles[objective]} ({objective})" if objective in titles else objective, fontsize=9)
             axes.set_xlabel("updates")
             axes.grid(alpha=0.3)
         figure.supylabel(f"{'validation' if subset == 'valid' else 'training'} loss", fontsize=9)

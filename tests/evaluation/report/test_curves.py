@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.evaluation.report.curves import Curves, Point, mean_line, read_points
+from memobert_plugin.evaluation.report.curves import Curves, Point, mean_line, read_points, read_titles
 from tests.evaluation.sweeps import emotion_log
 
 
@@ -71,3 +71,11 @@ def test_torn_lines_and_numbers_that_are_none_are_passed_over(tmp_path: Path) ->
 
 def test_a_run_without_a_log_has_no_curves(tmp_path: Path) -> None:
     assert read_points(tmp_path / "log.txt") == ()
+
+
+def test_titles_of_objectives_come_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    line = "00:00 | INFO | tasks.pretraining | objective mafr: speech frames, sampling ratio 1\n"
+    log.write_text("train starts\n" + line)
+    assert read_titles(log) == {"mafr": "speech frames"}
+    assert read_titles(tmp_path / "none.txt") == {}

@@ -127,7 +127,7 @@ def test_a_flag_out_of_range_is_refused(sources: Sources, more: list[str], messa
 
 
 def test_case_is_the_models_own_business(sources: Sources) -> None:
-    with pytest.raises(UserError, match="--cased: a sentencepiece model brings its own treatment of case"):
+    with pytest.raises(UserError, match="--cased: a sentencepiece model has its own rule for case"):
         main(flags(sources, "--cased", tokenizer=("--sentencepiece", "m.model")))
 
 

@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_host_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, Template, Verbalizer
+from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
 from .trained_model import TrainedModel
@@ -30,7 +30,9 @@ _NEEDED = {
 _ADVICE_WHOLE = "give the weights of a whole MEmoBERT, as memobert-import official writes them"
 
 
-def read_imported(path: Path, content: Mapping[str, Any], data_bin: Path, labels: Sequence[str] = ()) -> TrainedModel:
+def read_imported(
+    path: Path, content: Mapping[str, Any], data_bin: Path, labels: Sequence[str] = (), verbalizer: str = ""
+) -> TrainedModel:
     """Describe imported weights by a data-bin of the same vocabulary, made with the extractors they were trained on.
 
     Args:
@@ -38,7 +40,8 @@ def read_imported(path: Path, content: Mapping[str, Any], data_bin: Path, labels
         content: of the checkpoint.
         data_bin: tells dictionary, tokenizer and extractors.
         labels: emotions in the order of the classifier's outputs (default: the data-bin's, where there are as many);
-            without a classifier they make a prompted model of the paper's template and words.
+            without a classifier they make a prompted model of the paper's template.
+        verbalizer: the words of each label of a prompted model (default: the paper's).
 
     Raises:
         UserError: the weights are not a whole model, or data-bin, labels and weights do not belong together.
@@ -56,9 +59,14 @@ def read_imported(path: Path, content: Mapping[str, Any], data_bin: Path, labels
     kind = FINETUNED if outputs else PROMPTED if names else PRETRAINED
     if outputs and len(names) != outputs:
         raise UserError(f"{path}: tells {outputs} emotions apart, {len(names)} are named; state them with --labels")
-    unknown = [name for name in names if kind == PROMPTED and name not in PAPER_WORDS]
-    if unknown:
-        raise UserError(f"--labels: no word is known for {unknown[0]!r}; known are {', '.join(PAPER_WORDS)}")
+    if verbalizer and kind != PROMPTED:
+        raise UserError("--verbalizer: only a prompted model has emotion words; name its emotions with --labels")
+    words = ""
+    if kind == PROMPTED:
+        tokenizer = corpus.load_tokenizer()
+        chosen = Verbalizer.parse(verbalizer, names) if verbalizer else Verbalizer.of_labels(names, tokenizer)
+        chosen.encode(tokenizer)
+        words = chosen.text()
     description = ModelDescription.from_dict(
         str(path),
         {
@@ -72,7 +80,7 @@ def read_imported(path: Path, content: Mapping[str, Any], data_bin: Path, labels
             "limits": PAPER_LIMITS,
             "modalities": "l" + "v" * bool(dims["visual"]) + "a" * bool(dims["acoustic"]),
             "template": PAPER_TEMPLATE if kind == PROMPTED else "",
-            "verbalizer": " ".join(f"{name}={PAPER_WORDS[name]}" for name in names) if kind == PROMPTED else "",
+            "verbalizer": words,
             "visual_extractor": _extractor(corpus, "visual"),
             "acoustic_extractor": _extractor(corpus, "acoustic"),
             "training": {"model": content["cfg"]["model"].get("_name"), "origin": "imported weights"},
@@ -120,14 +128,16 @@ KIND_OF_TASK = {
 _ADVICE = "give a checkpoint_best.pt of fairseq-train, or a bundle of memobert-export"
 
 
-def read_host_checkpoint(path: Path, data_bin: Path | None = None, labels: Sequence[str] = ()) -> TrainedModel:
+def read_host_checkpoint(
+    path: Path, data_bin: Path | None = None, labels: Sequence[str] = (), verbalizer: str = ""
+) -> TrainedModel:
     """Read model, labels, prompt, tokenizer and extractor settings of a checkpoint.
 
     Args:
         path: the file.
         data_bin: the data-bin it was trained on, for checkpoints that do not carry tokenizer and extractor settings
             themselves, and for imported weights one of the same vocabulary and extractors.
-        labels: of imported weights, see :func:`.imported_checkpoint.read_imported`.
+        labels, verbalizer: of imported weights, see :func:`read_imported`.
 
     Raises:
         UserError: the file is missing, damaged, would run code, is no MEmoBERT of this plugin, or lacks what the
@@ -145,9 +155,10 @@ def read_host_checkpoint(path: Path, data_bin: Path | None = None, labels: Seque
                 f"{path}: holds imported weights without a task; name a data-bin of their vocabulary and extractors "
                 "(--data-bin, data_bin=), or train from it with --finetune-from-model"
             )
-        return read_imported(path, content, data_bin, labels)
-    if labels:
-        raise UserError(f"--labels: {path} knows its own; leave the flag out")
+        return read_imported(path, content, data_bin, labels, verbalizer)
+    for flag, given in (("--labels", labels), ("--verbalizer", verbalizer)):
+        if given:
+            raise UserError(f"{flag}: {path} has its own; leave the flag out")
     name = _value(path, task, "_name")
     if name not in KIND_OF_TASK:
         raise UserError(f"{path}: was trained with --task {name}; {_ADVICE}")

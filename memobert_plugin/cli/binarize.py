@@ -52,7 +52,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--train-sentencepiece",
         metavar="PIECES",
         type=int,
-        help="train a sentencepiece model on the manifest's text, such as 8000",
+        help="train a sentencepiece model of at most so many pieces, such as 8000, on the manifest's text; the paper's "
+        "template, its emotion words and the labels become one piece each",
+    )
+    parser.add_argument(
+        "--word-segmentation",
+        choices=("bert", "icu"),
+        default="bert",
+        help="words for whole-word masking in scripts without spaces: bert takes every Chinese character as a word, "
+        "icu finds words of Chinese, Japanese, Thai, Lao, Khmer and Burmese by dictionary (default: %(default)s)",
     )
     parser.add_argument(
         "--cased",
@@ -90,11 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..data.binarize import binarize
 
     with tempfile.TemporaryDirectory() as folder:
+        tokenizer, notes = _tokenizer(options, Path(folder))
         report = binarize(
             options.manifest,
             options.visual,
             options.acoustic,
-            _tokenizer(options, Path(folder)),
+            tokenizer,
             options.output,
             max_failed_share=options.max_failed_share,
             workers=options.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
@@ -102,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=options.overwrite,
             dry_run=options.dry_run,
         )
-    print(_summary(report, options.dry_run))
+    print(_summary(report, [*notes, *report.notes], options.dry_run))
     if report.acceptable:
         return 0
     print(
@@ -118,24 +127,40 @@ def cli_main() -> None:
     run_command(main)
 
 
-def _tokenizer(options: argparse.Namespace, folder: Path) -> Tokenizer:
+def _tokenizer(options: argparse.Namespace, folder: Path) -> tuple[Tokenizer, list[str]]:
+    """Return the tokenizer, trained if asked for, and notes on it."""
     from ..core.files import refuse_existing
     from ..data.corpus import META_FILE
     from ..data.manifest import read_manifest
+    from ..data.prompts import prompt_words
     from ..data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, train_sentencepiece
+    from ..data.words import require_icu
 
+    segmentation = options.word_segmentation
+    if segmentation == "icu":
+        require_icu()
     if options.vocab:
-        return WordPieceTokenizer.from_vocab(options.vocab, lowercase=not options.cased)
-    model = options.sentencepiece
-    if model is None:
-        refuse_existing(options.output, META_FILE, options.overwrite)
-        model = folder / "sentencepiece.model"
-        texts = (row.text for row in read_manifest(options.manifest))
-        train_sentencepiece(texts, options.train_sentencepiece, model, lowercase=not options.cased)
-    return SentencePieceTokenizer.from_model(model)
+        return WordPieceTokenizer.from_vocab(options.vocab, not options.cased, segmentation), []
+    if options.sentencepiece:
+        return SentencePieceTokenizer.from_model(options.sentencepiece, segmentation), []
+    refuse_existing(options.output, META_FILE, options.overwrite)
+    labels = sorted({row.emotion for row in read_manifest(options.manifest)})
+    model = folder / "sentencepiece.model"
+    asked = options.train_sentencepiece
+    trained = train_sentencepiece(
+        (row.text for row in read_manifest(options.manifest)),
+        asked,
+        model,
+        lowercase=not options.cased,
+        words=prompt_words(labels),
+    )
+    notes = []
+    if trained < asked:
+        notes.append(f"--train-sentencepiece {asked}: the text carries only {trained} pieces")
+    return SentencePieceTokenizer.from_model(model, segmentation), notes
 
 
-def _summary(report: BinarizeReport, dry_run: bool) -> str:
+def _summary(report: BinarizeReport, notes: Sequence[str], dry_run: bool) -> str:
     counts = report.counts
     lines = [
         f"{report.output}: {counts['utterances']} utterances{' would be written' if dry_run else ''}, "
@@ -149,7 +174,7 @@ def _summary(report: BinarizeReport, dry_run: bool) -> str:
         lines.append(
             f"  {name:<9} {counts[f'with_{name}']} utterances ({without} without), {counts[f'{name}_frames']} frames"
         )
-    lines += [f"  note: {note}" for note in report.notes]
+    lines += [f"  note: {note}" for note in notes]
     lines += [f"  left out: {utterance_id}: {reason}" for utterance_id, reason in report.first_defects]
     if report.skipped_file is not None:
         lines.append(f"  list of all rows left out: {report.skipped_file}")

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ..checkpoints.fairseq_checkpoint import read_host_checkpoint
 
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
-    model = read_host_checkpoint(options.checkpoint, options.data_bin, labels)
+    model = read_host_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
     write_bundle(model, options.bundle, overwrite=options.overwrite)
     print(describe(model.description))
     print(f"written: {options.bundle}; its README.md has lines for you to complete")
@@ -51,6 +51,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAMES",
         help="for weights of memobert-import official: emotions in the order of the classifier, or those to prompt for",
+    )
+    parser.add_argument(
+        "--verbalizer",
+        default="",
+        metavar="WORDS",
+        help="for imported weights without a classifier: the words of each of the --labels, such as "
+        "'anger=angry sad=sad' (default: the paper's, 'anger=anger sad=sad')",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
     return parser

@@ -21,6 +21,7 @@ from .frames import FERPLUS_CLASSES, ExtractorInfo, frame_file, read_extractor_i
 from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
 from .tokenizer import Tokenizer
+from .words import has_long_run
 
 
 class FrameAgreement:
@@ -142,12 +143,19 @@ def binarize(
     """
     emotions: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    unspaced = 0
     for row in read_manifest(manifest):
         emotions[row.emotion] += 1
         splits[row.split] += 1
+        unspaced += has_long_run(row.text)
     names = {"emotion": joined_labels(emotions), "split": joined_labels(splits, ("train", "valid", "test"))}
     notes = manifest_notes(manifest)
     notes += [f"{manifest}: {column} {note}" for column, (_, of_column) in names.items() for note in of_column]
+    if unspaced and tokenizer.segmentation == "bert":
+        notes.append(
+            f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
+            "other letters is one word; --word-segmentation icu finds the words in it"
+        )
     rows = emotions.total()
     folders = FeatureFolders(
         *(None if folder is None else _existing(folder) for folder in (visual_folder, acoustic_folder))

@@ -1,13 +1,13 @@
-"""Prompts: the template that asks for an emotion, the words that name each label, and texts with the template appended.
+"""Build prompts: the template with its mask, the words of each label, and texts with the template appended.
 
-A prompted text is ``[CLS] text . i am [MASK] . [SEP]``, the full stop after the text only where it does not end a
-sentence (the paper's section 2.3).
+A prompted text is ``[CLS] text . i am [MASK] . [SEP]``. The full stop after the text is added only if the text does not
+end a sentence (the paper's section 2.3).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,16 @@ from ..core.ragged import Integers, first_rows, owners_and_positions
 from .tokenizer import MASK, UNKNOWN_ROW, Tokenizer
 
 PAPER_TEMPLATE = "i am [MASK] ."
-PAPER_WORDS = {"anger": "angry", "happy": "happy", "neutral": "neutral", "sad": "sad"}
-"""The emotion words of section 2.3, by label."""
+PAPER_WORDS = {"anger": "anger", "happy": "happy", "neutral": "neutral", "sad": "sad"}
+"""The emotion words of section 2.3, by label; also those of the authors' checkpoints."""
+SECOND_WORDS = {"anger": "angry"}
+"""The words for vocabularies that lack the paper's, by label."""
 SENTENCE_ENDS = (".", "?", "!")
 
 
 @dataclass(frozen=True)
 class PromptPieces:
-    """A template as dictionary ids, and where in them ``[MASK]`` stands."""
+    """A template as dictionary ids, and the place of ``[MASK]`` in them."""
 
     ids: list[int]
     mask_offset: int
@@ -52,14 +54,14 @@ class Template:
         return cls(before.strip(), after.strip())
 
     def encode(self, tokenizer: Tokenizer) -> PromptPieces:
-        """The template's pieces in the tokenizer's dictionary."""
+        """Return the template's pieces in the tokenizer's dictionary."""
         before, after = (tokenizer.encode(words)[0].tolist() if words else [] for words in (self.before, self.after))
         return PromptPieces([*before, tokenizer.mask_index, *after], len(before))
 
 
 @dataclass(frozen=True)
 class Verbalizer:
-    """The words that stand for each label at the mask position.
+    """The words of each label at the mask position.
 
     Attributes:
         labels: the corpus's labels, in its order.
@@ -75,14 +77,16 @@ class Verbalizer:
 
         Args:
             text: ``label=word[,word...]`` for every label, separated by white space.
-            labels: the corpus's labels.
+            labels: the corpus's labels; their case does not matter.
 
         Raises:
             UserError: an entry of another form, a label unknown, given twice or left out.
         """
         words_of: dict[str, tuple[str, ...]] = {}
+        by_name = {label.casefold(): label for label in labels}
         for entry in text.split():
-            label, _, listed = entry.partition("=")
+            given, _, listed = entry.partition("=")
+            label = given if given in labels else by_name.get(given.casefold(), given)
             words = tuple(listed.split(","))
             if not label or not all(words):
                 raise UserError(f'verbalizer entry "{entry}" is not of the form label=word[,word...]')
@@ -96,8 +100,41 @@ class Verbalizer:
             raise UserError(f'the verbalizer has no word for the label "{missing[0]}"; add {missing[0]}=word')
         return cls(tuple(labels), tuple(words_of[label] for label in labels))
 
+    @classmethod
+    def of_labels(cls, labels: Sequence[str], tokenizer: Tokenizer) -> Verbalizer:
+        """Return the paper's words for these labels, without regard to their case.
+
+        ``anger`` has the word "anger", or "angry" in a vocabulary that lacks it.
+
+        Raises:
+            UserError: a label for which the paper has no word.
+        """
+        words = []
+        for label in labels:
+            name = label.casefold()
+            if name not in PAPER_WORDS:
+                known = ", ".join(PAPER_WORDS)
+                raise UserError(
+                    f'no word is known for the label "{label}", only for {known}; give the words of all labels as '
+                    "label=word, such as --verbalizer 'joy=happy ...'"
+                )
+            first, second = PAPER_WORDS[name], SECOND_WORDS.get(name, "")
+            words.append((second if second and not _is_piece(tokenizer, first) else first,))
+        return cls(tuple(labels), tuple(words))
+
+    def text(self) -> str:
+        """Return the verbalizer in the form that :meth:`parse` reads.
+
+        Raises:
+            UserError: a label with a blank, which that form cannot hold.
+        """
+        blank = next((label for label in self.labels if len(label.split()) != 1 or "=" in label), None)
+        if blank is not None:
+            raise UserError(f'label "{blank}": a label with a blank or "=" cannot be prompted for; rename it')
+        return " ".join(f"{label}={','.join(words)}" for label, words in zip(self.labels, self.words, strict=True))
+
     def encode(self, tokenizer: Tokenizer) -> list[list[int]]:
-        """The words' ids, by label.
+        """Return the words' ids, by label.
 
         Raises:
             UserError: a word is not exactly one known piece, or two words are the same piece.
@@ -114,13 +151,13 @@ class Verbalizer:
 
 
 def ends_sentence(symbols: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For each row of a dictionary whether a text that ends in that piece ends a sentence (``.``, ``?`` or ``!``)."""
+    """Return for each row of a dictionary if a text that ends in that piece ends a sentence (``.``, ``?`` or ``!``)."""
     return np.array([symbol.endswith(SENTENCE_ENDS) for symbol in symbols], dtype=bool)
 
 
 @dataclass(frozen=True)
 class PromptedText:
-    """A batch of texts as the model reads them, packed.
+    """A packed batch of texts with their prompts.
 
     Attributes:
         ids: (pieces of all utterances,) with ``[CLS]``, prompt and ``[SEP]``.
@@ -143,9 +180,9 @@ def assemble_prompts(
     sep_id: int,
     max_pieces: int | None,
 ) -> PromptedText:
-    """Put ``[CLS] text . prompt [SEP]`` together, or ``[CLS] text [SEP]`` without a prompt.
+    """Assemble ``[CLS] text . prompt [SEP]``, or ``[CLS] text [SEP]`` without a prompt.
 
-    The full stop joins a text that is not empty and, as far as it is kept, does not end a sentence. A long text loses
+    The full stop is added to a text that is not empty and whose kept part does not end a sentence. A long text loses
     its last pieces; the prompt is never cut.
 
     Args:
@@ -192,9 +229,21 @@ def assemble_prompts(
     return PromptedText(packed, total, mask_rows)
 
 
+def prompt_words(labels: Iterable[str]) -> list[str]:
+    """Return the words that a vocabulary for prompting needs: the template's, the paper's and the labels themselves."""
+    template = Template.parse(PAPER_TEMPLATE)
+    words = [*template.before.split(), *template.after.split(), *PAPER_WORDS.values(), *SECOND_WORDS.values()]
+    return list(dict.fromkeys([*words, *(label for label in labels if len(label.split()) == 1)]))
+
+
+def _is_piece(tokenizer: Tokenizer, word: str) -> bool:
+    pieces = tokenizer.encode(word)[0].tolist()
+    return len(pieces) == 1 and pieces != [UNKNOWN_ROW]
+
+
 def _single_piece(tokenizer: Tokenizer, word: str) -> int:
     pieces = tokenizer.encode(word)[0].tolist()
-    if len(pieces) != 1 or pieces == [UNKNOWN_ROW]:
+    if not _is_piece(tokenizer, word):
         shown = " ".join(tokenizer.symbols[piece] for piece in pieces) or "nothing"
         raise UserError(f'verbalizer word "{word}" is not one piece of the vocabulary but {shown}; choose another word')
     return int(pieces[0])

@@ -1,17 +1,19 @@
-"""Text to pieces: BERT's word pieces or sentencepiece, both as rows of one fairseq dictionary.
+"""Turn text into pieces: BERT's word pieces or sentencepiece, both as rows of one fairseq dictionary.
 
 A dictionary's rows are fairseq's four specials (bos, pad, eos, unk, here under BERT's names) and then the vocabulary's
-other symbols in their own order; ``[MASK]`` is one of these. Words are what whitespace separates in the original text:
-"it's" and "cool!" are one word each, whatever their pieces, and are masked as a whole.
+other symbols in their own order; ``[MASK]`` is one of these. :mod:`memobert_plugin.data.words` says which pieces begin
+a word.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -22,6 +24,7 @@ import numpy as np
 
 from ..core.errors import UserError, room_is_needed
 from ..core.files import regular
+from .words import SEGMENTATIONS, Segmentation, first_pieces, has_unspaced_script
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -37,11 +40,11 @@ _MODEL = "sentencepiece.model"
 _TRAINING_SENTENCES = 2_000_000
 
 Pieces = tuple[np.ndarray, np.ndarray]
-"""Dictionary rows (n,) int32 and word starts (n,) uint8, 1 on the first piece of each whitespace word."""
+"""Dictionary rows (n,) int32 and word starts (n,) uint8, 1 on the first piece of each word."""
 
 
 class Tokenizer(Protocol):
-    """Text to rows of a dictionary; no special symbol comes out of any text (a literal "[MASK]" included)."""
+    """A tokenizer that gives rows of a dictionary. No text gives a special symbol, not even a literal "[MASK]"."""
 
     kind: str
     """``wordpiece`` or ``sentencepiece``."""
@@ -49,6 +52,8 @@ class Tokenizer(Protocol):
     """The whole dictionary in row order, :data:`SPECIALS` first."""
     mask_index: int
     """Row of ``[MASK]``."""
+    segmentation: Segmentation
+    """The rule for words in scripts without spaces."""
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of one text."""
@@ -57,7 +62,7 @@ class Tokenizer(Protocol):
         """Return the pieces of every text."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write what :func:`load_tokenizer` needs into an existing folder."""
+        """Write the files that :func:`load_tokenizer` reads into an existing folder."""
 
 
 class WordPieceTokenizer:
@@ -65,7 +70,7 @@ class WordPieceTokenizer:
 
     kind = "wordpiece"
 
-    def __init__(self, pieces: Sequence[str], lowercase: bool) -> None:
+    def __init__(self, pieces: Sequence[str], lowercase: bool, segmentation: Segmentation = "bert") -> None:
         from tokenizers import Tokenizer as Model
         from tokenizers.models import WordPiece
         from tokenizers.normalizers import BertNormalizer
@@ -74,6 +79,7 @@ class WordPieceTokenizer:
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
         self._pieces = list(pieces)
         self._lowercase = lowercase
+        self.segmentation = segmentation
         self._model: WordPieceModel = Model(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
         self._model.normalizer = BertNormalizer(lowercase=lowercase)
         self._model.pre_tokenizer = BertPreTokenizer()
@@ -81,7 +87,9 @@ class WordPieceTokenizer:
         self.mask_index = self.symbols.index(MASK)
 
     @classmethod
-    def from_vocab(cls, path: str | os.PathLike[str], lowercase: bool = True) -> WordPieceTokenizer:
+    def from_vocab(
+        cls, path: str | os.PathLike[str], lowercase: bool = True, segmentation: Segmentation = "bert"
+    ) -> WordPieceTokenizer:
         """Read a ``vocab.txt``, one piece a line.
 
         Raises:
@@ -99,8 +107,8 @@ class WordPieceTokenizer:
             raise UserError(f"{path}: no {', '.join(missing)} among its {len(pieces)} lines; give BERT's vocab.txt")
         if len(set(pieces)) < len(pieces):
             first = next(piece for index, piece in enumerate(pieces) if piece in pieces[:index])
-            raise UserError(f"{path}: piece {first!r} stands twice; every line must be another piece")
-        return cls(pieces, lowercase)
+            raise UserError(f"{path}: piece {first!r} occurs twice; every line must be another piece")
+        return cls(pieces, lowercase, segmentation)
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of one text."""
@@ -108,26 +116,32 @@ class WordPieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of every text."""
-        encodings = self._model.encode_batch(
-            [text.split() for text in texts], is_pretokenized=True, add_special_tokens=False
-        )
-        return [
-            (self._rows[np.array(encoding.ids, dtype=np.int64)], _starts(np.array(encoding.word_ids, dtype=np.int64)))
-            for encoding in encodings
-        ]
+        split = [text.split() for text in texts]
+        encodings = self._model.encode_batch(split, is_pretokenized=True, add_special_tokens=False)
+        encoded = []
+        for text, words, encoding in zip(texts, split, encodings, strict=True):
+            word_of = np.array(encoding.word_ids, dtype=np.int64)
+            starts = _starts(word_of)
+            if has_unspaced_script(text):
+                begins = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[:, 0]
+                for number in np.unique(word_of).tolist():
+                    of_word = word_of == number
+                    starts[of_word] = first_pieces(words[number], begins[of_word], self.segmentation)
+            encoded.append((self._rows[np.array(encoding.ids, dtype=np.int64)], starts))
+        return encoded
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``vocab.txt`` and ``settings.json``."""
         Path(folder, _VOCABULARY).write_text("".join(f"{piece}\n" for piece in self._pieces), encoding="utf-8")
-        _write_settings(folder, {"kind": self.kind, "lowercase": self._lowercase})
+        _write_settings(folder, {"kind": self.kind, "lowercase": self._lowercase}, self.segmentation)
 
 
 class SentencePieceTokenizer:
-    """A sentencepiece model, applied word by word; its control symbols are left out, ``[MASK]`` follows its pieces."""
+    """A sentencepiece model, applied to each whitespace word, without its control symbols; ``[MASK]`` comes last."""
 
     kind = "sentencepiece"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], segmentation: Segmentation = "bert") -> None:
         from sentencepiece import SentencePieceProcessor
 
         try:
@@ -135,6 +149,7 @@ class SentencePieceTokenizer:
         except (OSError, RuntimeError):
             raise UserError(f"{path}: cannot be read as a sentencepiece model; give the .model file") from None
         self._path = Path(path)
+        self.segmentation = segmentation
         ids = range(self._model.get_piece_size())
         pieces = [str(self._model.id_to_piece(index)) for index in ids]
         ordinary = np.array(
@@ -144,9 +159,9 @@ class SentencePieceTokenizer:
         self.mask_index = self.symbols.index(MASK)
 
     @classmethod
-    def from_model(cls, path: str | os.PathLike[str]) -> SentencePieceTokenizer:
-        """Read a ``.model`` file. Raises :class:`UserError` if it is none."""
-        return cls(path)
+    def from_model(cls, path: str | os.PathLike[str], segmentation: Segmentation = "bert") -> SentencePieceTokenizer:
+        """Read a ``.model`` file. Raises :class:`UserError` if it is not one."""
+        return cls(path, segmentation)
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of one text."""
@@ -157,25 +172,52 @@ class SentencePieceTokenizer:
         words = [text.split() for text in texts]
         distinct = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(words)))}
         encoded = [self._rows[np.array(ids, dtype=np.int64)] for ids in self._model.encode(list(distinct))]
-        return [self._join([encoded[distinct[word]] for word in text]) for text in words]
+        starts = [self._starts_in(word, len(rows)) for word, rows in zip(distinct, encoded, strict=True)]
+        nothing = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint8))
+        return [
+            (
+                np.concatenate([nothing[0], *(encoded[distinct[word]] for word in text)]),
+                np.concatenate([nothing[1], *(starts[distinct[word]] for word in text)]),
+            )
+            for text in words
+        ]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``sentencepiece.model`` and ``settings.json``."""
         shutil.copyfile(self._path, Path(folder, _MODEL))
-        _write_settings(folder, {"kind": self.kind})
+        _write_settings(folder, {"kind": self.kind}, self.segmentation)
 
-    @staticmethod
-    def _join(words: list[np.ndarray]) -> Pieces:
-        rows = np.concatenate([np.empty(0, dtype=np.int32), *words])
-        return rows, _starts(np.repeat(np.arange(len(words)), [len(word) for word in words]))
+    def _starts_in(self, word: str, count: int) -> np.ndarray:
+        """Return the word starts of a whitespace word's ``count`` pieces."""
+        if count and has_unspaced_script(word):
+            # The pieces spell the normalised word, whose characters need not be those of the original.
+            pieces = self._model.encode(word, out_type=str)
+            begins = np.cumsum([0, *map(len, pieces[:-1])])
+            return first_pieces("".join(pieces), begins, self.segmentation)
+        starts = np.zeros(count, dtype=np.uint8)
+        starts[:1] = 1
+        return starts
 
 
 def train_sentencepiece(
-    texts: Iterable[str], vocab_size: int, model_path: str | os.PathLike[str], *, lowercase: bool = True
-) -> None:
+    texts: Iterable[str],
+    vocab_size: int,
+    model_path: str | os.PathLike[str],
+    *,
+    lowercase: bool = True,
+    words: Sequence[str] = (),
+) -> int:
     """Train a unigram model on ``texts`` (at most two million of them, drawn at random) and write it to ``model_path``.
 
-    Text that cannot fill ``vocab_size`` gives a smaller model.
+    Args:
+        texts: empty ones are passed over.
+        vocab_size: the most pieces; text that cannot fill them gives fewer.
+        model_path: the file to write.
+        lowercase: lower-case all text.
+        words: words that must be one piece each, such as a prompt's; pieces are added for those that are not.
+
+    Returns:
+        The number of pieces, added ones included.
 
     Raises:
         UserError: there is no text, or far too little to train on.
@@ -183,42 +225,79 @@ def train_sentencepiece(
     import sentencepiece
 
     sentencepiece.set_random_generator_seed(1)
-    with open(model_path, "wb") as stream:
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=(text for text in texts if text.strip()),
-                model_writer=stream,
-                vocab_size=vocab_size,
-                hard_vocab_limit=False,
-                input_sentence_size=_TRAINING_SENTENCES,
-                shuffle_input_sentence=True,
-                normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"sentencepiece with {vocab_size} pieces could not be trained on this text: {reason}"
-            ) from None
+    trained = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(text for text in texts if text.strip()),
+            model_writer=trained,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            input_sentence_size=_TRAINING_SENTENCES,
+            shuffle_input_sentence=True,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"sentencepiece with {vocab_size} pieces could not be trained on this text: {reason}") from None
+    model = trained.getvalue()
+    wanted = [_WORD_MARK + (word.lower() if lowercase else word) for word in words]
+    if words:
+        wanted.append(".")  # ends a text before its prompt
+    for piece in wanted:
+        model += _missing_piece(sentencepiece.SentencePieceProcessor(model_proto=model), piece)
+    Path(model_path).write_bytes(model)
+    return int(sentencepiece.SentencePieceProcessor(model_proto=model).get_piece_size())
+
+
+_WORD_MARK = "\u2581"
+"""Begins the piece that begins a whitespace word."""
+_LONGEST_ADDED = 100
+"""Bytes of an added piece: its length and that of its message then fill one byte each."""
+
+
+def _missing_piece(model: SentencePieceProcessor, piece: str) -> bytes:
+    """Return the bytes to append to a model's file so that ``piece`` is one of its pieces; none if it is already.
+
+    The file is a protocol buffer whose field 1 is the list of pieces: text (field 1), score (field 2, float32). The
+    score is that of the parts that spell the piece today, so that other words keep their pieces.
+    """
+    if model.id_to_piece(model.piece_to_id(piece)) == piece:
+        return b""
+    scores = [model.get_score(index) for index in range(model.get_piece_size()) if not model.is_control(index)]
+    parts = model.encode(piece.removeprefix(_WORD_MARK))
+    known = not any(model.is_unknown(index) for index in parts)
+    score = sum(model.get_score(index) for index in parts) + 1e-3 if known else min(scores)
+    text = piece.encode()
+    if len(text) > _LONGEST_ADDED:
+        raise UserError(f"{piece.removeprefix(_WORD_MARK)[:40]}: too long to be one piece; choose a shorter word")
+    message = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", score)
+    return b"\x0a" + bytes([len(message)]) + message
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
-    """Open what a tokenizer's ``save`` wrote.
+    """Open a tokenizer that its ``save`` wrote.
 
     Raises:
         UserError: the folder holds no tokenizer of a known kind.
     """
     try:
         settings = json.loads(regular(Path(folder, _SETTINGS)).read_text(encoding="utf-8"))
-        kind = settings["kind"]
+        kind, segmentation = settings["kind"], settings.get("word_segmentation", "bert")
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{Path(folder, _SETTINGS)}: missing or unreadable; write the data-bin again with memobert-binarize"
         ) from None
+    if segmentation not in SEGMENTATIONS:
+        raise UserError(
+            f"{Path(folder, _SETTINGS)}: unknown word segmentation {segmentation!r}; this version knows "
+            f"{' and '.join(SEGMENTATIONS)}"
+        )
     if kind == WordPieceTokenizer.kind:
-        return WordPieceTokenizer.from_vocab(Path(folder, _VOCABULARY), lowercase=bool(settings.get("lowercase", True)))
+        lowercase = bool(settings.get("lowercase", True))
+        return WordPieceTokenizer.from_vocab(Path(folder, _VOCABULARY), lowercase, segmentation)
     if kind == SentencePieceTokenizer.kind:
-        return SentencePieceTokenizer.from_model(Path(folder, _MODEL))
+        return SentencePieceTokenizer.from_model(Path(folder, _MODEL), segmentation)
     raise UserError(
         f"{Path(folder, _SETTINGS)}: unknown tokenizer {kind!r}; this version knows wordpiece and sentencepiece"
     )
@@ -247,16 +326,18 @@ def _starts(words: np.ndarray) -> np.ndarray:
     return np.diff(words, prepend=-1).astype(bool).astype(np.uint8)
 
 
-def _write_settings(folder: str | os.PathLike[str], settings: dict[str, object]) -> None:
+def _write_settings(folder: str | os.PathLike[str], settings: dict[str, object], segmentation: Segmentation) -> None:
+    if segmentation != "bert":
+        settings["word_segmentation"] = segmentation
     Path(folder, _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 TOKENIZER_FILES = ("settings.json", "vocab.txt", "sentencepiece.model")
-"""Names that a tokenizer's folder may hold; anything else in a checkpoint is refused, never written."""
+"""The files of a tokenizer. Other names in a checkpoint are refused, never written."""
 
 
 def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
-    """The content of a saved tokenizer's files by name.
+    """Return the content of a saved tokenizer's files by name.
 
     Raises:
         UserError: the folder holds no tokenizer.
@@ -268,7 +349,7 @@ def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
 
 
 def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
-    """The tokenizer that these files are.
+    """Build a tokenizer from its files.
 
     Raises:
         UserError: they are not a tokenizer of a known kind.
@@ -282,7 +363,7 @@ def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
 
 
 def write_tokenizer_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files into an existing folder, and nowhere else whatever their names.
+    """Write the files into an existing folder, and never outside it.
 
     Raises:
         UserError: a name that is not one of :data:`TOKENIZER_FILES`.
@@ -294,18 +375,18 @@ def write_tokenizer_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def to_plain(files: Mapping[str, bytes]) -> dict[str, str]:
-    """The files as strings (base64), for a checkpoint's task state."""
+    """Return the files as base64 strings, for a checkpoint's task state."""
     return {name: base64.b64encode(content).decode("ascii") for name, content in files.items()}
 
 
 def from_plain(place: str, files: object) -> dict[str, bytes]:
-    """What :func:`to_plain` gave, decoded; ``place`` is named in errors.
+    """Decode the result of :func:`to_plain`; ``place`` is named in errors.
 
     Raises:
-        UserError: something else.
+        UserError: not such a result.
     """
     if not isinstance(files, dict):
-        raise UserError(f"{place}: its tokenizer is no dictionary of files; write the checkpoint again")
+        raise UserError(f"{place}: its tokenizer is not a dictionary of files; write the checkpoint again")
     try:
         return {str(name): base64.b64decode(content, validate=True) for name, content in files.items()}
     except (binascii.Error, ValueError, TypeError):

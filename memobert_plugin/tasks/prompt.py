@@ -19,8 +19,11 @@ class PromptConfig(EmotionClassificationConfig):
         metadata={"help": "appended to the text; holds [MASK] exactly once and is never cut off"},
     )
     verbalizer: str = field(
-        default=" ".join(f"{label}={word}" for label, word in PAPER_WORDS.items()),
-        metadata={"help": "the words that stand for each emotion: label=word[,word...] with blanks between labels"},
+        default="",
+        metadata={
+            "help": "the words of each emotion: label=word[,word...] with blanks between labels (default: those of the "
+            f"paper for {', '.join(PAPER_WORDS)}, as far as the data-bin has these labels)"
+        },
     )
 
 
@@ -38,20 +41,24 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
         """Template and emotion words as dictionary rows, plain types for the checkpoint."""
         tokenizer = load_tokenizer(self.corpus().path / "tokenizer")
         pieces = Template.parse(self.cfg.template).encode(tokenizer)
+        if self.cfg.verbalizer:
+            words = Verbalizer.parse(self.cfg.verbalizer, self.labels)
+        else:
+            words = Verbalizer.of_labels(self.labels, tokenizer)
         return {
             "template": self.cfg.template,
-            "verbalizer": self.cfg.verbalizer,
+            "verbalizer": self.cfg.verbalizer or words.text(),
             "pieces": [int(piece) for piece in pieces.ids],
             "mask_offset": int(pieces.mask_offset),
-            "label_words": [
-                [int(piece) for piece in words]
-                for words in Verbalizer.parse(self.cfg.verbalizer, self.labels).encode(tokenizer)
-            ],
+            "label_words": [[int(piece) for piece in of_label] for of_label in words.encode(tokenizer)],
         }
 
     def _prompt_state(self) -> dict[str, Any]:
-        """The encoded prompt; encoded anew when template or verbalizer are not those of the checkpoint."""
-        if (self.state.prompt["template"], self.state.prompt["verbalizer"]) != (self.cfg.template, self.cfg.verbalizer):
+        """Return the encoded prompt, encoded again if template or verbalizer differ from those of the checkpoint."""
+        known = self.state.prompt
+        # Without --verbalizer a checkpoint keeps its words, also an older one's "angry".
+        asked = (self.cfg.template, self.cfg.verbalizer or known["verbalizer"])
+        if (known["template"], known["verbalizer"]) != asked:
             self.state.merge_state_dict({"prompt": self._encoded()})
         return self.state.prompt
 

@@ -32,7 +32,7 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "named"), [([*VOCABULARY, "word0"], "stands twice"), ([*VOCABULARY, "word40"], "57 word pieces")]
+    ("vocabulary", "named"), [([*VOCABULARY, "word0"], "occurs twice"), ([*VOCABULARY, "word40"], "57 word pieces")]
 )
 def test_a_vocabulary_of_another_model_is_refused(folder: Path, vocabulary: list[str], named: str) -> None:
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), encoding="utf-8")

@@ -69,8 +69,12 @@ def test_without_a_classifier_labels_make_a_prompt(data_bin: Path, finetuned: Tr
         "i am [MASK] .",
         "happy=happy sad=sad",
     )
-    with pytest.raises(UserError, match="no word is known for 'bored'"):
+    kept = read_host_checkpoint(path, data_bin, ["anger", "sad"], "sad=sad anger=never").description
+    assert kept.verbalizer == "anger=never sad=sad"
+    with pytest.raises(UserError, match='no word is known for the label "bored"'):
         read_host_checkpoint(path, data_bin, ["happy", "bored"])
+    with pytest.raises(UserError, match="--verbalizer: only a prompted model"):
+        read_host_checkpoint(path, data_bin, verbalizer="happy=happy")
 
 
 @pytest.mark.parametrize("part", ["pooler.", "encoder.", "visual_embedder.mask"])
@@ -88,5 +92,5 @@ def test_another_data_bin_is_refused(finetuned: TrainingRun, tmp_path: Path) -> 
 def test_a_trained_checkpoint_knows_its_own_labels(data_bin: Path, finetuned: TrainingRun, tmp_path: Path) -> None:
     finetuned.train(1)
     path = finetuned.save(tmp_path / "trained.pt")
-    with pytest.raises(UserError, match="knows its own"):
+    with pytest.raises(UserError, match="has its own"):
         read_host_checkpoint(path, data_bin, ["happy", "sad"])

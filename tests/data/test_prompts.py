@@ -16,8 +16,10 @@ from memobert_plugin.data.prompts import (
     Verbalizer,
     assemble_prompts,
     ends_sentence,
+    prompt_words,
 )
 from memobert_plugin.data.tokenizer import SPECIALS, Pieces
+from memobert_plugin.data.words import Segmentation
 
 CLS, PAD, SEP, UNK, MASK = range(5)
 
@@ -26,6 +28,7 @@ class WordsAndLetters:
     """A tokenizer that knows some words whole and spells the others; the smallest thing with the protocol's shape."""
 
     kind = "words and letters"
+    segmentation: Segmentation = "bert"
 
     def __init__(self) -> None:
         words = ["i", "am", "it", "was", "angry", "mad", "happy", "sad", "neutral", ".", "!", "?"]
@@ -84,6 +87,32 @@ class TestTemplate:
 
 
 class TestVerbalizer:
+    def test_the_papers_words_are_taken_for_the_labels_that_are_there(self) -> None:
+        class KnowsAnger(WordsAndLetters):
+            def __init__(self) -> None:
+                super().__init__()
+                self.symbols.append("anger")
+
+        assert Verbalizer.of_labels(LABELS, KnowsAnger()).text() == "anger=anger happy=happy neutral=neutral sad=sad"
+        assert Verbalizer.of_labels(LABELS, TOKENIZER).text() == "anger=angry happy=happy neutral=neutral sad=sad"
+        assert Verbalizer.of_labels(["Sad", "HAPPY"], TOKENIZER).text() == "Sad=sad HAPPY=happy"
+        with pytest.raises(
+            UserError, match='no word is known for the label "joy", only for anger, happy, neutral, sad'
+        ):
+            Verbalizer.of_labels(["anger", "joy"], TOKENIZER)
+
+    def test_the_case_of_labels_does_not_matter(self) -> None:
+        assert Verbalizer.parse("ANGER=mad happy=happy", ["anger", "Happy"]).text() == "anger=mad Happy=happy"
+        assert Verbalizer.parse("a=mad A=happy", ["a", "A"]).text() == "a=mad A=happy"
+
+    def test_labels_that_the_text_form_cannot_hold_are_refused(self) -> None:
+        with pytest.raises(UserError, match='label "very sad": a label with a blank'):
+            Verbalizer(("very sad",), (("sad",),)).text()
+
+    def test_a_vocabulary_for_prompting_has_template_paper_and_label_words(self) -> None:
+        words = ["i", "am", ".", "anger", "happy", "neutral", "sad", "angry", "joy"]
+        assert prompt_words(["joy", "sad", "very sad", ""]) == words
+
     def test_words_are_encoded_in_the_order_of_the_corpus_labels(self) -> None:
         verbalizer = Verbalizer.parse("sad=sad " + WORDS.removesuffix("sad=sad"), LABELS)
         assert verbalizer.labels == tuple(LABELS)

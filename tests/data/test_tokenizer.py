@@ -116,6 +116,22 @@ def test_words_of_real_utterances_are_whole(real_data: Path) -> None:
             assert [tokenizer.symbols[row] for row in ids[begin:end]] == theirs.tokenize(word)
 
 
+def test_words_of_a_prompt_become_pieces_without_changing_other_words(tmp_path: Path) -> None:
+    plain, prompting = tmp_path / "plain.model", tmp_path / "prompting.model"
+    words = ["i", "am", ".", "anger", "Happy", "sad", "ärger"]
+    assert train_sentencepiece(SENTENCES, 8000, plain) < train_sentencepiece(SENTENCES, 8000, prompting, words=words)
+    before, after = (SentencePieceTokenizer.from_model(path) for path in (plain, prompting))
+    for word in words:
+        ids, _ = after.encode(word)
+        assert len(ids) == 1, word
+        assert ids[0] != UNKNOWN_ROW
+    assert "." in after.symbols
+    for text in SENTENCES[:10]:
+        assert shown(after, text) == shown(before, text)
+    with pytest.raises(UserError, match="too long to be one piece"):
+        train_sentencepiece(SENTENCES, 8000, prompting, words=["a" * 200])
+
+
 @pytest.mark.parametrize("missing", [*SPECIALS, MASK])
 def test_a_vocabulary_without_a_special_is_refused(vocabulary: Path, missing: str) -> None:
     lines = vocabulary.read_text().splitlines()
@@ -130,7 +146,7 @@ def test_a_vocabulary_that_is_none_is_refused(tmp_path: Path, vocabulary: Path) 
         WordPieceTokenizer.from_vocab(tmp_path / "none.txt")
     with open(vocabulary, "a") as stream:
         stream.write("cat\n")
-    with pytest.raises(UserError, match="piece 'cat' stands twice"):
+    with pytest.raises(UserError, match="piece 'cat' occurs twice"):
         WordPieceTokenizer.from_vocab(vocabulary)
     vocabulary.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -11,10 +11,9 @@ from .criterions import pretraining as pretraining_criterion  # noqa: F401
 from .models import denseface as denseface_model  # noqa: F401
 from .models import memobert  # noqa: F401
 from .optim import adamw  # noqa: F401
+from .tasks import emotion as emotion_task  # noqa: F401
 from .tasks import facial_expression as facial_expression_task  # noqa: F401
-from .tasks import finetune as finetune_task  # noqa: F401
 from .tasks import pretraining as pretraining_task  # noqa: F401
-from .tasks import prompt as prompt_task  # noqa: F401
 
 allow_host_arguments()
 # Comparators of this package and of others register their architectures when they are imported.

@@ -22,7 +22,7 @@ from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
-from .save_folder import settle_save_folder
+from .save_folder import check_save_folder
 from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
@@ -96,7 +96,7 @@ class CorpusTask(StoppableTask):
         host does.
         """
         if not from_checkpoint:
-            settle_save_folder(self.cfg)
+            check_save_folder(self.cfg)
         longest = self.longest_text()
         for name, length in (
             ("text with its special pieces and prompt", longest),

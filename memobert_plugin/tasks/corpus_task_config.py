@@ -5,7 +5,7 @@ from typing import List
 
 from omegaconf import II
 
-from .save_folder_config import SaveFolderConfig
+from .save_folder import SaveFolderConfig
 
 
 @dataclass

@@ -1,36 +1,47 @@
-"""Before a training builds its model: is ``--save-dir`` its own, and is there a whole checkpoint to go on from?
+"""Check the folder of a training's checkpoints before its model is built.
 
-The host asks neither. Two trainings overwrite each other's checkpoints, a damaged ``checkpoint_last.pt`` ends in a
-traceback, and where it is missing among others the host begins from zero without a word. Runs of ``memobert-sweep`` are
-left alone: their launcher has settled both. What the host does not ask either is whether there is room: a training that
-fills the disk ends in a line that says so.
+fairseq checks nothing: two trainings overwrite each other's checkpoints, a damaged ``checkpoint_last.pt`` ends in a
+traceback, and where that file is missing among others, training begins from zero without a word. Runs of
+``memobert-sweep`` are left alone, because their launcher has checked all this. A training that fills the disk ends in
+a line that says so.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 import torch
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
 
 from ..checkpoints.last_checkpoint import LAST, is_whole
 from ..core.errors import UserError, as_disk_full
 from ..core.signals import stop_mark
-from .save_folder_config import SaveFolderConfig
+
+
+@dataclass
+class SaveFolderConfig(FairseqDataclass):
+    """fairseq's flags about where checkpoints are, which every task needs to know."""
+
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    no_save: bool = II("checkpoint.no_save")
+    no_last_checkpoints: bool = II("checkpoint.no_last_checkpoints")
+
 
 _LOCK = ".lock"
 _held: dict[Path, TextIO] = {}
-"""This process' folders; the locks end with it. Processes forked off it do not inherit them."""
-_REPLACED = "python -m memobert_plugin.checkpoints.last_checkpoint {} puts the newest whole checkpoint in its place"
+"""Locked folders of this process. The locks end with it; forked processes do not inherit them."""
+_REPAIR = "python -m memobert_plugin.checkpoints.last_checkpoint {} puts the newest whole checkpoint in its place"
 
 
-def settle_save_folder(config: SaveFolderConfig) -> None:
-    """Refuse to train where the end would be lost work; to be called by a training, on every rank.
+def check_save_folder(config: SaveFolderConfig) -> None:
+    """Refuse to train where work would be lost; called by every rank of a training.
 
     Raises:
         UserError: another process trains there, the checkpoint to go on from is damaged, or it is missing where there
@@ -50,21 +61,21 @@ def settle_save_folder(config: SaveFolderConfig) -> None:
         if not is_whole(path):
             raise UserError(
                 f"{path}: damaged, probably by a full disk or the end of the process that wrote it; "
-                + (_REPLACED.format(folder) if by_default else "give another --restore-file")
+                + (_REPAIR.format(folder) if by_default else "give another --restore-file")
             )
     elif by_default and not config.no_last_checkpoints:
         others = sorted(other.name for other in folder.glob("checkpoint*.pt"))
         if others:
             raise UserError(
                 f"{folder}: there is {others[0]}, but no {LAST}, so training would begin from zero; "
-                f"{_REPLACED.format(folder)}, or give another --save-dir"
+                f"{_REPAIR.format(folder)}, or give another --save-dir"
             )
 
 
 def _explain_full_disk(folder: Path) -> None:
-    """Let a training that a full disk ends say so, and what to do, in its last line.
+    """Let a training that is ended by a full disk print one last line with the folder and the remedy.
 
-    The host saves without asking for room, logs a traceback of its own and lets the error through.
+    fairseq saves without checking for room, logs a traceback of its own and passes the error on.
     """
     if sys.excepthook is not sys.__excepthook__:
         return
@@ -81,8 +92,8 @@ def _explain_full_disk(folder: Path) -> None:
 def _claim(folder: Path) -> None:
     """Hold the folder's lock until this process ends.
 
-    A lock of the process, not of the open file, which workers that outlive it for some seconds would keep. File systems
-    that know no locks, or are not to be written to, refuse nobody.
+    The lock belongs to the process, not to the open file: data-loading workers may live some seconds longer, and must
+    not keep it. File systems without locks, and those that cannot be written to, refuse nobody.
     """
     real = folder.resolve()
     if real in _held:

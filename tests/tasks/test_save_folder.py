@@ -12,8 +12,7 @@ import torch
 from memobert_plugin.checkpoints.last_checkpoint import LAST
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
-from memobert_plugin.tasks.save_folder import settle_save_folder
-from memobert_plugin.tasks.save_folder_config import SaveFolderConfig
+from memobert_plugin.tasks.save_folder import SaveFolderConfig, check_save_folder
 
 
 def config(folder: Path, restore_file: str = LAST, no_save: bool = False, no_last: bool = False) -> SaveFolderConfig:
@@ -28,7 +27,7 @@ def save(path: Path) -> None:
 
 
 def _train(folder: Path, connection: Connection) -> None:
-    settle_save_folder(config(folder))
+    check_save_folder(config(folder))
     connection.send("training")
     connection.recv()
 
@@ -40,12 +39,12 @@ def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     other.start()
     assert here.recv() == "training"
     with pytest.raises(UserError, match=rf"process {other.pid} of .* is training there; give this training another"):
-        settle_save_folder(config(tmp_path))
-    settle_save_folder(config(tmp_path, no_save=True))
+        check_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path, no_save=True))
     other.kill()
     other.join()
-    settle_save_folder(config(tmp_path))
-    settle_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
 
 
 def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path) -> None:
@@ -57,12 +56,12 @@ def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path
     assert here.recv() == "training"
     other.kill()
     other.join()
-    settle_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
     here.close()
 
 
 def _train_with_worker(folder: Path, connection: Connection) -> None:
-    settle_save_folder(config(folder))
+    check_save_folder(config(folder))
     multiprocessing.get_context("fork").Process(target=connection.recv).start()
     connection.send("training")
     connection.recv()
@@ -70,31 +69,31 @@ def _train_with_worker(folder: Path, connection: Connection) -> None:
 
 def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
     save(tmp_path / LAST)
-    settle_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
     content = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=rf"{LAST}: damaged.*checkpoints.last_checkpoint {tmp_path}"):
-        settle_save_folder(config(tmp_path))
+        check_save_folder(config(tmp_path))
     with pytest.raises(UserError, match=r"damaged.*give another --restore-file"):
-        settle_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
+        check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
 
 
 def test_a_missing_last_checkpoint_among_others_is_no_new_beginning(tmp_path: Path) -> None:
-    settle_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
     save(tmp_path / "checkpoint_1_4.pt")
     with pytest.raises(UserError, match=r"there is checkpoint_1_4.pt, but no checkpoint_last.pt"):
-        settle_save_folder(config(tmp_path))
-    settle_save_folder(config(tmp_path, no_last=True))
-    settle_save_folder(config(tmp_path, restore_file="elsewhere.pt"))
+        check_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path, no_last=True))
+    check_save_folder(config(tmp_path, restore_file="elsewhere.pt"))
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    settle_save_folder(config(tmp_path / "checkpoints"))
+    check_save_folder(config(tmp_path / "checkpoints"))
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_runs_of_a_launcher_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STOP_MARK_VARIABLE, str(tmp_path / "mark"))
     (tmp_path / LAST).write_bytes(b"damaged")
-    settle_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path))
     assert not (tmp_path / ".lock").exists()

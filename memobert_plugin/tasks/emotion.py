@@ -1,4 +1,4 @@
-"""What prompting and finetuning share: folds, subsets, modality cases, metrics and the file of predictions."""
+"""Classify emotion by prompting or by finetuning: two tasks with the same folds, subsets, modality cases and files."""
 
 import logging
 from collections import defaultdict
@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..core.names import MODALITY_CASES, PROTOCOLS
 from ..criterions.emotion import ClassificationCriterion
-from ..data.corpus import Corpus
+from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.folds import Fold, choose_fold, make_folds, train_fraction
-from ..data.prompts import PromptPieces
+from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
+from ..data.tokenizer import load_tokenizer
 from .corpus_task import CorpusTask
 from .corpus_task_config import CorpusTaskConfig
 from .predictions import PredictionFile
@@ -31,7 +33,7 @@ PROTOCOL_CHOICES = ChoiceEnum(PROTOCOLS)
 
 @dataclass
 class EmotionClassificationConfig(CorpusTaskConfig):
-    """Flags of both ways to recognise an emotion."""
+    """Flags of both tasks."""
 
     data: str = field(default=MISSING, metadata={"help": "data-bin"})
     fold: int = field(
@@ -57,7 +59,9 @@ class EmotionClassificationConfig(CorpusTaskConfig):
     )
     modalities: str = field(
         default="lva",
-        metadata={"help": "what is read of an utterance: any of lva, lv, la, va, l, v, a (text, visual, acoustic)"},
+        metadata={
+            "help": f"parts of an utterance that are read: one of {', '.join(MODALITY_CASES)} (text, visual, acoustic)"
+        },
     )
     modality_mixture: bool = field(
         default=False,
@@ -84,7 +88,7 @@ class EmotionClassificationConfig(CorpusTaskConfig):
 
 
 class EmotionClassificationTask(CorpusTask):
-    """Base of the two tasks; a subclass says which head and which text."""
+    """Base of the two tasks."""
 
     cfg: EmotionClassificationConfig
 
@@ -106,12 +110,12 @@ class EmotionClassificationTask(CorpusTask):
 
     @property
     def labels(self) -> list[str]:
-        """The emotions, in the order of the confusion counts."""
+        """Return the emotions, in the order of the confusion counts."""
         return self.state.labels
 
     @cached_property
     def modalities(self) -> str:
-        """The modality case as given.
+        """Return the modality case as given.
 
         Raises:
             UserError: it is not one of the seven.
@@ -122,12 +126,12 @@ class EmotionClassificationTask(CorpusTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
-        """Fix everything a checkpoint must carry before the model is built."""
+        """Build the model, after everything that a checkpoint must carry is known."""
         logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
         return super().build_model(cfg, from_checkpoint)
 
     def prompt(self) -> PromptPieces | None:
-        """What is appended to every text; None for nothing."""
+        """Return the pieces that are appended to every text; None for none."""
         return None
 
     @exits_in_one_line
@@ -155,7 +159,10 @@ class EmotionClassificationTask(CorpusTask):
         )
 
     def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
-        """For every emotion code of the corpus (the last entry: none) the task's, -1 where an utterance is left out."""
+        """Return the task's code of each emotion code of the corpus, -1 for emotions that are left out.
+
+        The last entry stands for utterances without an emotion.
+        """
         missing = [label for label in self.labels if label not in corpus.meta.labels]
         if missing:
             raise UserError(
@@ -188,7 +195,7 @@ class EmotionClassificationTask(CorpusTask):
         return np.flatnonzero(labelled & np.isin(corpus.speaker, codes))
 
     def fold(self, corpus: Corpus, labelled: np.ndarray) -> Fold:
-        """The fold asked for; printed, and stored with the checkpoint."""
+        """Return the fold of ``--fold``; it is logged, and stored with the checkpoint."""
         sessions: dict[str, set[str]] = defaultdict(set)
         pairs = np.unique(np.stack([corpus.speaker[labelled], corpus.session[labelled]], axis=1), axis=0)
         for speaker, session in pairs.tolist():
@@ -221,9 +228,7 @@ class EmotionClassificationTask(CorpusTask):
 
     @exits_in_one_line
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """For an evaluated subset also begin its file of predictions: every rank makes ``len(iterator)`` validation
-        steps.
-        """
+        """Return fairseq's iterator; for an evaluated subset also begin its file of predictions."""
         iterator = super().get_batch_iterator(dataset, **kwargs)
         self._prediction_file = None
         if self.cfg.predictions and not dataset.shuffle:
@@ -239,15 +244,16 @@ class EmotionClassificationTask(CorpusTask):
                     f"{{subset}} into the name"
                 )
             path = self.cfg.predictions.replace("{subset}", subset)
+            # Every rank makes len(iterator) validation steps.
             self._prediction_file = PredictionFile(path, dataset, self.labels, self.cfg.fold, len(iterator))
         return iterator
 
     def valid_step(
         self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Decide, count, and keep the decisions for the file of predictions.
+        """Classify a batch, count, and keep the decisions for the file of predictions.
 
-        ``fairseq-validate`` hands ``{}`` to a rank that has run out of batches.
+        ``fairseq-validate`` passes ``{}`` on a rank that has run out of batches.
         """
         if not sample:
             if self._prediction_file is not None:
@@ -259,3 +265,88 @@ class EmotionClassificationTask(CorpusTask):
             if self._prediction_file is not None:
                 self._prediction_file.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
             return criterion.summarise(decisions, sample)
+
+
+@dataclass
+class PromptConfig(EmotionClassificationConfig):
+    """Template and emotion words; defaults are the paper's."""
+
+    template: str = field(
+        default=PAPER_TEMPLATE,
+        metadata={"help": "appended to the text; holds [MASK] exactly once and is never cut off"},
+    )
+    verbalizer: str = field(
+        default="",
+        metadata={
+            "help": "the words of each emotion: label=word[,word...] with blanks between labels (default: those of the "
+            f"paper for {', '.join(PAPER_WORDS)}, as far as the data-bin has these labels)"
+        },
+    )
+
+
+@register_task("memobert_prompt", dataclass=PromptConfig)
+class MEmoBERTPromptTask(EmotionClassificationTask):
+    """Emotion by prompting, "… i am [MASK]." (MEmoBERT, section 3.3).
+
+    There are no new parameters: the masked-language head reads the prompt's mask.
+    """
+
+    cfg: PromptConfig
+
+    def __init__(self, cfg: PromptConfig, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
+        self.state.add_factory("prompt", self._encoded)
+
+    def _encoded(self) -> dict[str, Any]:
+        """Return template and emotion words as dictionary rows, in plain types for the checkpoint."""
+        tokenizer = load_tokenizer(self.corpus().path / TOKENIZER_FOLDER)
+        pieces = Template.parse(self.cfg.template).encode(tokenizer)
+        if self.cfg.verbalizer:
+            words = Verbalizer.parse(self.cfg.verbalizer, self.labels)
+        else:
+            words = Verbalizer.of_labels(self.labels, tokenizer)
+        return {
+            "template": self.cfg.template,
+            "verbalizer": self.cfg.verbalizer or words.text(),
+            "pieces": [int(piece) for piece in pieces.ids],
+            "mask_offset": int(pieces.mask_offset),
+            "label_words": [[int(piece) for piece in of_label] for of_label in words.encode(tokenizer)],
+        }
+
+    def _prompt_state(self) -> dict[str, Any]:
+        """Return the encoded prompt, encoded again if template or verbalizer differ from those of the checkpoint."""
+        known = self.state.prompt
+        # Without --verbalizer a checkpoint keeps its words, also an older one's "angry".
+        asked = (self.cfg.template, self.cfg.verbalizer or known["verbalizer"])
+        if (known["template"], known["verbalizer"]) != asked:
+            self.state.merge_state_dict({"prompt": self._encoded()})
+        return self.state.prompt
+
+    @property
+    def label_words(self) -> list[list[int]]:
+        """Return the dictionary rows of each emotion's words."""
+        return self._prompt_state()["label_words"]
+
+    def prompt(self) -> PromptPieces:
+        """Return the encoded template."""
+        return PromptPieces(ids=self._prompt_state()["pieces"], mask_offset=self._prompt_state()["mask_offset"])
+
+    def longest_text(self) -> int:
+        """Return the most positions of a text with its special pieces, prompt and the full stop that may precede it."""
+        return super().longest_text() + len(self.prompt().ids) + 1
+
+
+@dataclass
+class FinetuneConfig(EmotionClassificationConfig):
+    """The shared flags."""
+
+
+@register_task("memobert_finetune", dataclass=FinetuneConfig)
+class MEmoBERTFinetuneTask(EmotionClassificationTask):
+    """Emotion by finetuning a classifier on the pooled [CLS] (MEmoBERT, section 4)."""
+
+    cfg: FinetuneConfig
+
+    def model_sizes(self) -> dict[str, Any]:
+        """Return the sizes of a model, with the number of emotions."""
+        return {**super().model_sizes(), "labels": len(self.labels)}

@@ -14,6 +14,8 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_host_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
+from ..data.frames import ExtractorInfo
+from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
@@ -179,8 +181,9 @@ def read_host_checkpoint(
             "labels": [] if kind == PRETRAINED else _value(path, state, "labels"),
             "limits": {
                 "pieces": _value(path, task, "max_pieces"),
-                "visual_frames": _value(path, task, "max_visual_frames"),
-                "acoustic_frames": _value(path, task, "max_acoustic_frames"),
+                **{
+                    f"{stream}_frames": _limit(path, task, stream, origins[stream]) for stream in ("visual", "acoustic")
+                },
             },
             "modalities": "lva" if kind == PRETRAINED else _value(path, task, "modalities"),
             "template": prompt.get("template", ""),
@@ -194,6 +197,14 @@ def read_host_checkpoint(
     if prompt:
         _refuse_other_prompt(model, prompt)
     return model
+
+
+def _limit(path: Path, task: Mapping[str, Any], stream: str, made_by: Mapping[str, Any] | None) -> Any:
+    """Return the number of frames that a task reads; checkpoints of earlier versions know no limit in seconds."""
+    frames, seconds = _value(path, task, f"max_{stream}_frames"), task.get(f"max_{stream}_seconds")
+    if seconds is None or made_by is None:
+        return frames
+    return limit_in_frames(stream, frames, seconds, ExtractorInfo.from_dict(str(path), dict(made_by)))
 
 
 def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}: give at least 1")
     from ..data.binarize import binarize
+    from ..data.corpus import Corpus
+    from ..data.limits import notes_on_limits
 
     with tempfile.TemporaryDirectory() as folder:
         tokenizer, notes = _tokenizer(options, Path(folder))
@@ -111,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=options.overwrite,
             dry_run=options.dry_run,
         )
-    print(_summary(report, [*notes, *report.notes], options.dry_run))
+    notes = [*notes, *report.notes]
+    if not options.dry_run and report.acceptable:
+        notes += notes_on_limits(Corpus(report.output))
+    print(_summary(report, notes, options.dry_run))
     if report.acceptable:
         return 0
     print(

@@ -69,7 +69,9 @@ def as_tables(summary: dict[str, Any]) -> str:
         + (f", {summary['skipped']} left out when it was written" if summary["skipped"] else ""),
         f"{summary['tokenizer']}, {summary['vocabulary_size']} symbols; data-bin format {summary['format_version']}",
     ]
-    sections = ["\n".join(head), _lengths_table(summary["modalities"]), _origins(summary)]
+    sections = ["\n".join(head), _lengths_table(summary["modalities"])]
+    sections += ["\n".join(summary["notes"])] if summary["notes"] else []
+    sections += [_origins(summary)]
     sections += [
         _table(("split", "utterances", "hours"), _group_rows(summary["splits"])),
         _table(("emotion", "utterances", "hours"), _group_rows(summary["emotions"])),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .corpus import Corpus
+from .limits import DEFAULT_FRAMES, notes_on_limits, share_beyond
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 
@@ -16,7 +17,7 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
 
     ``splits``, ``speakers`` and ``emotions`` map names to ``utterances`` and ``hours`` (speakers also to counts by
     ``emotions``; no emotion has the name ""). ``modalities`` holds, over the utterances that have it, the number
-    and the percentiles of pieces or frames.
+    and the percentiles of pieces or frames; for frames also the share that tasks do not read by default.
     """
     meta = corpus.meta
     seconds = np.nan_to_num(corpus.duration, nan=0.0).astype(np.float64)
@@ -35,7 +36,14 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         ("acoustic", meta.acoustic_dim, meta.acoustic_extractor, corpus.acoustic_lengths),
     ):
         if extractor is not None:
-            modalities[name] = {**_lengths(lengths), "dim": dim, "extractor": extractor.to_dict()}
+            limit = DEFAULT_FRAMES[name]
+            modalities[name] = {
+                **_lengths(lengths),
+                "dim": dim,
+                "extractor": extractor.to_dict(),
+                "default_limit": limit,
+                "share_beyond_default_limit": share_beyond(lengths, limit),
+            }
     return {
         "path": str(corpus.path),
         "format_version": meta.format_version,
@@ -52,6 +60,7 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         },
         "speakers": speakers,
         "modalities": modalities,
+        "notes": notes_on_limits(corpus),
     }
 
 

@@ -18,6 +18,8 @@ from ..core.errors import UserError, exits_in_one_line
 from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
 from ..data.batches import Limits
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
+from ..data.frames import ExtractorInfo
+from ..data.limits import describe_beyond, extractors, limit_in_frames
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
@@ -97,11 +99,11 @@ class CorpusTask(StoppableTask):
         """
         if not from_checkpoint:
             check_save_folder(self.cfg)
-        longest = self.longest_text()
+        limits = self.limits()
         for name, length in (
-            ("text with its special pieces and prompt", longest),
-            ("--max-visual-frames", self.cfg.max_visual_frames),
-            ("--max-acoustic-frames", self.cfg.max_acoustic_frames),
+            ("text with its special pieces and prompt", self.longest_text()),
+            ("--max-visual-frames", limits.visual_frames),
+            ("--max-acoustic-frames", limits.acoustic_frames),
         ):
             if length > cfg.max_positions:
                 raise UserError(
@@ -118,8 +120,31 @@ class CorpusTask(StoppableTask):
         return self.cfg.max_pieces + 2
 
     def limits(self) -> Limits:
-        """How much of an utterance is read."""
-        return Limits(self.cfg.max_pieces, self.cfg.max_visual_frames, self.cfg.max_acoustic_frames)
+        """Return how much of an utterance is read.
+
+        Raises:
+            UserError: a limit in seconds, and frames whose rate is unknown.
+        """
+        frames = []
+        for stream in ("visual", "acoustic"):
+            most, seconds = (getattr(self.cfg, f"max_{stream}_{unit}") for unit in ("frames", "seconds"))
+            if seconds is not None:
+                made_by = self.state.origins[stream]
+                info = ExtractorInfo.from_dict("the data-bin", made_by) if made_by else None
+                most = limit_in_frames(stream, most, seconds, info)
+            frames.append(most)
+        return Limits(self.cfg.max_pieces, *frames)
+
+    def log_beyond_limits(self, split: str, corpus: Corpus, rows: np.ndarray) -> None:
+        """Log for each stream the share of a subset that lies beyond the limit; reports read these lines."""
+        limits, made_by = self.limits(), extractors(corpus.meta)
+        for stream, lengths, limit in (
+            ("text", corpus.text_lengths, limits.pieces),
+            ("visual", corpus.visual_lengths, limits.visual_frames),
+            ("acoustic", corpus.acoustic_lengths, limits.acoustic_frames),
+        ):
+            if told := describe_beyond(stream, lengths[rows], limit, made_by.get(stream)):
+                logger.info("%s: %s", split, told)
 
     def corpus(self, epoch: int = 1) -> Corpus:
         """The open data-bin; of several shards ``a:b:c`` the one whose turn it is in this epoch."""

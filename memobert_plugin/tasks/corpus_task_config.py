@@ -1,10 +1,11 @@
 """Options of every task on a data-bin. The host reads the fields' types, so they are not postponed here."""
 
 from dataclasses import dataclass, field
-from typing import List
+from typing import List, Optional
 
 from omegaconf import II
 
+from ..data.limits import DEFAULT_FRAMES
 from .save_folder import SaveFolderConfig
 
 
@@ -22,6 +23,20 @@ class CorpusTaskConfig(SaveFolderConfig):
             "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
             "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
         },
+    )
+    max_visual_frames: int = field(
+        default=DEFAULT_FRAMES["visual"],
+        metadata={"help": "face frames read from the start of an utterance (at 10 per second 36 are 3.6 s)"},
+    )
+    max_visual_seconds: Optional[float] = field(
+        default=None, metadata={"help": "the same in seconds, by the data-bin's frame rate; overrules the frames"}
+    )
+    max_acoustic_frames: int = field(
+        default=DEFAULT_FRAMES["acoustic"],
+        metadata={"help": "speech frames read from the start of an utterance (at one per 60 ms 64 are 3.84 s)"},
+    )
+    max_acoustic_seconds: Optional[float] = field(
+        default=None, metadata={"help": "the same in seconds, by the data-bin's frame rate; overrules the frames"}
     )
     seed: int = II("common.seed")
     update_freq: List[int] = II("optimization.update_freq")

@@ -71,12 +71,6 @@ class EmotionClassificationConfig(CorpusTaskConfig):
         default=60,
         metadata={"help": "word pieces read from the start of a text, prompt not counted; nothing is dropped"},
     )
-    max_visual_frames: int = field(
-        default=36, metadata={"help": "face frames read from the start (10 per second: 3.6 s)"}
-    )
-    max_acoustic_frames: int = field(
-        default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
-    )
     predictions: str = field(
         default="",
         metadata={
@@ -148,6 +142,7 @@ class EmotionClassificationTask(CorpusTask):
                 train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
             ]
         logger.info("%s: %d utterances", split, len(rows))
+        self.log_beyond_limits(split, corpus, rows)
         self.datasets[split] = UtteranceDataset(
             corpus,
             self.nonempty(corpus, rows, split),

@@ -62,12 +62,6 @@ class PretrainingConfig(CorpusTaskConfig):
         },
     )
     max_pieces: int = field(default=30, metadata={"help": "utterances with more word pieces are dropped"})
-    max_visual_frames: int = field(
-        default=36, metadata={"help": "face frames read from the start of an utterance (10 per second: 3.6 s)"}
-    )
-    max_acoustic_frames: int = field(
-        default=64, metadata={"help": "speech frames read from the start (60 ms each: 3.84 s)"}
-    )
 
 
 def ratio_field(objective: str) -> str:
@@ -188,6 +182,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
         logger.info(
             "%s: %d utterances, %d dropped for more than %d pieces", split, len(rows), dropped, self.cfg.max_pieces
         )
+        self.log_beyond_limits(split, corpus, rows)
         self.datasets[split] = UtteranceDataset(
             corpus, self.nonempty(corpus, rows, split), self.limits(), Modalities(), shuffle=training, with_words=True
         )

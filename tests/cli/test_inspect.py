@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import memobert_plugin
+from memobert_plugin.cli.binarize import main as binarize
 from memobert_plugin.cli.inspect import main
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
+from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info, write_frames
+from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from tests.data.sources import Sources
 
 
@@ -46,6 +49,26 @@ def test_it_tells_counts_lengths_dimensions_hours_and_extractors(
     assert ["(none)", "2", "1.00"] in rows
     assert ["speaker", "utterances", "hours", "anger", "sad", "(none)"] in rows
     assert ["S10", "2", "0.00", "0", "2", "0"] in rows
+
+
+def test_frames_beyond_the_default_limits_are_said_when_writing_and_inspecting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames 30 ms apart, as of older extractions: 128 of them are 3.84 s, and 64 are read."""
+    write_manifest(tmp_path / "m.tsv", [ManifestRow(0, "u", "s", "s", "train", "stop", "sad")])
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nstop\n")
+    (tmp_path / "acoustic").mkdir()
+    write_frames(tmp_path / "acoustic" / "u.npz", np.zeros((128, 2), np.float32))
+    write_extractor_info(tmp_path / "acoustic", ExtractorInfo("logmel", {"pool": 3}, frame_rate=100 / 3))
+    paths = {"--manifest": "m.tsv", "--vocab": "vocab.txt", "--acoustic": "acoustic", "--output": "bin"}
+    assert binarize([part for flag, name in paths.items() for part in (flag, str(tmp_path / name))]) == 0
+    said = "50.0 % of the acoustic frames lie beyond the first 64 (1.92 s), which training reads by default"
+    assert f"note: {said}; --max-acoustic-seconds reads more" in capsys.readouterr().out
+    assert main([str(tmp_path / "bin")]) == 0
+    assert said in capsys.readouterr().out
+    assert main([str(tmp_path / "bin"), "--json"]) == 0
+    acoustic = json.loads(capsys.readouterr().out)["modalities"]["acoustic"]
+    assert (acoustic["default_limit"], acoustic["share_beyond_default_limit"]) == (64, 0.5)
 
 
 def test_json_holds_the_same(data_bin: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,9 @@ from .runs import EmotionRun, PretrainingRun
 
 _LINE = re.compile(r"\| (train|train_inner|valid) \| (\{.*\})\s*$")
 _OBJECTIVE = re.compile(r"\| objective (\w+): ([^|]+), sampling ratio ")
+_BEYOND = re.compile(
+    r"\| (?:train|valid|test): ((\d+\.\d) % of the (text|visual|acoustic) (?:pieces|frames) lie beyond the first \d.*)$"
+)
 _WITHIN_EPOCHS = "train_inner"
 _METRICS = re.compile(r"^(loss|uar|wa|(?!best_)\w+_(loss|accuracy))$")
 
@@ -90,6 +93,23 @@ def read_titles(log: Path) -> dict[str, str]:
         return {}
     with open(log, encoding="utf-8", errors="replace") as stream:
         return {found[1]: found[2] for found in map(_OBJECTIVE.search, stream) if found is not None}
+
+
+def beyond_limits(logs: Iterable[Path]) -> list[str]:
+    """Return the tasks' remarks on pieces and frames that were not read: for each stream that with the largest share.
+
+    Logs of earlier versions have no such remarks.
+    """
+    largest: dict[str, tuple[float, str]] = {}
+    for log in logs:
+        if not log.is_file():
+            continue
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if found := _BEYOND.search(line.rstrip()):
+                    told, share, stream = found.groups()
+                    largest[stream] = max(largest.get(stream, (0.0, "")), (float(share), told))
+    return [told for share, told in largest.values() if share]
 
 
 def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:

@@ -13,7 +13,7 @@ from ...core.version import VERSION
 from ...pages.template import load_template
 from ..metrics.significance import DRAWS
 from .comparable import refuse_missing, refuse_mixtures
-from .curves import Curves, curve_records, emotion_curves, pretraining_curves
+from .curves import Curves, beyond_limits, curve_records, emotion_curves, pretraining_curves
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
 from .layout import Grids, Layout
 from .main_tables import ablations_table, ablations_tests, settings_table, settings_tests
@@ -232,6 +232,8 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     if layout.main:
         given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}
         yield "budget", ", ".join(f"{key} {value}" for key, value in given.items())
+    if unread := beyond_limits(run.folder / "log.txt" for run in layout.main):
+        yield "not read", "; ".join(unread)
     yield "runs", f"{len(layout.main)} in table 2"
     yield "intervals", f"bootstrap over speakers, {DRAWS} draws, expanded percentiles"
     yield "memobert_plugin", VERSION

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.evaluation.report.curves import Curves, Point, mean_line, read_points, read_titles
+from memobert_plugin.evaluation.report.curves import Curves, Point, beyond_limits, mean_line, read_points, read_titles
 from tests.evaluation.sweeps import emotion_log
 
 
@@ -79,3 +79,16 @@ def test_titles_of_objectives_come_from_the_log(tmp_path: Path) -> None:
     log.write_text("train starts\n" + line)
     assert read_titles(log) == {"mafr": "speech frames"}
     assert read_titles(tmp_path / "none.txt") == {}
+
+
+def test_the_largest_share_beyond_each_limit_is_taken_from_the_logs(tmp_path: Path) -> None:
+    logs = [tmp_path / name for name in ("a.txt", "b.txt", "none.txt")]
+    line = (
+        "2026-11-29 08:00:00 | INFO | memobert_plugin.tasks.corpus_task | train: {} % of the {} frames lie beyond {}\n"
+    )
+    logs[0].write_text(line.format("12.5", "acoustic", "the first 64 (3.84 s)") + "| train | {}\n")
+    logs[1].write_text(
+        line.format("50.0", "acoustic", "the first 64 (1.92 s)") + line.format("0.0", "visual", "the first 36")
+    )
+    assert beyond_limits(logs) == ["50.0 % of the acoustic frames lie beyond the first 64 (1.92 s)"]
+    assert beyond_limits(logs[2:]) == []

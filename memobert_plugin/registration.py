@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .comparators.base import comparator_settings
-from .core.fairseq_quirks import allow_host_arguments
+from .core.fairseq_quirks import allow_fairseq_arguments
 from .criterions import emotion as facial_expression_criterion  # noqa: F401
 from .criterions import emotion as finetune_criterion  # noqa: F401
 from .criterions import emotion as prompt_criterion  # noqa: F401
@@ -15,6 +15,6 @@ from .tasks import emotion as emotion_task  # noqa: F401
 from .tasks import facial_expression as facial_expression_task  # noqa: F401
 from .tasks import pretraining as pretraining_task  # noqa: F401
 
-allow_host_arguments()
+allow_fairseq_arguments()
 # Comparators of this package and of others register their architectures when they are imported.
 comparator_settings()

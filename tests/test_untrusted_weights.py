@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from memobert_plugin.checkpoints import last_checkpoint
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli import export, extract, import_, predict
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
@@ -184,7 +184,7 @@ def test_the_launcher_runs_nothing_of_a_checkpoint_that_it_finds(weights: Path, 
 
 
 @pytest.mark.parametrize(
-    "read", [read_host_checkpoint, read_checkpoint], ids=["a checkpoint", "DenseFace's checkpoint"]
+    "read", [read_fairseq_checkpoint, read_checkpoint], ids=["a checkpoint", "DenseFace's checkpoint"]
 )
 def test_reading_leaves_the_host_the_one_class_it_needs(read: Callable[[Path], object], weights: Path) -> None:
     with pytest.raises(UserError):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.fairseq_quirks import allow_host_arguments
+from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
@@ -130,7 +130,7 @@ KIND_OF_TASK = {
 _ADVICE = "give a checkpoint_best.pt of fairseq-train, or a bundle of memobert-export"
 
 
-def read_host_checkpoint(
+def read_fairseq_checkpoint(
     path: Path, data_bin: Path | None = None, labels: Sequence[str] = (), verbalizer: str = ""
 ) -> TrainedModel:
     """Read model, labels, prompt, tokenizer and extractor settings of a checkpoint.
@@ -234,7 +234,7 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    allow_host_arguments()
+    allow_fairseq_arguments()
     try:
         content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core.errors import UserError, run_command
-from ..core.fairseq_quirks import allow_host_arguments
+from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import replaced_when_complete
 
 LAST = "checkpoint_last.pt"
@@ -80,7 +80,7 @@ def updates_of(path: Path) -> int:
     """
     import torch
 
-    allow_host_arguments()
+    allow_fairseq_arguments()
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         return int(content["optimizer_history"][-1]["num_updates"])

@@ -63,6 +63,12 @@ class ModelDescription:
     acoustic_extractor: ExtractorInfo | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def trained_on(self) -> str:
+        """Letters of the modalities that the model was trained on; a corpus may lack one of :attr:`modalities`."""
+        dims = {"l": 1, "v": self.visual_dim, "a": self.acoustic_dim}
+        return "".join(letter for letter in self.modalities if dims[letter])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return asdict(self)

@@ -18,10 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``memobert-export`` on these arguments (the process's own when None)."""
     options = build_parser().parse_args(arguments)
     from ..checkpoints.bundle import write_bundle
-    from ..checkpoints.fairseq_checkpoint import read_host_checkpoint
+    from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
-    model = read_host_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
+    model = read_fairseq_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
     write_bundle(model, options.bundle, overwrite=options.overwrite)
     print(describe(model.description))
     print(f"written: {options.bundle}; its README.md has lines for you to complete")

@@ -1,12 +1,11 @@
-"""``memobert-predict``: the emotion in clips, and why."""
+"""``memobert-predict``: predict the emotion in clips, and show what the answers relied on."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,54 +16,60 @@ from ..core.flags import add_flags, options_from
 from ..features.media.streams import StreamChoice, wanted_language
 
 if TYPE_CHECKING:
-    from ..inference.requests import Request
-    from ..inference.run import Outcome
+    from ..inference.requests import Outcome, Request
 
 EPILOG = """\
-A file of results has one JSON object per utterance: id, start, end, text, label, probabilities, word (what the model
-itself would say), modalities (what was read, how much of it, why not) and notes; where a clip failed, id and error.
-The exit status is 1 if any clip failed, 2 if the command could not run.
+A file of results has one JSON object per utterance: id, start, end, text, label, probabilities, word (the most likely
+word at the prompt's mask), modalities (for each, the number of frames that were read, or the reason why none were) and
+notes. For a clip that failed it has id and error. The exit status is 1 if any clip failed, 2 if the command could not
+run.
 
-What the answer means: which of its emotions the model finds most likely from what is said, seen and heard. It says
-nothing certain about what a person feels.
+An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
+person feels.
 """
 MEDIAPIPE = "mediapipe"
+NEVER_READ = "this model was not trained on"
+NOT_GIVEN = "not given"
 LONGEST_TEXT = 40
-"""Letters of a text in the table."""
+"""Letters of a text in the table; a longer one is cut."""
 UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
 MOST_ROWS = 200
 """Rows of the table."""
+MOST_NOTES = 3
+"""Different notes of one kind that are printed."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command's flags."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="memobert-predict",
-        description="Tell the emotion in video and sound clips.",
+        description="Predict the emotion in video and sound clips.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("clips", nargs="*", type=Path, metavar="CLIP", help="films, sound files, or folders of them (or of faces)")
-    add("--model", type=Path, required=True, metavar="BUNDLE", help="of memobert-export, or a checkpoint_best.pt")
+    add("--model", type=Path, required=True, metavar="MODEL", help="bundle of memobert-export, or checkpoint_best.pt")
     add("--output", type=Path, metavar="JSONL", help="write the results here (-: standard output)")
-    add("--report", type=Path, metavar="HTML", help="write a page that shows what each answer relied on")
-    what = parser.add_argument_group("what is said, and when").add_mutually_exclusive_group()
-    what.add_argument("--text", default="", metavar="TEXT", help="what is said in the one clip")
+    add("--report", type=Path, metavar="HTML", help="write a page with the words and moments that answers relied on")
+    what = parser.add_argument_group("texts and times").add_mutually_exclusive_group()
+    what.add_argument("--text", default="", metavar="TEXT", help="the words said in the one clip")
     what.add_argument(
-        "--subtitles", metavar="FILE", help="cut the one film into its lines: .srt, .ass, .vtt, or the word embedded"
+        "--subtitles",
+        metavar="FILE",
+        help="cut the one film into the lines of .srt, .ass, .vtt …, or of its own subtitles (the word embedded)",
     )
     what.add_argument("--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of this length")
     what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
     add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
-    how = parser.add_argument_group("how it is read")
+    how = parser.add_argument_group("reading")
     add = how.add_argument
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
     add("--faces", metavar="SOURCE", default=MEDIAPIPE, help="mediapipe (default), or a tracker's CSV file or folder")
-    add("--voice", choices=("silero", "energy"), help="what tells speech from silence (default: as trained)")
+    add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="wav2vec 2.0, for a model trained on its frames")
-    add("--face-weights", type=Path, metavar="FILE", help="another DenseFace than the shipped one, likewise")
-    add("--data-bin", type=Path, metavar="FOLDER", help="of an older checkpoint that does not carry its tokenizer")
+    add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
+    add("--data-bin", type=Path, metavar="FOLDER", help="data-bin of an older checkpoint without its tokenizer")
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
     add("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (default: %(default)s)")
@@ -78,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..core.errors import DefectiveClip
     from ..inference.page import Page
     from ..inference.predictor import MEmoBERT
-    from ..inference.run import run
+    from ..inference.requests import run
 
-    streams = options_from(options, StreamChoice, "")
+    streams = options_from(options, StreamChoice, "memobert-predict")
     if streams.language is not None:
         wanted_language(streams.language)
     try:
@@ -99,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tracker=None if options.faces == MEDIAPIPE else options.faces,
         face_weights=options.face_weights,
         voice=options.voice,
-        preview=explained,
         streams=streams,
+        preview=explained,
     )
     page = Page(model.description, request.timeline) if explained else None
     outcomes = run(
@@ -123,13 +128,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cli_main() -> None:
-    """Entry point of the command; the host's remarks on optional packages are kept out of its output."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    """Run the command and leave the process."""
     run_command(main)
 
 
 def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
-    """A table of the answers, what to know about them, and the clips that failed."""
+    """Return a table of the answers, the notes on them, and the clips that failed."""
     from tabulate import tabulate
 
     answered = [line for line in lines if "error" not in line]
@@ -149,19 +153,23 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
 
 
 def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
-    """What to know about the answers, one line for all notes that begin alike."""
-    alike: dict[str, list[str]] = defaultdict(list)
+    """Return the notes, each with the number of answers it belongs to, and at most :data:`MOST_NOTES` of one kind."""
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for line in answered:
-        uses = {"faces": line["modalities"]["visual"], "sound": line["modalities"]["acoustic"]}
-        unread = [f"no {name} read: {use['reason']}" for name, use in uses.items() if use["reason"]]
-        for note in [*unread, *line["notes"]]:
-            alike[note.partition(":")[0]].append(note)
-    if len(answered) == 1:
-        return [f"note: {note}" for notes in alike.values() for note in notes]
-    return [
-        f"note ({len(notes)} of {len(answered)}): {notes[0]}{' …' if len(set(notes)) > 1 else ''}"
-        for notes in alike.values()
-    ]
+        for name, plain in (("text", "text"), ("visual", "faces"), ("acoustic", "sound")):
+            reason = line["modalities"][name]["reason"]
+            if reason and not reason.startswith(NEVER_READ) and (reason != NOT_GIVEN or name != "text"):
+                kinds[f"no {plain} read"][f"no {plain} read: {reason}"] += 1
+        for note in line["notes"]:
+            kinds[note.partition(":")[0]][note] += 1
+    shown = []
+    for kind, notes in kinds.items():
+        for note, count in notes.most_common(MOST_NOTES):
+            shown.append(f"note: {note}" if len(answered) == 1 else f"note ({count} of {len(answered)}): {note}")
+        rest = sum(count for _, count in notes.most_common()[MOST_NOTES:])
+        if rest:
+            shown.append(f"note ({rest} of {len(answered)}): {kind}: otherwise (--output has each)")
+    return shown
 
 
 def _row(line: dict[str, Any], timeline: bool) -> list[str]:
@@ -174,7 +182,7 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
 
 
 def _refuse_wrong(options: argparse.Namespace) -> None:
-    """Mistakes that can be told before anything is imported."""
+    """Refuse mistakes before anything is imported."""
     if options.subtitle_stream is not None:
         if options.subtitles not in (None, "embedded") or options.text or options.every or options.manifest:
             raise UserError("--subtitle-stream: cuts one film by a stream inside it; leave the other cuts out")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_host() -> Iterator[None]:
+def quiet_fairseq() -> Iterator[None]:
     """Keep the host's hints about optional packages and deprecated calls out of a caller's output."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
@@ -24,7 +24,7 @@ def quiet_host() -> Iterator[None]:
         logging.disable(before)
 
 
-def allow_host_arguments() -> None:
+def allow_fairseq_arguments() -> None:
     """Let ``torch.load(weights_only=True)`` build a Namespace, as which the host stores its arguments.
 
     torch 2.6 and newer refuses such a checkpoint otherwise, also inside the host, which loads without saying how. It

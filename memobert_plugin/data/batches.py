@@ -133,10 +133,9 @@ class InputBuilder:
 def _joined(
     arrays: Sequence[np.ndarray | None], limit: int, empty: np.ndarray
 ) -> tuple[np.ndarray, npt.NDArray[np.int64]]:
-    """Concatenate the first ``limit`` rows of each array, as ``empty`` is typed; return their numbers too."""
+    """Concatenate the first ``limit`` rows of each array, of at least the type of ``empty``; return their numbers."""
     kept = [empty if array is None else array[:limit] for array in arrays]
-    joined = np.concatenate([empty, *kept]).astype(empty.dtype, copy=False)
-    return joined, np.array([len(array) for array in kept], dtype=np.int64)
+    return np.concatenate([empty, *kept]), np.array([len(array) for array in kept], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""What an answer relied on: gradient x input at the position that is read, and the answer's course over a clip.
+"""Explain an answer by gradient x input at the position that is read, and by its course over a clip.
 
 Gradient x input (Shrikumar et al., 2016, "Not just a black box") is a first-order estimate of how much the answer's log
-probability would fall if a word's vector or a frame were zero. It is cheap and exact only for a linear network: a hint
-where to look, no proof. Leaving a whole modality out and answering again, beside it, is no estimate.
+probability would fall if a word's vector or a frame were zero. It is cheap, and exact only for a linear network. The
+answer without a whole modality, which the page shows beside it, is no estimate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Contribution:
-    """How much a word spoke for the answer (positive) or against it."""
+    """A word and the amount by which it spoke for the answer (positive) or against it."""
 
     word: str
     value: float
@@ -34,14 +34,14 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one answer relied on.
+    """The contributions of words and frames to one answer.
 
     Attributes:
         label: the answer.
-        words: the text's words, as far as they were read.
-        prompt: the sum over the template and the special pieces; they are the same in every utterance.
-        visual: (T,) of the faces that were read.
-        acoustic: (A,) of the speech frames that were read.
+        words: the text's words that were read.
+        prompt: sum over the template and the special pieces, which are the same in every utterance.
+        visual: (T,) contributions of the faces that were read.
+        acoustic: (A,) contributions of the speech frames that were read.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Explanation:
 
     @property
     def shares(self) -> dict[str, float]:
-        """By modality's letter, its part of all that spoke for or against the answer, the prompt left out."""
+        """Each modality's share of all that spoke for or against the answer, by its letter, without the prompt."""
         sizes = {
             "l": sum(abs(word.value) for word in self.words),
             "v": float(np.abs(self.visual).sum()),
@@ -64,10 +64,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Course:
-    """The answer as more and more of a clip's faces and sound is read, the text being whole from the start.
+    """The answer as more and more of a clip's faces and sound is read; the text is whole from the start.
 
     Attributes:
-        seconds: (S,) how much was read.
+        seconds: (S,) lengths that were read.
         probabilities: (S, C).
     """
 
@@ -127,7 +127,7 @@ def course(network: Network, evidence: Evidence, step: float = 0.4) -> Course:
 
 @contextmanager
 def _kept_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Make what a module gives the beginning of the graph, and keep it."""
+    """Keep a module's output and make it a leaf of the graph, so that it gets a gradient."""
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def _kept_output(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _products(inputs: Tensor) -> np.ndarray:
-    """Input times gradient, summed over each row's numbers: (n,)."""
+    """Multiply inputs (n, D) by their gradients and sum over D: (n,)."""
     if inputs.grad is None:
         return np.zeros(len(inputs))
     return (inputs.detach().double() * inputs.grad.double()).sum(dim=-1).cpu().numpy()
@@ -158,7 +158,7 @@ def _by_word(network: Network, evidence: Evidence, values: np.ndarray) -> Iterat
 
 
 def _words(network: Network, evidence: Evidence) -> Sequence[str]:
-    """The text's own words; the pieces' where the tokenizer made nothing of some word."""
+    """Return the text's own words; those of the pieces if the tokenizer dropped a word."""
     words = evidence.utterance.text.split()
     if len(words) == int(evidence.word_start.sum()):
         return words

@@ -1,4 +1,4 @@
-"""A clip's faces as the frames that a model was trained on."""
+"""A clip's faces to the face frames that a model was trained on, and small pictures of the clip for the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.errors import DefectiveClip, UserError
 from ..data.frames import ExtractorInfo
 from ..features.media.streams import ANY_STREAMS, StreamChoice
 
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     from ..features.speakers.voice_detectors import VoiceDetector
 
 DENSEFACE = "denseface"
-"""What the shipped visual encoder calls itself beside its frames."""
+"""The shipped face encoder's name in ``extractor.json``."""
 PICTURES_SHOWN = 8
-"""Pictures of a clip that are kept for the page."""
+"""Pictures of a clip on the page."""
+PICTURE_WIDTH = 240
+"""About the width of these pictures, in pixels."""
+LONGEST_SHOWN = 12.0
+"""Seconds of a clip that the page shows if the model reads less."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
 
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """Where faces and voice activity come from.
+    """Sources of faces and of voice activity.
 
     Attributes:
-        tracker: CSV of a face tracker, or a folder with one per film; None: found here, by MediaPipe.
-        voice: ``silero`` or ``energy``; None: what the model's frames were chosen with, else Silero where it is
-            installed.
-        weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
-        streams: of films with several: those that the user asked for.
+        tracker: CSV of a face tracker, or a folder with one per film; None: MediaPipe finds the faces.
+        voice: ``silero`` or ``energy``; None: the detector of the model's training, else Silero if it is installed.
+        weights: another DenseFace than the shipped one, for a model that was trained on its frames.
+        streams: the film's streams that the user asked for.
     """
 
     tracker: Path | None = None
@@ -44,12 +47,12 @@ class FaceOptions:
 
 
 class FaceReader:
-    """Reads faces with the shipped encoder, where a model was trained on its frames.
+    """Reads faces with DenseFace, for a model that was trained on its frames.
 
     Args:
-        extractor: what the model's description says of its face frames; None for a model without faces.
-        options: where faces and voice activity come from.
-        device: where the encoder runs.
+        extractor: the model's description of its face frames; None for a model without faces.
+        options: sources of faces and of voice activity.
+        device: runs the encoder.
     """
 
     def __init__(self, extractor: ExtractorInfo | None, options: FaceOptions, device: str = "cpu") -> None:
@@ -59,7 +62,7 @@ class FaceReader:
 
     @cached_property
     def obstacle(self) -> str:
-        """Why faces of clips cannot be read at all; empty where they can."""
+        """The reason why this model can read no faces of clips; empty if it can."""
         if self.extractor is None:
             return "this model does not read faces"
         if self.extractor.name != DENSEFACE:
@@ -73,7 +76,7 @@ class FaceReader:
 
     @cached_property
     def encoder(self) -> DenseFace:
-        """DenseFace, the shipped one unless others' weights are given."""
+        """DenseFace, with the shipped weights unless others are given."""
         from ..features.denseface.encoder import DenseFace
 
         weights = self._options.weights
@@ -81,7 +84,7 @@ class FaceReader:
 
     @cached_property
     def voice(self) -> VoiceDetector:
-        """Tells speech from silence."""
+        """The detector that tells speech from silence."""
         from ..features.speakers.voice_detectors import VOICE_DETECTORS, listens_alone, load_voice_detector
 
         trained = self.extractor.options.get("voice") if self.extractor is not None else None
@@ -95,7 +98,10 @@ class FaceReader:
 
     @cached_property
     def front_end(self) -> FrontEnd:
-        """Everything from a clip to its face frames, with the settings of the model's training but for whose face.
+        """The way from a clip to its face frames, with the settings of the model's training.
+
+        The face is always the speaker's: a corpus of one face per clip may be read by its most frequent face, a clip
+        from anywhere may show several.
 
         Raises:
             UserError: a package that it needs is missing.
@@ -108,21 +114,38 @@ class FaceReader:
             source = load_face_source("mediapipe")
         else:
             source = load_face_source("tracker", FACE_SOURCES.get("tracker").Options(tracker))
-        trained: dict[str, Any] = self.extractor.options if self.extractor is not None else {}
-        # A corpus of one face per clip may be read by its most frequent face; a clip from anywhere may show several.
         settings = FilmSettings(
             picture_rate=(self.extractor and self.extractor.frame_rate) or FilmSettings().picture_rate,
-            max_seconds=float(trained.get("max_seconds", FilmSettings().max_seconds)),
+            max_seconds=self.max_seconds,
             choice="speaker",
             thumbnails=PICTURES_SHOWN,
             streams=self._options.streams,
         )
         return FrontEnd(source, self.voice, self.encoder, None, settings=settings)
 
+    @property
+    def max_seconds(self) -> float:
+        """Seconds of a clip in which faces are looked for."""
+        from ..features.extraction.clip import FilmSettings
+
+        return float(self._trained("max_seconds") or FilmSettings().max_seconds)
+
+    @property
+    def other_source(self) -> str:
+        """A note if faces come from another source than in the model's training; empty if not."""
+        trained = self._trained("faces")
+        name, own = trained.get("name") if isinstance(trained, dict) else None, self.front_end.faces.name
+        if name is None or name == own:
+            return ""
+        return f"faces from {own}: the model was trained on faces from {name}, which may be cut otherwise"
+
+    def _trained(self, name: str) -> Any:
+        return self.extractor.options.get(name) if self.extractor is not None else None
+
     def read(
         self, path: Path, start: float | None, end: float | None, region: Region | None = None
     ) -> tuple[ClipFrames, str]:
-        """Look at a clip; also how its face was chosen where that was not by its voice.
+        """Read a clip; return it with a remark if its face was not chosen by its voice.
 
         Raises:
             DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
@@ -143,7 +166,7 @@ class FaceReader:
         return clip, f"the face that is seen most often was read ({reason})"
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Faces uint8 (T, 64, 64) to features (T, V) and expression distributions (T, K).
+        """Encode faces uint8 (T, 64, 64) to features (T, V) and expression distributions (T, K).
 
         Raises:
             UserError: the model was not trained on such frames.
@@ -163,7 +186,6 @@ def read_face_pictures(folder: Path) -> np.ndarray:
         DefectiveClip: the folder holds no picture, or one that cannot be read.
         UserError: PyAV is missing.
     """
-    from ..core.errors import DefectiveClip
     from ..data.folds import natural_order
     from ..features.media.container import import_av, opened, video_stream
     from ..features.speakers.crop import CROP_SIZE
@@ -187,3 +209,32 @@ def read_face_pictures(folder: Path) -> np.ndarray:
             grey = frame.reformat(width=CROP_SIZE, height=CROP_SIZE, format="gray", interpolation="AREA")
             crops.append(grey.to_ndarray())
     return np.stack(crops)
+
+
+def stills(
+    path: Path, start: float | None, seconds: float | None, count: int, streams: StreamChoice = ANY_STREAMS
+) -> tuple[tuple[float, np.ndarray], ...]:
+    """Read some pictures of a film at equal distances: time from the clip's beginning, and uint8 (H, W, 3).
+
+    A film without pictures, or without any that can be decoded, gives none.
+
+    Raises:
+        UserError: PyAV is missing.
+    """
+    from ..features.media.pictures import pictures
+
+    lasts = min(seconds or LONGEST_SHOWN, LONGEST_SHOWN)
+    begin = (start or 0.0) + lasts / count / 2
+    try:
+        found = pictures(path, count / lasts, begin, (start or 0.0) + lasts, streams)
+        return tuple((picture.time - (start or 0.0), _shrunk(picture.rgb)) for picture in found)
+    except DefectiveClip:
+        return ()
+
+
+def _shrunk(rgb: np.ndarray) -> np.ndarray:
+    """Average blocks of a picture, to about :data:`PICTURE_WIDTH` pixels."""
+    step = max(1, rgb.shape[1] // PICTURE_WIDTH)
+    height, width = (length // step for length in rgb.shape[:2])
+    blocks = rgb[: height * step, : width * step].reshape(height, step, width, step, 3)
+    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)

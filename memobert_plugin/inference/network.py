@@ -1,12 +1,15 @@
-"""The network with its prompt or classifier: utterances in, probabilities out, as the host's tasks compute them."""
+"""The network with its prompt or classifier: utterances in, probabilities out, as fairseq's tasks compute them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..checkpoints.bundle import read_bundle
+from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
@@ -25,8 +28,8 @@ class Network:
 
     Args:
         model: weights, description and tokenizer.
-        device: where it runs.
-        dtype: of its parameters; answers are computed in float32 at least.
+        device: runs the network.
+        dtype: the parameters'; answers are computed in float32 at least.
 
     Raises:
         UserError: weights, tokenizer and description do not belong together, or the prompt cannot be encoded.
@@ -40,7 +43,7 @@ class Network:
         self.labels = list(self.description.labels)
         symbols = self.tokenizer.symbols
         self.prompt: PromptPieces | None = None
-        """What is appended to every text; None for a finetuned model."""
+        """The template appended to every text; None for a finetuned model."""
         if model.description.kind == PROMPTED:
             self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
             words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
@@ -60,8 +63,8 @@ class Network:
         )
 
     def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
-        """Scores of the emotions (B, C), whose softmax are the probabilities; prompting also the rows (B,) of the most
-        likely pieces of the whole vocabulary.
+        """Return scores of the emotions (B, C), whose softmax are the probabilities, and for a prompted model the rows
+        (B,) of the most likely pieces of the whole vocabulary.
 
         Raises:
             UserError: the model was only pre-trained.
@@ -75,13 +78,13 @@ class Network:
         return self._label_words.scores(logits), logits.argmax(dim=-1)
 
     def vocabulary_logits(self, batch: NetworkInput) -> Tensor:
-        """(B, vocabulary) at the prompt's mask."""
+        """Return logits (B, vocabulary) at the prompt's mask."""
         return upcast(self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows))
 
     def likeliest_words(self, logits: Tensor, count: int) -> list[tuple[int, float]]:
-        """Rows of the dictionary with their probabilities, likeliest first, of logits (vocabulary,).
+        """Return rows of the dictionary with their probabilities, likeliest first, from logits (vocabulary,).
 
-        Special symbols have a probability too, but no text holds one, so none is listed.
+        Special symbols are left out: they have a probability too, but no text holds one.
         """
         probabilities = logits.softmax(dim=-1)
         special = [*range(len(SPECIALS)), self.tokenizer.mask_index]
@@ -90,9 +93,43 @@ class Network:
         return [(row, float(probabilities[row])) for row in rows]
 
     def word(self, row: int) -> str:
-        """A row of the dictionary as a word, without the marks of its tokenizer."""
+        """Return a row of the dictionary as a word, without its tokenizer's marks."""
         return self.tokenizer.symbols[row].removeprefix("▁")
 
     def hidden_states(self, batch: NetworkInput) -> tuple[Tensor, PackedLayout]:
-        """Last layer of every piece and frame, packed, and whose each row is."""
+        """Return the last layer of every piece and frame, packed, and the layout of its rows."""
         return self.module.hidden_states(**batch.net_input)
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None) -> Network:
+    """Load a bundle (a folder) or a checkpoint of ``fairseq-train`` (a file).
+
+    Raises:
+        UserError: not a model, an altered file, no such device or an unknown dtype.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such bundle or checkpoint")
+    model = read_bundle(path) if path.is_dir() else read_fairseq_checkpoint(path, data_bin)
+    return Network(model, _device(device), _dtype(dtype))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r}: unknown; give cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: this machine has no usable CUDA device; give cpu")
+    return device
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise UserError(f"dtype {name}: give one of {', '.join(DTYPES)}")
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found

@@ -1,24 +1,25 @@
-"""The page that a person reads: what the model made of some clips, and what its answers relied on."""
+"""Write the HTML page that shows answers and the words, faces and sounds that they relied on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
+from ..core.names import SAMPLE_RATE
 from ..features.media.pictures import jpeg_address
-from ..features.media.sound import SAMPLE_RATE
 from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
 from ..pages.template import load_template
 from .explain import METHOD, Contribution
+from .faces import LONGEST_SHOWN
 from .prediction import Prediction
-from .run import Outcome
-from .stills import LONGEST_SHOWN
+from .requests import Outcome
 from .utterance import MODALITY_NAMES, Evidence
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
 
 MOST_DETAILED = 60
-"""Utterances that are shown with all that belongs to them; the others only in the overview."""
-PLAIN_NAMES = {"l": "what is said", "v": "the face", "a": "the voice"}
+"""Utterances that are shown with details; the others are in the overview only."""
+PLAIN_NAMES = {"l": "what is said", "v": "the face", "a": "the sound"}
+"""The modalities on the page."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the text and how strongly it is marked: -1 (against the answer) to 1 (for it)."""
+    """A word of the text and the strength of its mark: -1 (against the answer) to 1 (for it)."""
 
     word: str
     strength: float
@@ -57,20 +59,24 @@ class Section:
 
     Attributes:
         number: its place, for links.
-        outcome: what became of it; media and explanation already dropped.
+        outcome: its result; media and explanation already dropped.
         bar: its probabilities.
-        tracks: everything over time; None where there is no time.
+        tracks: the rows over time; None for an utterance without time.
+        track_notes: sentences on how to read these rows.
+        has_course: True if the answer as more is read is among the rows.
         words: the text's words.
-        shares: (name, share) of what was relied on.
+        shares: (name, share) of the contributions.
         left_out: answers without each modality.
-        absent: (name, reason) of what was not read.
-        detailed: whether more than the overview's row is shown.
+        absent: (name, reason) of modalities that were not read.
+        detailed: True if more than the overview's row is shown.
     """
 
     number: int
     outcome: Outcome
     bar: Markup | None = None
     tracks: Markup | None = None
+    track_notes: Sequence[str] = ()
+    has_course: bool = False
     words: Sequence[Word] = ()
     shares: Sequence[tuple[str, float]] = ()
     left_out: Sequence[LeftOut] = ()
@@ -79,11 +85,11 @@ class Section:
 
 
 class Page:
-    """Takes outcomes one by one, keeping no media but the small pictures that are shown.
+    """A page that takes outcomes one by one and keeps no media but the small pictures that are shown.
 
     Args:
-        description: of the model.
-        timeline: whether the utterances follow each other in one file.
+        description: the model's.
+        timeline: True if the utterances follow each other in one file.
     """
 
     def __init__(self, description: ModelDescription, timeline: bool) -> None:
@@ -98,7 +104,7 @@ class Page:
         self._sections.append(section(number, outcome, self._description, self._colors, detailed=detailed))
 
     def write(self, path: Path) -> None:
-        """Write the page, whole or not at all.
+        """Write the page, completely or not at all.
 
         Raises:
             UserError: it cannot be written.
@@ -110,26 +116,23 @@ class Page:
             raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
     def render(self) -> str:
-        """The page's HTML; whatever comes from a file is escaped."""
+        """Return the page's HTML; text from files is escaped."""
         from ..core.version import VERSION
 
-        template = load_template(Path(__file__).with_name("page.html"))
         answered = [one for one in self._sections if one.outcome.prediction is not None]
-        return template.render(
-            colors=self._colors,
+        answers = [one.outcome.prediction for one in answered if one.outcome.prediction is not None]
+        return load_template(Path(__file__).with_name("page.html")).render(
             title=self._title(),
-            sections=self._sections,
+            lead=lead(answers, self._description.labels),
+            colors=self._colors,
             answered=answered,
             failed=[one for one in self._sections if one.outcome.prediction is None],
             overview=self._overview() if self._timeline else None,
             timeline=self._timeline,
             open_details=len(answered) <= 3,
             most_detailed=MOST_DETAILED,
-            description=self._description,
             blank=self._description.template.replace("[MASK]", "____"),
-            method=METHOD,
-            facts=self._facts(),
-            version=VERSION,
+            explanations=[*self._explanations(answered), *self._facts(), ("made by", f"memobert-predict {VERSION}")],
         )
 
     def _title(self) -> str:
@@ -139,12 +142,13 @@ class Page:
         return f"{len(self._sections)} clips" if len(self._sections) > 1 else self._sections[0].outcome.utterance.title
 
     def _overview(self) -> Markup:
-        """The emotion timeline of a film."""
+        """Draw the emotion timeline of a film."""
         spans = []
         for one in self._sections:
-            asked, answer = one.outcome.utterance, one.outcome.prediction
-            title = f"{asked.start or 0.0:.1f} s {asked.text}".strip()
-            spans.append((asked.start or 0.0, asked.end or 0.0, answer.probabilities if answer else None, title))
+            utterance, answer = one.outcome.utterance, one.outcome.prediction
+            title = f"{utterance.start or 0.0:.1f} s {utterance.text}".strip()
+            shares = None if answer is None else answer.probabilities
+            spans.append((utterance.start or 0.0, utterance.end or 0.0, shares, title))
         begin, end = min(span[0] for span in spans), max(span[1] for span in spans)
         if begin < end / 3:
             begin = 0.0
@@ -154,29 +158,87 @@ class Page:
         tracks.legend(self._description.labels)
         return tracks.svg()
 
+    def _explanations(self, answered: Sequence[Section]) -> list[tuple[str, str]]:
+        """Explain the parts that this page has, and no others."""
+        rows = []
+        if answered:
+            rows.append(
+                (
+                    "probabilities",
+                    "How the model divides its belief among the emotions it knows; they add up to 100 %. How often a "
+                    "model is right is not on this page: see the numbers it was published with.",
+                )
+            )
+        if any(one.shares for one in answered):
+            prompted = self._description.kind == PROMPTED
+            place = "at the word to be filled in" if prompted else "at the text's first position"
+            rows.append(("relied on, marked words", f"{METHOD} It is taken {place}, where the answer is read."))
+        if any(one.left_out for one in answered):
+            rows.append(
+                (
+                    "what if",
+                    "The model was asked again without one of the things that it had read. This is no estimate: it is "
+                    "its answer to the rest. If this and the marked words or bars disagree, trust this.",
+                )
+            )
+        if any(one.has_course for one in answered):
+            rows.append(
+                (
+                    "the answer, as more is read",
+                    "The model was asked again with only the beginning of the clip; the words were complete from the "
+                    "start.",
+                )
+            )
+        return rows
+
     def _facts(self) -> list[tuple[str, str]]:
         description = self._description
         facts = [("emotions it can choose from", ", ".join(description.labels))]
         if description.template:
             facts.append(("question it answers", description.template.replace("[MASK]", "____")))
-        for name, extractor in (("faces", description.visual_extractor), ("sound", description.acoustic_extractor)):
+        limits = description.limits
+        units = {
+            "l": (f"{limits['pieces']} word pieces", None, ""),
+            "v": (f"{limits['visual_frames']} faces", description.visual_extractor, "faces"),
+            "a": (f"{limits['acoustic_frames']} frames of sound", description.acoustic_extractor, "sound"),
+        }
+        trained = [units[letter] for letter in description.trained_on]
+        for _, extractor, name in trained:
             if extractor is not None:
                 rate = f", {extractor.frame_rate:.3g} frames per second" if extractor.frame_rate else ""
                 facts.append((f"{name} prepared by", f"{extractor.name}{rate}"))
-        limits = description.limits
-        facts.append(
-            (
-                "of an utterance it reads at most",
-                f"{limits['pieces']} word pieces, {limits['visual_frames']} faces, {limits['acoustic_frames']} frames "
-                "of sound, from the start",
-            )
-        )
+        longest = ", ".join(limit for limit, _, _ in trained)
+        facts.append(("of an utterance it reads at most", f"{longest}, from the start"))
         for name in ("data", "updates", "selected_by", "best_value"):
             if name in description.training:
                 value = description.training[name]
                 shown = f"{value:.4g}" if isinstance(value, float) else str(value)
                 facts.append((f"training: {name.replace('_', ' ')}", shown))
         return facts
+
+
+def lead(answers: Sequence[Prediction], labels: Sequence[str]) -> str:
+    """Write the page's first sentences: the modalities that were read, and the emotions to choose from."""
+    choice = (
+        f"{len(labels)} emotions fits best: {', '.join(labels)}. It chooses among these only, and such an estimate "
+        "says nothing certain about what a person feels."
+    )
+    if not answers:
+        return f"A trained model can estimate which of {choice} It has no answer for what it was given."
+    counts = {
+        letter: sum(answer.modalities[name].present for answer in answers) for letter, name in MODALITY_NAMES.items()
+    }
+    always = [PLAIN_NAMES[letter] for letter, count in counts.items() if count == len(answers)]
+    at_times = [
+        f"{PLAIN_NAMES[letter]} (in {count} of {len(answers)} clips)"
+        for letter, count in counts.items()
+        if 0 < count < len(answers)
+    ]
+    return f"A trained model read {_listed([*always, *at_times])}, and estimated which of {choice}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def section(
@@ -192,11 +254,14 @@ def section(
         return Section(number, bare, bar=bar)
     found = outcome.explanation
     shares = [(PLAIN_NAMES[letter], share) for letter, share in found.shares.items() if share] if found else []
+    tracks, notes = _tracks(outcome, evidence, description, colors)
     return Section(
         number,
         bare,
         bar=bar,
-        tracks=_tracks(outcome, evidence, description, colors),
+        tracks=tracks,
+        track_notes=notes,
+        has_course=tracks is not None and outcome.course is not None and len(outcome.course.seconds) > 1,
         words=_words(found.words) if found else (),
         shares=shares,
         left_out=_left_out(answer, colors),
@@ -220,54 +285,63 @@ def _left_out(answer: Prediction, colors: Mapping[str, str]) -> list[LeftOut]:
         shares: Mapping[str, float] | None = answer.modalities[name].without
         if shares is not None:
             label = max(shares, key=lambda kind: shares[kind])
-            bar = small_bar(shares, colors)
-            rows.append(LeftOut(PLAIN_NAMES[letter], label, shares[label], bar, label != answer.label))
+            rows.append(
+                LeftOut(PLAIN_NAMES[letter], label, shares[label], small_bar(shares, colors), label != answer.label)
+            )
     return rows
 
 
 def _tracks(
     outcome: Outcome, evidence: Evidence, description: ModelDescription, colors: Mapping[str, str]
-) -> Markup | None:
-    """Everything of a clip that has a time, above one axis."""
+) -> tuple[Markup | None, list[str]]:
+    """Draw everything of a clip that has a time, above one axis; return it with sentences on how to read it."""
     preview, found, way = evidence.preview, outcome.explanation, outcome.course
     limits = description.limits
-    read = [
-        (float(times[min(len(times), limit) - 1]) + time_step(times)) if times is not None and len(times) else 0.0
-        for times, limit in (
-            (evidence.visual_times if evidence.visual is not None else None, limits["visual_frames"]),
-            (evidence.acoustic_times if evidence.acoustic is not None else None, limits["acoustic_frames"]),
-        )
-    ]
+    read_faces = _seconds_read(evidence.visual, evidence.visual_times, limits["visual_frames"])
+    read_sound = _seconds_read(evidence.acoustic, evidence.acoustic_times, limits["acoustic_frames"])
     heard = 0.0 if preview.samples is None else len(preview.samples) / SAMPLE_RATE
-    lasts = max(evidence.seconds or 0.0, heard, *read)
-    seconds = max(min(lasts, LONGEST_SHOWN), *read)
+    lasts = max(evidence.seconds or 0.0, heard, read_faces, read_sound)
+    seconds = max(min(lasts, LONGEST_SHOWN), read_faces, read_sound)
     if not seconds:
-        return None
+        return None, []
     tracks = Tracks(seconds, f"{outcome.utterance.title} over time", colors)
-    largest = 0.0
-    if found is not None:
-        largest = max(float(np.abs(values).max(initial=0.0)) for values in (found.visual, found.acoustic))
+    explained = [] if found is None else [values for values in (found.visual, found.acoustic) if len(values)]
+    largest = max((float(np.abs(values).max()) for values in explained), default=0.0)
     shown = [(time, jpeg_address(rgb), rgb.shape[1], rgb.shape[0]) for time, rgb in preview.pictures if time < seconds]
     if shown:
         tracks.pictures("the clip", shown)
     if evidence.visual is not None and evidence.visual_times is not None:
-        _face_rows(tracks, outcome, evidence, description, largest, read[0])
+        _face_rows(tracks, outcome, evidence, description, largest, read_faces)
     if preview.samples is not None and evidence.utterance.clip != evidence.utterance.sound:
         begin = tracks.height
         tracks.waveform("the sound", "shaded: speech", preview.samples, SAMPLE_RATE, preview.voiced or ())
         if evidence.acoustic is not None:
-            tracks.shade_unread(read[1], tracks.height - begin)
+            tracks.shade_unread(read_sound, tracks.height - begin)
     if found is not None and evidence.acoustic_times is not None and len(found.acoustic):
-        begin = tracks.height
-        tracks.contributions(
-            "sound", evidence.acoustic_times, time_step(evidence.acoustic_times), found.acoustic, largest
-        )
-        tracks.shade_unread(read[1], tracks.height - begin)
+        begin, times = tracks.height, evidence.acoustic_times
+        tracks.contributions("sound", times, time_step(times), found.acoustic, largest)
+        tracks.shade_unread(read_sound, tracks.height - begin)
     if way is not None and len(way.seconds) > 1:
         ends = np.minimum(way.seconds, seconds)
         tracks.lines("the answer", "as more is read", ends, way.probabilities, description.labels)
         tracks.legend(description.labels)
-    return tracks.svg()
+    unread = any(0 < read < seconds for read in (read_faces, read_sound))
+    label = found.label if found is not None else ""
+    return tracks.svg(), list(_track_notes(evidence, label, len(explained), unread))
+
+
+def _track_notes(evidence: Evidence, label: str, explained: int, unread: bool) -> Iterable[str]:
+    if explained:
+        yield f"Bars “relied on” point up at moments that spoke for “{label}” and down at moments against it."
+    if explained > 1:
+        yield "Bars of faces and of sound have one scale."
+    if unread:
+        yield "Paler stretches were not read."
+    if evidence.visual is not None and evidence.expression is not None:
+        yield (
+            "“Expression” is the guess of the network that prepares faces, from each picture alone; the answer above "
+            "is not taken from it."
+        )
 
 
 def _face_rows(
@@ -280,16 +354,22 @@ def _face_rows(
 ) -> None:
     times, faces, found = evidence.visual_times, evidence.preview.faces, outcome.explanation
     assert times is not None
-    begin, step = tracks.height, time_step(times)
+    begin = tracks.height
     if faces is not None:
         wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
         tracks.faces("the face", "as read", [(float(times[index]), jpeg_address(faces[index])) for index in wanted])
     if found is not None and len(found.visual):
-        tracks.contributions("faces", times, step, found.visual, largest)
+        tracks.contributions("faces", times, time_step(times), found.visual, largest)
     expression = evidence.expression
     if expression is not None and description.expression_classes:
         tracks.stream("expression", "face alone", times, expression, description.expression_classes)
-        tracks.shade_unread(read, tracks.height - begin)
+    tracks.shade_unread(read, tracks.height - begin)
+    if expression is not None and description.expression_classes:
         tracks.legend(description.expression_classes)
-    else:
-        tracks.shade_unread(read, tracks.height - begin)
+
+
+def _seconds_read(frames: np.ndarray | None, times: np.ndarray | None, limit: int) -> float:
+    """Return the time at which the last frame that was read ends; 0 without frames."""
+    if frames is None or times is None or not len(times):
+        return 0.0
+    return float(times[min(len(times), limit) - 1]) + time_step(times)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..pages.drawings import time_step
 from .utterance import MODALITY_NAMES, Evidence
 
 if TYPE_CHECKING:
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModalityUse:
-    """What an answer rests on in one modality.
+    """The part of one modality in an answer.
 
     Attributes:
-        present: whether it was read.
-        frames: word pieces or frames that were read.
-        found: how many there were; more than ``frames`` where the model reads only the beginning.
-        seconds: stretch of the clip that the frames cover; None for text.
-        reason: why it is absent.
-        without: probabilities of the emotions when this modality is left out; None where that was not asked for, or
-            where nothing else is there.
+        present: True if it was read.
+        frames: number of word pieces or frames that were read.
+        found: number of those that there were; more than ``frames`` if the model reads only the beginning.
+        seconds: length of the clip's part that the frames cover; None for text.
+        reason: the reason why it was not read.
+        without: probabilities of the emotions without this modality; None if that was not asked for, or if nothing
+            else was read.
     """
 
     present: bool
@@ -41,15 +42,15 @@ class Prediction:
     """The answer about one utterance.
 
     Attributes:
-        name: of the utterance.
+        name: the utterance's name.
         label: the most probable emotion.
         probabilities: of every emotion; they add up to 1.
-        modalities: for ``text``, ``visual`` and ``acoustic`` what was read.
-        text: as given.
-        start: of the utterance in its file, in seconds.
-        end: likewise.
-        word: the word that the model itself would put at the mask, of its whole vocabulary (prompted models).
-        notes: what to know before relying on the answer.
+        modalities: the part of ``text``, ``visual`` and ``acoustic`` in it.
+        text: the text as given.
+        start: beginning of the utterance in its file, in seconds.
+        end: end of the utterance in its file, in seconds.
+        word: the most likely word of the whole vocabulary at the mask (prompted models).
+        notes: remarks to read before relying on the answer.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Prediction:
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON line."""
+        """Return plain values for a JSON line."""
         return {
             "id": self.name,
             "start": self.start,
@@ -89,7 +90,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Contextual embeddings of one utterance, D numbers each: the last layer of the transformer.
+    """The transformer's last layer for one utterance, D numbers for each piece and frame.
 
     Attributes:
         pieces: the text's pieces, ``[CLS]`` first and ``[SEP]`` last.
@@ -97,7 +98,7 @@ class Encoding:
         visual: (T, D) float32.
         visual_times: (T,) seconds from the clip's beginning.
         acoustic: (A, D) float32.
-        acoustic_times: (A,) where each speech frame begins.
+        acoustic_times: (A,) seconds at which each speech frame begins.
     """
 
     pieces: tuple[str, ...]
@@ -109,7 +110,7 @@ class Encoding:
 
 
 def named(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
-    """Probabilities (C,) by emotion."""
+    """Return probabilities (C,) by emotion."""
     return dict(zip(labels, probabilities.tolist(), strict=True))
 
 
@@ -120,11 +121,11 @@ def prediction(
     word: str | None,
     without: Mapping[str, Mapping[str, float]],
 ) -> Prediction:
-    """The answer about one utterance.
+    """Put the answer about one utterance together.
 
     Args:
-        evidence: what was found in it.
-        description: of the model.
+        evidence: the parts that were read.
+        description: the model's.
         probabilities: (C,) of the emotions.
         word: the most likely word at the mask; None for a finetuned model.
         without: probabilities without each modality, by its letter.
@@ -161,6 +162,5 @@ def _use(
 
 
 def covered_seconds(times: np.ndarray, count: int) -> float:
-    """How much of a clip the first ``count`` frames cover, from the times (T,) at which frames begin."""
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.1
-    return round(float(times[count - 1] - times[0]) + step, 3)
+    """Return the seconds of a clip that the first ``count`` frames cover, from the times (T,) at which they begin."""
+    return round(float(times[count - 1] - times[0]) + time_step(times), 3)

@@ -1,4 +1,4 @@
-"""``MEmoBERT``: a trained model for those who have a clip and want an answer.
+"""``MEmoBERT``: a trained model that answers for clips.
 
 >>> from memobert_plugin import MEmoBERT
 >>> model = MEmoBERT.from_pretrained(bundle)
@@ -6,7 +6,7 @@
 >>> answer.label in model.labels, round(sum(answer.probabilities.values()), 6)
 (True, 1.0)
 >>> answer.modalities["visual"].present, answer.modalities["visual"].reason
-(False, 'none were given')
+(False, 'not given')
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.fairseq_quirks import quiet_host
-from ..features.media.streams import ANY_STREAMS, StreamChoice
-from .arguments import Clip, Clips, modality_letters, one_utterance, utterances
 from .prediction import Encoding, Prediction, named, prediction
-from .utterance import Evidence, Utterance
+from .utterance import Clip, Clips, Evidence, Utterance, one_utterance, utterances
 
 if TYPE_CHECKING:
     import torch
 
     from ..checkpoints.model_description import ModelDescription
+    from ..features.media.streams import StreamChoice
     from .network import Network
     from .reading import ClipReader
 
@@ -38,7 +36,7 @@ class MEmoBERT:
 
     Attributes:
         network: the model with its prompt or classifier.
-        reader: what turns media into the frames that it was trained on.
+        reader: reads media as the frames that the model was trained on.
     """
 
     def __init__(self, network: Network, reader: ClipReader) -> None:
@@ -56,27 +54,29 @@ class MEmoBERT:
         tracker: str | os.PathLike[str] | None = None,
         face_weights: str | os.PathLike[str] | None = None,
         voice: str | None = None,
+        streams: StreamChoice | None = None,
         preview: bool = False,
-        streams: StreamChoice = ANY_STREAMS,
     ) -> MEmoBERT:
-        """Load a model; nothing in its files is run, and nothing is fetched.
+        """Load a model; no code in its files is run, and nothing is fetched.
 
         Args:
             path: a bundle of ``memobert-export``, or a checkpoint of ``fairseq-train``.
-            device: where everything runs, such as ``cpu`` or ``cuda``.
-            dtype: of the parameters: ``float32``, ``bfloat16`` or ``float16``.
-            data_bin: what an older checkpoint was trained on, for its tokenizer and extractor settings.
-            weights: of wav2vec 2.0, for a model that was trained on its frames.
+            device: runs the model and the encoders: ``cpu``, ``cuda`` …
+            dtype: the parameters' type: ``float32``, ``bfloat16`` or ``float16``.
+            data_bin: the data-bin an older checkpoint was trained on, for its tokenizer and extractor settings.
+            weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
             tracker: CSV of a face tracker, or a folder with one per film, instead of MediaPipe.
-            face_weights: of another DenseFace than the shipped one, for a model that was trained on its frames.
-            voice: ``silero`` or ``energy``: what tells speech from silence.
+            face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
+            voice: ``silero`` or ``energy``, the detector that tells speech from silence.
+            streams: a film's streams to read, by language or number (None: as players choose).
             preview: keep pictures of the clips that are read, for a page.
-            streams: of films with several streams those to read (a language, numbers).
 
         Raises:
             UserError: not a model, an altered file, or no such device.
         """
+        from ..features.media.streams import ANY_STREAMS
         from .faces import FaceOptions
+        from .network import load_network
         from .reading import ClipReader, ReadingOptions
 
         network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin))
@@ -86,7 +86,7 @@ class MEmoBERT:
                 tracker=None if tracker is None else Path(tracker),
                 voice=voice,
                 weights=None if face_weights is None else Path(face_weights),
-                streams=streams,
+                streams=streams or ANY_STREAMS,
             ),
             preview=preview,
         )
@@ -94,12 +94,12 @@ class MEmoBERT:
 
     @property
     def description(self) -> ModelDescription:
-        """What the model is, reads and was trained on."""
+        """The model's sizes, inputs, labels and training."""
         return self.network.description
 
     @property
     def labels(self) -> list[str]:
-        """The emotions it tells apart; none for a model that was only pre-trained."""
+        """The emotions that it tells apart; none for a model that was only pre-trained."""
         return list(self.network.labels)
 
     @overload
@@ -136,18 +136,19 @@ class MEmoBERT:
         batch_size: int = 16,
         **utterance: Any,
     ) -> Prediction | list[Prediction]:
-        """Tell the emotion of an utterance, or of each of several.
+        """Predict the emotion of an utterance, or of each of several.
 
         Args:
             clip: a video or sound file, a folder of pictures of one face each, a waveform (N,), an
                 :class:`~memobert_plugin.inference.utterance.Utterance`; or a list of these.
-            text: what is said; for a list of clips a list as long.
-            modalities: what may be read, any of ``l`` (text), ``v`` (faces), ``a`` (voice); default: as trained.
+            text: the words that are said; for a list of clips a list as long.
+            modalities: letters of those that may be read, of ``l`` (text), ``v`` (faces), ``a`` (voice); default: as
+                trained.
             leave_out: also answer without each modality in turn.
             batch_size: utterances at a time.
-            utterance: further parts of it: ``start`` and ``end`` in the file in seconds, ``sampling_rate`` of a
-                waveform (default 16 000), ready frames of the model's encoders, ``visual`` (T, V) and ``acoustic``
-                (A, D).
+            utterance: further parts of the utterance: ``start`` and ``end`` in the file in seconds, ``sampling_rate``
+                of a waveform (default 16 000), and ready frames of the model's encoders, ``visual`` (T, V) and
+                ``acoustic`` (A, D).
 
         Returns:
             A :class:`~memobert_plugin.inference.prediction.Prediction`, or a list of them for a list of clips.
@@ -160,40 +161,39 @@ class MEmoBERT:
 
             >>> import numpy as np
             >>> one = model.predict(np.ones(16000, np.float32), "stop it")
-            >>> one.modalities["acoustic"].reason
-            "this model's speech frames were made by 'generated', which is not part of this package"
+            >>> one.modalities["acoustic"].reason.partition(";")[0]
+            "this model's speech frames were made by 'generated', which is not installed"
             >>> faces = np.ones((12, 6), np.float32)
             >>> seen = model.predict(text="stop it", visual=faces, leave_out=True)
             >>> seen.modalities["visual"].frames, sorted(seen.modalities["visual"].without) == model.labels
             (12, True)
         """
-        asked = utterances(clip, text, **utterance)
+        given = utterances(clip, text, **utterance)
         answers: list[Prediction] = []
-        for first in range(0, len(asked), max(1, batch_size)):
-            evidence = [self.read(one, modalities) for one in asked[first : first + max(1, batch_size)]]
+        for first in range(0, len(given), max(1, batch_size)):
+            evidence = [self.read(one, modalities) for one in given[first : first + max(1, batch_size)]]
             answers += self.decide(evidence, leave_out=leave_out, batch_size=batch_size)
         return answers if isinstance(clip, (list, tuple)) else answers[0]
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
-        """Look at one utterance without deciding; raises what :meth:`predict` raises."""
-        asked = self.description.modalities if modalities is None else modality_letters(modalities)
-        return self.reader.read(utterance, asked)
+        """Read one utterance without answering; raises what :meth:`predict` raises."""
+        return self.reader.read(utterance, modalities)
 
     def decide(
         self, evidence: Sequence[Evidence], *, leave_out: bool = False, batch_size: int = 16
     ) -> list[Prediction]:
-        """Answer for utterances that :meth:`read` looked at; arguments as in :meth:`predict`."""
+        """Answer for utterances from :meth:`read`; arguments as in :meth:`predict`."""
         answers = self.probabilities(evidence, batch_size=batch_size)
         without: list[dict[str, dict[str, float]]] = [{} for _ in evidence]
         if leave_out:
-            asked = [
-                (index, letter, found.limited_to(found.present.replace(letter, ""), ""))
+            fewer = [
+                (index, letter, found.limited_to(found.present.replace(letter, "")))
                 for index, found in enumerate(evidence)
                 for letter in found.present
                 if len(found.present) > 1
             ]
-            reduced = self.probabilities([found for _, _, found in asked], batch_size=batch_size)
-            for (index, letter, _), (probabilities, _) in zip(asked, reduced, strict=True):
+            reduced = self.probabilities([found for _, _, found in fewer], batch_size=batch_size)
+            for (index, letter, _), (probabilities, _) in zip(fewer, reduced, strict=True):
                 without[index][letter] = named(self.labels, probabilities)
         return [
             prediction(
@@ -205,7 +205,7 @@ class MEmoBERT:
     def probabilities(
         self, evidence: Sequence[Evidence], *, batch_size: int = 16
     ) -> list[tuple[np.ndarray, int | None]]:
-        """For each utterance the probabilities (C,) of the emotions, and the vocabulary's most likely row at the mask.
+        """Return for each utterance the probabilities (C,) of the emotions, and the most likely row at the mask.
 
         Raises:
             UserError: the model was only pre-trained.
@@ -234,15 +234,15 @@ class MEmoBERT:
         modalities: str | None = None,
         **utterance: Any,
     ) -> list[tuple[str, float]]:
-        """The most likely words at the template's mask, with their probabilities.
+        """Return the most likely words at a template's mask, with their probabilities.
 
         Args:
             template: words around one ``[MASK]``; appended to ``text``, as a prompt is.
-            clip: as in :meth:`predict`; None asks about the template (and text) alone.
-            text: what is said.
-            top_k: how many words.
+            clip: as in :meth:`predict`; None reads the template (and text) alone.
+            text: the words that are said.
+            top_k: number of words.
             modalities: as in :meth:`predict`.
-            utterance: further parts of it, as in :meth:`predict`.
+            utterance: further parts of the utterance, as in :meth:`predict`.
 
         Raises:
             UserError: no single ``[MASK]``, or a finetuned model, whose word head was not trained with it.
@@ -261,9 +261,9 @@ class MEmoBERT:
         if top_k < 1:
             raise UserError(f"top_k {top_k}: give a number from 1 on")
         prompt = Template.parse(template).encode(self.network.tokenizer)
-        asked = one_utterance(clip, text, **utterance)
+        given = one_utterance(clip, text, **utterance)
         alone = clip is None and not text and not utterance
-        evidence = Evidence.nothing(asked) if alone else self.read(asked, modalities)
+        evidence = Evidence.nothing(given) if alone else self.read(given, modalities)
         with torch.inference_mode():
             logits = self.network.vocabulary_logits(self.network.batch([evidence], prompt))[0]
         return [(self.network.word(row), share) for row, share in self.network.likeliest_words(logits, top_k)]
@@ -271,19 +271,13 @@ class MEmoBERT:
     def encode(
         self, clip: Clip | None = None, *, text: str = "", modalities: str | None = None, **utterance: Any
     ) -> Encoding:
-        """Contextual embeddings of pieces and frames, no prompt appended.
+        """Return contextual embeddings of pieces and frames, without a prompt; arguments as in :meth:`predict`.
 
-        Args:
-            clip: as in :meth:`predict`.
-            text: what is said.
-            modalities: as in :meth:`predict`.
-            utterance: further parts of it, as in :meth:`predict`.
-
-            >>> found = model.encode(text="stop it", visual=np.ones((4, 6), np.float32))
-            >>> found.pieces, found.text.shape, found.visual.shape
-            (('[CLS]', 'stop', 'it', '[SEP]'), (4, 16), (4, 16))
-            >>> found.visual_times.round(3).tolist()
-            [0.0, 0.1, 0.2, 0.3]
+        >>> found = model.encode(text="stop it", visual=np.ones((4, 6), np.float32))
+        >>> found.pieces, found.text.shape, found.visual.shape
+        (('[CLS]', 'stop', 'it', '[SEP]'), (4, 16), (4, 16))
+        >>> found.visual_times.round(3).tolist()
+        [0.0, 0.1, 0.2, 0.3]
         """
         import torch
 
@@ -299,46 +293,3 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
-
-
-DTYPES = ("float32", "bfloat16", "float16")
-
-
-def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None) -> Network:
-    """Load a bundle (a folder) or a checkpoint of ``fairseq-train`` (a file).
-
-    Raises:
-        UserError: not a model, an altered file, no such device or an unknown dtype.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no such bundle or checkpoint")
-    with quiet_host():
-        from ..checkpoints.bundle import read_bundle
-        from ..checkpoints.fairseq_checkpoint import read_host_checkpoint
-        from .network import Network
-
-        model = read_bundle(path) if path.is_dir() else read_host_checkpoint(path, data_bin)
-        return Network(model, _device(device), _dtype(dtype))
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device {name!r}: unknown; give cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {name}: this machine has no usable CUDA device; give cpu")
-    return device
-
-
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    import torch
-
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise UserError(f"dtype {name}: give one of {', '.join(DTYPES)}")
-    found = getattr(torch, name)
-    assert isinstance(found, torch.dtype)
-    return found

@@ -1,4 +1,8 @@
-"""From what a caller has (clips, waveforms, pictures, ready frames, text) to what the model reads."""
+"""Read a caller's clips, waveforms, pictures, ready frames and text as a model was trained to read them.
+
+Every reason and note follows from what was read: a modality that the user left out, one that the model was not trained
+on, and one that could not be read are told apart.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,9 @@ from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
 from ..features.media.container import FILM_SUFFIXES, MediaFacts, media_facts
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
-from .faces import PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures
+from .faces import LONGEST_SHOWN, PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures, stills
 from .speech import SpeechReader
-from .stills import LONGEST_SHOWN, stills
-from .utterance import Evidence, Preview, Utterance
+from .utterance import Evidence, Preview, Utterance, modality_letters
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
-    """Frames (T, D) as float16, as a data-bin stores them.
+    """Check a caller's frames (T, D) and round them to float16, as a data-bin stores them.
 
     Args:
-        name: of the argument, for messages.
+        name: the argument, for messages.
         frames: the caller's.
-        dim: numbers that the model reads of a frame; 0 where it reads none.
+        dim: numbers of a frame that the model reads; 0 if it reads no such frames.
 
     Raises:
         UserError: not floats of that shape, NaN or infinite values, or beyond float16.
@@ -49,28 +52,31 @@ def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
 
 
 def frame_times(count: int, extractor: ExtractorInfo | None, default_rate: float) -> np.ndarray:
-    """When frames of a steady rate begin: (count,) seconds."""
+    """Return the seconds (count,) at which frames of a steady rate begin."""
     rate = extractor.frame_rate if extractor is not None and extractor.frame_rate else default_rate
     return np.arange(count) / rate
 
 
 VISUAL_RATE = 10.0
-"""Faces per second where nothing else is known (the paper's)."""
+"""Faces per second if the model does not say (the paper's)."""
 ACOUSTIC_RATE = 1000.0 / 60.0
-"""Speech frames per second where nothing else is known (the paper's)."""
+"""Speech frames per second if the model does not say (the paper's)."""
 LONG_CLIP = 15.0
-"""Seconds beyond which a clip is more than an utterance."""
-NOT_ASKED = "left out on request"
+"""Seconds; the note on a longer clip advises to cut it."""
+LEFT_OUT = "left out on request"
+NOT_GIVEN = "not given"
+PLAIN_NAMES = {"l": "text", "v": "faces", "a": "sound"}
+"""The modalities in messages."""
 
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How media are read.
+    """Settings for reading media.
 
     Attributes:
-        weights: of wav2vec 2.0, for a model that was trained on it.
-        faces: where faces and voice activity come from.
-        preview: keep what a page shows of a clip, even where the model does not read its pictures.
+        weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
+        faces: sources of faces and of voice activity, and the film's streams.
+        preview: keep pictures of a clip for the page, even if the model does not read them.
     """
 
     weights: Path | None = None
@@ -82,120 +88,129 @@ class ClipReader:
     """Reads utterances for one model.
 
     Args:
-        description: of the model.
-        tokenizer: of the model.
-        options: how media are read.
-        device: where the encoders run.
+        description: the model's.
+        tokenizer: the model's.
+        options: settings for reading media.
+        device: runs the encoders.
     """
 
     def __init__(
         self, description: ModelDescription, tokenizer: Tokenizer, options: ReadingOptions, device: str = "cpu"
     ) -> None:
-        self.description, self.tokenizer, self._preview = description, tokenizer, options.preview
-        self._streams = options.faces.streams
+        self.description, self.tokenizer, self._options = description, tokenizer, options
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
         self.faces = FaceReader(description.visual_extractor if description.visual_dim else None, options.faces, device)
 
-    def read(self, utterance: Utterance, modalities: str) -> Evidence:
-        """Read what is asked for.
+    def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
+        """Read an utterance.
 
         Args:
-            utterance: what there is.
-            modalities: letters of what may be read; encoders of the others are not even loaded.
+            utterance: the parts that there are.
+            modalities: letters of those that may be read (None: those the model was trained on); encoders of the
+                others are not even loaded.
 
         Raises:
             DefectiveClip: a file cannot be read, or there is nothing that the model could read.
             UserError: frames of another shape, a missing package or missing weights.
         """
+        trained = self.description.trained_on
+        wanted = trained if modalities is None else modality_letters(modalities)
         pieces, word_start = self.tokenizer.encode(utterance.text)
         evidence = Evidence(utterance, pieces.astype(np.int64), word_start, seconds=clip_seconds(utterance))
-        if not len(pieces):
-            evidence = _absent(evidence, "l", "no text was given")
-        elif unknown := int((pieces == UNKNOWN_ROW).sum()):
-            evidence = _noted(evidence, f"words unknown to the model: {unknown} of {len(pieces)} pieces")
-        evidence = self._read_ready(evidence)
+        evidence = self._read_ready(evidence, wanted)
         if utterance.clip is not None or utterance.sound is not None:
-            evidence = self._read_files(evidence, modalities)
-        if self._preview:
+            evidence = self._read_files(evidence, wanted)
+        if self._options.preview:
             evidence = self._with_stills(evidence)
-        for letter in "va":
-            if letter not in evidence.present and letter not in evidence.absent:
-                evidence = _absent(evidence, letter, NOT_ASKED if letter not in modalities else "none were given")
-        evidence = evidence.limited_to(modalities, NOT_ASKED)
+        evidence = evidence.limited_to(wanted)
+        reasons = {}
+        for letter, name in PLAIN_NAMES.items():
+            if letter in evidence.present:
+                continue
+            if letter in wanted:
+                reasons[letter] = evidence.absent.get(letter, NOT_GIVEN)
+            else:
+                reasons[letter] = LEFT_OUT if letter in trained else f"this model was not trained on {name}"
         if not evidence.present:
-            reasons = (f"{_NAMES[letter]}: {evidence.absent[letter]}" for letter in modalities)
-            raise DefectiveClip(f"{utterance.title}: nothing to read ({'; '.join(reasons)})")
-        return self._with_long_clip_note(evidence)
+            listed = "; ".join(f"{PLAIN_NAMES[letter]}: {reasons[letter]}" for letter in wanted)
+            raise DefectiveClip(f"{utterance.title}: nothing to read ({listed})")
+        return self._with_notes(replace(evidence, absent=reasons))
 
-    def _read_ready(self, evidence: Evidence) -> Evidence:
-        """Take over arrays: frames and waveform."""
+    def _read_ready(self, evidence: Evidence, wanted: str) -> Evidence:
+        """Take over ready frames and a waveform."""
         given, description = evidence.utterance, self.description
-        if given.visual is not None:
+        if given.visual is not None and ("v" in wanted or not description.visual_dim):
             visual = checked_frames("visual", given.visual, description.visual_dim)
             times = frame_times(len(visual), description.visual_extractor, VISUAL_RATE)
             evidence = replace(evidence, visual=visual, expression=given.expression, visual_times=times)
-        if given.acoustic is not None:
+        if given.acoustic is not None and ("a" in wanted or not description.acoustic_dim):
             return self._with_acoustic(evidence, checked_frames("acoustic", given.acoustic, description.acoustic_dim))
-        if given.waveform is not None:
-            samples = self.speech.resampled(given.waveform, given.sampling_rate)
-            return self._with_sound(evidence, samples)
+        if given.waveform is not None and "a" in wanted:
+            return self._with_sound(evidence, self.speech.resampled(given.waveform, given.sampling_rate))
         return evidence
 
-    def _read_files(self, evidence: Evidence, modalities: str) -> Evidence:
-        given = evidence.utterance
-        wanted = {
-            "v": "v" in modalities and given.visual is None and given.clip is not None,
-            "a": "a" in modalities and given.acoustic is None and given.waveform is None,
-        }
-        if any(wanted.values()):
-            for letter, taken in _streams_taken(given, self._streams).items():
-                if taken and wanted[letter]:
-                    evidence = _noted(evidence, taken)
-        if wanted["v"] and given.clip is not None:
+    def _read_files(self, evidence: Evidence, wanted: str) -> Evidence:
+        """Read faces and sound of files, unless they were given otherwise, and note which streams were taken."""
+        given, streams = evidence.utterance, self._options.faces.streams
+        faces = "v" in wanted and given.visual is None and given.clip is not None
+        sound = "a" in wanted and given.acoustic is None and given.waveform is None
+        remarks = _streams_taken(given, streams) if faces or sound else {}
+        if faces and given.clip is not None:
             evidence = self._read_faces(evidence, given.clip)
         file = given.sound or given.clip
-        if not wanted["a"] or file is None or file.is_dir() or evidence.acoustic is not None:
-            return evidence
+        if sound and file is not None and not file.is_dir():
+            evidence = self._read_sound(evidence, file)
+        for letter, is_read in (("v", faces), ("a", sound)):
+            if is_read and letter in evidence.present and remarks[letter]:
+                evidence = evidence.noted(remarks[letter])
+        return evidence
+
+    def _read_sound(self, evidence: Evidence, file: Path) -> Evidence:
+        given = evidence.utterance
         if self.speech.obstacle:
-            return _absent(evidence, "a", self.speech.obstacle)
+            return evidence.lacking("a", self.speech.obstacle)
         if given.sound is None and evidence.preview.samples is not None:
             return self._with_sound(evidence, evidence.preview.samples)
         try:
-            # A film's sound may run on after its pictures; where both are read, the clip ends with the film.
+            # A film's sound may be longer than its pictures; the clip ends with the film.
             end = sound_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
             samples = read_clip(
-                file, max_seconds=self.speech.max_seconds, start=given.start, end=end, streams=self._streams
+                file,
+                max_seconds=self.speech.max_seconds,
+                start=given.start,
+                end=end,
+                streams=self._options.faces.streams,
             )
         except DefectiveClip as defect:
-            return _absent(evidence, "a", str(defect).removeprefix(f"{file}: "))
+            return evidence.lacking("a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
 
     def _read_faces(self, evidence: Evidence, path: Path) -> Evidence:
-        """Faces, and with them the sound and the pictures that are shown."""
+        """Read faces, and with them the sound and the pictures for the page."""
         given = evidence.utterance
         if path.is_dir():
             crops = read_face_pictures(path)
             return self._with_crops(evidence, crops, *self.faces.encode(crops))
         if path.suffix.lower() not in FILM_SUFFIXES:
-            return _absent(evidence, "v", "a sound file has no faces")
+            return evidence.lacking("v", "a sound file has no faces")
         if self.faces.obstacle:
-            return _absent(evidence, "v", self.faces.obstacle)
+            return evidence.lacking("v", self.faces.obstacle)
         clip, remark = self.faces.read(path, given.start, given.end, given.region)
         return self._with_faces(evidence, clip, remark)
 
     def _with_sound(self, evidence: Evidence, samples: np.ndarray) -> Evidence:
-        """The frames of float32 samples (N,) at 16 kHz, as far as the encoder reads, and whether there is a voice."""
+        """Add the frames of float32 samples (N,) at 16 kHz, and a note if no voice was found in them."""
         preview = evidence.preview
         sound = self.speech.encode(samples[: round(self.speech.max_seconds * SAMPLE_RATE)])
         if preview.voiced is None:
             preview = replace(preview, samples=samples, voiced=tuple(self.faces.voice.intervals(samples)))
         evidence = replace(evidence, preview=preview)
         if sound.frames is None:
-            return _absent(evidence, "a", sound.reason)
+            return evidence.lacking("a", sound.reason)
         if not preview.voiced:
-            evidence = _noted(evidence, "no speech was found: what is heard is not a voice, though it is read like one")
+            evidence = evidence.noted("no speech was found: what is heard is not a voice, though it is read like one")
         return self._with_acoustic(evidence, checked_frames("acoustic", sound.frames, self.description.acoustic_dim))
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
@@ -211,12 +226,14 @@ class ClipReader:
         evidence = replace(evidence, preview=preview)
         if clip.visual is None or clip.choice is None or clip.choice.track is None:
             reason = clip.choice.reason if clip.choice is not None else clip.dropped
-            return _absent(evidence, "v", reason or "no face was found")
+            return evidence.lacking("v", reason or "no face was found")
         track = clip.choice.track
         if len(clip.tracks) > 1:
-            evidence = _noted(evidence, f"several faces: {_which(track, clip.tracks)}")
+            evidence = evidence.noted(f"several faces: {_which(track, clip.tracks)}")
+        if self.faces.other_source:
+            evidence = evidence.noted(self.faces.other_source)
         if remark:
-            evidence = _noted(evidence, f"not known who speaks: {remark}")
+            evidence = evidence.noted(f"not known who speaks: {remark}")
         return self._with_crops(evidence, track.crops, clip.visual, clip.expression, clip.visual_times)
 
     def _with_crops(
@@ -234,23 +251,35 @@ class ClipReader:
         return replace(evidence, visual=visual, expression=expression, visual_times=times, preview=preview)
 
     def _with_stills(self, evidence: Evidence) -> Evidence:
-        """Pictures of a film whose faces were not looked at, or whose pictures lie too far apart to be shown."""
+        """Add pictures of a film whose faces were not read, or whose pictures are too far apart for the page."""
         given = evidence.utterance
         near = evidence.preview.pictures and (evidence.seconds or 0.0) <= LONGEST_SHOWN
         if near or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
             return evidence
-        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN, self._streams)
+        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN, self._options.faces.streams)
         return replace(evidence, preview=replace(evidence.preview, pictures=pictures))
 
-    def _with_long_clip_note(self, evidence: Evidence) -> Evidence:
-        """Say so where the model reads only the beginning of what was found."""
-        limits, parts = self.description.limits, []
-        for name, frames, times, limit in (
-            ("faces", evidence.visual, evidence.visual_times, limits["visual_frames"]),
-            ("sound", evidence.acoustic, evidence.acoustic_times, limits["acoustic_frames"]),
+    def _with_notes(self, evidence: Evidence) -> Evidence:
+        """Add the notes that depend on which modalities were read in the end."""
+        read, limits = evidence.pieces[: self.description.limits["pieces"]], self.description.limits
+        if unknown := int((read == UNKNOWN_ROW).sum()):
+            evidence = evidence.noted(f"words unknown to the model: {unknown} of {len(read)} pieces")
+        for letter in evidence.present:
+            if letter not in self.description.trained_on:
+                evidence = evidence.noted(f"read on request: {PLAIN_NAMES[letter]}, on which the model was not trained")
+        parts = []
+        for name, reader, frames, times in (
+            ("visual", self.faces, evidence.visual, evidence.visual_times),
+            ("acoustic", self.speech, evidence.acoustic, evidence.acoustic_times),
         ):
-            if frames is not None and times is not None and len(frames) > limit:
-                parts.append(f"{times[limit]:.1f} s of {name}")
+            if frames is None or times is None:
+                continue
+            plain, limit = "faces" if name == "visual" else "sound", limits[f"{name}_frames"]
+            ready = getattr(evidence.utterance, name) is not None
+            if len(frames) > limit:
+                parts.append(f"{times[limit]:.1f} s of {plain}")
+            elif not ready and evidence.seconds is not None and evidence.seconds > reader.max_seconds + 0.05:
+                parts.append(f"{reader.max_seconds:.1f} s of {plain}")
         if len(evidence.pieces) > limits["pieces"]:
             parts.append(f"{limits['pieces']} word pieces")
         if not parts:
@@ -258,15 +287,14 @@ class ClipReader:
         advice = ""
         if evidence.seconds is not None and evidence.seconds > LONG_CLIP:
             advice = f" of a clip of {evidence.seconds:.0f} s; cut it into utterances by its subtitles or its time"
-        return _noted(evidence, f"only the beginning was read: {', '.join(parts)}{advice}")
+        return evidence.noted(f"only the beginning was read: {', '.join(parts)}{advice}")
 
 
 _ORDINALS = ("first", "second", "third")
-_NAMES = {"l": "text", "v": "faces", "a": "sound"}
 
 
 def _streams_taken(given: Utterance, streams: StreamChoice) -> dict[str, str]:
-    """Say by modality which of a film's streams are read; empty texts where there is one.
+    """Return by modality a remark on which of a film's streams is read; empty if there is only one.
 
     Raises:
         DefectiveClip: the film lacks a stream that was asked for.
@@ -284,7 +312,7 @@ def _facts(film: Path, streams: StreamChoice) -> MediaFacts:
 
 
 def clip_seconds(utterance: Utterance) -> float | None:
-    """How long an utterance lasts; None where only ready frames or pictures tell.
+    """Return the duration of an utterance in seconds; None for ready frames and pictures, which have no clock.
 
     Raises:
         DefectiveClip: a film that cannot be opened.
@@ -299,16 +327,8 @@ def clip_seconds(utterance: Utterance) -> float | None:
 
 
 def _which(track: FaceTrack, tracks: Sequence[FaceTrack]) -> str:
-    """Where the face that was read is among the others."""
+    """Say which of several faces was read: its place from the left, and its time."""
     places = sorted(float(other.boxes[:, (0, 2)].mean()) for other in tracks)
     place = places.index(float(track.boxes[:, (0, 2)].mean())) + 1
     ordinal = _ORDINALS[place - 1] if place <= len(_ORDINALS) else f"{place}th"
     return f"of {len(tracks)} that were seen, the {ordinal} from the left was read"
-
-
-def _absent(evidence: Evidence, letter: str, reason: str) -> Evidence:
-    return replace(evidence, absent={**evidence.absent, letter: reason})
-
-
-def _noted(evidence: Evidence, note: str) -> Evidence:
-    return replace(evidence, notes=(*evidence.notes, note))

@@ -1,4 +1,4 @@
-"""What is to be looked at: clips, a film's subtitles, stretches of equal length, or a manifest, as utterances."""
+"""Turn clips, a film's subtitles, stretches of equal length or a manifest into utterances, and answer them in order."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..core.errors import UserError
+from ..core.errors import DefectiveClip, UserError
 from ..data.folds import natural_order
 from ..data.manifest import media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
 from ..features.media.streams import ANY_STREAMS, StreamChoice
 from .faces import PICTURE_SUFFIXES
-from .utterance import Utterance
+from .prediction import Prediction
+from .utterance import Evidence, Utterance
+
+if TYPE_CHECKING:
+    from .explain import Course, Explanation
+    from .predictor import MEmoBERT
 
 REGIONS: dict[str, Literal["left", "right"]] = {"left": "left", "right": "right"}
 EMBEDDED = "embedded"
-"""Instead of a subtitle file: the film's own stream."""
+"""Given instead of a subtitle file: the film's own subtitles."""
 SHORTEST_WINDOW = 0.4
-"""Seconds; a shorter rest of a clip belongs to the stretch before it."""
+"""Seconds; a shorter rest at a clip's end is left out."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Utterances to be looked at.
+    """Utterances to be read.
 
     Attributes:
         utterances: in order.
         remarks: for the user.
-        timeline: whether the utterances follow each other in one file.
+        timeline: True if the utterances follow each other in one file.
     """
 
     utterances: list[Utterance]
@@ -40,7 +45,7 @@ class Request:
 
 
 def of_clips(clips: Iterable[Path], text: str = "") -> Request:
-    """Each file as one utterance; of a folder every film and sound file in it, or the face pictures as one.
+    """Make an utterance of each file, of every film and sound file of a folder, or of a folder of face pictures.
 
     Raises:
         UserError: a folder without media, or one text for several clips.
@@ -54,12 +59,12 @@ def of_clips(clips: Iterable[Path], text: str = "") -> Request:
 
 
 def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS) -> Request:
-    """A film's lines as utterances.
+    """Make an utterance of each line of a film's subtitles.
 
     Args:
         film: the film or sound file.
         subtitles: a file, or :data:`EMBEDDED`.
-        streams: those of the film that the user asked for.
+        streams: the film's streams that the user asked for.
 
     Raises:
         UserError: no usable line, or a package is missing.
@@ -86,7 +91,7 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
 
 
 def of_windows(clip: Path, seconds: float) -> Request:
-    """A long clip in stretches of equal length.
+    """Cut a long clip into stretches of equal length.
 
     Raises:
         UserError: the file does not say how long it is.
@@ -104,7 +109,7 @@ def of_windows(clip: Path, seconds: float) -> Request:
 
 
 def of_manifest(manifest: Path) -> Request:
-    """A manifest's rows; faces come from its ``video``, sound from its ``audio`` or, without one, the video's.
+    """Make an utterance of each row: faces from its ``video``, sound from its ``audio``, else from the video.
 
     Raises:
         UserError: a defect of the manifest.
@@ -117,6 +122,88 @@ def of_manifest(manifest: Path) -> Request:
         sound = audio if video else None
         utterances.append(Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id))
     return Request(utterances, [])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one utterance.
+
+    Attributes:
+        utterance: the utterance.
+        error: the reason why there is no answer; empty if there is one.
+        prediction: the answer.
+        evidence: the parts that were read, if an explanation was asked for.
+        explanation: the parts that the answer relied on, if asked for.
+        course: the answer as more and more of the clip is read, if asked for.
+    """
+
+    utterance: Utterance
+    error: str = ""
+    prediction: Prediction | None = None
+    evidence: Evidence | None = None
+    explanation: Explanation | None = None
+    course: Course | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON line."""
+        if self.prediction is not None:
+            return self.prediction.to_dict()
+        one = self.utterance
+        return {"id": one.title, "start": one.start, "end": one.end, "text": one.text, "error": self.error}
+
+
+def run(
+    model: MEmoBERT,
+    utterances: Iterable[Utterance],
+    *,
+    modalities: str | None = None,
+    batch_size: int = 16,
+    explained: bool = False,
+) -> Iterator[Outcome]:
+    """Read and answer utterances in order; a clip that cannot be used gives an error, and the others go on.
+
+    Args:
+        model: the model.
+        utterances: in order.
+        modalities: letters of those that may be read; None: those the model was trained on.
+        batch_size: utterances that are answered at a time, and held in memory.
+        explained: also answer without each modality, and keep evidence and explanations.
+
+    Raises:
+        UserError: a fault that concerns all clips: a missing package, missing weights, a wrong argument.
+    """
+    waiting: list[Evidence | Outcome] = []
+    for utterance in utterances:
+        try:
+            waiting.append(model.read(utterance, modalities))
+        except DefectiveClip as defect:
+            waiting.append(Outcome(utterance, error=str(defect).removeprefix(f"{utterance.title}: ")))
+        if len(waiting) >= batch_size:
+            yield from _answered(model, waiting, batch_size, explained)
+            waiting = []
+    yield from _answered(model, waiting, batch_size, explained)
+
+
+def _answered(
+    model: MEmoBERT, waiting: list[Evidence | Outcome], batch_size: int, explained: bool
+) -> Iterator[Outcome]:
+    evidence = [found for found in waiting if isinstance(found, Evidence)]
+    answers = iter(model.decide(evidence, leave_out=explained, batch_size=batch_size))
+    for found in waiting:
+        if isinstance(found, Outcome):
+            yield found
+        elif explained:
+            from .explain import course, explain
+
+            yield Outcome(
+                found.utterance,
+                prediction=next(answers),
+                evidence=found,
+                explanation=explain(model.network, found),
+                course=course(model.network, found),
+            )
+        else:
+            yield Outcome(found.utterance, prediction=next(answers))
 
 
 def _files(clip: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""A clip's sound as the frames that a model was trained on."""
+"""Sound to the speech frames that a model was trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..features.media.sound import resample
 from ..features.media.soundtrack import RATES
 
 SILENCE = 1e-4
-"""Samples that are all below this are no recording of anything (-80 dB)."""
+"""A sound whose samples are all smaller counts as silent (-80 dB)."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Sound:
 
     Attributes:
         samples: float32 (N,) at 16 kHz, as far as they were read.
-        frames: float32 (A, D), or None where they could not be made.
-        reason: why not.
+        frames: float32 (A, D), or None if there are none.
+        reason: why there are none.
     """
 
     samples: np.ndarray
@@ -35,12 +35,12 @@ class Sound:
 
 
 class SpeechReader:
-    """Reads sound with the encoder and the settings of a model's training.
+    """Encodes sound with the encoder and the settings of a model's training.
 
     Args:
-        extractor: what the model's description says of its speech frames; None for a model without speech.
-        weights: of wav2vec 2.0, where the model was trained on it.
-        device: where wav2vec 2.0 runs.
+        extractor: the model's description of its speech frames; None for a model without speech.
+        weights: the encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
+        device: runs the encoder.
     """
 
     def __init__(self, extractor: ExtractorInfo | None, weights: Path | None = None, device: str = "cpu") -> None:
@@ -50,7 +50,7 @@ class SpeechReader:
 
     @property
     def obstacle(self) -> str:
-        """Why sound cannot be read at all; empty where it can."""
+        """The reason why this model can read no sound at all; empty if it can."""
         if self.extractor is None:
             return "this model does not read sound"
         if self.extractor.name not in ENCODERS.names():
@@ -62,7 +62,7 @@ class SpeechReader:
 
     @property
     def max_seconds(self) -> float:
-        """Sound beyond this is not read."""
+        """Seconds of a clip's sound that are read."""
         value = self.extractor.options.get("max_seconds", MAX_SECONDS) if self.extractor is not None else MAX_SECONDS
         if not isinstance(value, (int, float)) or not 0 < value <= 3600:
             raise UserError(f"the model's speech frames have max_seconds {value!r}; export the model again")
@@ -70,7 +70,7 @@ class SpeechReader:
 
     @cached_property
     def encoder(self) -> PooledEncoder:
-        """Return the encoder that made the frames of training.
+        """The encoder that made the frames of training.
 
         Raises:
             UserError: weights that are missing or not the model's, or settings that this version cannot repeat.
@@ -79,7 +79,7 @@ class SpeechReader:
         return PooledEncoder.from_info(self.extractor, self._weights, self._device)
 
     def resampled(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """A caller's samples as float32 (N,) at 16 kHz, cut to what is read.
+        """Convert a caller's samples to float32 (N,) at 16 kHz, cut to :attr:`max_seconds`.
 
         Raises:
             DefectiveClip: not one channel of finite floats, or an impossible rate.
@@ -96,7 +96,7 @@ class SpeechReader:
         return np.ascontiguousarray(samples[: max(1, round(self.max_seconds * SAMPLE_RATE))], dtype=np.float32)
 
     def encode(self, samples: np.ndarray) -> Sound:
-        """Frames of float32 samples (N,) at 16 kHz.
+        """Encode float32 samples (N,) at 16 kHz.
 
         Raises:
             UserError: see :attr:`encoder`.

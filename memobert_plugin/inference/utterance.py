@@ -1,13 +1,16 @@
-"""What is asked about and what was found in it: one utterance before and after its media were read."""
+"""One utterance before its media are read (:class:`Utterance`) and after (:class:`Evidence`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+
+from ..core.errors import UserError
 
 MODALITY_NAMES = {"l": "text", "v": "visual", "a": "acoustic"}
 """The letters of modality cases, in the order of the model's input."""
@@ -18,18 +21,18 @@ class Utterance:
     """One utterance to be read; any of its parts may be missing, but not all.
 
     Attributes:
-        clip: a video or sound file, or a folder of pictures that show one face each.
-        text: what is said.
-        start: where the utterance begins in the file, in seconds (None: at its beginning).
-        end: where it ends (None: at the file's end).
-        region: the half of the picture to look at, ``left`` or ``right``; None: all of it.
-        sound: a file whose sound is read instead of the clip's, in the same time.
+        clip: a film, a sound file, or a folder of pictures that show one face each.
+        text: the words that are said.
+        start: beginning of the utterance in the file, in seconds (None: the file's beginning).
+        end: end of the utterance (None: the file's end).
+        region: the half of the picture to look at, ``left`` or ``right`` (None: all of it).
+        sound: a file whose sound is read instead of the clip's, at the same times.
         waveform: samples (N,), used instead of the file's sound.
-        sampling_rate: of ``waveform``, per second.
+        sampling_rate: samples of ``waveform`` per second.
         visual: ready face frames (T, V), used instead of the file's faces.
         expression: their expression distributions (T, K), shown on the page.
         acoustic: ready speech frames (A, D), used instead of any sound.
-        name: what results call it (default: the file's name).
+        name: its name in results (default: the file's name).
     """
 
     clip: Path | None = None
@@ -47,20 +50,26 @@ class Utterance:
 
     @property
     def title(self) -> str:
-        """The name, or what stands for it."""
+        """The name, else the file's name."""
         file = self.clip or self.sound
         return self.name or (file.name if file is not None else "utterance")
 
 
+Clip = str | os.PathLike[str] | np.ndarray | Utterance
+"""A path (film, sound file or folder of face pictures), a waveform (N,), or an utterance in full."""
+Clips = list[Any] | tuple[Any, ...]
+"""Several of :data:`Clip`."""
+
+
 @dataclass(frozen=True)
 class Preview:
-    """What a person is shown of a clip.
+    """Sound and pictures of a clip for the page.
 
     Attributes:
         samples: float32 (N,) at 16 kHz, or None without sound.
         voiced: (begin, end) of the stretches with speech, in seconds from the clip's beginning; None: not looked for.
-        pictures: (time, rgb uint8 (H, W, 3)) of the clip, or the faces that were read.
-        faces: the crops that the visual encoder saw, uint8 (T, 64, 64), one for each visual frame.
+        pictures: (time, rgb uint8 (H, W, 3)) of the clip.
+        faces: the crops that the visual encoder read, uint8 (T, 64, 64), one for each visual frame.
     """
 
     samples: np.ndarray | None = None
@@ -71,19 +80,19 @@ class Preview:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found in an utterance, as the model takes it.
+    """The parts of an utterance as the model takes them.
 
     Attributes:
-        utterance: what was asked about.
+        utterance: the utterance that was read.
         pieces: (n,) int64 rows of the dictionary, no special symbols.
         word_start: (n,) uint8, 1 where a word begins.
         visual: (T, V) float16, or None without faces.
         acoustic: (A, D) float16, or None without sound.
         expression: (T, K) float32 with the faces, where the visual encoder gives it.
         visual_times: (T,) seconds from the clip's beginning.
-        acoustic_times: (A,) where each speech frame begins.
-        absent: why a modality (by its letter) is not there.
-        notes: what a reader of the answer should know.
+        acoustic_times: (A,) seconds at which each speech frame begins.
+        absent: for each modality (by its letter) that was not read, the reason.
+        notes: remarks for the reader of the answer.
         seconds: duration of the clip, where known.
         preview: for the page.
     """
@@ -103,18 +112,25 @@ class Evidence:
 
     @classmethod
     def nothing(cls, utterance: Utterance) -> Evidence:
-        """Evidence without anything, for a template that is asked about by itself."""
+        """Return evidence without any modality, to read a template alone."""
         return cls(utterance, np.zeros(0, np.int64), np.zeros(0, np.uint8))
 
     @property
     def present(self) -> str:
-        """The modality case: letters of what is there."""
+        """The modality case: letters of the modalities that were read."""
         lengths = {"l": len(self.pieces), "v": _length(self.visual), "a": _length(self.acoustic)}
         return "".join(letter for letter, length in lengths.items() if length)
 
-    def limited_to(self, modalities: str, reason: str) -> Evidence:
-        """The same without the modalities that are not named, ``reason`` being why."""
-        dropped = {letter: reason for letter in self.present if letter not in modalities}
+    def noted(self, note: str) -> Evidence:
+        """Return the same with one note more."""
+        return replace(self, notes=(*self.notes, note))
+
+    def lacking(self, letter: str, reason: str) -> Evidence:
+        """Return the same with the reason why a modality was not read."""
+        return replace(self, absent={**self.absent, letter: reason})
+
+    def limited_to(self, modalities: str) -> Evidence:
+        """Return the same with these modalities only."""
         empty = self.pieces[:0]
         return replace(
             self,
@@ -122,16 +138,85 @@ class Evidence:
             word_start=self.word_start if "l" in modalities else self.word_start[:0],
             visual=self.visual if "v" in modalities else None,
             acoustic=self.acoustic if "a" in modalities else None,
-            absent={**self.absent, **dropped},
         )
 
     def first_seconds(self, seconds: float) -> Evidence:
-        """The same with only the frames that begin before ``seconds``; the text stays whole."""
+        """Return the same with only the frames that begin before ``seconds``; the text stays whole."""
         return replace(
             self,
             visual=_before(self.visual, self.visual_times, seconds),
             acoustic=_before(self.acoustic, self.acoustic_times, seconds),
         )
+
+
+def utterances(
+    clip: Clip | Clips | None,
+    text: str | Sequence[str] | None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    sampling_rate: int = 16_000,
+    visual: np.ndarray | None = None,
+    acoustic: np.ndarray | None = None,
+) -> list[Utterance]:
+    """Make one utterance, or one for each clip of a list.
+
+    Raises:
+        UserError: lists of different lengths, or arguments that belong to one utterance beside a list.
+    """
+    if not isinstance(clip, (list, tuple)):
+        if text is not None and not isinstance(text, str):
+            raise UserError("a list of texts for one clip; give one text, or lists of both")
+        one = one_utterance(
+            clip, text or "", start=start, end=end, sampling_rate=sampling_rate, visual=visual, acoustic=acoustic
+        )
+        return [one]
+    if isinstance(text, str):
+        raise UserError("one text for a list of clips; give a list of texts, or None")
+    if text is not None and len(text) != len(clip):
+        raise UserError(f"{len(clip)} clips and {len(text)} texts; give as many of both")
+    if any(given is not None for given in (start, end, visual, acoustic)):
+        raise UserError("start, end, visual and acoustic belong to one utterance; give a list of Utterance instead")
+    texts = text if text is not None else [""] * len(clip)
+    return [one_utterance(one, said, sampling_rate=sampling_rate) for one, said in zip(clip, texts, strict=True)]
+
+
+def one_utterance(
+    clip: Clip | None,
+    text: str,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    sampling_rate: int = 16_000,
+    visual: np.ndarray | None = None,
+    acoustic: np.ndarray | None = None,
+) -> Utterance:
+    """Make an utterance of a caller's arguments.
+
+    Raises:
+        UserError: a clip of another type.
+    """
+    if isinstance(clip, Utterance):
+        return replace(clip, text=text) if text else clip
+    if clip is not None and not isinstance(clip, (str, os.PathLike, np.ndarray)):
+        raise UserError(f"a clip cannot be {type(clip).__name__}; give a path, a waveform or an Utterance")
+    waveform = clip if isinstance(clip, np.ndarray) else None
+    path = None if clip is None or isinstance(clip, np.ndarray) else Path(clip)
+    return Utterance(
+        path, text, start, end, waveform=waveform, sampling_rate=sampling_rate, visual=visual, acoustic=acoustic
+    )
+
+
+def modality_letters(given: str) -> str:
+    """Check letters of modalities and put them in the model's order.
+
+    Raises:
+        UserError: other letters than ``l``, ``v`` and ``a``, one twice, or none.
+    """
+    known = "".join(letter for letter in MODALITY_NAMES if letter in given)
+    if not known or len(known) != len(given):
+        raise UserError(f"modalities {given!r}: give one or more of l (text), v (faces), a (voice), as in 'lva'")
+    return known
 
 
 def _length(array: np.ndarray | None) -> int:

@@ -155,7 +155,7 @@ class Tracks:
         bars = [f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{middle}" y2="{middle}" class="line"/>']
         for time, value in zip(times.tolist(), values.tolist(), strict=False):
             size = half * min(abs(value) / largest, 1.0) if largest > 0 else 0.0
-            width = max(1.0, self.x(time + step) - self.x(time) - 1)
+            width = max(1.0, self.x(time + step) - self.x(time) - 2)
             look = f'class="{"for" if value > 0 else "against"}"'
             top = middle - size if value > 0 else middle
             bars.append(rect(self.x(time), top, width, max(size, 0.3), look, f"{time:.2f} s: {value:+.3f}"))

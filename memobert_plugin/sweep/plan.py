@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.fairseq_quirks import quiet_host
+from ..core.fairseq_quirks import quiet_fairseq
 from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
 from ..core.slurm import SlurmResources
 
@@ -337,7 +337,7 @@ def _comparator_settings() -> Mapping[str, Setting]:
     # While it is imported, fairseq looks for GPUs. Asking CUDA would leave it unusable in forked processes; with this
     # variable torch asks the driver's management library.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    with quiet_host():
+    with quiet_fairseq():
         from ..comparators.base import comparator_settings
 
         return comparator_settings()

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from generated_corpus import write_data_bin
-from loading_epochs import Loaded, PlainReader, forget, quiet_host
+from loading_epochs import Loaded, PlainReader, forget, quiet_fairseq
 from process_memory import processor_seconds
 from tabulate import tabulate
 from timing import in_turn, median_ratio, medians, write_result
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     gc.freeze()
-    with tempfile.TemporaryDirectory() as folder, quiet_host():
+    with tempfile.TemporaryDirectory() as folder, quiet_fairseq():
         data_bin = write_data_bin(Path(folder, "corpus"), options.utterances, frames=options.frames)
         result = measure(data_bin, options)
     print(table(result))

@@ -119,7 +119,7 @@ def forget(data_bin: Path) -> None:
 
 
 @contextlib.contextmanager
-def quiet_host() -> Iterator[None]:
+def quiet_fairseq() -> Iterator[None]:
     """Without the host's log and what torch says of its data loader."""
     logging.disable(logging.INFO)
     with warnings.catch_warnings():

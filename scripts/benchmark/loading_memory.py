@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from generated_corpus import write_data_bin
-from loading_epochs import SEED, epoch_of, masked_batches, open_task, quiet_host
+from loading_epochs import SEED, epoch_of, masked_batches, open_task, quiet_fairseq
 from process_memory import children, memory_of, open_files
 from tabulate import tabulate
 from timing import write_result
@@ -86,7 +86,7 @@ def main() -> None:
     add("--workers", type=int, default=2, metavar="N", help="of the epochs (default: %(default)s)")
     add("--output", type=Path, metavar="JSON", help="write the numbers there too")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, quiet_host():
+    with tempfile.TemporaryDirectory() as folder, quiet_fairseq():
         sizes = {}
         for utterances in sorted(options.utterances):
             data_bin = write_data_bin(Path(folder, str(utterances)), utterances)

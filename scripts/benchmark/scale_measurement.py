@@ -31,11 +31,11 @@ def measured_in_fresh_process(
 def measure(data_bin: str, max_tokens: int, updates: int, most: Lengths | None) -> dict[str, float]:
     """The same, in this process."""
     import torch
-    from loading_epochs import SEED, Corpus, quiet_host
+    from loading_epochs import SEED, Corpus, quiet_fairseq
     from process_memory import memory_of
 
     torch.set_num_threads(1)
-    with quiet_host():
+    with quiet_fairseq():
         from fairseq import options, tasks
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
         from fairseq.trainer import Trainer

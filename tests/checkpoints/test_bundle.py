@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from memobert_plugin.checkpoints.bundle import CARD, CONFIGURATION, TOKENIZER, WEIGHTS, read_bundle, write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
@@ -39,13 +39,13 @@ def checkpoints(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 @pytest.fixture
 def bundle(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
-    write_bundle(read_host_checkpoint(checkpoints["prompt"]), tmp_path / "bundle")
+    write_bundle(read_fairseq_checkpoint(checkpoints["prompt"]), tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_weights_and_description_come_back_bit_for_bit(checkpoints: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    exported = read_host_checkpoint(checkpoints[kind])
+    exported = read_fairseq_checkpoint(checkpoints[kind])
     write_bundle(exported, tmp_path / "bundle")
     loaded = read_bundle(tmp_path / "bundle")
     assert loaded.description == exported.description and loaded.description.kind == kind
@@ -58,7 +58,7 @@ def test_weights_and_description_come_back_bit_for_bit(checkpoints: dict[str, Pa
 
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_the_built_model_has_the_checkpoints_parameters(checkpoints: dict[str, Path], kind: str) -> None:
-    model = read_host_checkpoint(checkpoints[kind]).build(torch.device("cpu"), torch.float32)
+    model = read_fairseq_checkpoint(checkpoints[kind]).build(torch.device("cpu"), torch.float32)
     saved = load_safely(checkpoints[kind])["model"]
     not_read = {name for name in saved if name.startswith(("heads.mvfr.", "heads.mvfc.", "heads.mafr."))}
     assert not_read and set(model.state_dict()) == set(saved) - not_read
@@ -135,7 +135,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused(bundle: Path, size: str)
 
 
 def test_only_an_earlier_bundle_is_ever_replaced(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    model = read_host_checkpoint(checkpoints["finetune"])
+    model = read_fairseq_checkpoint(checkpoints["finetune"])
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / CONFIGURATION).write_text('{"architectures": ["BertModel"]}')
@@ -146,14 +146,14 @@ def test_only_an_earlier_bundle_is_ever_replaced(checkpoints: dict[str, Path], t
     write_bundle(model, tmp_path / "bundle")
     with pytest.raises(UserError, match="exists already"):
         write_bundle(model, tmp_path / "bundle")
-    write_bundle(read_host_checkpoint(checkpoints["prompt"]), tmp_path / "bundle", overwrite=True)
+    write_bundle(read_fairseq_checkpoint(checkpoints["prompt"]), tmp_path / "bundle", overwrite=True)
     assert read_bundle(tmp_path / "bundle").description.kind == "prompt"
 
 
 def test_every_file_has_the_mode_the_user_asked_for(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        write_bundle(read_host_checkpoint(checkpoints["prompt"]), tmp_path / "bundle")
+        write_bundle(read_fairseq_checkpoint(checkpoints["prompt"]), tmp_path / "bundle")
     finally:
         os.umask(before)
     files = [path for path in (tmp_path / "bundle").rglob("*") if path.is_file()]
@@ -169,10 +169,10 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     torch.save({"cfg": {}, "model": {}, "task_state": {}, "more": Harmful()}, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match="more than plain data"):
-        read_host_checkpoint(tmp_path / "checkpoint.pt")
+        read_fairseq_checkpoint(tmp_path / "checkpoint.pt")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(UserError, match=r"not opened|damaged"):
-        read_host_checkpoint(tmp_path / "pickle.pt")
+        read_fairseq_checkpoint(tmp_path / "pickle.pt")
     assert not (tmp_path / "harmed").exists()
 
 
@@ -183,16 +183,16 @@ def test_an_older_checkpoint_takes_tokenizer_and_extractors_from_its_data_bin(
     del content["task_state"]["origins"]
     torch.save(content, tmp_path / "older.pt")
     with pytest.raises(UserError, match="--data-bin"):
-        read_host_checkpoint(tmp_path / "older.pt")
-    completed = read_host_checkpoint(tmp_path / "older.pt", data_bin)
-    carried = read_host_checkpoint(checkpoints["prompt"])
+        read_fairseq_checkpoint(tmp_path / "older.pt")
+    completed = read_fairseq_checkpoint(tmp_path / "older.pt", data_bin)
+    carried = read_fairseq_checkpoint(checkpoints["prompt"])
     assert completed.description == carried.description and completed.tokenizer_files == carried.tokenizer_files
 
 
 def test_another_data_bin_than_the_trained_one_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     other = make_data_bin(tmp_path, CorpusShape(speakers=1, utterances=3, visual_dim=9))
     with pytest.raises(UserError, match="visual frames have 9 dimensions"):
-        read_host_checkpoint(checkpoints["prompt"], other)
+        read_fairseq_checkpoint(checkpoints["prompt"], other)
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "pickle.pkl"])
@@ -203,4 +203,4 @@ def test_a_tokenizer_file_of_another_name_is_never_written(
     content["task_state"]["origins"]["tokenizer"][name] = "eA=="
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match="tokenizer file"):
-        read_host_checkpoint(tmp_path / "checkpoint.pt")
+        read_fairseq_checkpoint(tmp_path / "checkpoint.pt")

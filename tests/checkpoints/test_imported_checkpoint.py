@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.checkpoints.model_description import SIZES
 from memobert_plugin.checkpoints.starting_point import write_starting_point
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.inference.predictor import load_network
+from memobert_plugin.inference.network import load_network
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
@@ -43,8 +43,8 @@ def test_a_finetuned_model_takes_dictionary_labels_and_extractors_from_the_data_
 ) -> None:
     path = imported(finetuned, tmp_path / "x.pt", without="heads.m")
     with pytest.raises(UserError, match="name a data-bin"):
-        read_host_checkpoint(path)
-    found = read_host_checkpoint(path, data_bin).description
+        read_fairseq_checkpoint(path)
+    found = read_fairseq_checkpoint(path, data_bin).description
     assert (found.kind, found.labels) == ("finetune", ["anger", "happy", "neutral", "sad"])
     assert (found.visual_dim, found.acoustic_dim, found.modalities) == (6, 5, "lva")
     assert found.visual_extractor is not None and found.visual_extractor.name == "generated"
@@ -55,42 +55,42 @@ def test_a_finetuned_model_takes_dictionary_labels_and_extractors_from_the_data_
 def test_the_classifiers_order_can_be_stated(data_bin: Path, finetuned: TrainingRun, tmp_path: Path) -> None:
     path = imported(finetuned, tmp_path / "x.pt")
     other = ["sad", "neutral", "happy", "anger"]
-    assert read_host_checkpoint(path, data_bin, other).description.labels == other
+    assert read_fairseq_checkpoint(path, data_bin, other).description.labels == other
     with pytest.raises(UserError, match="tells 4 emotions apart, 2 are named"):
-        read_host_checkpoint(path, data_bin, other[:2])
+        read_fairseq_checkpoint(path, data_bin, other[:2])
 
 
 def test_without_a_classifier_labels_make_a_prompt(data_bin: Path, finetuned: TrainingRun, tmp_path: Path) -> None:
     path = imported(finetuned, tmp_path / "x.pt", without="heads.classify")
-    assert read_host_checkpoint(path, data_bin).description.kind == "pretraining"
-    prompted = read_host_checkpoint(path, data_bin, ["happy", "sad"]).description
+    assert read_fairseq_checkpoint(path, data_bin).description.kind == "pretraining"
+    prompted = read_fairseq_checkpoint(path, data_bin, ["happy", "sad"]).description
     assert (prompted.kind, prompted.template, prompted.verbalizer) == (
         "prompt",
         "i am [MASK] .",
         "happy=happy sad=sad",
     )
-    kept = read_host_checkpoint(path, data_bin, ["anger", "sad"], "sad=sad anger=never").description
+    kept = read_fairseq_checkpoint(path, data_bin, ["anger", "sad"], "sad=sad anger=never").description
     assert kept.verbalizer == "anger=never sad=sad"
     with pytest.raises(UserError, match='no word is known for the label "bored"'):
-        read_host_checkpoint(path, data_bin, ["happy", "bored"])
+        read_fairseq_checkpoint(path, data_bin, ["happy", "bored"])
     with pytest.raises(UserError, match="--verbalizer: only a prompted model"):
-        read_host_checkpoint(path, data_bin, verbalizer="happy=happy")
+        read_fairseq_checkpoint(path, data_bin, verbalizer="happy=happy")
 
 
 @pytest.mark.parametrize("part", ["pooler.", "encoder.", "visual_embedder.mask"])
 def test_half_a_model_is_refused(data_bin: Path, finetuned: TrainingRun, tmp_path: Path, part: str) -> None:
     with pytest.raises(UserError, match=f"lacks {part}"):
-        read_host_checkpoint(imported(finetuned, tmp_path / "x.pt", without=part), data_bin)
+        read_fairseq_checkpoint(imported(finetuned, tmp_path / "x.pt", without=part), data_bin)
 
 
 def test_another_data_bin_is_refused(finetuned: TrainingRun, tmp_path: Path) -> None:
     path = imported(finetuned, tmp_path / "x.pt")
     with pytest.raises(UserError, match="acoustic frames have 7 dimensions"):
-        read_host_checkpoint(path, make_data_bin(tmp_path / "dims", CorpusShape(1, 3, acoustic_dim=7)))
+        read_fairseq_checkpoint(path, make_data_bin(tmp_path / "dims", CorpusShape(1, 3, acoustic_dim=7)))
 
 
 def test_a_trained_checkpoint_knows_its_own_labels(data_bin: Path, finetuned: TrainingRun, tmp_path: Path) -> None:
     finetuned.train(1)
     path = finetuned.save(tmp_path / "trained.pt")
     with pytest.raises(UserError, match="has its own"):
-        read_host_checkpoint(path, data_bin, ["happy", "sad"])
+        read_fairseq_checkpoint(path, data_bin, ["happy", "sad"])

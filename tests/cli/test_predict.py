@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
@@ -30,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data_bin = make_data_bin(folder / "corpus", CorpusShape(speakers=2, utterances=8, visual_dim=0, acoustic_dim=80))
     run = TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--protocol", "all_but_one")
     run.train(3)
-    model = read_host_checkpoint(run.save(folder / "checkpoint.pt"))
+    model = read_fairseq_checkpoint(run.save(folder / "checkpoint.pt"))
     info = PooledEncoder(LogMel(), 3).info()
     write_bundle(replace(model, description=replace(model.description, acoustic_extractor=info)), folder / "bundle")
     return folder / "bundle"

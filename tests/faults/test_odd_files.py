@@ -15,7 +15,7 @@ import pytest
 
 from memobert_plugin.checkpoints.bert_folder import BertConfig
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.checkpoints.state_dictionary import read_pickled_tensors
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.corpora.reading import read_text
@@ -86,7 +86,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "vocab.txt": WordPieceTokenizer.from_vocab,
     "sentencepiece.model": SentencePieceTokenizer.from_model,
     "plan.yaml": read_plan,
-    "checkpoint.pt": read_host_checkpoint,
+    "checkpoint.pt": read_fairseq_checkpoint,
     "model_step_1.pt": read_pickled_tensors,
     "denseface.safetensors": denseface_weights.read_weights,
     "denseface.pt": denseface_weights.read_checkpoint,

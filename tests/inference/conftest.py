@@ -9,7 +9,7 @@ import pytest
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.features.denseface.encoder import DenseFace
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
@@ -23,7 +23,7 @@ def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip_bundle")
     shape = CorpusShape(speakers=3, utterances=8, visual_dim=342, acoustic_dim=80)
     data_bin = make_data_bin(folder / "corpus", shape)
-    model = read_host_checkpoint(trained_checkpoint(data_bin, "memobert_prompt", folder / "prompt.pt", updates=10))
+    model = read_fairseq_checkpoint(trained_checkpoint(data_bin, "memobert_prompt", folder / "prompt.pt", updates=10))
     faces = replace(DenseFace.from_shipped().info(choice="speaker", voice={"name": "energy"}), frame_rate=10.0)
     sound = PooledEncoder(LogMel(), 6).info()
     description = replace(model.description, visual_extractor=faces, acoustic_extractor=sound)

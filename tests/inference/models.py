@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.data.frames import frame_file, read_frames
 from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
@@ -45,7 +45,7 @@ def utterances_of(data_bin: Path) -> list[Utterance]:
 
 def logmel_bundle(checkpoint: Path, folder: Path, pool: int = 3) -> Path:
     """A bundle whose speech frames are said to be log-mel filter banks, for a checkpoint of 80-d acoustic frames."""
-    model = read_host_checkpoint(checkpoint)
+    model = read_fairseq_checkpoint(checkpoint)
     info = PooledEncoder(LogMel(), pool).info()
     write_bundle(replace(model, description=replace(model.description, acoustic_extractor=info)), folder)
     return folder

@@ -12,7 +12,7 @@ import pytest
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.inference.page import MOST_DETAILED, Page
-from memobert_plugin.inference.run import run
+from memobert_plugin.inference.requests import run
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 
@@ -52,14 +52,14 @@ def seen(text: str = "Stop it, go home!", name: str = "clip") -> Utterance:
 
 def test_everything_is_on_the_page(preview_model: MEmoBERT) -> None:
     html = rendered(preview_model, [seen()])
-    for heading in ("What is said", "What is seen and heard", "What if something had been missing?", "How to read"):
+    for heading in ("What is said", "Over the time of the clip", "What if something had been missing?", "How to read"):
         assert heading in html
     for label in (*preview_model.labels, *preview_model.description.expression_classes, "Gradient × input"):
         assert label in html
     for word in ("Stop", "it,", "go", "home!"):
         assert f">{word}</span>" in html
     assert html.count("<polygon") >= 8 and html.count("<polyline") == 4
-    for name in ("what is said", "the face", "the voice"):
+    for name in ("what is said", "the face", "the sound"):
         assert f"without {name}" in html
 
 
@@ -100,5 +100,5 @@ def test_only_so_many_utterances_are_shown_in_full(preview_model: MEmoBERT) -> N
 
 def test_a_text_alone_has_a_page_too(preview_model: MEmoBERT) -> None:
     html = rendered(preview_model, [Utterance(text="stop it")])
-    assert "What is said" in html and "What is seen and heard" not in html
-    assert "Not used: the face (none were given)" in html
+    assert "What is said" in html and "Over the time of the clip" not in html
+    assert "Not used: the face (not given)" in html

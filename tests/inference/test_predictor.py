@@ -16,7 +16,7 @@ import torch
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.inference import predictor
 from memobert_plugin.inference.utterance import Utterance
@@ -48,7 +48,7 @@ def models(checkpoints: dict[str, Path]) -> dict[str, MEmoBERT]:
 @pytest.fixture(scope="module")
 def bundle(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "prompt"
-    write_bundle(read_host_checkpoint(checkpoints["memobert_prompt"]), folder)
+    write_bundle(read_fairseq_checkpoint(checkpoints["memobert_prompt"]), folder)
     return folder
 
 
@@ -106,7 +106,7 @@ def test_an_utterance_has_the_same_answer_alone_in_any_batch_and_again(
 def test_a_bundle_answers_as_its_checkpoint(
     data_bin: Path, checkpoints: dict[str, Path], models: dict[str, MEmoBERT], tmp_path: Path, task: str
 ) -> None:
-    write_bundle(read_host_checkpoint(checkpoints[task]), tmp_path / "bundle")
+    write_bundle(read_fairseq_checkpoint(checkpoints[task]), tmp_path / "bundle")
     asked = utterances_of(data_bin)[:6]
     answers = MEmoBERT.from_pretrained(tmp_path / "bundle").predict(asked)
     assert np.array_equal(rows(answers), rows(models[task].predict(asked)))
@@ -118,7 +118,7 @@ def test_what_was_read_and_what_was_not_is_told(models: dict[str, MEmoBERT]) -> 
     text, visual, acoustic = answer.modalities.values()
     assert (text.present, text.frames, text.seconds) == (True, 2, None)
     assert (visual.present, visual.frames, visual.found, visual.seconds) == (True, 36, 50, pytest.approx(3.6))
-    assert (acoustic.present, acoustic.reason) == (False, "none were given")
+    assert (acoustic.present, acoustic.reason) == (False, "not given")
     assert text.without is not None and visual.without is not None and acoustic.without is None
     alone = models["memobert_prompt"].predict(text="stop it")
     assert visual.without == pytest.approx(alone.probabilities, abs=1e-6)
@@ -132,9 +132,9 @@ def test_words_that_the_model_does_not_know_are_told(models: dict[str, MEmoBERT]
 
 
 def test_nothing_to_read_is_an_error_with_the_reasons(models: dict[str, MEmoBERT]) -> None:
-    with pytest.raises(DefectiveClip, match=r"nothing to read \(text: no text was given; faces: none were given"):
+    with pytest.raises(DefectiveClip, match=r"nothing to read \(text: not given; faces: not given"):
         models["memobert_prompt"].predict()
-    with pytest.raises(DefectiveClip, match=r"nothing to read \(sound: none were given\)"):
+    with pytest.raises(DefectiveClip, match=r"nothing to read \(sound: not given\)"):
         models["memobert_prompt"].predict(text="stop it", modalities="a")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...core.errors import UserError, run_command
-from ...core.fairseq_quirks import allow_host_arguments
+from ...core.fairseq_quirks import allow_fairseq_arguments
 from ...core.files import regular, replaced_when_complete
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     import torch
 
-    allow_host_arguments()
+    allow_fairseq_arguments()
     try:
         content: Any = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:

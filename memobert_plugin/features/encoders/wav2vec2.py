@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ...core.errors import UserError
-from ...core.fairseq_quirks import allow_host_arguments, quiet_host
+from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq
 from ...core.files import regular
 from ...core.names import SAMPLE_RATE
 from .base import ENCODERS, SpeechEncoder
@@ -243,7 +243,7 @@ def _load_pickle(path: Path) -> Any:
 
     import torch
 
-    allow_host_arguments()
+    allow_fairseq_arguments()
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
@@ -409,7 +409,7 @@ def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
     """
     import torch
 
-    with quiet_host():
+    with quiet_fairseq():
         from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 
         known = {field.name for field in dataclasses.fields(Wav2Vec2Config)}

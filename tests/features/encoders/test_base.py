@@ -12,7 +12,7 @@ import soundfile
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli.binarize import main as binarize
 from memobert_plugin.cli.extract import main as extract
 from memobert_plugin.core.errors import DefectiveClip, UserError
@@ -96,7 +96,7 @@ def test_an_encoder_of_another_package_works_from_extraction_to_prediction(other
     assert binarize([str(word) for word in ("--manifest", manifest, "--acoustic", frames, *binarized)]) == 0
     run = TrainingRun(tmp_path / "bin", "memobert_prompt", "--fold", "1", "--protocol", "all_but_one")
     run.train(1)
-    write_bundle(read_host_checkpoint(run.save(tmp_path / "checkpoint.pt")), tmp_path / "bundle")
+    write_bundle(read_fairseq_checkpoint(run.save(tmp_path / "checkpoint.pt")), tmp_path / "bundle")
     model = MEmoBERT.from_pretrained(tmp_path / "bundle")
     assert model.predict(tmp_path / "3.wav").modalities["acoustic"].present
     encoder = model.reader.speech.encoder

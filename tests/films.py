@@ -49,6 +49,7 @@ def write_film(
     cues: Iterable[Cue] = (),
     codec: str = "libx264",
     sound_codec: str = "aac",
+    aspect: Fraction | None = None,
 ) -> Path:
     """Write a film.
 
@@ -65,6 +66,7 @@ def write_film(
         key_every: pictures from one key picture to the next.
         cues: subtitles inside.
         codec, sound_codec: FFmpeg's names.
+        aspect: width of a pixel over its height (None: square).
     """
     import av
 
@@ -75,6 +77,8 @@ def write_film(
             video = container.add_stream(codec, rate=fps, options={"crf": "4", "preset": "ultrafast"})
             video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], "yuv420p"
             video.codec_context.gop_size = key_every
+            if aspect is not None:
+                video.codec_context.sample_aspect_ratio = aspect
             video.codec_context.time_base = video.time_base = MILLISECONDS
         if not silent:
             sound = container.add_stream(sound_codec, rate=rate, layout=layout)
@@ -129,11 +133,15 @@ def write_sound(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
 
 def turn(path: Path, degrees: int) -> Path:
     """Write into an ``.mp4`` how players have to turn its pictures clockwise, as phones do."""
+    quarter = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    return set_display_matrix(path, *quarter)
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Set the display matrix of an ``.mp4``: stored column p and row q are shown at a p + c q, b p + d q."""
     content = bytearray(path.read_bytes())
     header = content.index(b"tkhd")
-    quarter = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    a, b, c, d = (value << 16 for value in quarter)
-    struct.pack_into(">9i", content, header + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", content, header + 44, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
 

@@ -13,7 +13,7 @@ from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 from ..core.names import SAMPLE_RATE
-from ..features.media.pictures import jpeg_address
+from ..features.media.thumbnails import jpeg_address
 from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
 from ..pages.template import load_template
 from .explain import METHOD, Contribution

@@ -16,7 +16,7 @@ from memobert_plugin.checkpoints.bundle import CONFIGURATION
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.features.encoders.base import pool_frames
 from memobert_plugin.features.encoders.logmel import LogMel
-from memobert_plugin.features.media.pictures import jpeg_address
+from memobert_plugin.features.media.thumbnails import jpeg_address
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 

@@ -15,10 +15,11 @@ from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
 from ..encoders.base import PooledEncoder
 from ..media.container import media_facts
-from ..media.pictures import PICTURE_RATE, Picture, PictureReader, Thumbnail, thumbnail, thumbnail_places
+from ..media.pictures import PICTURE_RATE, Picture, PictureReader
 from ..media.sound import SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
+from ..media.thumbnails import Thumbnail, thumbnail, thumbnail_places
 from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
 from ..speakers.face_sources import FaceSource
 from ..speakers.tracks import FaceTrack, TrackBuilder

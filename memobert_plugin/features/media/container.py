@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf"})
 _PER_SECOND: Final = 1_000_000
+_LONGEST_PRIMING: Final = 0.15
+"""Seconds by which the silence of a sound's encoder may come before the pictures (2048 samples at 16 kHz: 0.128)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,23 @@ def _best(container: InputContainer, kind: Literal["video", "audio"]) -> int | N
 
 
 def time_origin(container: InputContainer) -> float:
-    """Where the file's time begins, in seconds; subtitles and everything here count from it."""
-    return (container.start_time or 0) / _PER_SECOND
+    """Return where the file's time begins, in seconds; subtitles, sound and pictures count from it.
+
+    Encoders put some silence before the sound (AAC one or two frames), which lies before zero or, where a container
+    takes no times below zero, moves the pictures back: sound that begins a little earlier than the pictures does not
+    begin the file.
+    """
+    from av.stream import Disposition
+
+    origin = (container.start_time or 0) / _PER_SECOND
+    pictures = [
+        float(stream.start_time * stream.time_base)
+        for stream in container.streams.video
+        if stream.start_time is not None and stream.time_base and not stream.disposition & Disposition.attached_pic
+    ]
+    if pictures and origin < min(pictures) <= origin + _LONGEST_PRIMING:
+        origin = min(pictures)
+    return max(0.0, origin)
 
 
 def _duration(container: InputContainer) -> float | None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from ....core.files import replaced_when_complete
-from ...media.pictures import jpeg_address
 from ...media.subtitles import DroppedLine, Line
+from ...media.thumbnails import jpeg_address
 from ...speakers.tracks import FaceTrack
 from ..clip import ClipFrames
 from .plan import FilmPart

@@ -1,0 +1,1 @@
+"""Plug-ins for memobert_plugin that live in a package of their own."""

@@ -24,7 +24,6 @@ from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
 from .frame_centers import center_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
-from .save_folder import check_save_folder
 from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
@@ -94,11 +93,7 @@ class CorpusTask(StoppableTask):
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
-        """Check the folder of a training's checkpoints, and the limits against the position tables, then build as the
-        host does.
-        """
-        if not from_checkpoint:
-            check_save_folder(self.cfg)
+        """Check the limits against the position tables, then build the model as fairseq does."""
         limits = self.limits()
         for name, length in (
             ("text with its special pieces and prompt", self.longest_text()),

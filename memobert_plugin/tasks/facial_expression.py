@@ -15,7 +15,7 @@ from ..core.errors import UserError, exits_in_one_line
 from ..features.denseface.network import DOWNSAMPLING
 from ..features.denseface.pictures import SPLITS, ExpressionPictures
 from .picture_dataset import Augmentation, PictureDataset
-from .save_folder import SaveFolderConfig, check_save_folder
+from .save_folder import SaveFolderConfig
 from .stopping import StoppableTask
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,6 @@ class FacialExpressionTask(StoppableTask):
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Refuse flags that make no sense, then build as the host does."""
-        if not from_checkpoint:
-            check_save_folder(self.cfg)
         if self.cfg.input_size < DOWNSAMPLING or self.cfg.input_size % DOWNSAMPLING:
             raise UserError(f"--input-size {self.cfg.input_size}: give a multiple of {DOWNSAMPLING}")
         if not 0 <= self.cfg.max_shift <= 0.5:

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 from torch import nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
+from .save_folder import check_save_folder
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +104,17 @@ class ResumableTask(FairseqTask):
     _score: float | None = None
     """Of the last validation, where fairseq has one."""
     _is_scored = False
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> Any:
+        """Build a model; for a training, first check the folder of its checkpoints."""
+        if not from_checkpoint:
+            check_save_folder(self.cfg)
+            # Otherwise the first process sends the others what it has read, which torch 2.6 refuses to unpack there.
+            root = fairseq_configuration(self.cfg)
+            if "checkpoint" in root:
+                root.checkpoint.load_checkpoint_on_all_dp_ranks = True
+        return super().build_model(cfg, from_checkpoint)
 
     def get_batch_iterator(self, dataset: Any, **kwargs: Any) -> EpochBatchIterator:
         """Return fairseq's iterator; the training set's one also stores what fairseq forgets."""

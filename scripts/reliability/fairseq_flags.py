@@ -71,7 +71,7 @@ def _checkpoint() -> list[Trial]:
         "--keep-last-epochs 1", "--best-checkpoint-metric num_updates --keep-best-checkpoints 3", "--no-save",
         "--no-epoch-checkpoints", "--no-last-checkpoints", "--no-save-optimizer-state",
         "--best-checkpoint-metric uar --maximize-best-checkpoint-metric", "--best-checkpoint-metric bleu",
-        "--patience 1", "--checkpoint-suffix -part", "--checkpoint-shard-count 2", "--write-checkpoints-asynchronously",
+        "--patience 1", "--checkpoint-suffix _part", "--checkpoint-shard-count 2", "--write-checkpoints-asynchronously",
         "--model-parallel-size 2",
     )  # fmt: skip
     second = (
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=GROUPS, nargs="+", default=[*GROUPS], help="groups of flags (default: all)")
     options = parser.parse_args(argv)
     shutil.rmtree(options.output, ignore_errors=True)
-    data_bin = make_data_bin(options.output / "corpus", CorpusShape(speakers=3, utterances=10))
+    data_bin = make_data_bin(options.output / "corpus", CorpusShape(speakers=3, utterances=20))
     runner = ForkedCommands(jobs=2)
     base = Trial("", "")
     start = options.output / "start" / "checkpoint_last.pt"

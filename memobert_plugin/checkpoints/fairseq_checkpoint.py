@@ -18,6 +18,7 @@ from ..data.frames import ExtractorInfo
 from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
+from ..nn.network import weights_of_checkpoint
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
 from .trained_model import TrainedModel
 
@@ -48,7 +49,7 @@ def read_imported(
     Raises:
         UserError: the weights are not a whole model, or data-bin, labels and weights do not belong together.
     """
-    weights: dict[str, Tensor] = dict(content["model"])
+    weights = weights_of_checkpoint(content["model"])
     corpus = Corpus(data_bin)
     dims = {name: _columns(weights, f"{name}_embedder.linear.weight") for name in ("visual", "acoustic")}
     for name, dim in dims.items():
@@ -193,7 +194,7 @@ def read_fairseq_checkpoint(
             "training": training_facts(content),
         },
     )
-    model = TrainedModel(path, description, dict(content["model"]), origins["tokenizer"])
+    model = TrainedModel(path, description, weights_of_checkpoint(content["model"]), origins["tokenizer"])
     if prompt:
         _refuse_other_prompt(model, prompt)
     return model

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from fairseq.dataclass import FairseqDataclass
-from fairseq.models import BaseFairseqModel, register_model
+from fairseq.models import register_model
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..core.names import SETTINGS, Setting
 from ..core.ragged import first_rows
 from ..core.registry import Registry
-from ..models.state_upgrade import complete_state
+from ..models.state_upgrade import StagedModel
 from ..nn.heads import EmotionHead
-from ..nn.network import dictionary_fingerprint
+from ..nn.network import FINGERPRINT, dictionary_fingerprint
 from ..nn.packing import to_device
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class EmotionNetwork(nn.Module):
         return self.classifier(self.dropout(fused.index_select(0, utterances)))
 
 
-class Comparator(BaseFairseqModel):
+class Comparator(StagedModel):
     """The part of a comparator that fairseq calls; :func:`comparator` joins it with a network.
 
     Attributes:
@@ -229,13 +229,7 @@ class Comparator(BaseFairseqModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dictionary_fingerprint: Tensor
-        self.register_buffer("dictionary_fingerprint", torch.zeros(1, dtype=torch.int64))
-
-    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
-        """Refuse a checkpoint of another architecture or dictionary in one line."""
-        super().upgrade_state_dict_named(state_dict, name)
-        complete_state(state_dict, self.state_dict())
+        self.register_buffer(FINGERPRINT, torch.zeros(1, dtype=torch.int64))
 
 
 COMPARATORS: Registry[type[Comparator]] = Registry(

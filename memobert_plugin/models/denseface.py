@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..features.denseface.network import DenseNet
 
@@ -35,10 +35,14 @@ class DenseFaceModel(BaseFairseqModel):
         super().__init__()
         self.bfloat16_autocast = config.bfloat16_autocast
         self.network = DenseNet(grey_mean, grey_std)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
+                # Counts of batches, which nothing reads: fairseq's --store-ema fails on averaging whole numbers.
+                module.num_batches_tracked = module.num_batches_tracked.float()
 
     @classmethod
     def build_model(cls, config: DenseFaceConfig, task: Any) -> "DenseFaceModel":
-        """The host's way: the task knows the grey levels."""
+        """Build the model; the grey levels come from the task."""
         return cls(config, *task.grey_levels())
 
     def max_positions(self) -> None:

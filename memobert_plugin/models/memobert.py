@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairseq.dataclass import FairseqDataclass
-from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor
+from fairseq.models import register_model
 
 from ..nn.heads import EMOTION_HEAD, emotion_head
 from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, dictionary_fingerprint
 from ..objectives.base import OBJECTIVES, InputSizes, in_order
-from .state_upgrade import complete_state
+from .state_upgrade import StagedModel
 
 
 @dataclass
@@ -31,7 +30,7 @@ class MEmoBERTTinyConfig(TinySizes, MEmoBERTConfig):
 
 
 @register_model("memobert", dataclass=MEmoBERTConfig)
-class MEmoBERTModel(MEmoBERTNetwork, BaseFairseqModel):
+class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
     """The network as fairseq builds, saves and loads it."""
 
     @classmethod
@@ -85,14 +84,6 @@ class MEmoBERTModel(MEmoBERTNetwork, BaseFairseqModel):
     def max_positions(self) -> None:
         """Return None: the task limits each modality, the packed sequence has no limit of its own."""
         return None
-
-    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
-        """Fit a checkpoint of another stage (imported BERT, pre-trained, finetuned) to this model, in place.
-
-        See :mod:`.state_upgrade`.
-        """
-        super().upgrade_state_dict_named(state_dict, name)
-        complete_state(state_dict, self.state_dict())
 
 
 @register_model("memobert_base", dataclass=MEmoBERTConfig)

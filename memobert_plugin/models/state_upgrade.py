@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
+from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
 from ..nn.heads import EMOTION_HEAD
-from ..nn.network import FINGERPRINT
+from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, weights_of_checkpoint
 from ..objectives.base import OBJECTIVES
 
 logger = logging.getLogger(__name__)
 
 OPTIONAL_PARTS = ("visual_embedder.", "acoustic_embedder.", "pooler.")
 """Whole parts, beside heads, that one stage has and another has not: a part is present or absent, never half."""
+
+
+class StagedModel(BaseFairseqModel):
+    """A model of fairseq that loads checkpoints of other stages; another dictionary is refused in one line."""
+
+    dictionary_fingerprint: Tensor
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return torch's state dictionary with the fingerprint under a name that ``--store-ema`` passes over."""
+        state = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", "")
+        state[prefix + STORED_FINGERPRINT] = state.pop(prefix + FINGERPRINT)
+        return state
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
+        """Fit a checkpoint (imported, pre-trained, finetuned) to this model, in place."""
+        super().upgrade_state_dict_named(state_dict, name)
+        if STORED_FINGERPRINT in state_dict:
+            state_dict[FINGERPRINT] = state_dict.pop(STORED_FINGERPRINT)
+        complete_state(state_dict, weights_of_checkpoint(self.state_dict()))
 
 
 @exits_in_one_line

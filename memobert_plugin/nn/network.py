@@ -18,6 +18,9 @@ from .transformer import CrossModalityTransformer
 
 FINGERPRINT = "dictionary_fingerprint"
 """Key of the dictionary's fingerprint in weights."""
+STORED_FINGERPRINT = "dictionary_version"
+"""Its key in checkpoints that fairseq writes: ``--store-ema`` averages all but keys with "version", and fails on whole
+numbers."""
 
 
 @dataclass
@@ -79,6 +82,11 @@ def dictionary_fingerprint(symbols: Sequence[str]) -> int:
         return 0
     digest = hashlib.sha256("\n".join(symbols).encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def weights_of_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint of fairseq under the network's own names."""
+    return {FINGERPRINT if name == STORED_FINGERPRINT else name: value for name, value in state.items()}
 
 
 class MEmoBERTNetwork(nn.Module):

@@ -10,19 +10,25 @@ from fairseq.optim import register_optimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor, nn
 
+from ..core.errors import UserError, exits_in_one_line
+
 
 @dataclass
 class MEmoBERTAdamWConfig(FairseqAdamConfig):
-    """The host's Adam options; ``weight_decay`` applies to matrices and tables only."""
+    """Options of fairseq's Adam; ``weight_decay`` applies to matrices and tables only."""
 
 
 @register_optimizer("memobert_adamw", dataclass=MEmoBERTAdamWConfig)
 class MEmoBERTAdamW(FairseqAdam):
-    """The host's Adam with two parameter groups.
+    """fairseq's Adam with two parameter groups.
 
-    Biases and LayerNorm weights are the model's only vectors, so a parameter's number of dimensions decides. The host's
-    flattened fp16 would hide it; since this class does not declare support for flat parameters, the host refuses
+    Biases and LayerNorm weights are the model's only vectors, so a parameter's number of dimensions decides. fairseq's
+    flattened fp16 would hide it; since this class does not declare support for flat parameters, fairseq refuses
     ``--fp16`` without ``--fp16-no-flatten-grads``.
+
+    Attributes:
+        skips_nonfinite: True where a task looks at ``gradients_are_finite`` before every step, as this project's do.
+        gradients_are_finite: False where the last gradient norm was NaN or infinite.
     """
 
     def __init__(self, cfg: MEmoBERTAdamWConfig, params: Iterable[nn.Parameter]) -> None:
@@ -34,15 +40,13 @@ class MEmoBERTAdamW(FairseqAdam):
                 {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
             ],
         )
-
         self.skips_nonfinite = False
-        """Whether somebody looks at ``gradients_are_finite`` before every step, as this project's tasks do."""
         self.gradients_are_finite = True
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-        """The host's; where somebody skips such steps, a norm that is NaN or infinite is noted and reported as 0.
+        """Clip as fairseq does; where a task skips such steps, note a norm that is NaN or infinite and return 0 for it.
 
-        The host ends the training at any other; its own way to skip an update needs CUDA.
+        fairseq ends the training at such a norm; its own way to skip an update needs CUDA.
         """
         norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)
         if not self.skips_nonfinite:
@@ -50,12 +54,29 @@ class MEmoBERTAdamW(FairseqAdam):
         self.gradients_are_finite = bool(norm.isfinite().all())
         return norm if self.gradients_are_finite else norm.new_zeros(norm.shape)
 
+    @exits_in_one_line
+    def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: dict[str, Any] | None = None) -> None:
+        """Load as fairseq does; refuse the state of a model with other parameters.
+
+        Raises:
+            SystemExit: one line, when the number of parameters differs.
+        """
+        saved, own = (sum(len(group["params"]) for group in groups) for groups in (
+            state_dict["param_groups"], self.optimizer.param_groups,
+        ))  # fmt: skip
+        if saved != own:
+            raise UserError(
+                f"checkpoint: its optimizer knows {saved} parameters, this model has {own} (an objective or another "
+                f"head came or went); add --reset-optimizer, or start from it with --finetune-from-model"
+            )
+        super().load_state_dict(state_dict, optimizer_overrides)
+
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """What the host writes over every group when it resumes; the groups' own weight decay stays out of it."""
+        """The options that fairseq writes over every group when it resumes; each group keeps its weight decay."""
         return {name: value for name, value in super().optimizer_config.items() if name != "weight_decay"}
 
     @property
     def supports_flat_params(self) -> bool:
-        """A flattened vector has lost which of its parts are biases."""
+        """False: a flattened vector has lost which of its parts are biases."""
         return False

@@ -14,6 +14,7 @@ import torch
 from memobert_plugin.checkpoints.bundle import CARD, CONFIGURATION, TOKENIZER, WEIGHTS, read_bundle, write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.nn.network import weights_of_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 
@@ -50,7 +51,7 @@ def test_weights_and_description_come_back_bit_for_bit(checkpoints: dict[str, Pa
     loaded = read_bundle(tmp_path / "bundle")
     assert loaded.description == exported.description and loaded.description.kind == kind
     assert loaded.tokenizer_files == exported.tokenizer_files
-    saved = load_safely(checkpoints[kind])["model"]
+    saved = weights_of_checkpoint(load_safely(checkpoints[kind])["model"])
     assert set(loaded.weights) == set(saved)
     for name, weight in saved.items():
         assert loaded.weights[name].dtype == weight.dtype and torch.equal(loaded.weights[name], weight), name
@@ -59,7 +60,7 @@ def test_weights_and_description_come_back_bit_for_bit(checkpoints: dict[str, Pa
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_the_built_model_has_the_checkpoints_parameters(checkpoints: dict[str, Path], kind: str) -> None:
     model = read_fairseq_checkpoint(checkpoints[kind]).build(torch.device("cpu"), torch.float32)
-    saved = load_safely(checkpoints[kind])["model"]
+    saved = weights_of_checkpoint(load_safely(checkpoints[kind])["model"])
     not_read = {name for name in saved if name.startswith(("heads.mvfr.", "heads.mvfc.", "heads.mafr."))}
     assert not_read and set(model.state_dict()) == set(saved) - not_read
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())

@@ -15,6 +15,7 @@ from torch import Tensor
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from tests.objectives.paper import objectives_of
 from tests.reference import straightforward
 from tests.reference.straightforward import Config, Parameters, Utterance
 
@@ -164,7 +165,7 @@ def frame_targets(batch: Batch, modality: str) -> Iterator[tuple[Tensor, Utteran
 
 
 def pretraining_loss(model: MEmoBERTModel, objective: str, batch: Batch, rows: np.ndarray, target: Tensor) -> Tensor:
-    criterion = MEmoBERTPretrainingCriterion(SimpleNamespace())
+    criterion = MEmoBERTPretrainingCriterion(SimpleNamespace(objectives=objectives_of()))
     inputs = {**net_input(batch), "head": objective, "rows": rows}
     loss, count, _ = criterion(model, sample(batch, objective=objective, net_input=inputs, target=target))
     return loss / count
@@ -287,7 +288,7 @@ def test_a_batch_without_a_target_gives_every_parameter_a_zero_gradient() -> Non
     batch = BATCHES["text only"]()
     target = torch.empty(0, SIZES.visual_dim, dtype=torch.float64)
     inputs = {**net_input(batch), "head": "mvfr", "rows": np.empty(0, dtype=np.int64)}
-    loss, count, _ = MEmoBERTPretrainingCriterion(SimpleNamespace())(
+    loss, count, _ = MEmoBERTPretrainingCriterion(SimpleNamespace(objectives=objectives_of()))(
         model, sample(batch, objective="mvfr", net_input=inputs, target=target)
     )
     loss.backward()

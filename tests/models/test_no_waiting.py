@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
 from memobert_plugin.models.memobert import MEmoBERTModel, MEmoBERTTinyConfig
+from tests.objectives.paper import objectives_of
 
 VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES, LABELS = 50, 6, 5, 8, 3
 LENGTHS = np.array([[6, 4, 9], [3, 0, 5], [7, 2, 0]])
@@ -79,7 +80,7 @@ def prepared(step: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
     if modality is not None:
         inputs[f"{modality}_masked"] = torch.from_numpy(rows).to(device)
     inputs.update(head=step, rows=rows)
-    return MEmoBERTPretrainingCriterion(SimpleNamespace()), {
+    return MEmoBERTPretrainingCriterion(SimpleNamespace(objectives=objectives_of())), {
         **sample, "objective": step, "target": targets[step].to(device)
     }  # fmt: skip
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq import optim
-from torch import Tensor
+from torch import Tensor, nn
 
 from memobert_plugin.models.memobert import MEmoBERTModel
+from memobert_plugin.optim.adamw import MEmoBERTAdamW, MEmoBERTAdamWConfig
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 
@@ -115,3 +116,12 @@ def test_flattened_fp16_is_refused_by_name(data_bin: Path, monkeypatch: pytest.M
     monkeypatch.setattr(optim.FP16Optimizer, "build_fp32_params", lambda *args, **kwargs: flat)
     with pytest.raises(RuntimeError, match=r"MEmoBERTAdamW does not support flat params.*--fp16-no-flatten-grads"):
         fp16_optimizer(run, flatten=True)
+
+
+def test_the_state_of_a_model_with_other_parameters_is_refused_in_one_line() -> None:
+    def optimizer_of(*parameters: nn.Parameter) -> MEmoBERTAdamW:
+        return MEmoBERTAdamW(MEmoBERTAdamWConfig(lr=[0.1]), parameters)
+
+    state = optimizer_of(nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))).state_dict()
+    with pytest.raises(SystemExit, match=r"knows 2 parameters, this model has 1 .*--reset-optimizer"):
+        optimizer_of(nn.Parameter(torch.ones(2, 2))).load_state_dict(state)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memobert_plugin.checkpoints.fairseq_checkpoint import read_host_checkpoint
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
@@ -32,7 +32,7 @@ def test_seconds_overrule_frames_and_travel_with_the_checkpoint(
     assert f"train: {share:.1f} % of the acoustic frames lie beyond the first 5 (0.5 s)" in caplog.text
     assert "of the visual frames lie beyond the first 4 (0.4 s)" in caplog.text
     run.train(1)
-    limits = read_host_checkpoint(run.save(tmp_path / "model.pt")).description.limits
+    limits = read_fairseq_checkpoint(run.save(tmp_path / "model.pt")).description.limits
     assert (limits["visual_frames"], limits["acoustic_frames"]) == (4, 5)
 
 

@@ -188,6 +188,7 @@ def read_face_pictures(folder: Path) -> np.ndarray:
     """
     from ..data.folds import natural_order
     from ..features.media.container import import_av, opened, video_stream
+    from ..features.media.geometry import frame_geometry
     from ..features.speakers.crop import CROP_SIZE
 
     import_av()
@@ -204,10 +205,10 @@ def read_face_pictures(folder: Path) -> np.ndarray:
                 frame = next(container.decode(stream), None) if stream is not None else None
             except av.FFmpegError:
                 frame = None
-            if frame is None:
+            if frame is None or stream is None:
                 raise DefectiveClip(f"{files[name]}: cannot be read as a picture")
             grey = frame.reformat(width=CROP_SIZE, height=CROP_SIZE, format="gray", interpolation="AREA")
-            crops.append(grey.to_ndarray())
+            crops.append(frame_geometry(frame, stream).turned(grey.to_ndarray()))
     return np.stack(crops)
 
 

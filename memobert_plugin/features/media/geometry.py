@@ -93,8 +93,7 @@ def frame_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     if not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH:
         aspect = 1.0
-    side_data = cast("Mapping[str, Any]", frame.side_data)  # PyAV's own types miss most keys
-    content = bytes(side_data["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in side_data else b""
+    content = _display_matrix(frame)
     if len(content) != _MATRIX.size:
         return Geometry(frame.width, frame.height, aspect)
     # ISO 14496-12, 8.3.2: column p and row q of the stored picture are shown at x = a p + c q + …, y = b p + d q + ….
@@ -102,6 +101,17 @@ def frame_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     transposed = abs(b) + abs(c) > abs(a) + abs(d)
     across, down = (c, b) if transposed else (a, d)
     return Geometry(frame.width, frame.height, aspect, transposed, mirrored=across < 0, upside_down=down < 0)
+
+
+def _display_matrix(frame: av.VideoFrame) -> bytes:
+    """Return a frame's display matrix, empty without one."""
+    try:
+        side_data = cast("Mapping[str, Any]", frame.side_data)  # PyAV's own types miss most keys
+        return bytes(side_data["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in side_data else b""
+    except ValueError:
+        # PyAV 18.1 cannot list side data of kinds that it does not know, such as EXIF; it still tells the angle.
+        a, b = {0: (1, 0), 1: (0, -1), 2: (-1, 0), 3: (0, 1)}[round(frame.rotation / 90) % 4]
+        return _MATRIX.pack(a, b, 0, -b, a, 0, 0, 0, 1) if frame.rotation else b""
 
 
 def field(frame: av.VideoFrame, second: bool) -> av.VideoFrame:

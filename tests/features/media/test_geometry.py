@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from memobert_plugin.features.media.geometry import Geometry
 from memobert_plugin.features.media.pictures import PictureReader, film_geometry, pictures
+from memobert_plugin.features.media.thumbnails import jpeg_address
+from memobert_plugin.inference.faces import read_face_pictures
 from tests.films import set_display_matrix, write_film
 
 av = pytest.importorskip("av")
@@ -74,6 +78,18 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path, aspect: Fracti
     assert shown.shape[1::-1] == size == film_geometry(film).shown_size
     across, down = size[0] // 64, size[1] // 48
     assert difference(shown, uneven().repeat(down, axis=0).repeat(across, axis=1)) < 8
+
+
+@pytest.mark.parametrize(("orientation", "quarters"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_photographs_orientation_is_followed(tmp_path: Path, orientation: int, quarters: int) -> None:
+    tag = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + bytes(4)
+    jpeg = base64.b64decode(jpeg_address(uneven()).partition(",")[2])
+    exif = b"\xff\xe1" + struct.pack(">H", 8 + len(tag)) + b"Exif\0\0" + tag
+    (tmp_path / "f.jpg").write_bytes(jpeg[:2] + exif + jpeg[2:])
+    assert difference(next(pictures(tmp_path / "f.jpg")).rgb, np.rot90(uneven(), quarters)) < 8
+    (tmp_path / "g.jpg").write_bytes(jpeg)
+    turned, stored = read_face_pictures(tmp_path)
+    assert difference(turned, np.rot90(stored, quarters)) < 2
 
 
 def test_an_absurd_aspect_ratio_is_not_believed(tmp_path: Path) -> None:

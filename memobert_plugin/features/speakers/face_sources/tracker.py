@@ -6,7 +6,7 @@ import csv
 import math
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -15,6 +15,7 @@ import numpy as np
 from ....core.errors import DefectiveClip, UserError
 from ....core.files import regular
 from ...media.companion import companion_file
+from ...media.geometry import Geometry
 from ..face import Face
 from . import FACE_SOURCES
 
@@ -64,6 +65,19 @@ class TrackerRows:
     """(N, 2, 2), NaN where unknown."""
     mouths: np.ndarray
     """(N, 4, 2), NaN where unknown."""
+    in_stored_pixels: bool = False
+    """Whether places count the pixels that the film stores, not those that players show."""
+
+    def shown(self, geometry: Geometry) -> TrackerRows:
+        """Move places from the pixels that the film stores to those that players show."""
+        corners = geometry.to_shown(self.boxes.reshape(-1, 2, 2))
+        return replace(
+            self,
+            boxes=np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1),
+            eyes=_left_to_right(geometry.to_shown(self.eyes)),
+            mouths=_mouths_left_to_right(geometry.to_shown(self.mouths)),
+            in_stored_pixels=False,
+        )
 
 
 def read_tracker_rows(path: Path) -> TrackerRows:
@@ -71,9 +85,10 @@ def read_tracker_rows(path: Path) -> TrackerRows:
 
     OpenFace 2 (``FeatureExtraction`` or ``FaceLandmarkVidMulti``): the columns ``timestamp``, ``confidence``,
     ``success``, ``x_0`` to ``x_67`` and ``y_0`` to ``y_67`` are read, and ``face_id`` if it holds several numbers
-    (``FeatureExtraction`` writes 0 for every face). Rows without success are left out.
+    (``FeatureExtraction`` writes 0 for every face). Rows without success are left out. OpenFace counts stored pixels:
+    it neither stretches nor turns pictures.
 
-    Plain: ``time,left,top,right,bottom`` in seconds and pixels, and optionally ``track`` (a whole number),
+    Plain: ``time,left,top,right,bottom`` in seconds and shown pixels, and optionally ``track`` (a whole number),
     ``confidence``, and the columns of eyes and mouth (:data:`PLAIN_EYES`, :data:`PLAIN_MOUTH`). Left and right are
     those of the picture, lips are the middles of their inner edges. Optional cells may be empty.
 
@@ -104,7 +119,8 @@ def read_tracker_rows(path: Path) -> TrackerRows:
     identities = np.array(tracks, dtype=np.int64)
     if "timestamp" in header and len(np.unique(identities)) < 2:
         identities[:] = NO_TRACK
-    return _in_order(np.array(values).reshape(-1, _VALUES_PER_FACE), identities)
+    rows = _in_order(np.array(values).reshape(-1, _VALUES_PER_FACE), identities)
+    return replace(rows, in_stored_pixels="timestamp" in header)
 
 
 def _parser(path: Path, header: list[str]) -> Callable[[str, list[str]], _Row | None]:
@@ -179,9 +195,7 @@ def _in_order(values: np.ndarray, tracks: np.ndarray) -> TrackerRows:
         confidence=values[:, 1],
         boxes=values[:, 2:6],
         eyes=_left_to_right(values[:, 6:10].reshape(-1, 2, 2)),
-        mouths=np.concatenate(
-            [_left_to_right(values[:, 10:14].reshape(-1, 2, 2)), values[:, 14:].reshape(-1, 2, 2)], axis=1
-        ),
+        mouths=_mouths_left_to_right(values[:, 10:].reshape(-1, 4, 2)),
     )
 
 
@@ -189,6 +203,11 @@ def _left_to_right(pairs: np.ndarray) -> np.ndarray:
     """Order each of the pairs of points ``(N, 2, 2)`` by x."""
     swapped = pairs[:, 0, 0] > pairs[:, 1, 0]
     return np.where(swapped[:, None, None], pairs[:, ::-1], pairs)
+
+
+def _mouths_left_to_right(mouths: np.ndarray) -> np.ndarray:
+    """Order the two corners of each mouth ``(N, 4, 2)`` by x; the lips stay."""
+    return np.concatenate([_left_to_right(mouths[:, :2]), mouths[:, 2:]], axis=1)
 
 
 _NEAREST: Final = 0.75
@@ -237,7 +256,7 @@ class TrackerFaces:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give the tracker's CSV, or a folder with one per film")
         self._path = path
-        self._file: Path | None = None
+        self._read: tuple[Path, Path] | None = None
         self._rows: TrackerRows | None = None
         self._offset = 0.0
         self._reach = 0.0
@@ -255,10 +274,14 @@ class TrackerFaces:
         """
         file = companion_file(self._path, path, ".csv")
         self._offset = offset_seconds
-        if file != self._file:
-            self._file, self._rows = None, None
-            self._rows = read_tracker_rows(file)
-            self._file = file
+        if (file, path) != self._read:
+            self._read, self._rows = None, None
+            rows = read_tracker_rows(file)
+            if rows.in_stored_pixels and path.is_file():
+                from ...media.pictures import film_geometry
+
+                rows = rows.shown(film_geometry(path))
+            self._rows, self._read = rows, (file, path)
             steps = np.diff(np.unique(self._rows.times))
             self._reach = min(
                 _FURTHEST_SECONDS, _NEAREST * float(np.median(steps)) if len(steps) else _FURTHEST_SECONDS

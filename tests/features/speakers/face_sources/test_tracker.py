@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from memobert_plugin.features.speakers.face_sources.tracker import (
     TrackerFaces,
     read_tracker_rows,
 )
+from tests.films import set_display_matrix, write_film
 
 OPENFACE_POSE = ["pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"]
 OPENFACE_POINTS = [f"{axis}_{index}" for axis in "xy" for index in range(68)]
@@ -278,3 +280,24 @@ def test_after_a_defective_file_nothing_of_it_or_the_one_before_is_left(tmp_path
 def test_a_place_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         TrackerFaces(tmp_path / "nowhere")
+
+
+def test_openface_counts_stored_pixels_and_a_plain_file_shown_ones(tmp_path: Path) -> None:
+    """The film is stored 64x48, its pixels are twice as wide as high, and players mirror it."""
+    pytest.importorskip("av")
+    film = set_display_matrix(write_film(tmp_path / "film.mp4", seconds=0.4, aspect=Fraction(2)), -1, 0, 0, 1)
+    shown = np.zeros((48, 128, 3), np.uint8)
+    points = openface_points(20.0, 24.0, 16.0)
+    source = TrackerFaces(write_openface(tmp_path / "openface.csv", [(0.0, 0, 1, points)]))
+    source.start(tmp_path / "elsewhere.mp4")
+    (stored,) = source.faces(0.0, shown)
+    source.start(film)
+    (face,) = source.faces(0.0, shown)
+    left, top, right, bottom = stored.box
+    assert face.box == pytest.approx((128 - 2 * right, top, 128 - 2 * left, bottom))
+    assert face.eyes is not None and stored.eyes is not None
+    np.testing.assert_allclose(face.eyes, np.stack([128 - 2 * stored.eyes[::-1, 0], stored.eyes[::-1, 1]], axis=1))
+    (tmp_path / "plain.csv").write_text("time,left,top,right,bottom\n0,80,10,120,40\n")
+    source = TrackerFaces(tmp_path / "plain.csv")
+    source.start(film)
+    assert source.faces(0.0, shown)[0].box == (80, 10, 120, 40)

@@ -17,10 +17,11 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote_to_bytes
 
 from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
@@ -40,6 +41,10 @@ _LINES_FOR_NOTES = 100
 
 _BREAKS_ROWS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 """Control characters and line ends; surrogates, which stand for bytes of a file name that are not UTF-8."""
+_NO_PATH = re.compile("\x00")
+_FILE_ADDRESS = "file:///"
+MEDIA = ("video", "audio")
+"""The columns that hold paths."""
 _INNER_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -68,7 +73,12 @@ class ManifestRow:
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
-    """Return the path of a row's ``video`` or ``audio``; relative paths start at the manifest's folder."""
+    """Return the path of a row's ``video`` or ``audio``; relative ones start at the manifest's folder.
+
+    A ``file:///`` address, percent-encoded, names a file whose name a row cannot hold.
+    """
+    if media.startswith(_FILE_ADDRESS):
+        return Path(os.fsdecode(unquote_to_bytes(media[len(_FILE_ADDRESS) - 1 :])))
     return Path(manifest_path).parent / media
 
 
@@ -132,6 +142,7 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) ->
         write = _row_writer(path, stream, columns)
         for number, row in enumerate(rows, start=2):
             place = f"{path}, row {number}"
+            row = replace(row, video=_writable(path, row.video), audio=_writable(path, row.audio))
             _checked_row(place, number, {name: _written(getattr(row, name)) for name in columns})
             if row.id in seen:
                 raise UserError(f"{place}: id {row.id!r} occurs twice; ids must be unique")
@@ -154,6 +165,11 @@ def _row_writer(path: Path, stream: IO[str], columns: Sequence[str]) -> Callable
         return lambda row: writer.writerow([_written(getattr(row, name)) for name in columns])
     stream.write("\t".join(columns) + "\n")
     return lambda row: stream.write("\t".join([_written(getattr(row, name)) for name in columns]) + "\n")
+
+
+def _writable(manifest: Path, media: str) -> str:
+    """Return a media path as a row can hold it: as an address where the name has control characters or no UTF-8."""
+    return media_path(manifest, media).absolute().as_uri() if _BREAKS_ROWS.search(media) else media
 
 
 def _written(value: str | float | None) -> str:
@@ -304,7 +320,8 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[ManifestRow]:
 def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
     """Return the row; ``start`` and ``end`` are taken out of ``fields``."""
     for name, value in fields.items():
-        found = _BREAKS_ROWS.search(value)
+        # CSV and JSON can hold any file name; where a manifest is written, addresses replace what it cannot hold.
+        found = _NO_PATH.search(value) if name in MEDIA else _BREAKS_ROWS.search(value)
         if found and "\ud800" <= found[0] <= "\udfff":
             raise UserError(f"{place}: {name} holds bytes that are not UTF-8; rename the file")
         if found:

@@ -98,9 +98,10 @@ def write_reasons(path: Path, reasons: Sequence[tuple[str, str]]) -> None:
     if not reasons:
         path.unlink(missing_ok=True)
         return
-    with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write("id\treason\n")
-        file.writelines(f"{utterance_id}\t{' '.join(reason.split())}\n" for utterance_id, reason in reasons)
+    # Reasons name files, and names of files need be neither one line nor UTF-8.
+    with replaced_when_complete(path) as temporary:
+        lines = (f"{' '.join(name.split())}\t{' '.join(reason.split())}\n" for name, reason in reasons)
+        temporary.write_text("id\treason\n" + "".join(lines), encoding="utf-8", errors="backslashreplace")
 
 
 def _differences(found: ExtractorInfo, wanted: ExtractorInfo) -> str:

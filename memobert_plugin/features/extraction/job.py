@@ -182,7 +182,7 @@ def extract(
         total = report.with_media - report.finished_before
         bar = tqdm(outcomes, total=total, desc=job.name, unit="utterance", disable=None if progress else True)
         _write_dropped(output, manifest, report)
-        with open(output / DROPPED, "a", encoding="utf-8") as journal:
+        with open(output / DROPPED, "a", encoding="utf-8", errors="backslashreplace") as journal:
             for outcome in bar:
                 _note(outcome, report)
                 if outcome.dropped:  # at once, so that a run that is killed does not look at this clip again

@@ -235,7 +235,7 @@ def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         with replaced_when_complete(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from None
 

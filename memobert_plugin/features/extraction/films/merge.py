@@ -157,7 +157,10 @@ def _link(source: str, target: Path) -> None:
 
 def _merge_dropped(parts: Sequence[_Part], target: Path) -> int:
     count = 0
-    with replaced_when_complete(target) as temporary, open(temporary, "w", encoding="utf-8") as merged:
+    with (
+        replaced_when_complete(target) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as merged,
+    ):
         for number, part in enumerate(parts):
             with open(part.folder / DROPPED, encoding="utf-8") as file:
                 header = next(file)

@@ -140,7 +140,10 @@ def read_report(part: FilmPart, output: Path, since: float = 0.0) -> PartReport 
 
 def write_dropped(path: Path, rows: Iterable[tuple[str, DroppedLine]]) -> None:
     """Write ``dropped.tsv``: id, times, reason and text as it stands in the film, of (film, line) pairs."""
-    with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with (
+        replaced_when_complete(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.write("\t".join(DROPPED_COLUMNS) + "\n")
         for film, each in rows:
             line = each.line

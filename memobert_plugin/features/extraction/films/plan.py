@@ -113,7 +113,7 @@ def plan_film(movie: Movie, output: Path | None, settings: PlanSettings) -> Film
         note.parent.mkdir(parents=True, exist_ok=True)
         content = {"stamp": stamp, **asdict(plan), "path": str(plan.path)}
         with replaced_when_complete(note) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")  # a path need not be UTF-8
     return plan
 
 

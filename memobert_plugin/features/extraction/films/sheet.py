@@ -63,7 +63,10 @@ class Sheet:
         for each in never_looked_at:
             self._keep(each.line, _note(each.line, each.reason))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_when_complete(self._path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        with (
+            replaced_when_complete(self._path) as temporary,
+            open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.writelines(f"{note}\n" for _, note in sorted(self._notes))
 
     def _keep(self, line: Line, note: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ def test_flattened_fp16_is_refused_by_name(data_bin: Path, monkeypatch: pytest.M
 
 def test_the_state_of_a_model_with_other_parameters_is_refused_in_one_line() -> None:
     def optimizer_of(*parameters: nn.Parameter) -> MEmoBERTAdamW:
-        return MEmoBERTAdamW(OmegaConf.structured(MEmoBERTAdamWConfig(lr=[0.1])), parameters)
+        return MEmoBERTAdamW(OmegaConf.structured(MEmoBERTAdamWConfig(lr=[0.1], tpu=False)), parameters)
 
     state = optimizer_of(nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))).state_dict()
     with pytest.raises(SystemExit, match=r"knows 2 parameters, this model has 1 .*--reset-optimizer"):

@@ -61,9 +61,9 @@ class ManifestRow:
     text: str = ""
     emotion: str = ""
     video: str = ""
-    """Path relative to the manifest's folder, or absolute."""
+    """Path relative to the manifest's folder, absolute, or a percent-encoded ``file:///`` address."""
     audio: str = ""
-    """Path relative to the manifest's folder, or absolute."""
+    """Path relative to the manifest's folder, absolute, or a percent-encoded ``file:///`` address."""
     start: float | None = None
     """Seconds from the beginning of the media file."""
     end: float | None = None

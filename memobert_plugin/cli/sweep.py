@@ -1,4 +1,4 @@
-"""``memobert-sweep``: every setting, fold, seed, share of training data and ablation of a plan, and their state."""
+"""``memobert-sweep``: carry out every setting, fold, seed, share of training data and ablation of a plan."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from ..sweep.schedule import Schedule
 
 _EPILOG = """\
-memobert-sweep status DIR shows how far a sweep is: done, running, failed, waiting, and the time that is left.
+memobert-sweep status DIR shows the progress of a sweep: done, running, failed, waiting, and the time that is left.
 
-Started again, the same command goes on where the sweep is: finished runs are skipped, trainings that were stopped or
-killed go on from their last checkpoint, SLURM jobs that are still queued are waited for. Failed runs start again with
---retry-failed.
+Start the same command again to resume a sweep: finished runs are skipped, trainings that were stopped or killed go on
+from their last checkpoint, and SLURM jobs that are still queued are waited for. --retry-failed starts failed runs
+again.
 
-Exit status: 0 everything is done; 1 a run failed or is left undone; 2 a mistake in the plan; 130 or 143 ended early by
-Ctrl-C or SIGTERM (trainings save first; a second Ctrl-C ends them at once).
+Exit status: 0 all runs are done; 1 a run failed or was not done; 2 the plan has a mistake; 130 or 143 the command was
+ended by Ctrl-C or SIGTERM (trainings save first; a second Ctrl-C ends them at once).
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of starting a sweep."""
+    """Return the flags of starting a sweep."""
     parser = argparse.ArgumentParser(
         prog="memobert-sweep",
-        description="Run a plan: BERT's import, pre-training variants, then every setting on every fold.",
+        description="Carry out a plan: import BERT, pre-train the variants, then train every setting on every fold.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("plan", type=Path, metavar="PLAN.yaml", help="what to run; examples/sweep explains its keys")
+    parser.add_argument("plan", type=Path, metavar="PLAN.yaml", help="examples/sweep/README.md explains its keys")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the sweep's folder (default: runs/NAME)")
     parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="default: %(default)s")
     parser.add_argument(
@@ -54,14 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=10.0,
         metavar="S",
-        help="how often to look at SLURM jobs (default: %(default)s)",
+        help="time between two looks at SLURM jobs (default: %(default)s)",
     )
     return parser
 
 
 def build_status_parser() -> argparse.ArgumentParser:
-    """The flags of ``memobert-sweep status``."""
-    parser = argparse.ArgumentParser(prog="memobert-sweep status", description="Show how far a sweep is.")
+    """Return the flags of ``memobert-sweep status``."""
+    parser = argparse.ArgumentParser(prog="memobert-sweep status", description="Show the progress of a sweep.")
     parser.add_argument("sweep", type=Path, metavar="DIR", help="the sweep's folder, such as runs/NAME")
     return parser
 
@@ -84,7 +84,7 @@ def show_status(path: Path) -> int:
 
 
 def start(options: argparse.Namespace) -> int:
-    """Start a sweep, or go on with it."""
+    """Start a sweep or resume it."""
     from ..sweep.plan import read_plan
     from ..sweep.records import SweepFolder
     from ..sweep.slurm import PACKAGE, take_snapshot
@@ -159,9 +159,9 @@ def _summary_lines(schedule: Schedule) -> list[str]:
     lines = failure_lines(schedule.sweep, failed)
     lines += ["", f"{len(done)} done, {len(failed)} failed, {len(stopped)} stopped, {len(waiting)} not started"]
     if failed:
-        lines.append("start again with --retry-failed once the reason is gone; finished runs are not repeated")
+        lines.append("remove the reason, then start again with --retry-failed; finished runs are not repeated")
     elif stopped or waiting:
-        lines.append("the same command goes on from here")
+        lines.append("start the same command again to go on")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""Being asked to stop: a signal sets a flag, which whoever works looks at when it suits.
+"""Stop on request: a signal sets a flag that the process looks at between two pieces of work.
 
-A cluster announces the end of a job by SIGUSR2 (what submitit asks SLURM for; NCCL may use SIGUSR1) and ends it by
-SIGTERM some seconds later. Launchers pass both on to the processes they started as SIGUSR2; those that train look at
-the flag after each update (:mod:`memobert_plugin.tasks.stopping`).
+A cluster announces the end of a job by SIGUSR2 (which submitit asks SLURM for; NCCL may use SIGUSR1) and ends it by
+SIGTERM some seconds later. Launchers pass both on to the processes that they started, as SIGUSR2. Trainings look at the
+flag after each update (:mod:`memobert_plugin.tasks.stopping`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from types import FrameType
 
 STOP_SIGNAL = signal.SIGUSR2
 STOP_MARK_VARIABLE = "MEMOBERT_STOP_MARK"
-"""Names the file by which a training tells that it has saved and stopped before its end, as the host's exit status
-does not; training listens to the signal where this variable is set."""
+"""Environment variable with the name of a file. A training that has saved and stopped before its end writes it, because
+fairseq's exit status does not tell; it listens to the signal only if the variable is set."""
 
 _SECONDS_BETWEEN = 1.0
 
@@ -26,31 +26,31 @@ _received: list[int] = []
 
 
 def stop_requested() -> bool:
-    """Whether a signal has asked this process, or the one it was forked from, to stop."""
+    """Tell whether a signal has asked this process, or the one it was forked from, to stop."""
     return bool(_received)
 
 
 def received_signals() -> tuple[int, ...]:
-    """All signals so far that asked to stop."""
+    """Return all signals so far that asked to stop."""
     return tuple(_received)
 
 
 def listen(*numbers: int) -> None:
-    """From now on these signals ask to stop instead of ending the process. Only in the main thread."""
+    """Let these signals ask to stop instead of ending the process; call it in the main thread."""
     for number in numbers:
         signal.signal(number, _remember)
 
 
 def stop_mark() -> Path | None:
-    """The file to leave on stopping; None where nobody asks for it."""
+    """Return the file that a training leaves when it stops; None if no launcher asked for it."""
     name = os.environ.get(STOP_MARK_VARIABLE)
     return Path(name) if name else None
 
 
 @contextmanager
 def passed_on_to_children(*numbers: int) -> Iterator[None]:
-    """While inside, these signals are passed on to the processes started by ``multiprocessing``, as
-    :data:`STOP_SIGNAL`, and repeated every second, because one that is just starting or writing may miss the first.
+    """Pass these signals on to the processes started by ``multiprocessing``, as :data:`STOP_SIGNAL`; repeat it every
+    second, because a process that is just starting may miss the first.
     """
     owner = os.getpid()
 
@@ -67,7 +67,7 @@ def passed_on_to_children(*numbers: int) -> Iterator[None]:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, STOP_SIGNAL)
 
-    # Whoever started this with nohup, say, does not want to be asked.
+    # An ignored signal stays ignored: the process may have been started with nohup.
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = [(number, signal.signal(number, begin)) for number in heard]
     before.append((signal.SIGALRM, signal.signal(signal.SIGALRM, pass_on)))

@@ -1,4 +1,4 @@
-"""The commands of a run, as one would type them."""
+"""Write the commands of a run, as one would type them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST_PORT, _PORTS = 20000, 20000
 
 
 def flag_arguments(flags: Mapping[str, Any]) -> Command:
-    """Flags by name as arguments: ``True`` stands for the bare flag, ``False`` for none, a list for ``a,b``."""
+    """Return flags by name as arguments: ``True`` stands for the bare flag, ``False`` for none, a list for ``a,b``."""
     arguments: list[str] = []
     for name, value in flags.items():
         flag = f"--{name.replace('_', '-')}"
@@ -29,25 +29,25 @@ def flag_arguments(flags: Mapping[str, Any]) -> Command:
 
 
 class CommandWriter:
-    """Writes the commands of one plan's runs.
+    """Writer of the commands of one plan's runs.
 
     Args:
         plan: the plan.
-        user_dir: the plugin's folder, for the host's ``--user-dir``.
-        distributed: what a pre-training job gets, where SLURM runs it; None on one machine.
+        user_dir: the plugin's folder, for fairseq's ``--user-dir``.
+        distributed: resources of a pre-training job on SLURM; None on one machine.
     """
 
     def __init__(self, plan: Plan, user_dir: Path, distributed: Resources | None) -> None:
         self.plan, self.user_dir, self.distributed = plan, user_dir, distributed
 
     def bert_import(self, output: Path) -> Command:
-        """BERT's weights become a checkpoint to start from."""
+        """Return the import of BERT's weights as a checkpoint to start from."""
         return ("memobert-import", "bert", str(self.plan.bert), "--output", str(output))
 
     def pretraining(
         self, folder: Path, seed: int, variant: Mapping[str, Any], excluded: str, start: Path | None
     ) -> Command:
-        """Pre-training of one variant, possibly without a speaker."""
+        """Return the pre-training of one variant, possibly without a speaker."""
         assert self.plan.pretraining is not None
         flags: dict[str, Any] = {
             "user_dir": self.user_dir,
@@ -67,7 +67,9 @@ class CommandWriter:
     def emotion(
         self, folder: Path, setting: Setting, flags: Mapping[str, Any], identity: Mapping[str, Any], start: Path | None
     ) -> Command:
-        """Training of one fold; ``flags`` are the run's own, ``identity`` says which run it is."""
+        """Return the training of one fold; ``flags`` are the run's own, ``identity`` names seed, fold, labels and
+        share.
+        """
         chosen: dict[str, Any] = {
             "user_dir": self.user_dir,
             "task": setting.task,
@@ -88,7 +90,7 @@ class CommandWriter:
         return ("fairseq-train", str(self.plan.corpus), *flag_arguments(chosen))
 
     def test(self, folder: Path, setting: Setting, flags: Mapping[str, Any], case: str, predictions: Path) -> Command:
-        """Predictions for the test speaker, with some of the modalities."""
+        """Return the command that predicts for the test speaker from some of the modalities."""
         sizes = {name: flags[name] for name in ("batch_size", "max_tokens") if name in flags}
         chosen: dict[str, Any] = {
             "user_dir": self.user_dir,
@@ -103,14 +105,13 @@ class CommandWriter:
         return ("fairseq-validate", str(self.plan.corpus), *flag_arguments(chosen))
 
     def _training(self, folder: Path, seed: int, start: Path | None) -> dict[str, Any]:
-        """What every training has in common. On resuming, the host's broadcast of a checkpoint from the first rank
-        cannot be read by torch's safe loading, so that every rank reads the file.
-        """
+        """Return the flags of every training."""
         return {
             "save_dir": folder,
             "seed": seed,
             "finetune_from_model": start,
             "no_epoch_checkpoints": True,
+            # Read by every rank: torch's safe loading refuses what fairseq would send from the first rank.
             "load_checkpoint_on_all_dp_ranks": True,
             "log_format": "json",
         }
@@ -119,7 +120,7 @@ class CommandWriter:
         ranks = self.distributed.ranks if self.distributed is not None else 1
         if ranks == 1:
             return {"distributed_world_size": 1}
-        # Without a port the host takes a SLURM job for one node's. Jobs may share a node, so every run has its own.
+        # Without a port fairseq starts a SLURM job on one node only. Jobs may share a node, so every run has its own.
         port = _FIRST_PORT + zlib.crc32(str(folder).encode()) % _PORTS
         flags: dict[str, Any] = {"distributed_world_size": ranks, "distributed_port": port}
         if self.plan.common.get("cpu"):
@@ -128,10 +129,10 @@ class CommandWriter:
 
 
 def is_training(command: Sequence[str]) -> bool:
-    """Whether all ranks take part in it, and it goes on from its last checkpoint."""
+    """Tell whether all ranks take part in a command, and it resumes from its last checkpoint."""
     return command[0] == "fairseq-train"
 
 
 def flag_value(command: Sequence[str], flag: str) -> str | None:
-    """The value behind a flag in a command written here."""
+    """Return the value that follows a flag in a command of this file; None without the flag."""
     return command[command.index(flag) + 1] if flag in command else None

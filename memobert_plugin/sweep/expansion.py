@@ -1,4 +1,4 @@
-"""A plan becomes runs: their names, what they wait for, their commands and what the report reads of them."""
+"""Expand a plan into runs: names, dependencies, commands, and the description that a report reads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .commands import Command, CommandWriter
 from .plan import Plan
 
 MANIFEST_SPLIT = 0
-"""The number of the fold that is the manifest's own split."""
+"""Number of the fold that is the manifest's own split."""
 
 
 @dataclass(frozen=True)
 class TestPart:
-    """Whom a fold tests.
+    """The test part of a fold.
 
     Attributes:
         number: the fold's.
@@ -39,12 +39,12 @@ class TestPart:
 
 @dataclass(frozen=True)
 class EmotionCorpus:
-    """The corpus on which emotion is recognised.
+    """The corpus on which emotion is classified.
 
     Attributes:
-        labels: the emotions told apart.
-        sha256: of identities, emotions and speakers, so that results of different corpora are never mixed up.
-        folds: those asked for.
+        labels: the emotions that are classified.
+        sha256: of ids, emotions and speakers, so that results of different corpora are never mixed.
+        folds: the plan's.
     """
 
     labels: tuple[str, ...]
@@ -53,16 +53,16 @@ class EmotionCorpus:
 
 
 def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int]) -> EmotionCorpus:
-    """Open the data-bin and work its folds out as the tasks will.
+    """Open the data-bin and compute its folds as the tasks will.
 
     Args:
         path: of the data-bin.
-        labels: emotions to tell apart; none for all of the data-bin.
+        labels: emotions to classify; none for all of the data-bin.
         protocol: see :func:`memobert_plugin.data.folds.make_folds`.
         folds: numbers; none for all.
 
     Raises:
-        UserError: no data-bin, an emotion or a fold that it has not.
+        UserError: there is no data-bin, or it lacks an emotion or a fold.
     """
     corpus = Corpus(path)
     known = corpus.meta.labels
@@ -78,7 +78,7 @@ def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds:
 
 
 def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
-    """Everybody who speaks in these data-bins."""
+    """Return everybody who speaks in these data-bins."""
     return frozenset(name for path in paths for name in Corpus(path).speakers if name)
 
 
@@ -108,12 +108,12 @@ _BUDGET = ("max_epoch", "max_update", "batch_size", "lr", "update_freq")
 
 @dataclass(frozen=True)
 class Run:
-    """One folder's work: commands in their order, started when the runs it depends on are done.
+    """The work of one folder: commands in order, started when the runs it depends on are done.
 
     Attributes:
         name: readable, and the folder's path inside the sweep.
         kind: ``import``, ``pretraining`` or ``emotion``.
-        description: what stands in ``run.json``.
+        description: content of ``run.json``.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Expansion:
         writer: of the commands.
 
     Raises:
-        UserError: pre-training is said to have other speakers than the folds, and has not.
+        UserError: the plan says that pre-training has other speakers than the folds, but it shares some.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Expansion:
             )
 
     def runs(self) -> list[Run]:
-        """All of them, each after those it depends on."""
+        """Return all runs, each after those it depends on."""
         found: dict[str, Run] = {}
         for emotion, needed in self._emotion_runs():
             for run in (*needed, emotion):
@@ -209,7 +209,7 @@ class Expansion:
         return self._run(name, "emotion", needed[-1:], commands, details), needed
 
     def _starting_runs(self, starts_from: str, ablation: str, fold: TestPart, seed: int) -> list[Run]:
-        """What an emotion run needs before it, in order; its starting point is the last one's."""
+        """Return the runs that an emotion run needs, in order; the last one leaves its starting point."""
         if starts_from == "nothing":
             return []
         imported = [self._bert()] if self.plan.bert is not None else []
@@ -256,7 +256,7 @@ class Expansion:
         return bool(fold.speakers & self.pretraining_speakers) and not self._leaves_out(fold)
 
     def _starting_point(self, run: Run) -> Path:
-        """The checkpoint that a finished run leaves for others."""
+        """Return the checkpoint that a finished run leaves for others."""
         folder = self.sweep / run.name / "checkpoints"
         if run.kind == "import":
             return folder / "bert.pt"
@@ -277,6 +277,6 @@ class Expansion:
 
 
 def _percent(fraction: float) -> str:
-    """``010`` for a tenth, ``100`` for all, ``012.5`` for an eighth."""
+    """Format a share as three digits: ``010`` for a tenth, ``100`` for all, ``012.5`` for an eighth."""
     whole, _, rest = f"{100 * fraction:.4f}".rstrip("0").partition(".")
     return whole.zfill(3) + (f".{rest}" if rest else "")

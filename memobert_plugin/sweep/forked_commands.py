@@ -1,9 +1,9 @@
-"""Many host commands from one start-up: the host is imported once, each command runs in a child forked from there.
+"""Run many fairseq commands from one start-up: fairseq is imported once, and each command runs in a forked child.
 
-A ``fairseq-train`` process spends several seconds on importing before it does anything, and two runs in one
-interpreter disturb each other: the host keeps the best score so far in attributes of functions
-(``save_checkpoint.best``, ``should_stop_early.best``). A fork per command pays the imports once and still gives every
-run an interpreter to itself.
+A ``fairseq-train`` process spends several seconds on imports before it does anything. Two trainings in one interpreter
+would disturb each other, because fairseq keeps the best score so far in attributes of functions
+(``save_checkpoint.best``, ``should_stop_early.best``). A fork per command pays for the imports once and still gives
+every run an interpreter of its own.
 """
 
 from __future__ import annotations
@@ -29,16 +29,24 @@ from pathlib import Path
 
 from ..core.errors import UserError
 
-HOST_MODULES = ("fairseq.options", "fairseq.tasks", "fairseq.trainer", "memobert_plugin.registration", "torch._dynamo")
-"""What every training imports; torch imports its compiler with the first optimiser, which takes longer than a hundred
-updates of a small model."""
+MODULES = (
+    "fairseq.options",
+    "fairseq.tasks",
+    "fairseq.trainer",
+    "memobert_plugin.registration",
+    "torch._dynamo",
+)
+"""Modules that every training imports. torch imports its compiler with the first optimiser, which takes longer than a
+hundred updates of a small model."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_STOP = 5.0
 
 
 @dataclass(frozen=True)
 class FinishedCommand:
-    """A command that has ended: its exit ``status`` (minus the signal's number if one ended it) and its wall time."""
+    """A command that has ended, with its exit ``status`` (minus a signal's number if a signal ended it) and its wall
+    time.
+    """
 
     command: tuple[str, ...]
     log: Path
@@ -47,23 +55,21 @@ class FinishedCommand:
 
 
 class ForkedCommands:
-    """Runs commands (``fairseq-train ARGS``, ``memobert-binarize ARGS``, ``python FILE ARGS``, ``python -m MODULE
+    """Runner of commands (``fairseq-train ARGS``, ``memobert-binarize ARGS``, ``python FILE ARGS``, ``python -m MODULE
     ARGS``) in forked children.
 
     Each child has its own interpreter state, process group and log file (standard output and error together). The
-    parent imports ``modules`` before the first fork and computes nothing with them: a pool of threads would not
-    survive a fork.
+    parent imports ``modules`` before the first fork and computes nothing with them: a pool of threads would not survive
+    a fork.
 
     Args:
         jobs: how many commands run at a time.
         threads: computing threads of each child.
-        modules: what every child finds already imported.
+        modules: imported before the first fork.
         append: whether a log that exists is continued instead of replaced.
     """
 
-    def __init__(
-        self, jobs: int = 1, threads: int = 1, modules: Sequence[str] = HOST_MODULES, append: bool = False
-    ) -> None:
+    def __init__(self, jobs: int = 1, threads: int = 1, modules: Sequence[str] = MODULES, append: bool = False) -> None:
         if jobs < 1 or threads < 1:
             raise UserError(f"jobs ({jobs}) and threads ({threads}) must be at least 1")
         self.jobs = jobs
@@ -112,13 +118,13 @@ class ForkedCommands:
         )
         process.start()
         assert process.pid is not None
-        with contextlib.suppress(OSError):  # the child does the same; whoever comes second may be too late
+        with contextlib.suppress(OSError):  # the child does the same; the second call may come too late
             os.setpgid(process.pid, process.pid)
         return process
 
 
 def command_entry(command: Sequence[str]) -> Callable[[], object]:
-    """The function behind a command: an installed console script's, or running a Python file or module as the main
+    """Return the function of a command: an installed console script's, or one that runs a Python file or module as main
     program.
 
     Raises:
@@ -159,7 +165,7 @@ def _run_module(name: str) -> None:
 
 
 def _run_in_child(command: tuple[str, ...], log: Path, entry: Callable[[], object], threads: int, append: bool) -> None:
-    """Make the forked child look like a process of its own, then run the command; exits with the command's status."""
+    """Give the forked child the state of a fresh process, then run the command; exit with its status."""
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     for number in STOP_SIGNALS:
@@ -169,7 +175,7 @@ def _run_in_child(command: tuple[str, ...], log: Path, entry: Callable[[], objec
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = _text_output(1), _text_output(2)
-    logging.root.handlers.clear()  # the host's commands set the root logger up when they are imported
+    logging.root.handlers.clear()  # fairseq's commands configure the root logger when they are imported
     logging.root.setLevel(logging.WARNING)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
@@ -190,7 +196,7 @@ def _text_output(descriptor: int) -> io.TextIOWrapper:
 
 
 def _import_quietly(modules: Sequence[str]) -> None:
-    """Import ``modules``; the host logs while it is imported, which would set the root logger up for good."""
+    """Import ``modules``; fairseq logs while it is imported, which would configure the root logger for good."""
     handlers, disabled = logging.root.handlers[:], logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -203,7 +209,7 @@ def _import_quietly(modules: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _stop_signals_as_exceptions() -> Iterator[None]:
-    """While inside, TERM and HUP raise ``SystemExit`` (in the main thread only, where Python lets handlers be set)."""
+    """Raise ``SystemExit`` on TERM and HUP inside the block; only in the main thread, where Python allows handlers."""
 
     def leave(number: int, frame: types.FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -220,7 +226,7 @@ def _stop_signals_as_exceptions() -> Iterator[None]:
 
 
 def _end_processes(processes: Sequence[ForkProcess]) -> None:
-    """End children and what they have started: TERM to their process groups, KILL to those that stay."""
+    """End children and the processes they have started: TERM to their process groups, KILL to those that remain."""
     for process in processes:
         _signal_group(process, signal.SIGTERM)
     deadline = time.monotonic() + SECONDS_TO_STOP

@@ -1,4 +1,4 @@
-"""Runs of a sweep on this machine: one start-up of the host, a forked process per run, so many at a time."""
+"""Run a sweep on this machine: fairseq is imported once, and several runs at a time are forked from there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.signals import passed_on_to_children, received_signals, stop_requested
 from .records import RunState
-from .run_process import RunOptions, import_host, start_run
+from .run_process import RunOptions, import_fairseq, start_run
 from .schedule import Schedule
 
 _SECONDS_TO_STOP = 60.0
@@ -27,23 +27,23 @@ def run_locally(
     lock: int,
     announce: Callable[[str, RunState], None],
 ) -> int:
-    """Run everything that can run.
+    """Carry out all runs that are not done.
 
     On SIGINT, SIGTERM or SIGHUP the trainings save after their update and end; a second signal ends them at once.
 
     Args:
-        schedule: what there is to do.
+        schedule: the runs and their states.
         jobs: runs at a time; where there are GPUs, each has one of them, in turn.
         options: of every run.
         lock: descriptor of the sweep's lock.
-        announce: is called with a run's name and state when it has ended.
+        announce: called with a run's name and state when it has ended.
 
     Returns:
-        0, or 128 and the number of the signal that ended it early.
+        0, or 128 plus the number of the signal that ended it early.
     """
     if not schedule.ready():
         return 0
-    import_host()
+    import_fairseq()
     running: dict[int, tuple[ForkProcess, str, int]] = {}
     gpus = _visible_gpus()
     asked = None
@@ -77,7 +77,7 @@ def _free_place(running: dict[int, tuple[ForkProcess, str, int]]) -> int:
 
 
 def _visible_gpus() -> list[str]:
-    """Numbers of the GPUs, without asking the driver: a process that has used it cannot be forked."""
+    """Return the numbers of the GPUs without asking the driver: a process that has used it cannot be forked."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [number for number in visible.split(",") if number]

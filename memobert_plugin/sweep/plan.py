@@ -1,4 +1,4 @@
-"""A sweep's plan file, read and checked: what is compared, on which corpus, with which flags and resources."""
+"""Read and check a sweep's plan file: what is compared, on which corpus, with which flags and resources."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
 from ..core.slurm import SlurmResources
 
 REQUIRED = object()
-"""Stands in the place of a default for a key that must be given."""
+"""Default of a key that must be given."""
 
 
 class Section:
-    """A mapping of the plan file whose keys are taken out; :meth:`finish` refuses what nobody asked for.
+    """A mapping of the plan file; keys are taken out one by one, and :meth:`finish` refuses those that are left.
 
     Args:
         path: the plan file, for messages.
         where: the mapping's place in it, such as ``pretraining``; empty for the whole file.
-        values: what stands there.
+        values: its content.
 
     Raises:
         UserError: it is no mapping.
@@ -37,19 +37,19 @@ class Section:
         self._known: list[str] = []
 
     def error(self, key: str, problem: str) -> UserError:
-        """The one line for a key."""
+        """Return the one-line error for a key."""
         place = ".".join(filter(None, (self.where, key)))
         return UserError(f"{self.path}: {place}: {problem}")
 
     def peek(self, key: str) -> Any:
-        """A value that is still to be taken; None where it is not given, and then nothing is left to take."""
+        """Return a value that is still to be taken; None if it is not given, and then it need not be taken."""
         self._known.append(key)
         if self._values.get(key) is None:
             self._values.pop(key, None)
         return self._values.get(key)
 
     def take(self, key: str, default: Any = REQUIRED) -> Any:
-        """A value as it stands."""
+        """Take a value as it stands."""
         self._known.append(key)
         value = self._values.pop(key, None)
         if value is not None:
@@ -59,7 +59,7 @@ class Section:
         return default
 
     def text(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> str:
-        """A string, possibly one of several."""
+        """Take a string, possibly one of several."""
         value = self.take(key, default)
         if not isinstance(value, str) or (choices and value not in choices):
             allowed = f"one of {', '.join(choices)}" if choices else "a text"
@@ -67,28 +67,28 @@ class Section:
         return value
 
     def number(self, key: str, default: Any = REQUIRED, least: int = 0) -> int:
-        """A whole number."""
+        """Take a whole number."""
         value = self.take(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self.error(key, f"is {_shown(value)}; give a whole number of at least {least}")
         return value
 
     def truth(self, key: str, default: bool) -> bool:
-        """``true`` or ``false``."""
+        """Take ``true`` or ``false``."""
         value = self.take(key, default)
         if not isinstance(value, bool):
             raise self.error(key, f"is {_shown(value)}; give true or false")
         return value
 
     def numbers(self, key: str, default: Any = REQUIRED) -> tuple[int, ...]:
-        """A list of different whole numbers."""
+        """Take a list of different whole numbers."""
         values = self._list(key, default)
         if any(isinstance(value, bool) or not isinstance(value, int) or value < 0 for value in values):
             raise self.error(key, f"is {_shown(values)}; give a list of whole numbers such as [1234, 4321]")
         return tuple(values)
 
     def shares(self, key: str, default: Any = REQUIRED) -> tuple[float, ...]:
-        """A list of different shares above 0 and at most 1."""
+        """Take a list of different shares above 0 and at most 1."""
         values = self._list(key, default)
         if any(
             isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1 for value in values
@@ -97,7 +97,7 @@ class Section:
         return tuple(float(value) for value in values)
 
     def names(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> tuple[str, ...]:
-        """A list of different names, possibly out of several."""
+        """Take a list of different names, possibly out of several."""
         return self.choose(key, self._list(key, default), choices)
 
     def choose(self, key: str, values: Sequence[Any], choices: Collection[str] = ()) -> tuple[str, ...]:
@@ -109,14 +109,14 @@ class Section:
         return tuple(values)
 
     def section(self, key: str, default: Any = REQUIRED) -> Section:
-        """A mapping inside this one."""
+        """Take a mapping inside this one."""
         return Section(self.path, ".".join(filter(None, (self.where, key))), self.take(key, default))
 
     def flags(self, key: str, reserved: Mapping[str, str]) -> dict[str, Any]:
-        """The host's flags by name, with underscores; ``reserved`` ones are the sweep's own, each with who sets it.
+        """Take fairseq's flags by name, with underscores; ``reserved`` ones belong to the sweep, each with the remedy.
 
         Raises:
-            UserError: one of them is given, or a value is no text, number, truth value or list of these.
+            UserError: a reserved flag is given, or a value is no text, number, truth value or list of these.
         """
         inner = self.section(key, {})
         flags = {}
@@ -126,21 +126,21 @@ class Section:
             if plain in reserved:
                 raise inner.error(str(name), f"is set by the sweep itself; {reserved[plain]}")
             if isinstance(value, Mapping):
-                raise inner.error(str(name), f"is {_shown(value)}; give the value of the host's flag --{name}")
+                raise inner.error(str(name), f"is {_shown(value)}; give the value of fairseq's flag --{name}")
             flags[plain] = value
         return flags
 
     def items(self) -> list[tuple[str, Any]]:
-        """What has not been taken yet, with all of it taken thereby."""
+        """Take and return all remaining items."""
         items = [(str(key), value) for key, value in self._values.items()]
         self._values.clear()
         return items
 
     def finish(self) -> None:
-        """Refuse keys that nobody took."""
+        """Refuse keys that were not taken."""
         for key in self._values:
             known = ", ".join(dict.fromkeys(self._known))
-            raise self.error(str(key), f"is not a key of a plan here; known are {known}")
+            raise self.error(str(key), f"is no key here; known are {known}")
 
     def _list(self, key: str, default: Any) -> Sequence[Any]:
         values = self.take(key, default)
@@ -188,7 +188,7 @@ _RESERVED_FLAGS: Mapping[str, str] = {
     "modality_mixture": "give modality_mixture",
     "exclude_speakers": "give pretraining.speakers",
 }
-"""Flags of the host and the tasks that follow from other keys of the plan, and what to give instead."""
+"""Flags of fairseq and the tasks that follow from other keys of the plan, each with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -199,27 +199,27 @@ class Resources(SlurmResources):
 
     @property
     def ranks(self) -> int:
-        """Processes that train together."""
+        """Return the number of processes that train together."""
         return self.nodes * self.tasks_per_node
 
 
 @dataclass(frozen=True)
 class PretrainingPlan:
-    """Pre-training before the settings that need it."""
+    """The pre-training that some settings start from."""
 
     data: tuple[Path, ...]
     speakers: str
     """``others``: the data-bin has other speakers than the folds; ``without_test_speaker``: one pre-training per fold,
-    without its test speaker; ``all``: whoever is there, and the results are marked transductive."""
+    without its test speaker; ``all``: all speakers of the data-bin, and the results are marked transductive."""
     seed: int | None
-    """The same for all runs, or None: every seed of the sweep pre-trains for itself."""
+    """The same for all runs, or None: each seed of the sweep has its own pre-training."""
     checkpoint: str
     flags: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a plan file says; see ``examples/sweep/README.md`` for every key."""
+    """The content of a plan file; ``examples/sweep/README.md`` explains every key."""
 
     path: Path
     name: str
@@ -242,7 +242,7 @@ class Plan:
     common: Mapping[str, Any]
     emotion: Mapping[str, Any]
     partial_data: Mapping[str, Any]
-    """Flags that replace those of ``emotion`` where less than all training data is used."""
+    """Flags that replace those of ``emotion`` for runs on a part of the training data."""
     setting_flags: Mapping[str, Mapping[str, Any]]
     keep_checkpoints: str
     slurm: Mapping[str, Resources]
@@ -253,7 +253,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan file; relative paths in it start at its own folder.
 
     Raises:
-        UserError: unreadable, a key unknown, missing or out of range, or keys that contradict each other.
+        UserError: the file is unreadable, a key is unknown, missing or out of range, or keys contradict each other.
     """
     top = Section(path, "", _load(path))
     corpus = top.section("corpus")
@@ -300,7 +300,7 @@ def _load(path: Path) -> object:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except Exception as error:  # YAML's and the configuration library's own, which share no base
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as YAML ({reason}); mend that place") from None
+        raise UserError(f"{path}: cannot be read as YAML ({reason}); correct that place") from None
 
 
 def _name(top: Section) -> str:
@@ -308,7 +308,7 @@ def _name(top: Section) -> str:
 
 
 def _as_folder(section: Section, key: str, name: str) -> str:
-    """A name that becomes one folder's, and leads nowhere else."""
+    """Return a name that becomes a folder's, after checking that it leads nowhere else."""
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise section.error(key, f"is {name!r}; give a folder's name")
     return name

@@ -1,4 +1,4 @@
-"""How far a sweep is: counts, the time that is left, and what went wrong."""
+"""Summarise a sweep: counts, the time that is left, and the failures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOG_LINES = 8
 
 @dataclass(frozen=True)
 class RunProgress:
-    """One run's place in the summary.
+    """One run in the summary.
 
     Attributes:
         name: the run's.
         group: such as ``emotion/pretrain_prompt/full``.
-        alike: what its duration is expected to depend on.
-        state: as written, but ``stopped`` where it says ``running`` and nobody works on it, and ``waiting`` where it
-            says ``stopped`` and SLURM has its job back in the queue.
+        alike: values that its duration is expected to depend on.
+        state: as written, but ``stopped`` for a ``running`` run that no process works on, and ``waiting`` for a
+            ``stopped`` run whose job is back in SLURM's queue.
     """
 
     name: str
@@ -34,10 +34,10 @@ class RunProgress:
 
 
 def read_progress(sweep: SweepFolder) -> list[RunProgress]:
-    """All runs of a sweep.
+    """Read the state of all runs of a sweep.
 
     Raises:
-        UserError: no sweep's folder, or a damaged file in it.
+        UserError: it is no sweep's folder, or a file in it is damaged.
     """
     found = []
     queued: frozenset[str] | None = None
@@ -58,8 +58,8 @@ def read_progress(sweep: SweepFolder) -> list[RunProgress]:
 
 
 def expected_seconds(progress: Sequence[RunProgress]) -> float | None:
-    """Seconds of work that is left, by the mean of finished runs that are alike, else of the same group, else of the
-    same kind; None where no finished run tells.
+    """Estimate the seconds of work that are left, from the mean of finished runs that are alike, else of the same
+    group, else of the same kind; None where no finished run tells.
     """
     seconds: dict[Any, list[float]] = defaultdict(list)
     for run in progress:
@@ -81,7 +81,7 @@ def expected_seconds(progress: Sequence[RunProgress]) -> float | None:
 
 
 def status_lines(sweep: SweepFolder) -> list[str]:
-    """The whole summary for a reader."""
+    """Return the whole summary, line by line."""
     from tabulate import tabulate
 
     progress = read_progress(sweep)
@@ -101,7 +101,7 @@ def status_lines(sweep: SweepFolder) -> list[str]:
 
 
 def failure_lines(sweep: SweepFolder, names: Iterable[str]) -> list[str]:
-    """Failed runs and the end of their logs."""
+    """Return the failed runs with the end of their logs."""
     lines = []
     for name in names:
         folder = sweep.run(name)
@@ -111,7 +111,7 @@ def failure_lines(sweep: SweepFolder, names: Iterable[str]) -> list[str]:
 
 
 def as_duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Format seconds: ``45 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: the plan it was started with, one folder per run, and one launcher at a time."""
+"""Keep the folder of a sweep: the plan it was started with, one folder per run, and one launcher at a time."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ STATUSES = (WAITING, RUNNING, DONE, FAILED, STOPPED)
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run came; ``state.json``, replaced as a whole, so that it holds whatever process is killed.
+    """The state of a run (``state.json``). The file is always replaced as a whole, so that it holds whatever process is
+    killed.
 
     Attributes:
-        status: one of :data:`STATUSES`; ``stopped`` is one that goes on when it is started again.
-        attempts: how often it was started.
-        started: when it was last started, ISO 8601.
-        finished: when it last ended.
+        status: one of :data:`STATUSES`; a ``stopped`` run goes on when it is started again.
+        attempts: number of starts.
+        started: time of the last start, ISO 8601.
+        finished: time of the last end.
         seconds: of all attempts together.
-        exit_status: of the command that ended it; None while it runs, or when nothing is known.
-        job: SLURM's number of the job that has or had it.
+        exit_status: of the command that ended it; None while it runs, or if unknown.
+        job: SLURM's number of its last job.
         host: the machine.
-        finished_commands: so many of its commands ended well and are not repeated.
-        idle_attempts: so many of the last attempts were stopped before they got any further.
+        finished_commands: number of commands that ended well and are not repeated.
+        idle_attempts: number of last attempts in a row that were stopped before they made progress.
     """
 
     status: str = WAITING
@@ -56,7 +57,7 @@ _STATE_FIELDS = frozenset(field.name for field in fields(RunState))
 
 
 class RunFolder:
-    """One run's folder.
+    """The folder of one run.
 
     Args:
         path: of the folder.
@@ -69,7 +70,7 @@ class RunFolder:
         self.stop_mark = path / "stopped"
 
     def read_description(self) -> dict[str, Any]:
-        """What ``run.json`` says.
+        """Read ``run.json``.
 
         Raises:
             UserError: it is missing or damaged.
@@ -86,11 +87,11 @@ class RunFolder:
         _write_json(self.path / "run.json", description)
 
     def is_described(self) -> bool:
-        """Whether ``run.json`` is there."""
+        """Tell whether ``run.json`` is there."""
         return (self.path / "run.json").is_file()
 
     def read_state(self) -> RunState:
-        """The state; that of a run never started where there is none.
+        """Read the state; a run without the file was never started.
 
         Raises:
             UserError: the file is damaged.
@@ -113,23 +114,23 @@ class RunFolder:
         return state
 
     def saved_nothing(self) -> bool:
-        """Whether there is neither a checkpoint nor the result of a command to go on from."""
+        """Tell whether there is neither a checkpoint nor a finished command to go on from."""
         return not self.read_state().finished_commands and not any(self.checkpoints.glob("checkpoint*.pt"))
 
-    def begin_anew(self) -> None:
-        """Forget an attempt: its log and its state."""
+    def forget_attempt(self) -> None:
+        """Remove the log and the state of an attempt."""
         self.log.unlink(missing_ok=True)
         _write_json(self.path / "state.json", asdict(RunState()))
 
     def submitted_job(self) -> str | None:
-        """Number of the SLURM job that was last submitted for it."""
+        """Return the number of the SLURM job that was last submitted for the run."""
         try:
             return (self.path / "job.txt").read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
 
     def note_submission(self, job: str) -> None:
-        """Remember that job; in a file of its own, since the job may be changing the state already."""
+        """Write that number down, in a file of its own: the job may already be changing the state."""
         with replaced_when_complete(self.path / "job.txt") as temporary:
             temporary.write_text(f"{job}\n", encoding="utf-8")
 
@@ -139,7 +140,7 @@ class RunFolder:
             stream.write(f"# {now()} {line}\n")
 
     def last_lines(self, count: int) -> list[str]:
-        """The end of the log: whole lines, unless a single one is longer than what is looked at."""
+        """Return the last lines of the log; the first is whole unless it is too long to be read."""
         try:
             with open(self.log, "rb") as stream:
                 start = max(0, stream.seek(0, os.SEEK_END) - 400 * count)
@@ -152,10 +153,10 @@ class RunFolder:
 
     @contextmanager
     def owned(self, patience: float = 20.0) -> Iterator[None]:
-        """Be the only process that works on this run; processes forked from it share in that, as long as they live.
+        """Make this process the only one that works on the run; processes forked from it keep the lock while they live.
 
         Raises:
-            UserError: another process still does after ``patience`` seconds.
+            UserError: another process still works on it after ``patience`` seconds.
         """
         deadline = time.monotonic() + patience
         with open(self.path / ".lock", "w") as stream:
@@ -166,7 +167,7 @@ class RunFolder:
             yield
 
     def is_owned(self) -> bool:
-        """Whether a process on this machine works on it."""
+        """Tell whether a process on this machine works on the run."""
         try:
             with open(self.path / ".lock") as stream:
                 return not taken(stream.fileno())
@@ -175,7 +176,7 @@ class RunFolder:
 
 
 def now() -> str:
-    """The local time, ISO 8601 with its offset."""
+    """Return the local time, ISO 8601 with its offset."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
@@ -186,12 +187,12 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 FORMAT = 1
 PLAN_FILE, SWEEP_FILE = "plan.yaml", "sweep.json"
-_HOW_NOT_WHAT = ("--user-dir", "--distributed-world-size", "--distributed-port", "--distributed-backend")
+_CARRYING_OUT = ("--user-dir", "--distributed-world-size", "--distributed-port", "--distributed-backend")
 """Flags that say how a run is carried out; with other values it is still the same run."""
 
 
 class SweepFolder:
-    """A sweep's folder.
+    """The folder of a sweep.
 
     Args:
         path: of the folder.
@@ -201,11 +202,11 @@ class SweepFolder:
         self.path = path.resolve()
 
     def run(self, name: str) -> RunFolder:
-        """A run's folder."""
+        """Return the folder of a run."""
         return RunFolder(self.path / name)
 
     def names(self) -> list[str]:
-        """The runs that are there, in the order of their kinds and names.
+        """Return the names of all runs in the folder, by kind and name.
 
         Raises:
             UserError: it is no sweep's folder.
@@ -219,12 +220,12 @@ class SweepFolder:
 
     @contextmanager
     def launched(self, plan: Path) -> Iterator[int]:
-        """Be the only launcher; yields the lock's descriptor, which started processes must close.
+        """Make this process the only launcher; yield the descriptor of the lock, which started processes must close.
 
         Raises:
-            DiskFull: there is no room; what is done stays done.
-            UserError: the folder holds something else, or another launcher is at work on this machine or, where the
-                file system passes locks on, elsewhere.
+            DiskFull: there is no room; finished runs stay finished.
+            UserError: the folder holds something else, or another launcher is at work, on this machine or (where the
+                file system passes locks on) elsewhere.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         # A launcher that was killed at once leaves its lock and a file that it was writing.
@@ -242,20 +243,20 @@ class SweepFolder:
             yield stream.fileno()
 
     def prepare(self, plan: Path, runs: Sequence[Run], queued: Collection[str] = ()) -> None:
-        """Write down what is to be done; only the launcher may. A failed run that saved nothing takes other values and
-        begins anew.
+        """Write the descriptions of all runs; only the launcher may. A failed run that saved nothing takes changed
+        values and starts again.
 
         Args:
             plan: the plan file, of which a copy is kept.
             runs: all runs.
-            queued: numbers of SLURM jobs that may start at any moment; their runs' ``run.json`` stay as they are.
+            queued: numbers of SLURM jobs that may start at any moment; the ``run.json`` of their runs stays as it is.
 
         Raises:
             UserError: a run was started with other values than this plan's.
         """
         changed = [folder for run in runs if _has_other_values(folder := self.run(run.name), run, queued)]
         for folder in changed:
-            folder.begin_anew()
+            folder.forget_attempt()
         if not (self.path / PLAN_FILE).exists() or not plan.samefile(self.path / PLAN_FILE):
             shutil.copyfile(plan, self.path / PLAN_FILE)
         self._write(plan)
@@ -288,7 +289,7 @@ class SweepFolder:
 
 
 def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> bool:
-    """Whether the run failed with other values than these, and may take these.
+    """Tell whether a run failed with other values than these and may take these.
 
     Raises:
         UserError: it was started with other values and may not.
@@ -296,7 +297,7 @@ def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> b
     state = folder.read_state()
     if not state.attempts or not folder.is_described():
         return False
-    differing = _differences(_what(folder.read_description()), _what(json.loads(json.dumps(run.description))))
+    differing = _differences(_identity(folder.read_description()), _identity(json.loads(json.dumps(run.description))))
     if not differing:
         return False
     if state.status == FAILED and folder.saved_nothing() and folder.submitted_job() not in queued:
@@ -307,11 +308,11 @@ def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> b
     )
 
 
-def _what(description: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description without the parts that do not change what a run computes."""
     commands = []
     for command in description["commands"]:
-        skipped = {place for place, word in enumerate(command) if word in _HOW_NOT_WHAT}
+        skipped = {place for place, word in enumerate(command) if word in _CARRYING_OUT}
         skipped |= {place + 1 for place in skipped}
         commands.append([word for place, word in enumerate(command) if place not in skipped])
     return {**description, "commands": commands, "setting_title": None}

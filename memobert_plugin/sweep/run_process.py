@@ -1,4 +1,4 @@
-"""A process of its own for one run: its commands one after the other, and its state written down at every step."""
+"""Carry out one run in a process of its own: its commands one after the other, with its state written at every step."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _IDLE_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out.
+    """Options of carrying out a run.
 
     Attributes:
         threads: computing threads of its commands.
-        keep_checkpoints: ``all``, those that are ``selected`` for testing, or ``none``; of emotion runs only.
+        keep_checkpoints: ``all``, those ``selected`` for testing, or ``none``; of emotion runs only.
         job: SLURM's number of the job.
         environment: further variables.
-        key: of this start, where other ranks wait to train with this one; else empty.
+        key: name of this start for other ranks that wait to train with this one; else empty.
     """
 
     threads: int = 1
@@ -48,11 +48,11 @@ class RunOptions:
     key: str = ""
 
 
-def import_host() -> None:
-    """Import the host and the plugin, so that run processes forked from here need not.
+def import_fairseq() -> None:
+    """Import fairseq and the plugin, so that run processes forked from here need not.
 
-    While being imported the host asks for GPUs. Asking CUDA itself would leave it unusable in forked processes; with
-    the variable, torch asks the driver's management library.
+    While it is imported, fairseq looks for GPUs. Asking CUDA would leave it unusable in forked processes; with this
+    variable torch asks the driver's management library.
     """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     for _ in ForkedCommands().run_all([]):
@@ -64,14 +64,14 @@ def start_run(folder: RunFolder, options: RunOptions, closed: Sequence[int] = ()
 
     Args:
         folder: of the run.
-        options: how.
-        closed: descriptors that the process must not keep open, such as that of a lock.
+        options: of carrying it out.
+        closed: descriptors that the process must close, such as that of a lock.
     """
     return start_process(_run, (folder, options, tuple(closed)))
 
 
 def start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> ForkProcess:
-    """Call a function in a forked process, which the terminal's Ctrl-C does not reach (its parent answers that) and
+    """Call a function in a forked process, which Ctrl-C in the terminal does not reach (its parent handles that) and
     which ends when its parent is killed.
     """
     process = multiprocessing.get_context("fork").Process(target=_apart, args=(target, arguments))
@@ -101,7 +101,7 @@ def _apart(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
 
 
 def carry_out(folder: RunFolder, options: RunOptions) -> None:
-    """Run what is left of the run's commands; afterwards its state is ``done``, ``failed`` or ``stopped``.
+    """Run the remaining commands of a run; afterwards its state is ``done``, ``failed`` or ``stopped``.
 
     Raises:
         UserError: another process is working on it.
@@ -172,13 +172,13 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
 
 
 def _is_trained(command: Sequence[str], updates: int | None) -> bool:
-    """Whether the last checkpoint is that of the end: the host, started on it, would make one update more."""
+    """Tell whether the last checkpoint is the one of the end: fairseq, started on it, would make one update more."""
     end = flag_value(command, "--max-update")
     return updates is not None and end is not None and updates >= int(end)
 
 
 def _stopped(folder: RunFolder, updates: int | None) -> str:
-    """Note a stop; one that comes again and again before anything was done would come for ever."""
+    """Note a stop; the run fails if it was stopped several times in a row without progress."""
     reached = int(folder.stop_mark.read_text(encoding="utf-8")) if folder.stop_mark.exists() else 0
     idle = 0 if reached > (updates or 0) else folder.read_state().idle_attempts + 1
     folder.change_state(idle_attempts=idle)
@@ -198,30 +198,34 @@ def _remove_checkpoints(folder: RunFolder, commands: Sequence[Sequence[str]], ke
             path.unlink()
 
 
+# The other ranks of a job train when the first tells them. Only the first looks at the checkpoints and decides whether
+# anything is left to train: a rank that started earlier would wait for the others in vain, or read a checkpoint that is
+# about to be replaced.
+
 _SECONDS_BETWEEN_LOOKS = 0.2
 _PATIENCE = 600.0
 
 
 def tell_ranks(folder: RunFolder, key: str, train: bool) -> None:
-    """By the first rank: whether the others shall train now. Does nothing where there are no others (an empty key)."""
+    """Tell the other ranks whether to train now; called by the first rank. With an empty key there are none."""
     if key:
         with replaced_when_complete(_orders(folder)) as temporary:
             temporary.write_text(json.dumps({"key": key, "train": train}), encoding="utf-8")
 
 
 def rank_failed_mark(folder: RunFolder) -> Path:
-    """A file that tells the first rank, which may be ended because of it, that another rank failed."""
+    """Return the file by which another rank tells the first one, which may be ended because of it, that it failed."""
     return folder.path / "rank-failed"
 
 
 def train_with_first_rank(folder: RunFolder, rank: int, key: str, threads: int) -> int:
-    """By another rank: wait for the first one's word, train, and return the exit status."""
+    """Wait for the first rank's word, train, and return the exit status; called by the other ranks."""
     if not _ordered_to_train(folder, key):
         return 0
     [command] = folder.read_description()["commands"]
     os.environ[STOP_MARK_VARIABLE] = str(folder.stop_mark.resolve())
     if "--cpu" in command:
-        os.environ["SLURM_LOCALID"] = "0"  # the host takes it for the number of a GPU, whatever it trains on
+        os.environ["SLURM_LOCALID"] = "0"  # fairseq takes it for the number of a GPU, even on CPUs
     log = folder.path / f"log.rank{rank}.txt"
     status = ForkedCommands(threads=threads, append=True).run(command, log)
     if status and not stop_requested():

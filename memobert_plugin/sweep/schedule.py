@@ -1,4 +1,4 @@
-"""Which runs may start now, which are under way, and how those that ended ended."""
+"""Decide which runs may start now, and note how runs have ended."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .records import DONE, FAILED, RUNNING, STOPPED, WAITING, RunFolder, RunStat
 
 
 class Schedule:
-    """The runs of a sweep in the order of the plan. The states on disk are the truth: this is read from them.
+    """The runs of a sweep in the order of the plan. Their states are read from the files of the runs.
 
     Args:
         sweep: the folder, prepared.
-        runs: all runs, each behind those it depends on.
-        retry_failed: whether runs that failed earlier start again, from their last checkpoint.
+        runs: all runs, each after those it depends on.
+        retry_failed: start runs again that failed earlier, from their last checkpoint.
     """
 
     def __init__(self, sweep: SweepFolder, runs: Sequence[Run], retry_failed: bool) -> None:
@@ -29,11 +29,11 @@ class Schedule:
             self.statuses[name] = state.status if keeps else WAITING
 
     def folder(self, name: str) -> RunFolder:
-        """A run's folder."""
+        """Return the folder of a run."""
         return self.sweep.run(name)
 
     def ready(self) -> list[Run]:
-        """Runs that wait for nothing any more, in order."""
+        """Return the runs that wait for no other run, in order."""
         return [
             run
             for run in self.runs.values()
@@ -41,12 +41,12 @@ class Schedule:
         ]
 
     def started(self, name: str) -> None:
-        """A run is under way."""
+        """Note that a run is under way."""
         self.statuses[name] = RUNNING
 
     def ended(self, name: str) -> RunState:
-        """A run's process or job is gone; its state says how it ended. One that could not write that down has failed if
-        it had begun.
+        """Note that the process or job of a run is gone, and return its state. A run that had begun and could not write
+        down its end has failed.
         """
         state = self.folder(name).read_state()
         if state.status == RUNNING:
@@ -56,9 +56,9 @@ class Schedule:
         return state
 
     def with_status(self, *statuses: str) -> list[str]:
-        """Names of the runs with one of these statuses."""
+        """Return the names of the runs with one of these statuses."""
         return [name for name, status in self.statuses.items() if status in statuses]
 
     def finished(self) -> int:
-        """How many runs have ended well or not."""
+        """Count the runs that are done or have failed."""
         return len(self.with_status(DONE, FAILED))

@@ -18,7 +18,7 @@ from ..core.slurm import FOLDER, Watch, job_number, queued_jobs, requeue_job, su
 from .expansion import Run
 from .plan import Resources
 from .records import DONE, FAILED, STOPPED, RunFolder, RunState
-from .run_process import RunOptions, import_host, start_process, start_run, train_with_first_rank
+from .run_process import RunOptions, import_fairseq, start_process, start_run, train_with_first_rank
 from .schedule import Schedule
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ def run_job(sweep: Path, names: Sequence[str], options: RunOptions) -> None:
     options = replace(options, job=job_number(), key=_start_key() if ranks > 1 else "")
     status = 0
     with passed_on_to_children(STOP_SIGNAL, signal.SIGTERM):
-        import_host()
+        import_fairseq()
         for name in names:
             folder = RunFolder(sweep / name)
             if stop_requested():

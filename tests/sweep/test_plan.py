@@ -57,7 +57,7 @@ def test_slurm_resources_of_each_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"setings": ["direct"]}, "setings: is not a key of a plan here; known are .*settings"),
+        ({"setings": ["direct"]}, "setings: is no key here; known are .*settings"),
         ({"settings": ["direkt"]}, "settings: has 'direkt'; give names out of direct, bert_finetune"),
         ({"settings": []}, "settings: is .*; give a list with at least one entry"),
         ({"protocol": "loose"}, "protocol: is 'loose'; give one of strict, all_but_one, reference"),
@@ -77,7 +77,7 @@ def test_slurm_resources_of_each_kind(tmp_path: Path) -> None:
         ({"common": {"seed": 3}}, "common.seed: is set by the sweep itself; give seeds"),
         ({"model": {}}, "model.arch: is missing"),
         ({"slurm": {"gpus_per_node": 2}}, "slurm.import.nodes: .*only pre-training is distributed"),
-        ({"slurm": {"hours": 2}}, "slurm.import.hours: is not a key"),
+        ({"slurm": {"hours": 2}}, "slurm.import.hours: is no key"),
         ({"corpus": "bin"}, "corpus is 'bin'; give a mapping"),
     ],
 )

@@ -44,6 +44,10 @@ class Movie:
     """Which subtitle file was taken of several; empty where there was no choice."""
     others: tuple[str, ...] = field(default=(), compare=False)
     """Names of the film's subtitle files where none of them is in the language asked for."""
+    language: str = field(default="", compare=False)
+    """Of the subtitle file, as its name marks it."""
+    partial: bool = field(default=False, compare=False)
+    """Whether the subtitle file holds only forced lines, signs, songs or commentary, so that a stream may be better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,8 @@ class _SubtitleFinder:
         usable.sort(key=self._preference)
         taken, *others = (each.path.name for each in usable)
         remark = f"{movie.path.name}: {taken} taken, not {', '.join(others)}" if others else ""
-        return replace(movie, subtitles=usable[0].path, remark=remark)
+        best = usable[0]
+        return replace(movie, subtitles=best.path, remark=remark, language=best.mark, partial=best.kind >= PARTIAL)
 
     def _candidate(self, path: Path, stem: str) -> _Candidate | None:
         """Describe a file if it belongs to the film ``stem`` and to no film of a longer or better fitting name."""

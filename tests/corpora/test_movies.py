@@ -67,3 +67,75 @@ def test_what_holds_no_film_or_two_of_one_name_is_refused(tmp_path: Path) -> Non
 def test_names_that_a_manifest_cannot_take_are_changed(tmp_path: Path) -> None:
     files(tmp_path, "a\tb.mp4")
     assert read_movies([tmp_path]).movies[0].name == "a_b"
+
+
+def taken(folder: Path, language: str | None = None) -> str | None:
+    (movie,) = read_movies([folder], streams=StreamChoice(language)).movies
+    return movie.subtitles and movie.subtitles.name
+
+
+def test_suffixes_are_compared_without_case(tmp_path: Path) -> None:
+    assert taken(files(tmp_path / "a", "HARBOUR.MP4", "HARBOUR.SRT")) == "HARBOUR.SRT"
+    assert taken(files(tmp_path / "b", "Harbour.Mkv", "harbour.En.Vtt"), "en") == "harbour.En.Vtt"
+
+
+@pytest.mark.parametrize("language", ["en", "eng", "english", "English", "en-US", None])
+def test_dialogue_is_preferred_to_captions_and_forced_lines(tmp_path: Path, language: str | None) -> None:
+    pytest.importorskip("iso639")
+    names = ["f.en.forced.srt", "f.en.sdh.srt", "f.en.srt", "f.eng.hi.srt", "f.en.commentary.srt"]
+    files(tmp_path, "f.mp4", *names)
+    assert taken(tmp_path, language) == "f.en.srt"
+    (movie,) = read_movies([tmp_path]).movies
+    assert movie.remark.startswith("f.mp4: f.en.srt taken, not ")
+    (tmp_path / "f.en.srt").unlink()
+    assert taken(tmp_path, language) in ("f.en.sdh.srt", "f.eng.hi.srt")
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "f.English.srt"),
+        ("eng", "f.English.srt"),
+        ("ger", "f.deu.srt"),
+        ("de", "f.deu.srt"),
+        ("pt-BR", "f.pt-BR.srt"),
+        ("pt-PT", "f.pt-PT.srt"),
+        ("zh", "f.chi.srt"),
+        ("zh-Hant", "f.chi.srt"),
+        ("hi", "f.hi.srt"),
+        ("fr", None),
+    ],
+)
+def test_languages_of_names_agree_by_any_code(tmp_path: Path, language: str, expected: str | None) -> None:
+    pytest.importorskip("iso639")
+    files(tmp_path, "f.mp4", *(f"f.{mark}.srt" for mark in ("English", "deu", "pt-PT", "pt-BR", "chi", "hi")))
+    assert taken(tmp_path, language) == expected
+    if expected is None:
+        assert "f.deu.srt" in read_movies([tmp_path], streams=StreamChoice(language)).movies[0].others
+
+
+def test_a_plain_name_is_dialogue_beside_forced_lines(tmp_path: Path) -> None:
+    pytest.importorskip("iso639")
+    files(tmp_path, "f.mp4", "f.srt", "f.en.forced.srt")
+    assert taken(tmp_path, "en") == "f.srt"
+    (tmp_path / "f.srt").unlink()
+    (movie,) = read_movies([tmp_path], streams=StreamChoice("en")).movies
+    assert movie.subtitles == tmp_path / "f.en.forced.srt"
+    assert movie.partial
+
+
+def test_files_of_another_film_and_other_tools_are_left_alone(tmp_path: Path) -> None:
+    files(tmp_path, "f.mp4", "f.2.mp4", "f.2.srt", "f.sub", "f.json", "f.tsv")
+    (tmp_path / "f.sub").write_bytes(b"\0\0\1\xba")
+    (tmp_path / "f.json").write_text('{"id": "x"}')
+    (tmp_path / "f.tsv").write_text("begin\tend\n0\t1\n")
+    assert [movie.subtitles for movie in read_movies([tmp_path]).movies] == [None, tmp_path / "f.2.srt"]
+    (tmp_path / "f.tsv").write_text("start\tend\ttext\n0\t1000\tYes.\n")
+    assert read_movies([tmp_path]).movies[0].subtitles == tmp_path / "f.tsv"
+
+
+def test_a_stream_inside_leaves_files_alone(tmp_path: Path) -> None:
+    files(tmp_path, "f.mp4", "f.srt")
+    assert read_movies([tmp_path], streams=StreamChoice(subtitle_stream=2)).movies[0].subtitles is None
+    with pytest.raises(UserError, match="--subtitle-stream: a stream inside the film; leave --subtitles out"):
+        read_movies([tmp_path], tmp_path / "f.srt", StreamChoice(subtitle_stream=2))

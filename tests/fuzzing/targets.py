@@ -94,7 +94,8 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
         return read_plan(_written(folder / "plan.yaml", content))
 
     def subtitles(content: bytes) -> object:
-        return usable_lines(read_subtitles(_written(folder / "film.srt", content)).lines, duration=60.0)
+        found = read_subtitles(_written(folder / "film.srt", content), picture_rate=25.0)
+        return usable_lines(found.lines, duration=60.0)
 
     def tracker(content: bytes) -> object:
         return read_tracker_rows(_written(folder / "film.csv", content))
@@ -141,6 +142,23 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
                 b"\x00",
             ),
         ),
+        "webvtt": Target(
+            subtitles, WEBVTT,
+            (
+                b" --> ", b"\n\n", b"\r", b"WEBVTT", b"NOTE", b"STYLE\n", b"<v ", b"<c>", b"</c>", 
+                b"<00:00:01.500>", b"<rt>",
+                b"&amp;", b"&#x10ffff;", b"&#99999999999;", b"99999:59:59.999", b"\x00", 
+                b"\xff", b">>", b"[SPEAKER_00]: ",
+            ),
+        ),
+        "transcript": Target(
+            subtitles, TRANSCRIPTS,
+            (
+                b"{", b"}", b"[", b"]", b"null", b"NaN", b"1e400", b"-1", b'"', b",", b"\t",
+                b'"words": ', b'"speaker": ',
+                b'"segments": ', b'"chunks": ', b'"events": ', b'"transcription": ', b"start\tend\ttext", b"[" * 3000,
+            ),
+        ),
         "tracker": Target(
             tracker, TRACKER_FILES, (b",", b"\n", b"nan", b"1e400", b"-1", b"\x00", b'"', b"time", b"timestamp")
         ),
@@ -161,6 +179,32 @@ SUBTITLES = (
     b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n[Events]\n"
     b"Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
     b"Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}I am\\Nhere.\n",
+)
+WEBVTT = (
+    b"WEBVTT head\nKind: captions\n\nSTYLE\n::cue {}\n\nREGION\nid:a\n\nNOTE x\n\n1\n"
+    b"00:01.000 --> 00:02.500 align:left\n"
+    b"<v.loud Mira>I &amp; you</v> <ruby>a<rt>b</rt></ruby>\n\n00:00:03.000 --> 00:04.500\n"
+    b"nobody <00:00:03.600>told<c.x> <00:00:04.000>him</c>\n",
+    b"WEBVTT\n\n00:01.000 --> 00:02.990\n \nthe<00:01.400><c> kettle</c>\n\n00:02.990 --> 00:03.000\nthe kettle\n \n\n"
+    b"00:03.000 --> 00:05.490\nthe kettle\nand<00:03.500><c> the</c>\n",
+    b"1\r00:00:01 --> 00:00:02\r[SPEAKER_00]: One\r2\r0:00:03,5 --> 00:00:05\r>> Two >> three\r",
+    b"{10}{25}One|two\n{30}{45}{y:i}Three\n",
+    b"0:00:01.000,0:00:02.500\nOne\n\n0:00:03.000,0:00:04.500\nTwo[br]three\n",
+    b'<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="1s" end="00:00:02.5">One<br/>two</p></div></body>'
+    b"</tt>",
+    b"<SAMI><BODY><SYNC Start=1000><P Class=ENCC>One<SYNC Start=2500><P Class=ENCC>&nbsp;</BODY></SAMI>",
+    b"[10][25]One|two\n[30][45]Three\n",
+)
+TRANSCRIPTS = (
+    b'{"text": " One", "segments": [{"id": 0, "start": 1.0, "end": 2.5, "text": " One two", "speaker": "A", "words": ['
+    b'{"word": " One", "start": 1.1, "end": 1.5, "speaker": "A"}, '
+    b'{"word": " two", "start": 1.6, "end": 2, "speaker": "B"}]}]}',
+    b'{"transcription": [{"offsets": {"from": 1000, "to": 2500}, "text": " One"}]}',
+    b'{"chunks": [{"timestamp": [1.0, 2.5], "text": " One"}, {"timestamp": [3.0, null], "text": " Two"}]}',
+    b'{"events": [{"tStartMs": 1000, "dDurationMs": 1500, "segs": [{"utf8": "one"}, '
+    b'{"utf8": " two", "tOffsetMs": 500}]}]}',
+    b"start\tend\ttext\n1000\t2500\tOne\n3000\t4500\tTwo\n",
+    b'start,end,speaker,text\n1.0,2.5,A,"One, two"\n',
 )
 _POINTS = [f"{axis}_{point}" for axis in "xy" for point in range(68)]
 TRACKER_FILES = (

@@ -269,8 +269,8 @@ def choose_audio(path: Path, streams: Sequence[StreamFacts], choice: StreamChoic
                     f"{path}: no sound in language {choice.language}; there are: {listed(there)}; "
                     "--audio-stream takes one of them"
                 )
-            agreeing = agreeing or {there[0]: 1}
-            remark = f"no sound marked {choice.language}; "
+            if not agreeing:
+                agreeing, remark = {there[0]: 1}, f"no sound marked {choice.language}: stream {there[0]} taken"
     ranked = sorted(
         there,
         key=lambda stream: (
@@ -282,9 +282,7 @@ def choose_audio(path: Path, streams: Sequence[StreamFacts], choice: StreamChoic
             stream.index,
         ),
     )
-    if remark or len(ranked) > 1:
-        remark += _others("sounds", ranked) or f"sound: stream {ranked[0]} taken"
-    return Chosen(ranked[0], remark)
+    return Chosen(ranked[0], remark or _others("sounds", ranked))
 
 
 def _others(what: str, ranked: Sequence[StreamFacts]) -> str:

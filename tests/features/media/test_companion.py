@@ -26,3 +26,8 @@ def test_the_longest_agreeing_path_wins(tmp_path: Path) -> None:
 def test_a_film_without_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(DefectiveClip, match=r"b\.mp4: .* has no b\.csv"):
         companion_file(tmp_path, Path("b.mp4"), ".csv")
+
+
+def test_suffixes_are_compared_without_case(tmp_path: Path) -> None:
+    (tmp_path / "HARBOUR.CSV").touch()
+    assert companion_file(tmp_path, Path("/films/HARBOUR.MP4"), ".csv") == tmp_path / "HARBOUR.CSV"

@@ -14,9 +14,17 @@ from ....core.errors import DefectiveClip
 from ....core.files import replaced_when_complete
 from ....corpora.movies import Movie
 from ....data.frames import frame_file
-from ...media.container import media_facts
-from ...media.streams import ANY_STREAMS, StreamChoice
-from ...media.subtitles import DroppedLine, Line, LineRules, embedded_subtitles, read_subtitles, usable_lines
+from ...media.container import MediaFacts, media_facts
+from ...media.streams import ANY_STREAMS, StreamChoice, agreement, parse_language, wanted_language
+from ...media.subtitles import (
+    DroppedLine,
+    Line,
+    LineRules,
+    Subtitles,
+    embedded_subtitles,
+    read_subtitles,
+    usable_lines,
+)
 
 PLANS: Final = "plans"
 
@@ -166,15 +174,17 @@ def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
         for there, what in ((facts.has_video, "video"), (facts.has_audio, "audio")):
             if not there:
                 raise DefectiveClip(f"{movie.path}: no {what} stream")
-        if movie.subtitles is not None:
-            found = read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate)
-        else:
-            found = embedded_subtitles(movie.path, settings.streams, movie.others)
+        found = _subtitles(movie, facts, settings)
     except DefectiveClip as defect:
         return FilmPlan(movie.name, movie.path, failure=str(defect))
     lines, dropped = usable_lines(found.lines, facts.duration, settings.rules)
     size = movie.path.stat().st_size
-    chosen = f"{movie.path.name}: {facts.remark}" if facts.remark else ""
+    heard = facts.audio.language if facts.audio is not None else ""
+    read = found.language or movie.language
+    other = parse_language(heard) and parse_language(read) and not agreement(wanted_language(read), heard)
+    warning = f"subtitles in {read}, sound in {heard} (--language takes both in one)" if other else ""
+    chosen = "; ".join(filter(None, (facts.remark, warning)))
+    chosen = f"{movie.path.name}: {chosen}" if chosen else ""
     return FilmPlan(
         movie.name,
         movie.path,
@@ -186,6 +196,17 @@ def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
         "\n".join(filter(None, (movie.remark, found.remark, chosen))),
         facts.audio_remark,
     )
+
+
+def _subtitles(movie: Movie, facts: MediaFacts, settings: PlanSettings) -> Subtitles:
+    """Read a film's subtitle file, or its stream; the stream too where the file holds only forced lines or the like."""
+    if movie.subtitles is None or movie.partial:
+        try:
+            return embedded_subtitles(movie.path, settings.streams, movie.others)
+        except DefectiveClip:
+            if movie.subtitles is None:
+                raise
+    return read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate)
 
 
 def _line_dict(line: Line) -> dict[str, Any]:

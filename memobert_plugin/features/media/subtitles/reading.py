@@ -54,6 +54,8 @@ class Subtitles:
     """The file, or the film and its stream."""
     remark: str = ""
     """What had to be guessed or chosen."""
+    language: str = ""
+    """As the film marks the stream; empty for files."""
 
 
 def read_subtitles(path: Path, encoding: str | None = None, picture_rate: float | None = None) -> Subtitles:
@@ -155,7 +157,7 @@ def embedded_subtitles(film: Path, streams: StreamChoice = ANY_STREAMS, beside: 
     taken, *others = filled
     name = f"{film}, stream {taken.index}{f' ({taken.language})' if taken.language else ''}"
     remark = f"{film.name}: subtitles: stream {taken} taken, not {listed(others)}" if others else ""
-    return Subtitles(lines[taken.index], name, remark)
+    return Subtitles(lines[taken.index], name, remark, taken.language)
 
 
 def _stream_lines(film: Path, streams: Sequence[StreamFacts]) -> dict[int, list[Line]]:
@@ -254,7 +256,10 @@ def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: floa
             found = pysubs2.SSAFile.from_string("\n".join(text.splitlines()), format_)
     except (pysubs2.exceptions.Pysubs2Error, SyntaxError) as error:  # the latter: XML that is none
         raise ValueError(str(error)) from None
-    lines, run_on = _finished(_plain_lines(found.events), rolling=found.format not in ("ass", "ssa"))
+    events = _plain_lines(found.events)
+    if found.format == "sami":  # which takes a line off the screen by an empty one
+        events = [line for line in events if line.text.strip()]
+    lines, run_on = _finished(events, rolling=found.format not in ("ass", "ssa"))
     return lines, "; ".join(filter(None, (guessed, run_on)))
 
 

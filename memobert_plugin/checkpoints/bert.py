@@ -43,14 +43,14 @@ class ImportedBert:
 
 
 def import_bert(folder: Path) -> ImportedBert:
-    """Read ``config.json``, ``vocab.txt`` and ``model.safetensors`` or ``pytorch_model.bin`` of a BERT folder.
+    """Read ``config.json``, the vocabulary and the weights of a BERT folder, as any transformers version writes them.
 
     Raises:
         UserError: a file is missing, damaged or of another network, or they do not belong together.
     """
     config = BertConfig.read(folder / "config.json")
     sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
-    embedded = EmbeddedVocabulary.read(folder / "vocab.txt")
+    embedded = EmbeddedVocabulary.read(folder)
     tensors = read_bert_tensors(folder)
 
     origins = list(bert_body(config.layers, prefix=""))

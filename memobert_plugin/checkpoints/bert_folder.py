@@ -1,8 +1,9 @@
-"""A Hugging Face BERT folder: its sizes, checked before anything is made of them, and its tensors under one naming."""
+"""Read a Hugging Face BERT folder of any transformers version: sizes, tensors under one naming, and vocabulary."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import regular
-from ..data.tokenizer import WordPieceTokenizer
+from ..data.tokenizer import dictionary_symbols
+from ..data.vocabulary import read_vocabulary
 from .state_dictionary import StateDictionary, read_pickled_tensors
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """What ``config.json`` says of the network."""
+    """The sizes of the network in ``config.json``."""
 
     layers: int
     hidden: int
@@ -28,7 +30,7 @@ class BertConfig:
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
-        """Read the file and refuse a network that the plugin's would not equal.
+        """Read the file and refuse a network that the plugin cannot reproduce.
 
         Raises:
             UserError: unreadable, a size missing or impossible, or not BERT's activation, positions or LayerNorm.
@@ -71,55 +73,84 @@ def _size(path: Path, settings: Mapping[str, object], name: str) -> int:
     return value
 
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of whole weight files; their shards are listed in a file of that name with ``.index.json``."""
+
+
 def read_bert_tensors(folder: Path) -> StateDictionary:
-    """Open ``model.safetensors``, or ``pytorch_model.bin`` without running anything that it may contain.
+    """Read the weights of a folder, whole or in shards, without running anything that they may contain.
 
     Files differ in whether names start with ``bert.`` and in whether a LayerNorm has ``weight`` and ``bias`` or
-    ``gamma`` and ``beta``; here they go by today's names of the bare network.
+    ``gamma`` and ``beta``. The names returned are today's names of the bare network.
 
     Raises:
-        UserError: neither is there, or the file is damaged or holds something other than tensors.
+        UserError: there are no weights, or a file is damaged or holds something other than tensors.
     """
-    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if safe.is_file():
-        path, tensors = safe, _read_safetensors(safe)
-    elif pickled.is_file():
-        path, tensors = pickled, read_pickled_tensors(pickled)
-    else:
-        raise UserError(f"{folder}: holds neither {safe.name} nor {pickled.name}; give a Hugging Face BERT folder")
-    return StateDictionary(path, tensors, "give a whole BERT with the config.json that belongs to it", _current_name)
+    for name in WEIGHT_FILES:
+        for path in (folder / name, folder / f"{name}.index.json"):
+            if path.is_file():
+                tensors = _read_shards(path) if path.suffix == ".json" else _read_tensors(path)
+                advice = "give a whole BERT with the config.json that belongs to it"
+                return StateDictionary(path, tensors, advice, _current_name)
+    raise UserError(
+        f"{folder}: holds neither {' nor '.join(WEIGHT_FILES)}, whole or in shards; give a Hugging Face BERT folder"
+    )
 
 
 def _current_name(name: str) -> str:
-    name = name.removeprefix("bert.")
+    name = name.removeprefix("module.").removeprefix("bert.")
     for old, current in ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")):
         if name.endswith(old):
             return name.removesuffix(old) + current
     return name
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of tensors by its suffix."""
+    if path.suffix != ".safetensors":
+        return read_pickled_tensors(path)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return load_file(regular(path))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged ({error}); fetch it again") from None
 
 
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Read the shards that an index lists; they must be files of its own folder."""
+    try:
+        file_of = json.loads(regular(index).read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(file_of.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{index}: not an index of shards (weight_map); fetch it again") from None
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        # A name such as ../x.bin or C:x would lead out of the folder.
+        if not re.fullmatch(r"\w[\w.-]*", str(name), re.ASCII) or Path(name).suffix != suffix:
+            raise UserError(f"{index}: shard {str(name)[:60]!r} is not a {suffix} file of this folder; fetch it again")
+        shard = _read_tensors(index.parent / name)
+        missing = [tensor for tensor, file in file_of.items() if file == name and tensor not in shard]
+        if missing:
+            raise UserError(f"{index.parent / name}: lacks {', '.join(missing[:3])}; fetch it again")
+        tensors.update({tensor: value for tensor, value in shard.items() if file_of.get(tensor) == name})
+    return tensors
+
+
 MOST_PADDING_ROWS = 1024
-"""Embedding rows that a file may hold beyond its vocabulary, as padding to a round number; more is another model's."""
+"""Embedding rows that a file may hold beyond its vocabulary, as padding to a round number. More means another model."""
 
 
 @dataclass(frozen=True)
 class EmbeddedVocabulary:
-    """The plugin's dictionary of a ``vocab.txt``, and where its symbols stand in the file.
+    """The plugin's dictionary of a vocabulary, and the embedding rows of its symbols.
 
     Attributes:
         path: the file.
         symbols: the dictionary in row order.
-        rows: (len(symbols),) int64, for each symbol its line in ``vocab.txt``, which is its embedding row.
+        rows: (len(symbols),) int64, for each symbol its number in the file, which is its embedding row.
     """
 
     path: Path
@@ -128,14 +159,18 @@ class EmbeddedVocabulary:
 
     @classmethod
     def read(cls, path: Path) -> EmbeddedVocabulary:
-        """Raises :class:`UserError` if the file is missing or no vocabulary of BERT's."""
-        symbols = WordPieceTokenizer.from_vocab(path).symbols
-        with path.open(encoding="utf-8") as lines:
-            row_of = {line.rstrip("\n"): row for row, line in enumerate(lines)}
-        return cls(path, symbols, torch.tensor([row_of[symbol] for symbol in symbols]))
+        """Read ``vocab.txt`` or ``tokenizer.json``, or whichever a folder holds.
+
+        Raises:
+            UserError: the file is missing or not a vocabulary of BERT's.
+        """
+        found = read_vocabulary(path)
+        symbols = dictionary_symbols(found)
+        row_of = {piece: row for row, piece in enumerate(found.pieces)}
+        return cls(found.path, symbols, torch.tensor([row_of[symbol] for symbol in symbols]))
 
     def padding_rows(self, embedded: int, source: Path) -> int:
-        """How many of the ``embedded`` rows of the matrix in ``source`` are beyond the vocabulary, to be left out.
+        """Return how many of the ``embedded`` rows of the matrix in ``source`` are beyond the vocabulary.
 
         Raises:
             UserError: there are fewer rows than word pieces, or far more.

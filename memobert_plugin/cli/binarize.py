@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--visual", metavar="DIR", help="frames of faces (default: no visual modality)")
     parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
     tokenizer = parser.add_mutually_exclusive_group(required=True)
-    tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt: word pieces")
+    tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt or tokenizer.json: word pieces")
     tokenizer.add_argument("--sentencepiece", metavar="MODEL", help="a sentencepiece .model")
     tokenizer.add_argument(
         "--train-sentencepiece",

@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="folder with config.json, vocab.txt and model.safetensors or pytorch_model.bin",
+        help="folder with config.json, vocab.txt or tokenizer.json, and the weights (.safetensors or .bin, whole or in "
+        "shards)",
     )
     _add_output_flags(bert, example="bert.pt")
     bert.set_defaults(run=import_bert_folder)
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for flag, metavar, text in (
         ("--config", "JSON", "the configuration beside them, for example uniter-base.json; tells the attention heads"),
-        ("--vocab", "FILE", "the word pieces they were trained with: BERT's vocab.txt"),
+        ("--vocab", "FILE", "the word pieces they were trained with: BERT's vocab.txt or tokenizer.json"),
     ):
         official.add_argument(flag, type=Path, metavar=metavar, help=text)
     for flag, text in (

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..core.errors import UserError, room_is_needed
 from ..core.files import regular
+from .vocabulary import Vocabulary, read_vocabulary
 from .words import SEGMENTATIONS, Segmentation, first_pieces, has_unspaced_script
 
 if TYPE_CHECKING:
@@ -90,25 +91,22 @@ class WordPieceTokenizer:
     def from_vocab(
         cls, path: str | os.PathLike[str], lowercase: bool = True, segmentation: Segmentation = "bert"
     ) -> WordPieceTokenizer:
-        """Read a ``vocab.txt``, one piece a line.
+        """Read a vocabulary (see :func:`.read_vocabulary`).
 
         Raises:
-            UserError: the file cannot be read, lacks one of the specials or ``[MASK]``, or holds a piece twice.
+            UserError: the file cannot be read, lacks one of the specials or ``[MASK]``, or holds a piece twice; it is
+                a ``tokenizer.json`` with another treatment of case, accents or Chinese characters.
         """
-        try:
-            with open(regular(path), encoding="utf-8") as stream:
-                pieces = [line.rstrip("\n") for line in stream]
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); give BERT's vocab.txt") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: not UTF-8; give BERT's vocab.txt, one word piece a line") from None
-        missing = [symbol for symbol in (*SPECIALS, MASK) if symbol not in pieces]
-        if missing:
-            raise UserError(f"{path}: no {', '.join(missing)} among its {len(pieces)} lines; give BERT's vocab.txt")
-        if len(set(pieces)) < len(pieces):
-            first = next(piece for index, piece in enumerate(pieces) if piece in pieces[:index])
-            raise UserError(f"{path}: piece {first!r} occurs twice; every line must be another piece")
-        return cls(pieces, lowercase, segmentation)
+        found = read_vocabulary(path)
+        dictionary_symbols(found)
+        if found.lowercase not in (None, lowercase):
+            advice = "keeps upper case; give --cased" if lowercase else "lower-cases text; leave --cased out"
+            raise UserError(f"{found.path}: this tokenizer {advice}")
+        if not found.plain:
+            raise UserError(
+                f"{found.path}: treats accents or Chinese characters unlike BERT; give the vocab.txt of a BERT"
+            )
+        return cls(found.pieces, lowercase, segmentation)
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of one text."""
@@ -301,6 +299,21 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     raise UserError(
         f"{Path(folder, _SETTINGS)}: unknown tokenizer {kind!r}; this version knows wordpiece and sentencepiece"
     )
+
+
+def dictionary_symbols(vocabulary: Vocabulary) -> list[str]:
+    """Return the dictionary of a word-piece vocabulary.
+
+    Raises:
+        UserError: one of the specials or ``[MASK]`` is missing.
+    """
+    pieces = vocabulary.pieces
+    missing = [symbol for symbol in (*SPECIALS, MASK) if symbol not in pieces]
+    if missing:
+        raise UserError(
+            f"{vocabulary.path}: no {', '.join(missing)} among its {len(pieces)} pieces; give BERT's vocabulary"
+        )
+    return _dictionary_rows(pieces, np.ones(len(pieces), dtype=bool))[0]
 
 
 def _dictionary_rows(pieces: list[str], ordinary: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -137,7 +137,7 @@ def test_a_vocabulary_without_a_special_is_refused(vocabulary: Path, missing: st
     lines = vocabulary.read_text().splitlines()
     lines.remove(missing)
     vocabulary.write_text("\n".join(lines))
-    with pytest.raises(UserError, match=rf"vocab\.txt: no \{missing[:-1]}\] among its {len(lines)} lines"):
+    with pytest.raises(UserError, match=rf"vocab\.txt: no \{missing[:-1]}\] among its {len(lines)} pieces"):
         WordPieceTokenizer.from_vocab(vocabulary)
 
 

@@ -1,20 +1,193 @@
-"""BERT's weights under the plugin's names: what text embedder, transformer, pooler and WWMLM head start from.
+"""Import BERT: read a Hugging Face folder of any transformers version, and bring its weights to the plugin's names.
 
-MEmoBERT, section 2: everything but the frame embedders and the frame heads is initialised from BERT.
+Text embedder, transformer, pooler and WWMLM head start from BERT (MEmoBERT, section 2). The frame embedders and frame
+heads are new.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..core.errors import UserError
+from ..core.files import regular
+from ..data.tokenizer import dictionary_symbols
+from ..data.vocabulary import read_vocabulary
 from ..nn.network import FINGERPRINT, dictionary_fingerprint
-from .bert_folder import BertConfig, EmbeddedVocabulary, read_bert_tensors
-from .parameter_origins import bert_body, bert_pooler, bert_word_head
-from .state_dictionary import StateDictionary
+from .state_dictionary import StateDictionary, bert_body, bert_pooler, bert_word_head, read_pickled_tensors
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The sizes of the network in ``config.json``."""
+
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    max_positions: int
+
+    @classmethod
+    def read(cls, path: Path) -> BertConfig:
+        """Read the file and refuse a network that the plugin cannot reproduce.
+
+        Raises:
+            UserError: unreadable, a size missing or impossible, or not BERT's activation, positions or LayerNorm.
+        """
+        try:
+            settings = json.loads(regular(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read as JSON ({error}); give a Hugging Face BERT folder") from None
+        if not isinstance(settings, dict):
+            raise UserError(f"{path}: holds no JSON object; give a Hugging Face BERT folder")
+        required = {
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "position_embedding_type": "absolute",
+            "layer_norm_eps": 1e-12,
+            "type_vocab_size": 2,
+        }
+        for name, value in required.items():
+            if settings.get(name, value) != value:
+                raise UserError(f"{path}: {name} is {settings[name]!r}; only a BERT with {value!r} can be imported")
+        config = cls(
+            layers=_size(path, settings, "num_hidden_layers"),
+            hidden=_size(path, settings, "hidden_size"),
+            ffn=_size(path, settings, "intermediate_size"),
+            heads=_size(path, settings, "num_attention_heads"),
+            max_positions=_size(path, settings, "max_position_embeddings"),
+        )
+        if config.hidden % config.heads:
+            raise UserError(
+                f"{path}: hidden_size {config.hidden} is not a multiple of num_attention_heads {config.heads}; "
+                "restore the file that came with the weights"
+            )
+        return config
+
+
+def _size(path: Path, settings: Mapping[str, object], name: str) -> int:
+    value = settings.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{path}: {name} is {value!r}, expected a positive whole number")
+    return value
+
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of whole weight files; their shards are listed in a file of that name with ``.index.json``."""
+
+
+def read_bert_tensors(folder: Path) -> StateDictionary:
+    """Read the weights of a folder, whole or in shards, without running anything that they may contain.
+
+    Files differ in whether names start with ``bert.`` and in whether a LayerNorm has ``weight`` and ``bias`` or
+    ``gamma`` and ``beta``. The names returned are today's names of the bare network.
+
+    Raises:
+        UserError: there are no weights, or a file is damaged or holds something other than tensors.
+    """
+    for name in WEIGHT_FILES:
+        for path in (folder / name, folder / f"{name}.index.json"):
+            if path.is_file():
+                tensors = _read_shards(path) if path.suffix == ".json" else _read_tensors(path)
+                advice = "give a whole BERT with the config.json that belongs to it"
+                return StateDictionary(path, tensors, advice, _current_name)
+    raise UserError(
+        f"{folder}: holds neither {' nor '.join(WEIGHT_FILES)}, whole or in shards; give a Hugging Face BERT folder"
+    )
+
+
+def _current_name(name: str) -> str:
+    name = name.removeprefix("module.").removeprefix("bert.")
+    for old, current in ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")):
+        if name.endswith(old):
+            return name.removesuffix(old) + current
+    return name
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of tensors by its suffix."""
+    if path.suffix != ".safetensors":
+        return read_pickled_tensors(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(regular(path))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is damaged ({error}); fetch it again") from None
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Read the shards that an index lists; they must be files of its own folder."""
+    try:
+        file_of = json.loads(regular(index).read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(file_of.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{index}: not an index of shards (weight_map); fetch it again") from None
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        # A name such as ../x.bin or C:x would lead out of the folder.
+        if not re.fullmatch(r"\w[\w.-]*", str(name), re.ASCII) or Path(name).suffix != suffix:
+            raise UserError(f"{index}: shard {str(name)[:60]!r} is not a {suffix} file of this folder; fetch it again")
+        shard = _read_tensors(index.parent / name)
+        missing = [tensor for tensor, file in file_of.items() if file == name and tensor not in shard]
+        if missing:
+            raise UserError(f"{index.parent / name}: lacks {', '.join(missing[:3])}; fetch it again")
+        tensors.update({tensor: value for tensor, value in shard.items() if file_of.get(tensor) == name})
+    return tensors
+
+
+MOST_PADDING_ROWS = 1024
+"""Embedding rows that a file may hold beyond its vocabulary, as padding to a round number. More means another model."""
+
+
+@dataclass(frozen=True)
+class EmbeddedVocabulary:
+    """The plugin's dictionary of a vocabulary, and the embedding rows of its symbols.
+
+    Attributes:
+        path: the file.
+        symbols: the dictionary in row order.
+        rows: (len(symbols),) int64, for each symbol its number in the file, which is its embedding row.
+    """
+
+    path: Path
+    symbols: list[str]
+    rows: Tensor
+
+    @classmethod
+    def read(cls, path: Path) -> EmbeddedVocabulary:
+        """Read ``vocab.txt`` or ``tokenizer.json``, or whichever a folder holds.
+
+        Raises:
+            UserError: the file is missing or not a vocabulary of BERT's.
+        """
+        found = read_vocabulary(path)
+        symbols = dictionary_symbols(found)
+        row_of = {piece: row for row, piece in enumerate(found.pieces)}
+        return cls(found.path, symbols, torch.tensor([row_of[symbol] for symbol in symbols]))
+
+    def padding_rows(self, embedded: int, source: Path) -> int:
+        """Return how many of the ``embedded`` rows of the matrix in ``source`` are beyond the vocabulary.
+
+        Raises:
+            UserError: there are fewer rows than word pieces, or far more.
+        """
+        padding = embedded - len(self.symbols)
+        if not 0 <= padding <= MOST_PADDING_ROWS:
+            raise UserError(
+                f"{self.path}: has {len(self.symbols)} word pieces, but {source} embeds {embedded}; "
+                "give the vocabulary that belongs to these weights"
+            )
+        return padding
+
 
 NEVER_IN_BERT = ("visual_embedder.*", "acoustic_embedder.*", "heads.mvfr.*", "heads.mvfc.*", "heads.mafr.*")
 
@@ -23,14 +196,14 @@ WORDS = "embeddings.word_embeddings.weight"
 
 @dataclass(frozen=True)
 class ImportedBert:
-    """The plugin's parameters that a BERT folder fills, and what became of the rest.
+    """The parameters that a BERT folder fills, and lists of the rest.
 
     Attributes:
         source: the weight file.
         config: its sizes.
         weights: float32 parameters under the plugin's names, word pieces in the order of the plugin's dictionary.
-        new: patterns of the model's parameters that the folder does not fill.
-        unused: the weight file's names of tensors that the model has no place for.
+        new: patterns of the parameters that the folder does not fill.
+        unused: the weight file's names of tensors without a parameter.
         padding_rows: embedding rows beyond the vocabulary, left out.
     """
 
@@ -82,7 +255,7 @@ def import_bert(folder: Path) -> ImportedBert:
 
 
 def _decoder_bias(tensors: StateDictionary, rows: int) -> Tensor:
-    """The bias of every vocabulary row, under either of its names."""
+    """Return the bias of every vocabulary row; it has two names."""
     names = [name for name in ("cls.predictions.bias", "cls.predictions.decoder.bias") if name in tensors]
     tensors.require(names or ["cls.predictions.bias"])
     biases = [tensors.take(name, (rows,)) for name in names]

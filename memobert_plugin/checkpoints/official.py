@@ -1,4 +1,4 @@
-"""The published checkpoints of MEmoBERT, pre-trained or finetuned, under the plugin's names."""
+"""Import the published checkpoints of MEmoBERT, pre-trained or finetuned, under the plugin's names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.files import regular
 from ..nn.network import FINGERPRINT, dictionary_fingerprint
-from .bert_folder import BertConfig, EmbeddedVocabulary
-from .parameter_origins import Origin, bert_body, bert_pooler, bert_word_head, module, table
-from .state_dictionary import StateDictionary, read_pickled_tensors
+from .bert import BertConfig, EmbeddedVocabulary
+from .state_dictionary import (
+    Origin,
+    StateDictionary,
+    bert_body,
+    bert_pooler,
+    bert_word_head,
+    module,
+    read_pickled_tensors,
+    table,
+)
 
 WORDS = "uniter.embeddings.word_embeddings.weight"
 VISUAL = "uniter.img_embeddings"
@@ -38,18 +46,18 @@ SIZES = {
     "expression_classes": ("region_classifier.net.3.weight", 0),
     "labels": ("output.output.3.weight", 0),
 }
-"""Which tensor's which axis tells each size."""
+"""The tensor and axis that give each size."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Parameters that a checkpoint has as a whole or not at all.
+    """A group of parameters that a checkpoint has completely or not at all.
 
     Attributes:
-        name: what the plugin's names of them start with.
-        prefix: what the authors' start with.
+        name: the beginning of the plugin's names.
+        prefix: the beginning of the authors' names.
         origins: the parameters.
-        needs: name of the part whose input it predicts; empty for none.
+        needs: the part whose input it predicts, or empty.
     """
 
     name: str
@@ -120,23 +128,23 @@ PARTS = (
 
 
 AUTHORS_LABELS = ("anger", "happy", "neutral", "sad")
-"""The order of the published corpora's four label codes."""
+"""The four labels in the order of the published corpora's codes."""
 
 KNOWN_AND_UNUSED = ("vfom_output", "sfom_output", "emo_classifier", "itm_output", "eitm_output")
-"""Heads of experiments that the paper's model does not have; every published checkpoint carries some."""
+"""Heads of experiments that are not in the paper. Every published checkpoint has some of them."""
 
 
 @dataclass(frozen=True)
 class ImportedOfficial:
-    """The plugin's parameters that a published checkpoint fills, and what became of the rest.
+    """The parameters that a published checkpoint fills, and lists of the rest.
 
     Attributes:
         source: the checkpoint.
         config: the transformer's sizes.
         weights: float32 parameters under the plugin's names, word pieces in the order of the plugin's dictionary.
-        new: patterns of the model's parameters that the checkpoint does not fill.
-        dropped: patterns of its parameters that are known and that the model has no place for.
-        unused: names of its tensors that are not known.
+        new: patterns of the parameters that the checkpoint does not fill.
+        dropped: patterns of its known parameters without a place in the model.
+        unused: names of its unknown tensors.
         padding_rows: embedding rows beyond the vocabulary, left out.
         visual_dim: size of a face frame's feature, 0 without faces.
         acoustic_dim: size of a speech frame's feature, 0 without speech.
@@ -163,13 +171,13 @@ class ImportedOfficial:
 def import_official(
     checkpoint: Path, config: Path, vocabulary: Path, content: Mapping[str, Tensor] | None = None
 ) -> ImportedOfficial:
-    """Read a state dictionary of the published code, the JSON that names its attention heads, and its ``vocab.txt``.
+    """Read a state dictionary of the published code, its JSON configuration and its vocabulary.
 
     Args:
         checkpoint: the state dictionary.
-        config: the JSON.
-        vocabulary: the word pieces.
-        content: what the checkpoint holds, where it was read before.
+        config: the JSON, for the number of attention heads, which the weights do not tell.
+        vocabulary: ``vocab.txt``, ``tokenizer.json`` or a folder with one of them.
+        content: the checkpoint's tensors, if they have been read already.
 
     Raises:
         UserError: a file is missing, damaged or of another network, or they do not belong together.
@@ -220,7 +228,7 @@ def import_official(
 
 
 def _without_wrappers(path: Path, content: Mapping[str, Tensor]) -> StateDictionary:
-    """The checkpoint without whatever its names have in front, as wrappers for several GPUs add ``module.``."""
+    """Remove the common prefix of all names; wrappers for several GPUs add ``module.``."""
     prefixes = [name.removesuffix(WORDS) for name in content if f".{name}".endswith(f".{WORDS}")]
     if len(prefixes) != 1:
         found = f"it holds {len(prefixes)} networks" if prefixes else f"no tensor is called {WORDS}"
@@ -231,7 +239,7 @@ def _without_wrappers(path: Path, content: Mapping[str, Tensor]) -> StateDiction
 
 
 def _layers(tensors: StateDictionary) -> int:
-    """Transformer layers; one that is missing among them is found missing later, by its names."""
+    """Count the transformer layers. A gap among them is found later, as missing tensors."""
     names = tensors.starting_with("uniter.encoder.layer.")
     numbers = [re.match(r"uniter\.encoder\.layer\.(\d{1,3})\.", name) for name in names]
     return max((int(number[1]) + 1 for number in numbers if number), default=1)
@@ -256,7 +264,7 @@ def _refuse_different_position_tables(path: Path, sizes: dict[str, int]) -> None
 
 
 def _attention_heads(path: Path, layers: int, sizes: dict[str, int]) -> int:
-    """The one size that the weights do not tell; the file is refused where it contradicts those that they do."""
+    """Read the number of attention heads, and refuse a configuration that contradicts the weights."""
     try:
         settings = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -285,7 +293,7 @@ def _attention_heads(path: Path, layers: int, sizes: dict[str, int]) -> int:
 
 
 def _keep_learned_mask_vectors(weights: dict[str, Tensor]) -> dict[str, float]:
-    """Leave row 1, the learned vector, of each mask table, and return how large a row 0 that is not zero was."""
+    """Keep row 1, the learned vector, of each mask table, and return the largest value of each row 0 unlike zero."""
     unmasked: dict[str, float] = {}
     for name in ("visual_embedder.mask", "acoustic_embedder.mask"):
         if name in weights:

@@ -1,4 +1,4 @@
-"""The authors' DenseFace, the visual encoder of their frames, under the plugin's names."""
+"""Import the authors' DenseFace, the encoder of their visual frames, under the plugin's names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ImportedDenseFace:
     Attributes:
         source: the checkpoint.
         weights: everything of ``memobert_denseface``, float32, with the statistics of grey levels.
-        unused: names of the checkpoint's tensors that are not known.
+        unused: names of the checkpoint's unknown tensors.
     """
 
     source: Path
@@ -33,21 +33,21 @@ class ImportedDenseFace:
 
 
 def is_denseface(content: Mapping[str, Tensor]) -> bool:
-    """Whether these named tensors are a DenseFace's, whatever wrappers have put in front of the names."""
+    """Return True if these named tensors are a DenseFace's, with any prefix."""
     return any(f".{name}".endswith(f".{_FIRST}") for name in content)
 
 
 def import_denseface(path: Path, content: Mapping[str, Tensor], grey_mean: float, grey_std: float) -> ImportedDenseFace:
-    """Bring a state dictionary to the plugin's names.
+    """Rename a state dictionary to the plugin's names.
 
     Args:
         path: the file, for messages.
         content: its tensors.
-        grey_mean: mean grey level, 0 to 255, that pictures were normalised with in training; it is not in the file.
+        grey_mean: mean grey level (0 to 255) of the normalisation in training, which is not in the file.
         grey_std: their standard deviation.
 
     Raises:
-        UserError: a tensor is missing, of another shape or not finite, or statistics that cannot be.
+        UserError: a tensor is missing, of another shape or not finite; the statistics are out of range.
     """
     if not 0 <= grey_mean <= 255:
         raise UserError(f"--grey-mean {grey_mean:g}: grey levels are 0 to 255; give the training pictures' mean")
@@ -65,7 +65,7 @@ def import_denseface(path: Path, content: Mapping[str, Tensor], grey_mean: float
     own.update({name: tensors.take(name, tuple(own[name].shape)) for name in learned})
     for name in learned:
         if name.endswith(".running_var") and (own[name] < 0).any():
-            raise UserError(f"{path}: {name} has negative numbers, which no variance has; fetch the file again")
+            raise UserError(f"{path}: {name} has negative variances; fetch the file again")
     counters = [name for name in own if name.endswith(_COUNTER)]
     return ImportedDenseFace(
         source=path,

@@ -1,4 +1,4 @@
-"""A checkpoint that holds weights and no training yet: what ``fairseq-train --finetune-from-model`` starts from."""
+"""Write checkpoints of weights without any training, for ``fairseq-train --finetune-from-model``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 from ..nn.network import ARCHITECTURES, NetworkSizes
-from .bert_folder import BertConfig
+from .bert import BertConfig
 
 
 def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mapping[str, Any]) -> None:
-    """Write ``weights`` in the host's checkpoint format, with update and epoch counters at their beginning.
+    """Write ``weights`` in fairseq's checkpoint format, with counters at their start.
 
     Args:
-        path: the file; it appears complete or not at all, and its folder is made where needed.
+        path: the file, written completely or not at all; its folder is made.
         weights: the model's state dictionary, possibly without the parameters that training initialises.
         model: the model's configuration, its architecture under ``_name``.
 
@@ -32,7 +32,7 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
         "cfg": {"model": dict(model)},
         "model": dict(weights),
         "criterion": None,
-        # The host reads the last entry of this list whatever it is told to reset.
+        # fairseq reads the last entry of this list even if told to reset the optimizer.
         "optimizer_history": [
             {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0},
         ],
@@ -45,15 +45,15 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Of a file that it opens itself torch would not say why it cannot be written.
+        # Opened here, because torch does not say why it cannot open a file.
         with replaced_when_complete(path) as temporary, open(temporary, "wb") as stream:
             torch.save(content, stream)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
 
-def host_model(config: BertConfig) -> dict[str, Any]:
-    """The host's configuration of a model of these sizes: the named architecture that has them, else ``memobert``."""
+def model_settings(config: BertConfig) -> dict[str, Any]:
+    """Return fairseq's configuration of a model of these sizes, named after the architecture that has them if any."""
     sizes = {
         "encoder_layers": config.layers,
         "encoder_embed_dim": config.hidden,
@@ -70,7 +70,7 @@ def host_model(config: BertConfig) -> dict[str, Any]:
 
 
 def training_flags(model: Mapping[str, Any]) -> str:
-    """The host's flags for such a configuration: its architecture, and the sizes that the name does not imply."""
+    """Return fairseq's flags for such a configuration: the architecture, and the sizes that differ from it."""
     implied = ARCHITECTURES.get(model["_name"], NetworkSizes())
     sizes = [
         f"--{name.replace('_', '-')} {value}"

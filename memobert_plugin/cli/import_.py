@@ -1,4 +1,4 @@
-"""``memobert-import``: other systems' weights as checkpoints that training starts from."""
+"""``memobert-import``: turn weights of BERT and of MEmoBERT's authors into checkpoints that training starts from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's flags."""
+    """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="memobert-import", description="Turn other systems' weights into checkpoints for --finetune-from-model."
     )
@@ -46,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     official = sources.add_parser(
         "official",
         help="a checkpoint of MEmoBERT's authors",
-        description="Turn a checkpoint of MEmoBERT's authors into one that training starts from, and say what became "
-        "of each of its parameters: MEmoBERT, pre-trained or finetuned (needs --config and --vocab), or DenseFace, the "
+        description="Turn a checkpoint of MEmoBERT's authors into one that training starts from, and list new and "
+        "unused parameters: MEmoBERT, pre-trained or finetuned (needs --config and --vocab), or DenseFace, the "
         "visual encoder (needs --grey-mean and --grey-std).",
     )
     official.add_argument(
@@ -85,11 +85,11 @@ def _add_output_flags(source: argparse.ArgumentParser, example: str) -> None:
 
 def _require_output(options: argparse.Namespace) -> None:
     if options.output is None and not options.dry_run:
-        raise UserError("--output: missing; name the checkpoint to write, or give --dry-run to see what it would hold")
+        raise UserError("--output: missing; name the checkpoint to write, or give --dry-run to list its parameters")
 
 
 def import_bert_folder(options: argparse.Namespace) -> int:
-    """``memobert-import bert``."""
+    """Run ``memobert-import bert``."""
     _require_output(options)
     from ..checkpoints.bert import import_bert
 
@@ -97,7 +97,7 @@ def import_bert_folder(options: argparse.Namespace) -> int:
 
 
 def import_authors_checkpoint(options: argparse.Namespace) -> int:
-    """``memobert-import official``."""
+    """Run ``memobert-import official``."""
     _require_output(options)
     from ..checkpoints.official import import_official
     from ..checkpoints.official_denseface import is_denseface
@@ -134,7 +134,7 @@ def _import_authors_denseface(options: argparse.Namespace, content: Mapping[str,
 
 
 def _require(options: argparse.Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
-    """Raise a :class:`UserError` for a flag that this kind of checkpoint needs, or has no use for."""
+    """Raise a :class:`UserError` for a flag that this kind of checkpoint lacks or does not take."""
     kind = "MEmoBERT" if "vocab" in needed else "DenseFace"
     for name in needed:
         if getattr(options, name) is None:
@@ -145,7 +145,7 @@ def _require(options: argparse.Namespace, needed: Sequence[str], foreign: Sequen
 
 
 def classified_emotions(imported: ImportedOfficial, named: str | None) -> list[str]:
-    """Names of a finetuned head's outputs in their order; empty without such a head or without knowing them.
+    """Return the names of a finetuned head's outputs; empty without such a head or if they are unknown.
 
     Raises:
         UserError: ``named`` are not as many different names as the head has outputs.
@@ -158,19 +158,19 @@ def classified_emotions(imported: ImportedOfficial, named: str | None) -> list[s
         raise UserError(f"--labels: {imported.source} has no finetuned head (output.output.*); leave the flag out")
     labels = [label.strip() for label in named.split(",")]
     if not all(labels) or len(set(labels)) != len(labels) or len(labels) != imported.labels:
-        raise UserError(f"--labels {named!r}: {imported.source} tells {imported.labels} emotions apart; name as many")
+        raise UserError(f"--labels {named!r}: {imported.source} has {imported.labels} emotions; name as many")
     return labels
 
 
 def _finish(
     options: argparse.Namespace, imported: ImportedBert | ImportedOfficial, remarks: list[str], task_flags: list[str]
 ) -> int:
-    """Say what was imported and write it."""
-    # Only now, because this brings in the host, which takes seconds: a mistake is reported sooner.
-    from ..checkpoints.starting_point import host_model, training_flags, write_starting_point
+    """Print a description and write the checkpoint."""
+    # Imported late: this loads torch, and a mistake should be reported before.
+    from ..checkpoints.starting_point import model_settings, training_flags, write_starting_point
     from ..core.files import messages_kept_apart
 
-    model = host_model(imported.config)
+    model = model_settings(imported.config)
     with messages_kept_apart(options.output):
         print("\n".join([*describe(imported, model), *remarks]))
         if not options.dry_run:
@@ -181,7 +181,7 @@ def _finish(
 
 
 def describe(imported: ImportedBert | ImportedOfficial, model: Mapping[str, Any]) -> list[str]:
-    """What was taken, what training will initialise and what was left, a line each."""
+    """List the parameters that were taken, that training will initialise, and that were left out, a line each."""
     config = imported.config
     sizes = [weight.numel() for weight in imported.weights.values() if weight.is_floating_point()]
     lines = [
@@ -192,12 +192,12 @@ def describe(imported: ImportedBert | ImportedOfficial, model: Mapping[str, Any]
         f"unused: {', '.join(imported.unused) or 'nothing'}",
     ]
     if imported.padding_rows:
-        lines.append(f"dropped: the last {imported.padding_rows} embedding rows, which vocab.txt does not name")
+        lines.append(f"dropped: the last {imported.padding_rows} embedding rows, which the vocabulary does not name")
     return lines
 
 
 def remarks_on_official(imported: ImportedOfficial, labels: Sequence[str]) -> list[str]:
-    """What a published checkpoint has beyond BERT, a line each."""
+    """Describe the parts of a published checkpoint beyond BERT, a line each."""
     dims = [
         f"{dim} numbers for each {kind} one"
         for kind, dim in (("visual", imported.visual_dim), ("acoustic", imported.acoustic_dim))
@@ -210,8 +210,8 @@ def remarks_on_official(imported: ImportedOfficial, labels: Sequence[str]) -> li
         lines.append(f"dropped: {', '.join(imported.dropped)}, which the published model does not use")
     for name, largest in imported.unmasked.items():
         lines.append(
-            f"{name}: row 0, for frames that are not masked, holds up to {largest:.3g}; treated as zero, as the "
-            "published network does"
+            f"{name}: row 0, for frames that are not masked, reaches {largest:.3g}; treated as zero, as in the "
+            "published network"
         )
     if labels:
         lines.append(f"emotions in the order of the finetuned head: {', '.join(labels)}")
@@ -221,6 +221,6 @@ def remarks_on_official(imported: ImportedOfficial, labels: Sequence[str]) -> li
 
 
 def cli_main() -> None:
-    """Entry point of the command; the host's remarks on optional packages are kept out of its output."""
+    """Run the command as a program, without fairseq's messages on optional packages."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     run_command(main)

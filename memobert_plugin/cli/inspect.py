@@ -1,4 +1,4 @@
-"""``memobert-inspect``: what is in a data-bin, and where the plugin lies."""
+"""``memobert-inspect``: print the content of a data-bin, or the plugin's folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="memobert-inspect",
-        description="Print what is in a data-bin: counts, lengths, dimensions, hours and the frames' extractors.",
+        description="Print the content of a data-bin: counts, lengths, dimensions, hours and the frames' extractors.",
     )
     parser.add_argument("data_bin", nargs="?", metavar="DATA-BIN", help="folder that memobert-binarize wrote")
     parser.add_argument(
@@ -112,7 +112,7 @@ def plot_lengths(corpus: Corpus, path: Path) -> None:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows under a header, names to the left, numbers (given as text where they are not whole) to the right."""
+    """Return rows under a header, names on the left; numbers that are not whole are given as text."""
     from tabulate import tabulate
 
     align = ["left", *["right"] * (len(header) - 1)]
@@ -141,7 +141,7 @@ def _lengths_table(modalities: dict[str, dict[str, Any]]) -> str:
 
 
 def _origins(summary: dict[str, Any]) -> str:
-    """Tell for each kind of frames which extractor made them."""
+    """Return a line for each kind of frames with its extractor."""
     lines = []
     for name, modality in summary["modalities"].items():
         if "extractor" not in modality:

@@ -1,4 +1,4 @@
-"""An open data-bin: memory maps over what ``memobert-binarize`` wrote, and nothing per utterance in Python."""
+"""Open data-bins as memory maps, without a Python object per utterance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_dictionary(symbols: Sequence[str], path: str | os.PathLike[str]) -> No
     ``len(symbols)`` entries in the same order.
 
     Raises:
-        UserError: the specials do not come first, or a symbol stands twice or holds a line break (the host refuses it).
+        UserError: the specials do not come first, or a symbol occurs twice or holds a line break (fairseq refuses it).
     """
     if tuple(symbols[: len(SPECIALS)]) != SPECIALS:
         raise UserError(
@@ -34,7 +34,7 @@ def write_dictionary(symbols: Sequence[str], path: str | os.PathLike[str]) -> No
     seen: set[str] = set()
     for row, symbol in enumerate(symbols):
         if symbol in seen:
-            raise UserError(f"{path}, row {row}: symbol {symbol!r} stands twice; symbols must be unique")
+            raise UserError(f"{path}, row {row}: symbol {symbol!r} occurs twice; symbols must be unique")
         if "\n" in symbol or "\r" in symbol:
             raise UserError(f"{path}, row {row}: symbol {symbol!r} holds a line break; take it out of the vocabulary")
         seen.add(symbol)
@@ -46,7 +46,7 @@ def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
     """Return all symbols in row order, the four specials first.
 
     Raises:
-        UserError: the file is missing or a line is no ``symbol count``.
+        UserError: the file is missing or a line is not ``symbol count``.
     """
     symbols = [*SPECIALS]
     try:
@@ -98,7 +98,7 @@ COUNTS = (
 
 @dataclass(frozen=True)
 class CorpusMeta:
-    """What ``corpus.json`` holds: everything about a data-bin that is not one value per utterance."""
+    """The content of ``corpus.json``: everything about a data-bin that is not one value per utterance."""
 
     counts: dict[str, int]
     """One number under each of :data:`COUNTS`."""
@@ -178,7 +178,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
 
 
 class Corpus:
-    """A data-bin opened for reading; opening takes as long for ten utterances as for ten million. Pickles as its path.
+    """A data-bin opened for reading. The time to open it does not depend on its size. It is pickled as its path.
 
     Args:
         path: the folder.
@@ -285,6 +285,5 @@ class Corpus:
 
     def _broken(self, name: str, found: str, expected: str) -> UserError:
         return UserError(
-            f"{self.path / name}: {found} where {META_FILE} tells of {expected}; "
-            "copy it again or write the data-bin again"
+            f"{self.path / name}: {found} where {META_FILE} says {expected}; copy it again or write the data-bin again"
         )

@@ -1,4 +1,4 @@
-"""Writes the files of a data-bin, utterance by utterance, with flat memory."""
+"""Write the files of a data-bin, utterance by utterance, with flat memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUFFERED = 1 << 16
 
 
 class ArrayWriter:
-    """Appends numbers to a one-dimensional ``.npy`` whose length is known at the end."""
+    """A writer of a one-dimensional ``.npy`` whose length is known only at the end."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self._dtype = dtype
@@ -49,7 +49,7 @@ class ArrayWriter:
         del self._buffer[:]
 
     def _write_header(self) -> None:
-        """Write the format's header; for one axis it fills 128 bytes, whatever the length."""
+        """Write the header of the format; with one axis it has 128 bytes for every length."""
         description = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
             "fortran_order": False,
@@ -59,12 +59,12 @@ class ArrayWriter:
 
 
 class CorpusWriter:
-    """The data files of a data-bin under way; :meth:`finish` completes them and returns what the names' codes mean.
+    """A writer of the data files of a data-bin; :meth:`finish` completes them and returns the names of the codes.
 
     Args:
         folder: an empty folder.
         symbols: the dictionary.
-        visual, acoustic: whether the corpus has the modality.
+        visual, acoustic: true if the corpus has the modality.
     """
 
     def __init__(self, folder: Path, symbols: list[str], *, visual: bool, acoustic: bool) -> None:
@@ -107,7 +107,7 @@ class CorpusWriter:
         self._count += 1
 
     def finish(self) -> dict[str, list[str]]:
-        """Complete every file and return the names behind the codes of :data:`CODED` (emotions alphabetical)."""
+        """Complete every file and return the names of the codes of :data:`CODED` (emotions alphabetical)."""
         self._arrays[OFFSETS].add(self._rows.tell())
         self._rows.close()
         for container in (self._text, self._word_start, self._visual, self._expression, self._acoustic):
@@ -118,7 +118,7 @@ class CorpusWriter:
         return {name: self._sort_codes(name, sorted if name == "emotion" else natural_order) for name in CODED}
 
     def _add_expression(self, utterance: PreparedUtterance) -> None:
-        """Append expressions; the container begins with the first of them, and the utterances before have none."""
+        """Append expressions. The container is made for the first; the utterances before it have none."""
         if self._expression is None:
             if utterance.expression is None:
                 return
@@ -128,7 +128,7 @@ class CorpusWriter:
         self._expression.add(_NOTHING if utterance.expression is None else utterance.expression)
 
     def _sort_codes(self, name: str, order: Callable[[Iterable[str]], list[str]]) -> list[str]:
-        """Renumber the codes, given in order of appearance, by the order of their names."""
+        """Renumber the codes from the order of appearance to the order of their names."""
         codes = self._codes[name]
         most = int(np.iinfo(ARRAYS[name]).max)
         if len(codes) > most:

@@ -1,4 +1,4 @@
-"""Leave one speaker out: who is tested, who validates and who trains in each fold; nested parts of the training set."""
+"""Make folds that leave one speaker out, and nested parts of the training set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..core.rng import Stream, uniform
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: the speakers of its parts.
+    """The speakers of one fold.
 
     Attributes:
         number: from 1.
         test: the speaker left out.
-        valid: the speaker who selects the checkpoint, ``None`` where a protocol has none.
+        valid: the speaker whose utterances select the checkpoint; ``None`` if the protocol has none.
         train: all others, in natural order.
         protocol: one of ``PROTOCOLS``.
-        selected_on_test: the checkpoint is selected on the test speaker, so that its numbers are optimistic.
+        selected_on_test: the checkpoint is selected on the test speaker: its numbers are optimistic.
     """
 
     number: int
@@ -46,10 +46,10 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def make_folds(speaker_sessions: Mapping[str, Collection[str]], protocol: str) -> list[Fold]:
-    """One fold per speaker, in natural order.
+    """Return one fold per speaker, in natural order.
 
     Args:
-        speaker_sessions: for every speaker the sessions in which he or she speaks; empty names do not count.
+        speaker_sessions: the sessions of every speaker; empty names do not count.
         protocol: ``strict`` validates on the other speaker of a two-speaker session, or on the next speaker in natural
             order (after the last comes the first) for one heard in no session, in several, or in one of another size;
             ``all_but_one`` trains on everybody but the test speaker and has no validation; ``reference`` validates on
@@ -83,10 +83,10 @@ def make_folds(speaker_sessions: Mapping[str, Collection[str]], protocol: str) -
 
 
 def choose_fold(folds: Sequence[Fold], number: int) -> Fold:
-    """The fold of that number.
+    """Return the fold of that number.
 
     Raises:
-        UserError: there is none; the line lists the folds' test speakers.
+        UserError: there is none; the message lists the test speakers.
     """
     for fold in folds:
         if fold.number == number:
@@ -98,10 +98,10 @@ def choose_fold(folds: Sequence[Fold], number: int) -> Fold:
 def train_fraction(
     uids: npt.NDArray[np.uint64], labels: npt.NDArray[np.integer], fraction: float, seed: int
 ) -> npt.NDArray[np.int64]:
-    """A part of the training set with ceil(``fraction`` n) of the n utterances of each label.
+    """Choose ceil(``fraction`` n) of the n utterances of each label.
 
-    Each label's utterances stand in an order drawn from the seed and their identities, of which the first are taken: a
-    smaller part is inside every larger one of the same seed, whatever the order of the arrays.
+    Each label's utterances are ordered by draws from the seed and their identities, and the first are taken. A smaller
+    part is therefore inside every larger one of the same seed, whatever the order of the arrays.
 
     Args:
         uids: (n,) utterance identities.
@@ -126,7 +126,7 @@ def train_fraction(
 
 
 def _partners(speaker_sessions: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """The other speaker of the session, for those heard in one session only, which has two speakers."""
+    """Return the other speaker for every speaker who is in one session only, if that has two speakers."""
     sessions_of = {speaker: {name for name in sessions if name} for speaker, sessions in speaker_sessions.items()}
     speakers_of: dict[str, list[str]] = {}
     for speaker, sessions in sessions_of.items():

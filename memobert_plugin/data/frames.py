@@ -1,4 +1,4 @@
-"""One utterance's frames in one ``.npz``, whichever tool made them, and what a folder of them says of its extractor.
+"""Read and write the frames of an utterance (``.npz``) and the description of their extractor.
 
 A feature folder holds ``<utterance id>.npz`` with ``frames`` (T, D) and, for faces, optionally ``expression`` (T, K),
 the probabilities of K expressions per frame (the target of SpanMVFC); beside them an optional ``extractor.json``.
@@ -25,13 +25,13 @@ from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
 
 FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-"""Order of the FER+ votes, taken for eight expressions without names."""
+"""Order of the FER+ votes; also the names of eight expressions without names."""
 
 _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _LONGEST_NAME = 200
 _LARGEST_BYTES = 1 << 30
-"""Of one array: an hour of frames of 1024 floats, fifty a second, is 700 MiB."""
+"""Of one array. An hour of frames of 1024 floats, fifty a second, is 700 MiB."""
 _UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
     NotImplementedError, RuntimeError,  # zipfile's, for encrypted members and methods it does not know
@@ -42,7 +42,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames of one utterance, as floats of the file's own precision."""
+    """Frames of one utterance, in the precision of the file."""
 
     frames: np.ndarray
     """(T, D)."""
@@ -52,7 +52,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class ExtractorInfo:
-    """What made a folder of frames; all of it optional for frames of unknown origin."""
+    """The extractor of a folder of frames; frames of unknown origin may leave everything out."""
 
     name: str = "unknown"
     options: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class ExtractorInfo:
 
     @classmethod
     def from_dict(cls, place: str, content: object) -> ExtractorInfo:
-        """Check and take over what a JSON file holds; ``place`` names the file in errors.
+        """Build it from the content of a JSON file; ``place`` names the file in errors.
 
         Raises:
             UserError: not an object, an unknown key or a value of the wrong type.
@@ -112,7 +112,7 @@ def read_extractor_info(folder: str | os.PathLike[str]) -> ExtractorInfo:
     """Read ``extractor.json`` of a feature folder; without one the extractor is "unknown".
 
     Raises:
-        UserError: the file is there but is not what it should be.
+        UserError: the file is not such a description.
     """
     path = Path(folder, _EXTRACTOR_FILE)
     try:
@@ -131,7 +131,7 @@ def write_extractor_info(folder: str | os.PathLike[str], info: ExtractorInfo) ->
 
 
 def frame_file(folder: str | os.PathLike[str], utterance_id: str) -> Path:
-    """Return the file of an utterance's frames; it lies in ``folder`` whatever the id.
+    """Return the file of an utterance's frames, inside ``folder`` whatever the id.
 
     Bytes outside ``A-Za-z0-9._-`` and a leading dot are percent-encoded (``a/b`` is ``a%2Fb.npz``); a name that would
     be longer than file systems take is cut and ends in a hash of the id.
@@ -150,7 +150,7 @@ def read_frames(path: str | os.PathLike[str]) -> Frames | None:
 
     Raises:
         UserError: not an ``.npz`` of plain arrays, no ``frames``, not (T, D), NaN or infinite values, an
-            ``expression`` of another length or whose rows are no probabilities.
+            ``expression`` of another length or whose rows are not probabilities.
     """
     arrays = _load_arrays(path)
     if arrays is None:
@@ -200,7 +200,7 @@ def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
                 name: content[name] for name in ("frames", "expression") if name in content.files
             }
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("a member that is no array")
+            raise ValueError("a member that is not an array")
         return arrays
     except FileNotFoundError:
         return None
@@ -227,6 +227,4 @@ def _check_distribution(path: str | os.PathLike[str], expression: np.ndarray, fr
     bad = (np.abs(sums - 1.0) > _SUM_TOLERANCE) | (expression < 0).any(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
-        raise UserError(
-            f"{path}: expression row {row} is no distribution (sum {sums[row]:g}); give probabilities, softmax applied"
-        )
+        raise UserError(f"{path}: expression row {row} is not a distribution (sum {sums[row]:g}); apply softmax")

@@ -1,7 +1,7 @@
-"""fairseq's memory-mapped container (``.bin`` + ``.idx``), opened without reading it and read without a copy.
+"""Read and write fairseq's memory-mapped container (``.bin`` + ``.idx``) without copies.
 
-The host's own reader casts every element to int64, knows no float16 and reads both files whole when it opens them; the
-files here are the same, byte for byte, so that it can still read them. float16 frames are stored as uint16.
+fairseq's reader casts every element to int64, has no float16, and reads both files completely when it opens them. The
+files here are the same, byte for byte, so fairseq can read them too. float16 frames are stored as uint16.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _CHUNK = 1 << 20
 class IndexedReader:
     """A container opened for reading; items are views into one flat memory map.
 
-    Opening reads the header and compares the files' sizes with it, whatever the number of items. Pickles as its path.
+    Opening reads the header and compares the files' sizes with it; its cost does not depend on the number of items. A
+    reader is pickled as its path.
 
     Args:
         prefix: path without ``.bin`` / ``.idx``.
@@ -79,7 +80,7 @@ class IndexedReader:
         return self.data[start : start + int(self.sizes[index])]
 
     def announce(self, indices: np.ndarray, counts: np.ndarray) -> None:
-        """Tell the system what is read next, so that a disk or a network delivers it all at once and not item by item.
+        """Tell the operating system which items are read next, so that it fetches them from the disk together.
 
         Args:
             indices: (B,) items.
@@ -100,13 +101,13 @@ class IndexedReader:
 
 
 class IndexedWriter:
-    """Writes a container item by item, with flat memory: sizes go to a side file until the index is written.
+    """A writer of a container, item by item; sizes go to a side file, so that memory stays flat.
 
-    Use as a context manager: the end of the block finishes the container, an exception removes its files.
+    As a context manager it finishes the container at the end, and removes its files after an exception.
 
     Args:
         prefix: path without ``.bin`` / ``.idx``.
-        dtype: one of the host's types, or float16 (stored as uint16).
+        dtype: one of fairseq's types, or float16 (stored as uint16).
     """
 
     def __init__(self, prefix: str | os.PathLike[str], dtype: DTypeLike) -> None:
@@ -174,10 +175,10 @@ def write_index(prefix: str | os.PathLike[str], dtype: DTypeLike, sizes: np.ndar
 
 
 def _stored(dtype: np.dtype) -> np.dtype:
-    """The type under which the container keeps ``dtype``."""
+    """Return the type that stores ``dtype`` in the container."""
     stored = np.dtype(np.uint16) if dtype == np.float16 else dtype
     if stored not in _CODES:
-        raise ValueError(f"the container knows no {dtype}")
+        raise ValueError(f"the container has no type for {dtype}")
     return stored
 
 

@@ -1,4 +1,4 @@
-"""From manifest rows to what a data-bin stores of them, in one process or several, in the manifest's order."""
+"""Prepare manifest rows for a data-bin (pieces and frames), in one process or several, in order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHUNKS_WORTH_WORKERS = 5
 
 @dataclass(frozen=True, slots=True)
 class PreparedUtterance:
-    """One manifest row with its pieces and frames, or with the reason why it cannot be used."""
+    """A manifest row with its pieces and frames, or with the reason why it cannot be used."""
 
     row: ManifestRow
     ids: np.ndarray
@@ -45,7 +45,7 @@ class PreparedUtterance:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFolders:
-    """Where the frames lie; None leaves a modality out."""
+    """The folders of frames; None leaves a modality out."""
 
     visual: Path | None
     acoustic: Path | None
@@ -54,13 +54,13 @@ class FeatureFolders:
 def prepare_rows(
     rows: Iterable[ManifestRow], folders: FeatureFolders, tokenizer: Tokenizer, tokenizer_folder: Path, workers: int
 ) -> Generator[PreparedUtterance, None, None]:
-    """Prepare rows in order, with ``workers`` processes where there is more than one and enough to do.
+    """Prepare rows in order, with ``workers`` processes if there is enough to do.
 
-    Memory stays flat: only a few chunks of rows are under way at a time.
+    Memory stays flat: only a few chunks of rows are in work at a time.
 
     Args:
         rows: the manifest's rows.
-        folders: where their frames lie.
+        folders: the folders of their frames.
         tokenizer: used in this process.
         tokenizer_folder: the same tokenizer saved, for the other processes.
         workers: number of processes.
@@ -120,7 +120,7 @@ def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> Prepa
 
 
 def _half_frames(folder: Path | None, utterance_id: str) -> Frames | None:
-    """Return an utterance's frames in float16, None where there is no file or no frame in it."""
+    """Return an utterance's frames in float16; None without a file, or without a frame in it."""
     if folder is None:
         return None
     path = frame_file(folder, utterance_id)

@@ -1,4 +1,4 @@
-"""What is in a data-bin, as plain values: counts, lengths, hours and where the frames come from."""
+"""Summarise a data-bin as plain values: counts, lengths, hours and extractors."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertForPreTraining, BertModel, BertPreTrainedModel, BertTokenizerFast
 
 from memobert_plugin.checkpoints.bert import ImportedBert, import_bert
-from memobert_plugin.checkpoints.starting_point import host_model
+from memobert_plugin.checkpoints.starting_point import model_settings
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.network import dictionary_fingerprint
@@ -38,7 +38,7 @@ def assert_equal(found: Tensor, expected: Tensor) -> None:
 
 def build(imported: ImportedBert, symbols: Sequence[str]) -> MEmoBERTModel:
     """The plugin's model with the imported weights, loaded the way the host loads them."""
-    settings = host_model(imported.config)
+    settings = model_settings(imported.config)
     config = MEmoBERTConfig(**{name: value for name, value in settings.items() if name != "_name"})
     model = MEmoBERTModel.build(config, len(symbols), 7, 5, 3, symbols=symbols)
     model.load_state_dict(dict(imported.weights))
@@ -122,7 +122,7 @@ def test_minilms_real_weights_on_real_text() -> None:
     imported = import_bert(folder)
     tokenizer = WordPieceTokenizer.from_vocab(folder / "vocab.txt")
     model = build(imported, tokenizer.symbols)
-    assert host_model(imported.config)["_name"] == "memobert_small"
+    assert model_settings(imported.config)["_name"] == "memobert_small"
     lines = [
         "It's cool!",
         "I am so happy to see you again, Ms. Müller-Lüdenscheidt.",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from memobert_plugin.checkpoints.official import ImportedOfficial, import_official
-from memobert_plugin.checkpoints.starting_point import host_model
+from memobert_plugin.checkpoints.starting_point import model_settings
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.network import dictionary_fingerprint
 from tests.reference import straightforward
@@ -32,7 +32,7 @@ def imported_from(official: OfficialCheckpoint) -> ImportedOfficial:
 
 def build(imported: ImportedOfficial) -> MEmoBERTModel:
     """The plugin's model with the imported weights and nothing else."""
-    settings = host_model(imported.config)
+    settings = model_settings(imported.config)
     config = MEmoBERTConfig(**{name: value for name, value in settings.items() if name != "_name"})
     model = MEmoBERTModel.build(
         config,

@@ -71,7 +71,7 @@ def test_unknown_tensors_are_listed() -> None:
         ({"features.norm3.running_var": None}, r"denseface.pt: lacks features\.norm3\.running_var"),
         ({"classifier.weight": torch.zeros(7, 342)}, r"classifier\.weight is 7 x 342, expected 8 x 342"),
         ({"classifier.bias": torch.full((8,), torch.nan)}, r"classifier\.bias holds NaN"),
-        ({"features.norm3.running_var": -torch.ones(342)}, r"features\.norm3\.running_var has negative numbers"),
+        ({"features.norm3.running_var": -torch.ones(342)}, r"features\.norm3\.running_var has negative variances"),
         ({"twin.features.conv0.weight": torch.zeros(1)}, "holds 2 networks"),
     ],
 )

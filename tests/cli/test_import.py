@@ -114,7 +114,7 @@ def test_sizes_that_no_architecture_has_are_spelled_out(tmp_path: Path, capsys: 
     folder = write_bert_folder(tmp_path / "bert", random_bert(BertForMaskedLM, padded), VOCABULARY)
     main(["bert", str(folder), "--output", str(tmp_path / "bert.pt")])
     said = capsys.readouterr().out
-    assert "dropped: the last 8 embedding rows, which vocab.txt does not name" in said
+    assert "dropped: the last 8 embedding rows, which the vocabulary does not name" in said
     flags = (
         "--arch memobert --encoder-layers 1 --encoder-embed-dim 24 --encoder-ffn-embed-dim 40 "
         "--encoder-attention-heads 3 --max-positions 64 --finetune-from-model"
@@ -189,8 +189,8 @@ def test_it_says_what_became_of_an_authors_checkpoint(tmp_path: Path, capsys: py
         "frames: 7 numbers for each visual one, 5 numbers for each acoustic one, 5 facial expressions",
         "dropped: vfom_output.*, sfom_output.*, emo_classifier.*, itm_output.*, eitm_output.*, "
         "which the published model does not use",
-        "acoustic_embedder.mask: row 0, for frames that are not masked, holds up to 0.5; treated as zero, as the "
-        "published network does",
+        "acoustic_embedder.mask: row 0, for frames that are not masked, reaches 0.5; treated as zero, as in the "
+        "published network",
         "emotions in the order of the finetuned head: anger, happy, neutral, sad",
         f"written: {output}; use it with --arch memobert_tiny --labels anger,happy,neutral,sad "
         f"--finetune-from-model {output}",
@@ -206,7 +206,7 @@ def test_the_order_of_a_finetuned_heads_emotions_is_stated_or_asked_for(
     main(["official", *flags, "--labels", "sad, happy,neutral"])
     assert "in the order of the finetuned head: sad, happy, neutral\n" in capsys.readouterr().out
     for wrong in ("sad,happy", "sad,happy,sad", "sad,,happy"):
-        with pytest.raises(UserError, match="tells 3 emotions apart"):
+        with pytest.raises(UserError, match="has 3 emotions"):
             main(["official", *flags, "--labels", wrong])
     pretrained = write_official(tmp_path / "pretrained", OFFICIAL_TINY, finetuned=False)
     with pytest.raises(UserError, match="has no finetuned head"):

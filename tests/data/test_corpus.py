@@ -108,7 +108,7 @@ def test_the_tokenizer_gives_the_same_pieces(data_bin: Path) -> None:
     np.testing.assert_array_equal(corpus.load_tokenizer().encode("it's so cool cats!")[0], corpus.text.view(0))
     vocabulary = data_bin / "tokenizer" / "vocab.txt"
     vocabulary.write_text(vocabulary.read_text() + "one more\n")
-    with pytest.raises(UserError, match=r"tokenizer: another vocabulary where corpus\.json tells of that of dict\.txt"):
+    with pytest.raises(UserError, match=r"tokenizer: another vocabulary where corpus\.json says that of dict\.txt"):
         corpus.load_tokenizer()
 
 
@@ -221,7 +221,7 @@ def test_a_file_of_another_data_bin_is_refused_by_name(tmp_path: Path, data_bin:
     for suffix in (".bin", ".idx", ".npy"):
         if (data_bin / f"{name}{suffix}").exists():
             (data_bin / f"{name}{suffix}").write_bytes((other / f"{name}{suffix}").read_bytes())
-    with pytest.raises(UserError, match=rf"{name}\.\w+: .* where corpus\.json tells of"):
+    with pytest.raises(UserError, match=rf"{name}\.\w+: .* where corpus\.json says"):
         Corpus(data_bin)
 
 

@@ -30,7 +30,7 @@ def test_the_host_loads_the_dictionary_with_equal_size_and_order(tmp_path: Path,
     ("symbols", "message"),
     [
         (["[PAD]", "[CLS]", "[SEP]", "[UNK]"], r"a dictionary starts with \[CLS\]"),
-        ([*SPECIALS, "a", "[SEP]"], r"row 5: symbol '\[SEP\]' stands twice"),
+        ([*SPECIALS, "a", "[SEP]"], r"row 5: symbol '\[SEP\]' occurs twice"),
         ([*SPECIALS, "a\r"], "holds a line break"),
     ],
 )

@@ -58,9 +58,9 @@ def test_a_missing_file_is_no_mistake(tmp_path: Path) -> None:
         ({"frames": np.array([[np.inf]])}, "NaN or infinite values, first in frame 0"),
         ({"frames": np.array([[None]])}, "not readable as an .npz of plain arrays"),
         ({"frames": np.ones((3, 2)), "expression": UNIFORM}, "expression has 4 rows for 3 frames"),
-        ({"frames": np.ones((4, 2)), "expression": UNIFORM * 2}, "expression row 0 is no distribution"),
+        ({"frames": np.ones((4, 2)), "expression": UNIFORM * 2}, "expression row 0 is not a distribution"),
         ({"frames": np.ones((4, 2)), "expression": UNIFORM * np.nan}, "expression has NaN"),
-        ({"frames": np.ones((1, 2)), "expression": np.array([[1.5, -0.5]])}, "expression row 0 is no distribution"),
+        ({"frames": np.ones((1, 2)), "expression": np.array([[1.5, -0.5]])}, "expression row 0 is not a distribution"),
     ],
 )
 def test_unsound_frames_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -113,7 +113,7 @@ def test_a_member_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("frames.npy", b"not numpy's")
     with pytest.raises(
-        UserError, match=r"a\.npz: not readable as an \.npz of plain arrays \(a member that is no array"
+        UserError, match=r"a\.npz: not readable as an \.npz of plain arrays \(a member that is not an array"
     ):
         read_frames(tmp_path / "a.npz")
 

@@ -63,7 +63,7 @@ def test_our_reader_reads_the_hosts_files_and_ours_are_the_same_bytes(tmp_path: 
 
 
 def test_float16_frames_are_stored_as_uint16_and_viewed_without_a_copy(tmp_path: Path) -> None:
-    """The host's format knows no float16."""
+    """The host's format has no type for float16."""
     frames = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
     write(tmp_path / "x", [frames, frames[:2]])
     assert IndexedReader(tmp_path / "x").data.dtype == np.uint16
@@ -125,7 +125,7 @@ def test_a_writer_takes_its_own_type_only(tmp_path: Path) -> None:
         IndexedWriter(tmp_path / "x", "u2") as writer,
     ):
         writer.add(np.zeros(3, np.int64))
-    with pytest.raises(ValueError, match="no complex128"):
+    with pytest.raises(ValueError, match="no type for complex128"):
         IndexedWriter(tmp_path / "x", np.complex128)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memobert_plugin.checkpoints.bert_folder import BertConfig
+from memobert_plugin.checkpoints.bert import BertConfig
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.checkpoints.state_dictionary import read_pickled_tensors

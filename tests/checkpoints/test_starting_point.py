@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from memobert_plugin.checkpoints.bert_folder import BertConfig
-from memobert_plugin.checkpoints.starting_point import host_model, training_flags
+from memobert_plugin.checkpoints.bert import BertConfig
+from memobert_plugin.checkpoints.starting_point import model_settings, training_flags
 
 
 def test_architectures_are_recognised_by_their_sizes() -> None:
     def architecture(layers: int, hidden: int, ffn: int, heads: int) -> str:
-        return host_model(BertConfig(layers, hidden, ffn, heads, max_positions=512))["_name"]
+        return model_settings(BertConfig(layers, hidden, ffn, heads, max_positions=512))["_name"]
 
     assert architecture(12, 768, 3072, 12) == "memobert_base"
     assert architecture(6, 384, 1536, 12) == "memobert_small"
@@ -18,8 +18,8 @@ def test_architectures_are_recognised_by_their_sizes() -> None:
 
 def test_flags_name_only_what_the_architecture_does_not_imply() -> None:
     base = BertConfig(layers=12, hidden=768, ffn=3072, heads=12, max_positions=512)
-    assert training_flags(host_model(base)) == "--arch memobert_base"
+    assert training_flags(model_settings(base)) == "--arch memobert_base"
     short = BertConfig(layers=2, hidden=128, ffn=512, heads=2, max_positions=64)
-    assert training_flags(host_model(short)) == "--arch memobert_tiny --max-positions 64"
+    assert training_flags(model_settings(short)) == "--arch memobert_tiny --max-positions 64"
     narrow = BertConfig(layers=12, hidden=768, ffn=1000, heads=12, max_positions=512)
-    assert training_flags(host_model(narrow)) == "--arch memobert --encoder-ffn-embed-dim 1000"
+    assert training_flags(model_settings(narrow)) == "--arch memobert --encoder-ffn-embed-dim 1000"

@@ -71,7 +71,7 @@ def test_names_that_a_manifest_cannot_take_are_changed(tmp_path: Path) -> None:
 
 def taken(folder: Path, language: str | None = None) -> str | None:
     (movie,) = read_movies([folder], streams=StreamChoice(language)).movies
-    return movie.subtitles and movie.subtitles.name
+    return movie.subtitles.name if movie.subtitles is not None else None
 
 
 def test_suffixes_are_compared_without_case(tmp_path: Path) -> None:

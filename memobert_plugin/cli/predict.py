@@ -158,7 +158,7 @@ def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
     for line in answered:
         for name, plain in (("text", "text"), ("visual", "faces"), ("acoustic", "sound")):
             reason = line["modalities"][name]["reason"]
-            if reason and not reason.startswith(NEVER_READ) and (reason != NOT_GIVEN or name != "text"):
+            if reason and reason != NOT_GIVEN and not reason.startswith(NEVER_READ):
                 kinds[f"no {plain} read"][f"no {plain} read: {reason}"] += 1
         for note in line["notes"]:
             kinds[note.partition(":")[0]][note] += 1

@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.cli import export
-from tests.data_bins import CorpusShape, make_data_bin
-from tests.host import TrainingRun, load_safely
 
 WITHOUT_OPTIMISER = ("--no-save-optimizer-state", "--max-positions", "80")
 
@@ -46,6 +43,11 @@ def without_paths(value: Any) -> Any:
 
 def main(folder: Path) -> None:
     """Write the data-bin, two checkpoints, the bundle and the numbers that they give."""
+    from omegaconf import OmegaConf
+
+    from tests.data_bins import CorpusShape, make_data_bin
+    from tests.host import TrainingRun, load_safely
+
     with tempfile.TemporaryDirectory() as scratch:
         made = make_data_bin(Path(scratch), CorpusShape(speakers=3, utterances=10))
         made.rename(folder / "data_bin")

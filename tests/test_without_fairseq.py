@@ -1,0 +1,49 @@
+"""Everything but training works where fairseq is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+IMPORTED_FIRST = """
+import sys
+import fairseq.tasks
+import memobert_plugin
+assert "memobert_prompt" in fairseq.tasks.TASK_REGISTRY
+"""
+LIGHT = """
+import sys
+import memobert_plugin
+from memobert_plugin.cli import binarize, export, extract, import_, inspect, predict, report, sweep
+heavy = {"torch", "fairseq", "numpy", "jinja2"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    typed = [sys.executable, *arguments]
+    return subprocess.run(typed, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_extraction_prediction_export_and_report_import_no_fairseq(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    finished = run("-m", "tests.without_fairseq", str(tmp_path / "made"), cwd=ROOT)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.endswith("work without fairseq\n")
+
+
+def test_importing_the_package_registers_it_where_fairseq_is_imported(tmp_path: Path) -> None:
+    finished = run("-c", IMPORTED_FIRST, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_importing_the_package_and_its_commands_imports_no_heavy_package(tmp_path: Path) -> None:
+    finished = run("-c", LIGHT, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr

@@ -141,22 +141,7 @@ def binarize(
         UserError: a mistake in the manifest or in ``extractor.json``, a folder without frames for any utterance, no
             usable utterance, an output that exists or is being written by another process.
     """
-    emotions: Counter[str] = Counter()
-    splits: Counter[str] = Counter()
-    unspaced = 0
-    for row in read_manifest(manifest):
-        emotions[row.emotion] += 1
-        splits[row.split] += 1
-        unspaced += has_long_run(row.text)
-    names = {"emotion": joined_labels(emotions), "split": joined_labels(splits, ("train", "valid", "test"))}
-    notes = manifest_notes(manifest)
-    notes += [f"{manifest}: {column} {note}" for column, (_, of_column) in names.items() for note in of_column]
-    if unspaced and tokenizer.segmentation == "bert":
-        notes.append(
-            f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
-            "other letters is one word; --word-segmentation icu finds the words in it"
-        )
-    rows = emotions.total()
+    survey = _surveyed(manifest, tokenizer)
     folders = FeatureFolders(
         *(None if folder is None else _existing(folder) for folder in (visual_folder, acoustic_folder))
     )
@@ -167,7 +152,7 @@ def binarize(
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
         joined = (
-            replace(row, emotion=names["emotion"][0][row.emotion], split=names["split"][0][row.split])
+            replace(row, emotion=survey.emotions[row.emotion], split=survey.splits[row.split])
             for row in read_manifest(manifest)
         )
         prepared = prepare_rows(joined, folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
@@ -178,7 +163,7 @@ def binarize(
             )
         counts = dict.fromkeys(COUNTS, 0)
         with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
-            for utterance in _with_progress(prepared, rows, progress):
+            for utterance in _with_progress(prepared, survey.rows, progress):
                 defect = utterance.defect or agreement.objection(utterance)
                 if defect:
                     skipped.add(utterance.row, defect)
@@ -191,7 +176,45 @@ def binarize(
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer.finish()).write(folder / META_FILE)
     skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
-    return BinarizeReport(Path(output), rows, counts, max_failed_share, skipped.first, skipped_file, notes)
+    return BinarizeReport(
+        Path(output), survey.rows, counts, max_failed_share, skipped.first, skipped_file, survey.notes
+    )
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """A manifest's first reading: its number of rows, the joined names of its labels, and remarks for the user."""
+
+    rows: int
+    emotions: Mapping[str, str]
+    splits: Mapping[str, str]
+    notes: list[str]
+
+
+def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:
+    """Read a manifest for its mistakes, its labels and its scripts.
+
+    Raises:
+        UserError: a mistake in the manifest.
+    """
+    emotions: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    unspaced = 0
+    for row in read_manifest(manifest):
+        emotions[row.emotion] += 1
+        splits[row.split] += 1
+        unspaced += has_long_run(row.text)
+    emotion_names, emotion_notes = joined_labels(emotions)
+    split_names, split_notes = joined_labels(splits, ("train", "valid", "test"))
+    notes = manifest_notes(manifest)
+    notes += [f"{manifest}: emotion {note}" for note in emotion_notes]
+    notes += [f"{manifest}: split {note}" for note in split_notes]
+    if unspaced and tokenizer.segmentation == "bert":
+        notes.append(
+            f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
+            "other letters is one word; --word-segmentation icu finds the words in it"
+        )
+    return _Survey(emotions.total(), emotion_names, split_names, notes)
 
 
 def joined_labels(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:

@@ -144,7 +144,7 @@ def describe(encoder: PooledEncoder) -> str:
 def summarize(job: FrameJob, report: Report, output: Path, wall_seconds: float) -> list[str]:
     """Return lines on what a run did: counts, reasons for dropping utterances, speed, the first failure."""
     from ..core.stopwatch import speed_lines
-    from ..features.extraction.films.parts import reason_kind
+    from ..features.extraction.job import reason_kind
 
     told = [
         f"{_counts(job, report)}; {report.extracted} extracted ({report.media_seconds:.0f} s of media in "

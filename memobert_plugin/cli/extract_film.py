@@ -1,4 +1,4 @@
-"""``memobert-extract film`` and ``merge``: films with subtitles to a manifest and frames."""
+"""``memobert-extract film`` and ``merge``: turn films with subtitles into a manifest and frames."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def _add_merge_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def extract_films(options: argparse.Namespace) -> int:
-    """``memobert-extract film``."""
+    """Run ``memobert-extract film``."""
     from ..core.errors import room_is_needed
     from ..core.files import written_by_one
 
     if options.dry_run:
         return _extract(options)
     if options.preview is not None:
-        from ..features.extraction.films.sheet_page import check_sheet_page
+        from ..features.extraction.films.sheet import check_sheet_page
 
         check_sheet_page(options.preview)
     with room_is_needed(options.output), written_by_one(options.output):
@@ -122,7 +122,7 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def merge_films(options: argparse.Namespace) -> int:
-    """``memobert-extract merge``."""
+    """Run ``memobert-extract merge``."""
     from ..core.errors import room_is_needed
     from ..core.files import written_by_one
 
@@ -153,7 +153,7 @@ def _merge(folders: Sequence[Path], options: argparse.Namespace) -> MergeReport:
 
 
 def _write_preview(job: FilmJob, target: Path) -> None:
-    from ..features.extraction.films.sheet_page import write_sheet_pages
+    from ..features.extraction.films.sheet import write_sheet_pages
 
     pages, missing = write_sheet_pages(job.parts, job.output, target)
     for page in pages:

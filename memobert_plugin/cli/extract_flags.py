@@ -15,7 +15,7 @@ from ..features.encoders.base import DEFAULT_ENCODER, ENCODERS, MAX_SECONDS, STE
 if TYPE_CHECKING:
     from ..core.registry import Registry
     from ..core.slurm import SlurmResources
-    from ..features.extraction.options import FrontEndOptions
+    from ..features.extraction.clip import FrontEndOptions
     from ..features.media.streams import StreamChoice
 
 
@@ -230,7 +230,7 @@ def slurm_resources(options: argparse.Namespace) -> SlurmResources:
 
 def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: int = 0) -> FrontEndOptions:
     """Return the front end that the flags describe; with ``sound`` also for acoustic frames."""
-    from ..features.extraction.options import FrontEndOptions
+    from ..features.extraction.clip import FrontEndOptions
     from ..features.speakers.face_sources import FACE_SOURCES
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
 

@@ -1,4 +1,4 @@
-"""The same function over many items in several processes: results in order, few items in flight."""
+"""Map a function over many items in several processes: results in order, few items in flight."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .errors import UserError
 
 
 def start_as_worker() -> None:
-    """Leave Ctrl-C to the parent, and end at once when that was killed: a worker would otherwise go on with what it has
-    been given and then wait for more for ever.
+    """Leave Ctrl-C to the parent, and end at once when the parent is killed.
+
+    Otherwise a worker would finish its items and then wait for more for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

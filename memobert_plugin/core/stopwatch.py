@@ -1,4 +1,4 @@
-"""Wall time by stage."""
+"""Measure wall time by stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class Stopwatch:
-    """Adds up the seconds spent in stages that do not overlap."""
+    """A sum of the seconds spent in each stage; stages do not overlap."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -28,7 +28,7 @@ class Stopwatch:
             self.seconds[name] += time.perf_counter() - began
 
     def items(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """Time only what it takes to get the next item."""
+        """Yield items and time only how long getting each one takes."""
         iterator = iter(items)
         while True:
             with self.stage(name):
@@ -40,7 +40,7 @@ class Stopwatch:
 
 
 def speed_lines(film_seconds: float, work_seconds: float, stages: Mapping[str, float]) -> list[str]:
-    """Seconds of film per second of work, altogether and by stage, in lines; none where nothing was done."""
+    """Return lines on the seconds of film per second of work, in all and by stage; none where nothing was done."""
     if not film_seconds or not work_seconds:
         return []
     by_stage = ", ".join(f"{stage} {film_seconds / spent:.3g}" for stage, spent in stages.items() if spent)

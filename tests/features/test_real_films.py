@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from memobert_plugin.data.manifest import read_manifest
-from memobert_plugin.features.extraction.clip import ClipFrames
-from memobert_plugin.features.extraction.options import FrontEndOptions, build_front_end
+from memobert_plugin.features.extraction.clip import ClipFrames, FrontEndOptions, build_front_end
 from tests.films import Cue, join_clips, write_srt
 from tests.host import ROOT, USER_DIR
 

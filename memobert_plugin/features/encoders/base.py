@@ -113,7 +113,7 @@ ENCODERS: Final[Registry[type[SpeechEncoder]]] = Registry(
 
 @dataclass(frozen=True, slots=True)
 class SpeechOptions:
-    """How sound becomes acoustic frames, as plain values from which every process of a job builds the same encoder."""
+    """Settings of acoustic frames as plain values, from which every process of a job builds the same encoder."""
 
     encoder: str = DEFAULT_ENCODER
     options: Any = None

@@ -1,10 +1,11 @@
-"""A clip, or a film's lines, to frames: the speaker's face ten times a second, and the sound."""
+"""Make frames from a clip, or from a film's lines: the speaker's face ten times a second, and the sound."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from ...core.errors import DefectiveClip
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
-from ..encoders.base import PooledEncoder
+from ..encoders.base import PooledEncoder, SpeechOptions, build_speech
 from ..media.container import media_facts
 from ..media.pictures import PICTURE_RATE, Picture, PictureReader
 from ..media.sound import SoundReader
@@ -21,9 +22,9 @@ from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
 from ..media.thumbnails import Thumbnail, thumbnail, thumbnail_places
 from ..speakers.active_speaker import SpeakerChoice, SpeakerSettings, choose_most_frequent, choose_speaker
-from ..speakers.face_sources import FaceSource
+from ..speakers.face_sources import FaceSource, load_face_source
 from ..speakers.tracks import FaceTrack, TrackBuilder
-from ..speakers.voice_detectors import VoiceDetector
+from ..speakers.voice_detectors import VoiceDetector, load_voice_detector
 
 CHOICES: Final = ("speaker", "most_frequent")
 NO_VIDEO: Final = "no video stream"
@@ -37,14 +38,14 @@ class ExpressionEncoder(Protocol):
     """A frozen network from faces to visual frames."""
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
+        """Encode uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
 
     def info(self, **options: Any) -> ExtractorInfo: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FilmSettings:
-    """How clips are looked at."""
+    """Rate and length of the pictures that are read, and the choice of the face."""
 
     picture_rate: float = PICTURE_RATE
     """Pictures per second."""
@@ -60,12 +61,12 @@ class FilmSettings:
 
 @dataclass(slots=True)
 class ClipFrames:
-    """What became of one clip; T pictures show the chosen face, A acoustic frames after pooling."""
+    """Frames of one clip and the evidence for them: T pictures show the chosen face, A acoustic frames."""
 
     start: float
     """Seconds from the film's beginning."""
     seconds: float
-    """How long the clip lasts."""
+    """Length of the clip."""
     visual: np.ndarray | None = None
     """float32 (T, D) of the chosen face."""
     expression: np.ndarray | None = None
@@ -81,26 +82,26 @@ class ClipFrames:
     voiced: list[tuple[float, float]] = field(default_factory=list)
     """Seconds from the clip's beginning."""
     pictures: int = 0
-    """Looked at."""
+    """Number of pictures that were read."""
     tracks: list[FaceTrack] = field(default_factory=list)
     """Every face over time."""
     choice: SpeakerChoice | None = None
     streams: str = ""
     """Which streams were read, where the film has several."""
     dropped: str = ""
-    """Why a film's utterance is not kept; empty if it is."""
+    """Reason for not keeping a film's utterance; empty if it is kept."""
     defective: bool = False
-    """Whether that is a fault of the file."""
+    """True if the reason is a fault of the file."""
     thumbnails: list[Thumbnail] = field(default_factory=list)
 
 
 class FrontEnd:
-    """Everything between a film and the frames of its utterances.
+    """The readers and encoders between a film and the frames of its utterances.
 
     Args:
         faces: finds the faces of a picture.
-        voice: finds the stretches in which somebody speaks.
-        expression: from faces to visual frames.
+        voice: finds the intervals of speech.
+        expression: encodes faces to visual frames.
         speech: encodes sound to acoustic frames; None leaves them out.
         speaker: when a face counts as the speaker's.
         settings: rate and length of what is read.
@@ -124,16 +125,16 @@ class FrontEnd:
     def clip(
         self, path: Path, start: float | None = None, end: float | None = None, region: Region | None = None
     ) -> ClipFrames:
-        """One clip of a media file; a missing stream leaves its modality out, and ``dropped`` says so.
+        """Read one clip of a media file; a missing stream leaves its modality out, and ``dropped`` says so.
 
         Args:
             path: the file.
-            start: where the clip begins, in seconds (None: at the beginning).
-            end: where it ends (None: at the end); clips longer than ``settings.max_seconds`` are cut.
-            region: look at this half of the picture only.
+            start: start of the clip in seconds (None: of the file).
+            end: end of the clip (None: of the file); clips longer than ``settings.max_seconds`` are cut.
+            region: the half of the picture to read; None for all of it.
 
         Raises:
-            DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
+            DefectiveClip: the file cannot be opened, or the clip starts after its end.
         """
         facts = media_facts(path, self.settings.streams)
         begin = start or 0.0
@@ -152,7 +153,7 @@ class FrontEnd:
             return found
 
     def film(self, path: Path, lines: Iterable[Line]) -> Iterator[ClipFrames]:
-        """A film's lines, in order of time and without overlap, in one pass; frames only of those that are kept.
+        """Read a film's lines in one pass; they are in order of time and do not overlap. Dropped lines get no frames.
 
         Raises:
             DefectiveClip: the film cannot be opened, or has no pictures or no sound.
@@ -259,6 +260,63 @@ class FrontEnd:
             clip.acoustic_rate = self.speech.frame_rate
 
 
+@dataclass(frozen=True, slots=True)
+class FrontEndOptions:
+    """A front end as plain values, from which every process that works on a job builds the same one."""
+
+    faces: str = "mediapipe"
+    face_options: Any = None
+    """The face source's ``Options``; None: their defaults."""
+    face_weights: Path | None = None
+    """Of DenseFace; None for those in this package."""
+    voice: str = "silero"
+    voice_options: Any = None
+    """The voice detector's ``Options``; None: their defaults."""
+    choice: FaceChoice = "speaker"
+    picture_rate: float = 10.0
+    """Pictures per second."""
+    speech: SpeechOptions | None = field(default_factory=SpeechOptions)
+    """None leaves the sound out."""
+    device: str = "cpu"
+    threads: int = 1
+    """Of each process; another number may change the last digits of a frame."""
+    thumbnails: int = 0
+    """Small pictures of a clip to keep."""
+    streams: StreamChoice = ANY_STREAMS
+    """Of films with several: those that the user asked for."""
+
+
+@cache
+def build_front_end(options: FrontEndOptions) -> FrontEnd:
+    """Build the front end, once in each process.
+
+    Raises:
+        UserError: options that do not go together, missing weights or packages.
+    """
+    import torch
+
+    from ..denseface.encoder import DenseFace
+
+    torch.set_num_threads(options.threads)
+    speech = None if options.speech is None else build_speech(replace(options.speech, device=options.device))
+    if options.face_weights is None:
+        denseface = DenseFace.from_shipped(options.device)
+    else:
+        denseface = DenseFace.from_file(options.face_weights, options.device)
+    return FrontEnd(
+        load_face_source(options.faces, options.face_options),
+        load_voice_detector(options.voice, options.voice_options),
+        denseface,
+        speech,
+        settings=FilmSettings(
+            picture_rate=options.picture_rate,
+            choice=options.choice,
+            thumbnails=options.thumbnails,
+            streams=options.streams,
+        ),
+    )
+
+
 @contextmanager
 def _defects_noted(clip: ClipFrames) -> Iterator[None]:
     try:
@@ -268,13 +326,13 @@ def _defects_noted(clip: ClipFrames) -> Iterator[None]:
 
 
 def _drop(clip: ClipFrames, reason: str, defective: bool = True) -> None:
-    """Note the first reason."""
+    """Keep the first reason for dropping a clip."""
     if not clip.dropped:
         clip.dropped, clip.defective = reason, defective
 
 
 def _part(picture: Picture, region: Region | None) -> tuple[int, np.ndarray]:
-    """Where the wanted part of a picture begins, in pixels from the left, and the part."""
+    """Return the left edge, in pixels, of the wanted part of a picture, and that part."""
     middle = picture.rgb.shape[1] // 2
     if region is None:
         return 0, picture.rgb

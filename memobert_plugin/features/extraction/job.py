@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from .frame_folder import (
 DROPPED: Final = "dropped.tsv"
 
 _HEADER: Final = "id\treason"
+_VARYING: Final = re.compile(r"\d+(?:\.\d+)?")
 _REMARKS_KEPT: Final = 100
 
 
@@ -192,6 +194,11 @@ def extract(
         report.failures = in_manifest_order(report.failures, manifest)
         write_failures(output, report.failures)
     return report
+
+
+def reason_kind(reason: str) -> str:
+    """Return a reason without the numbers and names that differ from clip to clip, to count by."""
+    return _VARYING.sub("…", reason.partition(": ")[0])
 
 
 def _note(outcome: Outcome, report: Report) -> None:

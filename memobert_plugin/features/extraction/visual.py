@@ -12,8 +12,8 @@ from ...core.errors import DefectiveClip
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo, write_frames
 from ...data.manifest import ManifestRow
+from .clip import FrontEndOptions, build_front_end
 from .job import Clip, FrameJob, Outcome
-from .options import FrontEndOptions, build_front_end
 
 if TYPE_CHECKING:
     from .clip import Region

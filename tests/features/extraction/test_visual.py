@@ -13,9 +13,9 @@ from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.acoustic import AcousticJob
+from memobert_plugin.features.extraction.clip import FrontEndOptions
 from memobert_plugin.features.extraction.job import Report, survey
 from memobert_plugin.features.extraction.job import extract as extract_job
-from memobert_plugin.features.extraction.options import FrontEndOptions
 from memobert_plugin.features.extraction.visual import VisualJob
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.talking_faces import DrawnFace, write_talking_film

@@ -1,4 +1,4 @@
-"""Films to frames: what there is to do, what is done already, and the work itself on this machine."""
+"""Extract films: find the work that is left, do it on this machine, summarize it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ....core.files import replaced_when_complete
 from ....core.processes import ordered_map
 from ....core.stopwatch import speed_lines
 from ....corpora.movies import Movies
+from ..clip import FrontEndOptions, build_front_end
 from ..frame_folder import write_failures
-from ..options import FrontEndOptions, build_front_end
 from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, note_parts, read_report
 from .plan import PLANS, FilmPart, FilmPlan, PlanSettings, parts_of, plan_film
 from .sheet import SHEETS
@@ -32,7 +32,7 @@ _REMARKS_SHOWN: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """This run's part of the work, where several machines divide it among them: every ``of``-th part."""
+    """The share of the work that this machine does: every ``of``-th part."""
 
     number: int = 1
     """From 1."""
@@ -41,15 +41,15 @@ class Share:
 
 @dataclass(slots=True)
 class FilmJob:
-    """An extraction.
+    """An extraction of films.
 
     Attributes:
         output: the job's folder.
         options: the front end.
-        plans: of all films.
-        parts: of this run's share.
-        waiting: those that are not finished.
-        preview: also note what a page shows.
+        plans: plans of all films.
+        parts: parts of this run's share.
+        waiting: the parts that are not finished.
+        preview: also write notes for the contact sheets.
     """
 
     output: Path
@@ -59,23 +59,23 @@ class FilmJob:
     waiting: list[FilmPart]
     preview: bool = False
     reports: list[PartReport] = field(default_factory=list)
-    """Of the parts that this run did."""
+    """Reports on the parts that this run did."""
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """(film, reason) of films, and of parts of films, that could not be extracted."""
+        """Return (film, reason) of films and parts that could not be extracted."""
         failed = [(plan.name, plan.failure) for plan in self.plans if plan.failure]
         failed += [(report.film, report.failure) for report in self.reports if report.failure]
         return sorted(failed)
 
     @property
     def anything_finished(self) -> bool:
-        """Whether any part is there now."""
+        """Tell whether any part is finished."""
         return len(self.waiting) < len(self.parts) or any(not report.failure for report in self.reports)
 
     @property
     def failed_share(self) -> float:
-        """Films with a failure, or lines that their films were too damaged for, whichever is the larger share."""
+        """Return the larger of two shares: films with a failure, and lines that could not be read."""
         films = len({film for film, _ in self.failures}) / max(1, len(self.plans))
         known = [report for part in self.parts if (report := read_report(part, self.output)) is not None]
         lines = sum(report.lines for report in known)
@@ -96,9 +96,9 @@ def plan_job(
     elsewhere: bool = False,
     progress: bool = True,
 ) -> FilmJob:
-    """Read the subtitles of all films and find out what is left to do.
+    """Read the subtitles of all films and find the parts that are not finished.
 
-    ``elsewhere``: other machines will do it, so that this one need not have the device that ``options`` name.
+    ``elsewhere``: other machines will do the work, so this one need not have the device of ``options``.
 
     Raises:
         UserError: options that do not go together, missing packages, or an output that was made with other options.
@@ -124,7 +124,7 @@ def plan_job(
 
 
 def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:
-    """Extract the waiting parts on this machine; ``failed.tsv`` names what could not be extracted.
+    """Extract the waiting parts on this machine and write ``failed.tsv``.
 
     Raises:
         UserError: a worker process died.
@@ -150,7 +150,7 @@ def _reports(job: FilmJob, workers: int, advance: Any) -> Iterator[PartReport]:
 
 
 def describe_job(job: FilmJob) -> list[str]:
-    """What there is to do, in lines."""
+    """Return lines on the films, their subtitles and parts."""
     films = [plan for plan in job.plans if not plan.failure]
     lines = sum(len(plan.lines) for plan in films)
     dropped = sum(len(plan.dropped) for plan in films)
@@ -165,12 +165,12 @@ def describe_job(job: FilmJob) -> list[str]:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 film``, ``2 films``."""
+    """Return ``1 film``, ``2 films``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def summarize_job(job: FilmJob) -> list[str]:
-    """What became of the lines and how fast it went, in lines."""
+    """Return lines on the utterances kept and dropped, the speed and the failures."""
     known = [report for part in job.parts if (report := read_report(part, job.output)) is not None]
     reasons: Counter[str] = Counter()
     for report in known:
@@ -201,16 +201,16 @@ def _speed(reports: Sequence[PartReport]) -> list[str]:
 
 
 def _made_with(options: FrontEndOptions) -> dict[str, Any]:
-    """What describes the extractors, without versions of libraries, which may differ from machine to machine."""
+    """Describe the extractors without versions of libraries, which may differ from machine to machine."""
     front_end = build_front_end(options)
     infos = {"visual": front_end.visual_info(), "acoustic": front_end.acoustic_info()}
     return {name: info and {**info.to_dict(), "version": None} for name, info in infos.items()}
 
 
 def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Make sure that a job's folder holds nothing else, and what it holds was made with the same options.
+    """Check that a job's folder is empty or was made with the same options, and write the options.
 
-    Where no part has been begun and no job submitted, other options are taken.
+    Where no part has been started and no job submitted, other options replace them.
     """
     path = output / SETTINGS_FILE
     settings = json.loads(json.dumps(settings))

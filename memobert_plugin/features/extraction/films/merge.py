@@ -1,4 +1,4 @@
-"""The finished parts of one or several jobs become one manifest and one folder of frames for each modality."""
+"""Merge the finished parts of one or several jobs into one manifest and one folder of frames per modality."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTRACTOR: Final = "extractor.json"
 
 @dataclass(frozen=True, slots=True)
 class ValidSettings:
-    """Which utterances pre-training validates on."""
+    """The choice of the utterances on which pre-training validates."""
 
     share: float = 0.05
     by: ValidBy = "auto"
@@ -36,7 +36,7 @@ class ValidSettings:
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What was merged."""
+    """Counts of a merge."""
 
     parts: int
     films: int
@@ -46,7 +46,7 @@ class MergeReport:
     """``film`` or ``block``."""
     dropped: int
     missing: list[str] = field(default_factory=list)
-    """Film and number of the parts that the jobs have been planned with, but that none of them has finished."""
+    """Film and number of the planned parts that no job has finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,18 @@ class _Part:
 
 
 def merge_parts(jobs: Sequence[Path], output: Path, valid: ValidSettings | None = None) -> MergeReport:
-    """Merge finished parts below ``jobs`` into ``output``; nothing depends on how they were divided among jobs.
+    """Merge finished parts below ``jobs`` into ``output``; the result does not depend on their division among jobs.
 
-    Parts of films or subtitles that a job's last run did not have any more are passed over. Files of frames are linked
-    where the file system can, else copied.
+    Parts of films or subtitles that are missing from a job's last run are left out. Files of frames are linked where
+    the file system can, else copied.
 
     Args:
         jobs: folders of extractions.
-        output: where ``manifest.tsv``, ``visual/``, ``acoustic/`` and ``dropped.tsv`` go; may be one of them.
-        valid: which utterances pre-training validates on (None: the defaults).
+        output: folder for ``manifest.tsv``, ``visual/``, ``acoustic/`` and ``dropped.tsv``; may be one of ``jobs``.
+        valid: the choice of validation utterances (None: the defaults).
 
     Raises:
-        UserError: no finished part, parts of different extractors, or different ones of one name.
+        UserError: no finished part, parts of different extractors, or two different parts of one name.
     """
     wanted = {key: name for job in jobs for key, name in noted_parts(job).items()}
     parts = [part for part in _finished(jobs) if part.key in wanted]
@@ -109,7 +109,7 @@ def _finished(jobs: Sequence[Path]) -> list[_Part]:
 
 
 def _splits(rows: Sequence[ManifestRow], valid: ValidSettings) -> tuple[str, list[str]]:
-    """``film`` or ``block``, and every row's split; draws depend on films' names alone."""
+    """Return ``film`` or ``block``, and every row's split; draws depend on films' names alone."""
     films: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         films.setdefault(row.session, []).append(index)

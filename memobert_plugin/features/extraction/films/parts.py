@@ -1,9 +1,8 @@
-"""One part of a film, extracted into a folder of its own that appears when it is complete."""
+"""Extract one part of a film into a folder of its own, which appears when it is complete."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -17,8 +16,8 @@ from ....core.stopwatch import Stopwatch
 from ....data.frames import frame_file, write_extractor_info, write_frames
 from ....data.manifest import ManifestRow, write_manifest
 from ...media.subtitles import DroppedLine, Line
-from ..clip import ClipFrames, FrontEnd
-from ..options import FrontEndOptions, build_front_end
+from ..clip import ClipFrames, FrontEnd, FrontEndOptions, build_front_end
+from ..job import reason_kind
 from .plan import FilmPart
 from .sheet import Sheet, sheet_file
 
@@ -33,19 +32,18 @@ REPORTS: Final = "reports"
 DEFECTIVE: Final = "the film cannot be read there"
 """Counts lines whose reason is a fault of the file."""
 
-_VARYING: Final = re.compile(r"\d+(?:\.\d+)?")
 DROPPED_COLUMNS: Final = ("id", "start", "end", "reason", "text")
 
 
 @dataclass(slots=True)
 class PartReport:
-    """What a run found and did in one part."""
+    """Counts and times of one part."""
 
     film: str
     index: int
     film_seconds: float
     lines: int = 0
-    """All, also those that were dropped before the film was opened."""
+    """All lines, including those dropped before the film was opened."""
     kept: int = 0
     kept_seconds: float = 0.0
     defective: int = 0
@@ -56,16 +54,16 @@ class PartReport:
     """Wall seconds."""
     wall_seconds: float = 0.0
     failure: str = ""
-    """Why the part is not there; empty if it is."""
+    """Reason for the part being absent; empty if it is there."""
 
 
 def utterance_id(film: str, line: Line) -> str:
-    """The id of a line's utterance; it does not depend on how films are divided."""
+    """Return the id of a line's utterance; it does not depend on how films are divided."""
     return f"{film}_{line.number:05d}"
 
 
 def is_finished(part: FilmPart, output: Path) -> bool:
-    """Whether an earlier run has finished this very part."""
+    """Tell whether an earlier run has finished this part with the same options."""
     try:
         content = json.loads((output / PARTS / part.folder / PART_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -74,14 +72,14 @@ def is_finished(part: FilmPart, output: Path) -> bool:
 
 
 def note_parts(parts: Iterable[FilmPart], output: Path) -> None:
-    """Note which parts an extraction has in all, with those of other machines' shares."""
+    """Write the list of all parts of an extraction, including those of other machines' shares."""
     content = {part.key: f"{part.film}, part {part.index}" for part in parts}
     with replaced_when_complete(output / PARTS_NOTE) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def noted_parts(output: Path) -> dict[str, str]:
-    """Film and number of every part that was noted last, by its key; nothing where there was no extraction."""
+    """Return film and number of every part in the list by the part's key; nothing where there was no extraction."""
     path = output / PARTS_NOTE
     try:
         return {str(key): str(name) for key, name in json.loads(path.read_text(encoding="utf-8")).items()}
@@ -102,11 +100,11 @@ def extract_part(
     """Extract a part into its folder below ``output``; a defect of the film is a failure of the part.
 
     Args:
-        part: what to do.
-        output: of the whole job.
+        part: the part.
+        output: folder of the whole job.
         options: the front end.
-        preview: also note what a person may want to look at.
-        advance: is called with seconds of film as they are done.
+        preview: also write notes for the contact sheet.
+        advance: called with the seconds of film that are done.
     """
     folder = output / PARTS / part.folder
     began = perf_counter()
@@ -128,7 +126,7 @@ def extract_part(
 
 
 def read_report(part: FilmPart, output: Path, since: float = 0.0) -> PartReport | None:
-    """What the run that did a part last noted of it, not before ``since`` (clock time); None where it noted nothing."""
+    """Return the report of a part's last run; None if there is none, or only one from before ``since`` (clock time)."""
     path = output / REPORTS / part.folder.with_suffix(".json")
     try:
         if path.stat().st_mtime < since:
@@ -139,7 +137,7 @@ def read_report(part: FilmPart, output: Path, since: float = 0.0) -> PartReport 
 
 
 def write_dropped(path: Path, rows: Iterable[tuple[str, DroppedLine]]) -> None:
-    """Write ``dropped.tsv``: id, times, reason and text as it stands in the film, of (film, line) pairs."""
+    """Write ``dropped.tsv``: id, times, reason and original text of (film, line) pairs."""
     with (
         replaced_when_complete(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
@@ -188,11 +186,6 @@ def _write_part(
     if part.sound:
         content["sound"] = part.sound
     (folder / PART_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def reason_kind(reason: str) -> str:
-    """Why no face was chosen, without what differs from clip to clip, to count by."""
-    return _VARYING.sub("…", reason.partition(": ")[0])
 
 
 def _start_modalities(folder: Path, front_end: FrontEnd) -> None:

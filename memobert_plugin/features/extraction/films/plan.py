@@ -1,4 +1,4 @@
-"""What there is to do for a film: its lines, and the parts into which they are divided."""
+"""Plan the extraction of a film: its lines, and the parts into which they are divided."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLANS: Final = "plans"
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
-    """How a film's lines are read and divided."""
+    """Settings for reading a film's lines and dividing them."""
 
     rules: LineRules = field(default_factory=LineRules)
     encoding: str | None = None
@@ -64,13 +64,13 @@ class FilmPlan:
     """To be extracted."""
     dropped: tuple[DroppedLine, ...] = ()
     origin: str = ""
-    """Where the lines come from."""
+    """The file or stream of the lines."""
     remark: str = ""
     """What had to be guessed or chosen."""
     sound: str = ""
     """Which stream of sound is read, where there are several."""
     failure: str = ""
-    """Why the film cannot be used at all; empty where it can."""
+    """Reason for the film being unusable; empty where it is usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +85,23 @@ class FilmPart:
     lines: tuple[Line, ...]
     dropped: tuple[DroppedLine, ...]
     key: str
-    """Stands for everything that its frames depend on."""
+    """A hash of everything that the part's frames depend on."""
     sound: str = ""
     """Which stream of sound is read, where there are several."""
 
     @property
     def folder(self) -> Path:
-        """Where it lies below the folder of all parts."""
+        """Return the part's folder below the folder of all parts."""
         return Path(file_name(self.film), f"{self.index:04d}")
 
 
 def file_name(film: str) -> str:
-    """A film's name as the name of a file or folder."""
+    """Return a film's name as the name of a file or folder."""
     return frame_file("", film).stem
 
 
 def plan_film(movie: Movie, output: Path | None, settings: PlanSettings) -> FilmPlan:
-    """Read a film's subtitles, or what an earlier run noted of them under ``output`` (None: note nothing).
+    """Read a film's subtitles, or an earlier run's plan under ``output`` (None: write no plan).
 
     Raises:
         UserError: a package that is needed is missing.
@@ -126,12 +126,12 @@ def plan_film(movie: Movie, output: Path | None, settings: PlanSettings) -> Film
 
 
 def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any]) -> Iterator[FilmPart]:
-    """Divide a film by the beginnings of its lines; stretches without lines make no part.
+    """Divide a film by the start times of its lines; stretches without lines make no part.
 
     Args:
         plan: the film's lines.
         settings: how long a part is.
-        made_with: what describes the extractors.
+        made_with: the description of the extractors.
     """
     length = 60.0 * settings.part_minutes
     lines: dict[int, list[Line]] = defaultdict(list)
@@ -215,7 +215,7 @@ def _line_dict(line: Line) -> dict[str, Any]:
 
 
 def _stamp(movie: Movie, settings: PlanSettings) -> str:
-    """Changes when the film or its subtitles may have."""
+    """Return a hash that changes when the film or its subtitles may have changed."""
     parts: list[object] = [str(movie.path), str(movie.subtitles), settings.to_dict(), movie.remark]
     for path in filter(None, (movie.path, movie.subtitles)):
         facts = path.stat()

@@ -1,19 +1,26 @@
-"""What a person may want to see of a part's lines, noted while they are looked at, one JSON object per line."""
+"""Contact sheets of films: notes on every line, written during extraction, and the HTML pages that show them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from ....core.files import replaced_when_complete
+from ....core.errors import UserError
+from ....core.files import is_stream, replaced_when_complete
+from ....data.frames import FERPLUS_CLASSES
+from ....pages.drawings import Tracks, emotion_colors, runs_of, time_step
+from ....pages.template import load_template
 from ...media.subtitles import DroppedLine, Line
 from ...media.thumbnails import jpeg_address
 from ...speakers.tracks import FaceTrack
 from ..clip import ClipFrames
+from ..job import reason_kind
 from .plan import FilmPart
 
 SHEETS: Final = "sheets"
@@ -22,19 +29,19 @@ _TRACKS_SHOWN: Final = 6
 
 
 def sheet_file(output: Path, part: FilmPart) -> Path:
-    """Where a part's notes lie."""
+    """Return the file of a part's notes."""
     return output / SHEETS / part.folder.with_suffix(".jsonl")
 
 
 class Sheet:
-    """Collects notes and writes them, whole or not at all."""
+    """The notes of one part, one JSON object per line; written whole or not at all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._notes: list[tuple[int, str]] = []
 
     def add(self, line: Line, clip: ClipFrames) -> None:
-        """Note what was seen and heard of a line."""
+        """Note the pictures, faces and voice of a line."""
         note = _note(line, clip.dropped)
         chosen = clip.choice.track if clip.choice is not None else None
         note["voiced"] = _rounded(clip.voiced)
@@ -82,7 +89,7 @@ def _note(line: Line, dropped: str) -> dict[str, Any]:
 
 
 def _most_seen(tracks: Sequence[FaceTrack], chosen: FaceTrack | None) -> list[FaceTrack]:
-    """The chosen one first."""
+    """Return the tracks seen most often, the chosen one first."""
     return sorted(tracks, key=lambda track: (track is not chosen, -len(track.times), track.number))[:_TRACKS_SHOWN]
 
 
@@ -101,3 +108,104 @@ def _track_note(track: FaceTrack, chosen: bool, clip: ClipFrames) -> dict[str, A
 
 def _rounded(values: Any) -> list[Any]:
     return np.round(np.asarray(values, dtype=np.float64), 3).tolist()
+
+
+def check_sheet_page(target: Path) -> None:
+    """Check, before the work, that a page can be written there, and make its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if is_stream(target):
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            reason = "a folder has that name" if target.is_dir() else ""
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise UserError(f"--preview {target}: cannot be written ({reason}); name another file")
+
+
+def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> tuple[list[Path], int]:
+    """Write a page for every film whose parts have notes.
+
+    Args:
+        parts: of all films, in order.
+        output: the job's folder.
+        target: the page; of several films each has its own, with the film's name before the suffix.
+
+    Returns:
+        The pages, and the number of parts without notes.
+    """
+    films: dict[str, list[FilmPart]] = {}
+    for part in parts:
+        films.setdefault(part.film, []).append(part)
+    pages: list[Path] = []
+    missing = 0
+    for film, own in films.items():
+        noted = [part for part in own if sheet_file(output, part).is_file()]
+        missing += len(own) - len(noted)
+        if noted:
+            name = own[0].folder.parent.name
+            page = (
+                target
+                if len(films) == 1 or is_stream(target)
+                else target.with_name(f"{target.stem}-{name}{target.suffix or '.html'}")
+            )
+            _write_page(film, [sheet_file(output, part) for part in noted], page)
+            pages.append(page)
+    return pages, missing
+
+
+def _write_page(film: str, sheets: Sequence[Path], page: Path) -> None:
+    """Write the page as a stream, so that memory does not grow with the film."""
+    template = load_template(Path(__file__).with_name("sheet_page.html"))
+    reasons = Counter(reason_kind(note["dropped"]) for note in _notes(sheets) if note["dropped"])
+    kept = sum(not note["dropped"] for note in _notes(sheets))
+    stream = template.stream(
+        film=film,
+        kept=kept,
+        reasons=reasons.most_common(),
+        colors=emotion_colors(FERPLUS_CLASSES),
+        lines=(_drawn(note) for note in _notes(sheets)),
+    )
+    with replaced_when_complete(page) as temporary:
+        stream.dump(str(temporary), encoding="utf-8")
+
+
+def _notes(sheets: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    for sheet in sheets:
+        with open(sheet, encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+
+def _drawn(note: dict[str, Any]) -> dict[str, Any]:
+    """Add to a note its time and the drawing of expression, voice and faces."""
+    note["clock"] = _clock(note["start"])
+    expression, times = np.array(note["expression"]), np.array(note["expression_times"])
+    known = len(times) and expression.shape[1] == len(FERPLUS_CLASSES)
+    count = expression.shape[1] if len(times) else 0
+    classes = FERPLUS_CLASSES if known else [f"expression {number}" for number in range(1, count + 1)]
+    tracks = Tracks(
+        note["end"] - note["start"], "expression, voice and faces over time", emotion_colors(classes), note["start"]
+    )
+    if len(times):
+        tracks.stream("expression", "", times, expression, classes)
+    tracks.intervals("voice", note["voiced"])
+    for track in note["tracks"]:
+        seen = np.array(track["times"])
+        step = time_step(seen)
+        runs = [(seen[run[0]], seen[run[-1]] + step) for run in runs_of(seen, step)]
+        if track["chosen"]:
+            tracks.intervals("the chosen face", runs)
+        else:
+            tracks.intervals("another face", runs, 'class="muted"')
+    note["drawing"] = tracks.svg()
+    return note
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"

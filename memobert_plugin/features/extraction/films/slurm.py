@@ -14,8 +14,8 @@ from ....core.slurm import (
     still_queued,
     submit_array,
 )
+from ..clip import FrontEndOptions
 from ..frame_folder import write_failures
-from ..options import FrontEndOptions
 from .job import SLURM, FilmJob
 from .parts import PartReport, extract_part, is_finished, read_report
 from .plan import FilmPart

@@ -208,3 +208,15 @@ def test_frames_are_read_at_the_pace_of_training(clip_bundle: Path) -> None:
     assert model.reader.speech.encoder.pool == options["pool"] == 6
     times = model.read(Utterance(waveform=tone(1.0))).acoustic_times
     assert times is not None and times[1] == pytest.approx(0.06)
+
+
+def test_faces_from_another_source_than_in_training_are_noted(tracked: MEmoBERT, film: Path) -> None:
+    def notes(source: str) -> list[str]:
+        trained = tracked.description.visual_extractor
+        assert trained is not None
+        tracked.reader.faces.extractor = replace(trained, options={**trained.options, "faces": {"name": source}})
+        return [note for note in tracked.read(Utterance(film, "stop it")).notes if note.startswith("faces from")]
+
+    assert notes("tracker") == []
+    [note] = notes("mediapipe")
+    assert note.startswith("faces from tracker: the model was trained on faces from mediapipe")

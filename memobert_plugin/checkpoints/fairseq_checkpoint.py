@@ -226,7 +226,7 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
         "selected_by": checkpoint.get("best_checkpoint_metric"),
         "best_value": extra.get("best"),
     }
-    for name in ("train_fraction", "modality_mixture", "exclude_speakers"):
+    for name in ("train_fraction", "modality_mixture", "exclude_speakers", "zero_frames"):
         if name in task:
             facts[name] = task[name]
     if state.get("fold"):

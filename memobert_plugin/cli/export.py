@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     model = read_fairseq_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
+    if options.zero_frames:
+        model.description.training["zero_frames"] = True
     write_bundle(model, options.bundle, overwrite=options.overwrite)
     print(describe(model.description))
     print(f"written: {options.bundle}; its README.md has lines for you to complete")
@@ -58,6 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="WORDS",
         help="for imported weights without a classifier: the words of each of the --labels, such as "
         "'anger=angry sad=sad' (default: the paper's, 'anger=anger sad=sad')",
+    )
+    parser.add_argument(
+        "--zero-frames",
+        action="store_true",
+        help="have the model read one zero frame for faces or speech that a clip lacks, as the authors' code does, "
+        "instead of leaving the modality out; for imported weights (a training's own --zero-frames is kept)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
     return parser

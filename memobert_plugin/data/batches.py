@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from ..core.ragged import owners_and_positions
 from .buffers import BufferPool, bytes_for
 from .indexed import IndexedReader
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
@@ -107,8 +108,8 @@ class InputBuilder:
 
         Args:
             texts: the pieces of each, without special pieces.
-            visual: the face frames (T, V) of each; None where there are none.
-            acoustic: the speech frames (A, D) of each; None where there are none.
+            visual: the face frames (T, V) of each; None leaves the modality out (see :func:`zero_frame`).
+            acoustic: the speech frames (A, D) of each; None leaves the modality out.
             limits: how much of each is read.
             dims: V and D.
             prompt: appended to every text; None for none.
@@ -130,6 +131,11 @@ class InputBuilder:
         )
 
 
+def zero_frame(dim: int) -> npt.NDArray[np.float16]:
+    """Return the one frame (1, ``dim``) that the authors' code shows for an utterance without faces or speech."""
+    return np.zeros((1, dim), np.float16)
+
+
 def _joined(
     arrays: Sequence[np.ndarray | None], limit: int, empty: np.ndarray
 ) -> tuple[np.ndarray, npt.NDArray[np.int64]]:
@@ -140,23 +146,32 @@ def _joined(
 
 @dataclass(frozen=True)
 class FramesWanted:
-    """What is read of one modality for a batch of B utterances.
+    """The frames of one modality to be read for a batch of B utterances.
 
     Attributes:
         reader: the container; None when the corpus lacks the modality.
         lengths: (B,) frames of each utterance, from its beginning; 0 everywhere without a container.
         width: numbers per frame.
+        stand_ins: (B,) frames after those of the container; 0 nearly always.
+        stand_in: (width,) the numbers of such a frame.
     """
 
     reader: IndexedReader | None
     lengths: npt.NDArray[np.int64]
     width: int
+    stand_ins: npt.NDArray[np.int64] | None = None
+    stand_in: npt.NDArray[np.float16] | None = None
+
+    @property
+    def frames(self) -> int:
+        """The number of frames of all utterances."""
+        return int(self.lengths.sum()) + (0 if self.stand_ins is None else int(self.stand_ins.sum()))
 
 
 def gather_pieces(
     reader: IndexedReader, rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], dtype: npt.DTypeLike
 ) -> np.ndarray:
-    """The first ``lengths`` (B,) pieces, or word starts, of the utterances ``rows`` (B,): (pieces of all,)."""
+    """Read the first ``lengths`` (B,) pieces, or word starts, of the utterances ``rows`` (B,): (pieces of all,)."""
     flat = np.empty(int(lengths.sum()), dtype)
     _copy(reader, rows, lengths, flat)
     return flat
@@ -165,25 +180,32 @@ def gather_pieces(
 def gather_frames(
     rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted], pool: BufferPool | None = None
 ) -> dict[str, Tensor]:
-    """Frames of the utterances ``rows`` (B,) under the names of ``wanted``: (frames of all, width) float16.
+    """Read frames of the utterances ``rows`` (B,) under the names of ``wanted``: (frames of all, width) float16.
 
-    All modalities are announced to the system before the first is read. They go into a free buffer of ``pool``; where
-    there is none, into fresh memory, in a worker process that which it shares with the training process.
+    The system is told of all modalities before the first is read. Frames go into a free buffer of ``pool``. Without
+    one they go into fresh memory, in a worker process into memory that it shares with the training process.
     """
     for one in wanted.values():
         if one.reader is not None:
             one.reader.announce(rows, one.lengths * one.width)
-    buffer = pool.take(bytes_for(int(one.lengths.sum()) * one.width for one in wanted.values())) if pool else None
+    buffer = pool.take(bytes_for(one.frames * one.width for one in wanted.values())) if pool else None
     write = buffer.write if buffer is not None else _write_fresh
-    return {
-        name: write(int(one.lengths.sum()), one.width, functools.partial(_copy_all, one, rows))
-        for name, one in wanted.items()
-    }
+    return {name: write(one.frames, one.width, functools.partial(_copy_all, one, rows)) for name, one in wanted.items()}
 
 
 def _copy_all(wanted: FramesWanted, rows: np.ndarray, flat: np.ndarray) -> None:
-    if wanted.reader is not None:
-        _copy(wanted.reader, rows, wanted.lengths * wanted.width, flat)
+    if wanted.reader is None:
+        return
+    lengths, stand_ins = wanted.lengths, wanted.stand_ins
+    if stand_ins is None or not stand_ins.any():
+        _copy(wanted.reader, rows, lengths * wanted.width, flat)
+        return
+    frames = flat.reshape(-1, wanted.width)
+    utterance, position = owners_and_positions(lengths + stand_ins)
+    stored = position < lengths[utterance]
+    own = np.empty(int(lengths.sum()) * wanted.width, flat.dtype)
+    _copy(wanted.reader, rows, lengths * wanted.width, own)
+    frames[stored], frames[~stored] = own.reshape(-1, wanted.width), wanted.stand_in
 
 
 def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.ndarray) -> None:
@@ -196,7 +218,7 @@ def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.
 
 
 def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:
-    """As :meth:`.buffer_pool.Buffer.write`. What a worker process shares at once, the host need not copy."""
+    """Write as :meth:`.buffers.Buffer.write` does; a worker takes shared memory at once, which saves a copy."""
     if get_worker_info() is None or not count * width:
         frames = torch.empty(count, width, dtype=torch.float16)
     else:
@@ -221,5 +243,5 @@ class SentArray:
 
 
 def as_small_tensor(array: np.ndarray) -> Tensor:
-    """A tensor on ``array``, of its shape and type; in a worker process what arrives as such a tensor."""
+    """Return a tensor on ``array``, of its shape and type; in a worker process what arrives as such a tensor."""
     return torch.from_numpy(array) if get_worker_info() is None else cast(Tensor, SentArray(array))

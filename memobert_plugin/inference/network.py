@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +15,13 @@ from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
 from ..core.ragged import first_rows
-from ..data.batches import InputBuilder, Limits, NetworkInput
+from ..data.batches import InputBuilder, Limits, NetworkInput, zero_frame
 from ..data.prompts import PromptPieces, Template, Verbalizer
 from ..data.tokenizer import SPECIALS
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
 from ..nn.label_words import LabelWords
 from ..nn.packing import PackedLayout
+from .reading import LEFT_OUT
 from .utterance import Evidence
 
 
@@ -52,15 +54,22 @@ class Network:
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         """Put utterances together, cut to the model's limits; nothing is padded."""
+        description = self.description
         return self._inputs.from_arrays(
             [found.pieces for found in evidence],
-            [found.visual for found in evidence],
-            [found.acoustic for found in evidence],
-            limits=Limits(**self.description.limits),
-            dims=(self.description.visual_dim, self.description.acoustic_dim),
+            [self._frames(found, "v", found.visual, description.visual_dim) for found in evidence],
+            [self._frames(found, "a", found.acoustic, description.acoustic_dim) for found in evidence],
+            limits=Limits(**description.limits),
+            dims=(description.visual_dim, description.acoustic_dim),
             prompt=prompt,
             device=self.device,
         )
+
+    def _frames(self, evidence: Evidence, letter: str, frames: np.ndarray | None, dim: int) -> np.ndarray | None:
+        """Return the frames, or the zero frame where the model wants one for what the clip lacks."""
+        found_none = letter in evidence.absent and evidence.absent[letter] != LEFT_OUT
+        wants_one = self.description.training.get("zero_frames") and letter in self.description.trained_on
+        return zero_frame(dim) if dim and found_none and wants_one else frames
 
     def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
         """Return scores of the emotions (B, C), whose softmax are the probabilities, and for a prompted model the rows

@@ -24,6 +24,13 @@ class CorpusTaskConfig(SaveFolderConfig):
             "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
         },
     )
+    zero_frames: bool = field(
+        default=False,
+        metadata={
+            "help": "show one zero frame (of neutral expression) for faces or speech that an utterance lacks, as the "
+            "authors' code does, instead of leaving the modality out; for models imported from them"
+        },
+    )
     max_visual_frames: int = field(
         default=DEFAULT_FRAMES["visual"],
         metadata={"help": "face frames read from the start of an utterance (at 10 per second 36 are 3.6 s)"},

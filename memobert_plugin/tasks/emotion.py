@@ -147,7 +147,7 @@ class EmotionClassificationTask(CorpusTask):
             corpus,
             self.nonempty(corpus, rows, split),
             self.limits(),
-            Modalities(self.modalities, self.cfg.modality_mixture and training, self.cfg.seed),
+            Modalities(self.modalities, self.cfg.modality_mixture and training, self.cfg.seed, self.cfg.zero_frames),
             emotions=emotions,
             prompt=self.prompt(),
             shuffle=training,

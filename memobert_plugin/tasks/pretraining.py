@@ -184,7 +184,12 @@ class MEmoBERTPretrainingTask(CorpusTask):
         )
         self.log_beyond_limits(split, corpus, rows)
         self.datasets[split] = UtteranceDataset(
-            corpus, self.nonempty(corpus, rows, split), self.limits(), Modalities(), shuffle=training, with_words=True
+            corpus,
+            self.nonempty(corpus, rows, split),
+            self.limits(),
+            Modalities(zero_frames=self.cfg.zero_frames),
+            shuffle=training,
+            with_words=True,
         )
 
     def _included(self, corpus: Corpus) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From an open data-bin to batches of utterances without padding."""
+"""Read batches of utterances from an open data-bin, without padding."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from ..core.names import MODALITY_CASES
 from ..core.rng import Stream, integers
-from ..data.batches import FramesWanted, InputBuilder, Limits, as_small_tensor, gather_frames, gather_pieces
+from ..data.batches import (
+    FramesWanted,
+    InputBuilder,
+    Limits,
+    as_small_tensor,
+    gather_frames,
+    gather_pieces,
+    zero_frame,
+)
 from ..data.buffers import BufferPool, bytes_for
 from ..data.corpus import Corpus
+from ..data.indexed import IndexedReader
 from ..data.prompts import PromptPieces
 
 logger = logging.getLogger(__name__)
@@ -33,15 +43,19 @@ class Modalities:
         case: one of :data:`MODALITY_CASES`.
         mixture: draw one of the cases within ``case`` for every utterance and epoch instead.
         seed: for that draw.
+        zero_frames: show one zero frame for faces or speech that an utterance lacks, instead of leaving the modality
+            out.
     """
 
     case: str = "lva"
     mixture: bool = False
     seed: int = 0
+    zero_frames: bool = False
 
     def kept(self, present: np.ndarray, uids: np.ndarray, epoch: int) -> np.ndarray:
-        """Modalities shown, ``(3, B)`` bool, given those an utterance has; a drawn case that would leave nothing shows
-        all that is there.
+        """Return the modalities shown, ``(3, B)`` bool, given those an utterance has.
+
+        A drawn case that would leave nothing shows all that is there.
         """
         wanted = present & np.array([[letter in self.case] for letter in "lva"])
         if not self.mixture:
@@ -54,7 +68,7 @@ class Modalities:
 
 
 class UtteranceDataset(FairseqDataset):
-    """Some utterances of a corpus. An item is its own index; the collater reads a batch straight from the memory maps.
+    """Some utterances of a corpus. An item is its own index; the collater reads a batch from the memory maps.
 
     Args:
         corpus: the open data-bin.
@@ -91,13 +105,10 @@ class UtteranceDataset(FairseqDataset):
         self._inputs = InputBuilder(corpus.symbols)
         # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        frame = np.minimum(corpus.visual_lengths[self.rows], limits.visual_frames)
-        self.sizes = (
-            np.minimum(corpus.text_lengths[self.rows], limits.pieces) + 2 + (len(prompt.ids) + 1 if prompt else 0)
-        )
-        self.sizes = (
-            self.sizes + frame + np.minimum(corpus.acoustic_lengths[self.rows], limits.acoustic_frames)
-        ).astype(np.int64)
+        self._limits = np.array([[limits.pieces], [limits.visual_frames], [limits.acoustic_frames]])
+        prompt_pieces = len(prompt.ids) + 1 if prompt else 0
+        lengths = np.minimum(self._lengths(self.rows), self._limits)
+        self.sizes = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + 2 + prompt_pieces
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,28 +117,28 @@ class UtteranceDataset(FairseqDataset):
         return int(index)
 
     def num_tokens(self, index: int) -> int:
-        """Pieces and frames of an utterance together."""
+        """Return the number of pieces and frames of an utterance together."""
         return int(self.sizes[index])
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        """The same for many."""
+        """Return the same for many."""
         return self.sizes[indices]
 
     def size(self, index: int) -> int:
-        """The same: the one size the host filters by."""
+        """Return the same, by which fairseq filters."""
         return int(self.sizes[index])
 
     def set_epoch(self, epoch: int) -> None:
-        """Reaches persistent workers too."""
+        """Set the epoch, also in persistent workers."""
         self._epoch.fill_(epoch)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """In training, batches are made anew every epoch."""
+        """False in training: batches are made anew every epoch."""
         return not self.shuffle
 
     def ordered_indices(self) -> np.ndarray:
-        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the data-bin."""
+        """Return a permutation in training (numpy is seeded by fairseq), else the order of the data-bin."""
         return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
 
     def batch_by_size(
@@ -142,7 +153,7 @@ class UtteranceDataset(FairseqDataset):
         Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
         anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest (or,
         where hardly any has two utterances, by joining the smallest in pairs), so that no rank gets an empty
-        micro-batch (the host drops a rank's whole gradient count when the last micro-batch of an update is empty).
+        micro-batch: fairseq drops a rank's whole gradient count when the last micro-batch of an update is empty.
         """
         if not len(indices):
             return []
@@ -177,7 +188,7 @@ class UtteranceDataset(FairseqDataset):
         return batches
 
     def _joined(self, batches: list[np.ndarray], spare: int) -> list[np.ndarray]:
-        """``spare`` batches fewer: the smallest are joined in pairs, the least with the largest of them."""
+        """Return ``spare`` batches fewer: join the smallest in pairs, the least with the largest of them."""
         by_size = np.argsort([self.sizes[batch].sum() for batch in batches], kind="stable").tolist()
         pairs = zip(by_size[:spare], reversed(by_size[spare : 2 * spare]), strict=True)
         joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
@@ -186,7 +197,7 @@ class UtteranceDataset(FairseqDataset):
     def buffer_pool(
         self, workers: int, under_way: int, max_tokens: int | None, max_sentences: int | None
     ) -> BufferPool:
-        """Memory for the frames of batches cut with these limits; to be handed to :meth:`collater`.
+        """Return memory for the frames of batches cut with these limits, for :meth:`collater`.
 
         Args:
             workers: processes that read batches, 0 for this one.
@@ -204,27 +215,25 @@ class UtteranceDataset(FairseqDataset):
         return BufferPool(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
 
     def collater(self, samples: Sequence[int], pool: BufferPool | None = None) -> dict[str, Any]:
-        """A batch of B utterances; ``{}`` for none.
+        """Return a batch of B utterances; ``{}`` for none.
 
-        ``net_input`` holds what the model reads (tensors) and the lengths (numpy, for the host side); ``uids``
-        identifies utterances for randomness. Frames stay float16 as stored; the model casts them. They go into
-        ``pool`` where that has buffer.
+        ``net_input`` holds the network's arguments (tensors, and the lengths as numpy arrays); ``uids``
+        identifies utterances for randomness. Frames stay float16 as stored; the model casts them. They go into a free
+        buffer of ``pool``.
         """
         if not len(samples):
             return {}
         indices = np.asarray(samples, dtype=np.int64)
         rows, corpus = self.rows[indices], self.corpus
         uids = np.asarray(corpus.uid[rows])
-        lengths = np.stack(
-            [corpus.text_lengths[rows], corpus.visual_lengths[rows], corpus.acoustic_lengths[rows]]
-        ).astype(np.int64)
-        lengths *= self.modalities.kept(lengths > 0, uids, int(self._epoch))
-        limits = [[self.limits.pieces], [self.limits.visual_frames], [self.limits.acoustic_frames]]
-        lengths = np.minimum(lengths, limits)
+        lengths = self._lengths(rows)
+        stand_ins = self._stand_ins(lengths)
+        kept = self.modalities.kept(lengths + stand_ins > 0, uids, int(self._epoch))
+        lengths, stand_ins = np.minimum(lengths * kept, self._limits), stand_ins * kept
         pieces = gather_pieces(corpus.text, rows, lengths[0], np.int64)
-        frames = self._frames(rows, lengths[1], lengths[2], pool)
+        frames = self._frames(rows, lengths, stand_ins, pool)
         network_input = self._inputs.build(
-            pieces, lengths, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
+            pieces, lengths + stand_ins, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
         )
         batch: dict[str, Any] = {
             "id": as_small_tensor(indices),
@@ -244,19 +253,37 @@ class UtteranceDataset(FairseqDataset):
                 batch["expression"] = frames["expression"]
         return batch
 
+    def _lengths(self, rows: np.ndarray) -> npt.NDArray[np.int64]:
+        """Return ``(3, B)`` pieces, face frames and speech frames of each utterance."""
+        corpus = self.corpus
+        lengths = [corpus.text_lengths[rows], corpus.visual_lengths[rows], corpus.acoustic_lengths[rows]]
+        return np.stack(lengths).astype(np.int64)
+
+    def _stand_ins(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return ``(3, B)`` 1 where a zero frame stands for faces or speech that an utterance lacks."""
+        meta = self.corpus.meta
+        can_be = np.array([[False], [bool(meta.visual_dim)], [bool(meta.acoustic_dim)]]) & self.modalities.zero_frames
+        return ((lengths == 0) & can_be & (self._limits > 0)).astype(np.int64)
+
     def _frames(
         self,
         rows: np.ndarray,
-        visual_lengths: np.ndarray,
-        acoustic_lengths: np.ndarray,
+        lengths: npt.NDArray[np.int64],
+        stand_ins: npt.NDArray[np.int64],
         pool: BufferPool | None,
     ) -> dict[str, Tensor]:
-        corpus = self.corpus
-        wanted = {
-            "visual": FramesWanted(corpus.visual, visual_lengths, corpus.meta.visual_dim or 0),
-            "acoustic": FramesWanted(corpus.acoustic, acoustic_lengths, corpus.meta.acoustic_dim or 0),
+        corpus, meta = self.corpus, self.corpus.meta
+
+        def wanted(reader: IndexedReader | None, modality: int, stand_in: np.ndarray) -> FramesWanted:
+            return FramesWanted(reader, lengths[modality], len(stand_in), stand_ins[modality], stand_in)
+
+        parts = {
+            "visual": wanted(corpus.visual, 1, zero_frame(meta.visual_dim or 0)[0]),
+            "acoustic": wanted(corpus.acoustic, 2, zero_frame(meta.acoustic_dim or 0)[0]),
         }
         if self.with_words and corpus.expression is not None:
-            classes = len(corpus.meta.expression_classes)
-            wanted["expression"] = FramesWanted(corpus.expression, visual_lengths, classes)
-        return gather_frames(rows, wanted, pool)
+            names = meta.expression_classes
+            neutral = np.array([name == "neutral" for name in names], np.float16)
+            # The zero frame's distribution is neutral in the authors' code.
+            parts["expression"] = wanted(corpus.expression, 1, neutral if neutral.any() else neutral + 1 / len(names))
+        return gather_frames(rows, parts, pool)

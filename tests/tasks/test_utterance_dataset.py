@@ -207,3 +207,29 @@ def test_a_corpus_without_frames_makes_batches_without_frames(tmp_path: Path) ->
     batch = dataset_of(text_only, with_words=True).collater([0, 1])
     assert batch_lengths(batch)["visual"] == batch_lengths(batch)["acoustic"] == [0, 0]
     assert "expression" not in batch
+
+
+def test_zero_frames_stand_for_what_an_utterance_lacks(corpus: Corpus) -> None:
+    plain, filled = (
+        dataset_of(corpus, Limits(30, 5, 7), modalities=Modalities(zero_frames=zero), with_words=True)
+        for zero in (False, True)
+    )
+    before, after = (dataset.collater(range(len(corpus))) for dataset in (plain, filled))
+    for name in ("visual", "acoustic"):
+        lengths, filled_lengths = (batch["net_input"][f"{name}_lengths"] for batch in (before, after))
+        lacking = lengths == 0
+        assert lacking.any() and (filled_lengths == np.maximum(lengths, 1)).all()
+        stands_in = torch.from_numpy(np.repeat(lacking, filled_lengths))
+        frames = after["net_input"][name]
+        assert not frames[stands_in].any() and torch.equal(frames[~stands_in], before["net_input"][name])
+        if name == "visual":
+            classes = list(corpus.meta.expression_classes)
+            expected = [float(label == "neutral") if "neutral" in classes else 1 / len(classes) for label in classes]
+            assert np.allclose(after["expression"][stands_in], expected, atol=1e-3)
+            assert torch.equal(after["expression"][~stands_in], before["expression"])
+    assert after["ntokens"] == filled.sizes.sum() > before["ntokens"] == plain.sizes.sum()
+
+
+def test_zero_frames_are_for_the_modalities_shown(corpus: Corpus) -> None:
+    batch = dataset_of(corpus, modalities=Modalities("la", zero_frames=True)).collater(range(len(corpus)))
+    assert not batch["net_input"]["visual_lengths"].any() and batch["net_input"]["acoustic_lengths"].all()

@@ -90,7 +90,14 @@ def _blocks(count: int) -> np.ndarray:
 
 
 def write_numbered_film(
-    path: Path, kind: Kind, count: int = 100, *, key_every: int = 25, begin: float = 0.0, times: Sequence[int] = ()
+    path: Path,
+    kind: Kind,
+    count: int = 100,
+    *,
+    key_every: int = 25,
+    begin: float = 0.0,
+    times: Sequence[int] = (),
+    samples: np.ndarray | None = None,
 ) -> Path:
     """Write a film of ``count`` numbered pictures and a tone.
 
@@ -101,6 +108,7 @@ def write_numbered_film(
         key_every: pictures from one key picture to the next.
         begin: seconds at which pictures and sound begin.
         times: of the pictures, in units of 1 / FPS (default: 0, 1, …).
+        samples: other sound than a tone, float32 (N,) at 48 kHz.
     """
     import av
 
@@ -120,7 +128,8 @@ def write_numbered_film(
         if kind.sound:
             sound = container.add_stream(kind.sound, rate=rate, layout="mono")
             assert isinstance(sound, av.AudioStream)
-            whole = av.AudioFrame.from_ndarray(tone(count / FPS, 300.0, rate=rate)[None], "fltp", "mono")
+            samples = tone(count / FPS, 300.0, rate=rate) if samples is None else samples
+            whole = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
             whole.sample_rate, whole.pts, whole.time_base = rate, round(begin * rate), Fraction(1, rate)
             sound.codec_context.bit_rate = 96_000
             sound.codec_context.open(strict=False)

@@ -13,7 +13,7 @@ _QUANTIZER: Final = 5
 
 
 def jpeg_address(picture: np.ndarray) -> str:
-    """A picture, uint8 ``(H, W, 3)`` or grey ``(H, W)``, as the ``data:`` address of a JPEG."""
+    """Return the ``data:`` address of a picture, uint8 ``(H, W, 3)`` or grey ``(H, W)``, as a JPEG."""
     import av
 
     rgb = np.ascontiguousarray(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2))
@@ -29,7 +29,7 @@ def jpeg_address(picture: np.ndarray) -> str:
 
 
 WIDTH: Final = 240
-"""Pixels, at least; less than twice as many."""
+"""Width of a small picture in pixels: at least this, less than twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Thumbnail:
     rgb: np.ndarray
     """uint8 (height, width, 3)."""
     scale: float
-    """Its pixels per pixel of the film."""
+    """Pixels of ``rgb`` per pixel of the film's shown picture."""
 
 
 def thumbnail_places(pictures: int, count: int) -> frozenset[int]:
-    """Which of a clip's pictures are kept: ``count`` of them, evenly spread."""
+    """Return the numbers of the pictures that are kept: ``count`` of a clip's, evenly spread."""
     return frozenset(int((place + 0.5) * pictures / count) for place in range(count))
 
 
 def thumbnail(time: float, rgb: np.ndarray) -> Thumbnail:
-    """Make a picture small, by averaging blocks of pixels."""
+    """Shrink a picture by averaging blocks of pixels."""
     step = max(1, rgb.shape[1] // WIDTH)
     height, width = (length // step for length in rgb.shape[:2])
     blocks = rgb[: height * step, : width * step].reshape(height, step, width, step, 3)

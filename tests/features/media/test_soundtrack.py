@@ -10,6 +10,7 @@ import pytest
 from memobert_plugin.core.errors import DefectiveClip
 from memobert_plugin.features.media.sound import SoundReader, read_clip
 from tests.films import tone, write_film
+from tests.numbered_films import Kind, write_numbered_film
 
 pytest.importorskip("av")
 
@@ -96,3 +97,22 @@ def test_a_clip_does_not_depend_on_what_was_read_before(tmp_path: Path, suffix: 
             np.testing.assert_array_equal(
                 reader.between(start, start + 1.5), read_clip(film, start=start, end=start + 1.5)
             )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound_codec"),
+    [
+        (".ts", "libx264", "mp2"), (".mpg", "mpeg2video", "mp2"), (".flv", "libx264", "aac"), (".wmv", "wmv2", "wmav2"),
+        (".webm", "libvpx", "libopus"), (".mkv", "libx264", "ac3"),
+    ],
+)  # fmt: skip
+def test_sound_and_pictures_begin_together_in_every_container(
+    tmp_path: Path, suffix: str, codec: str, sound_codec: str
+) -> None:
+    rate = 48_000
+    kind = Kind(suffix, codec, sound_codec, {"b": "400k"})
+    film = write_numbered_film(tmp_path / f"f{suffix}", kind, 500, samples=noise(20.0, rate))
+    with SoundReader(film) as reader:
+        for start in (0.5, 3.0, 17.0, 15.0, 1.0):
+            found = reader.between(start, start + 0.8)
+            assert abs(lag(found, noise(20.0), start, reach=2_400)) <= 12.0  # encoders delay sound by up to 11 ms

@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.flags import add_flags, options_from
@@ -93,18 +92,14 @@ def speech_options(options: argparse.Namespace) -> SpeechOptions:
 
 def add_face_flags(parser: argparse._ActionsContainer) -> None:
     """Add the flags that say how pictures become visual frames."""
+    from ..features.denseface.encoder import FACE_ENCODERS
     from ..features.speakers.face_sources import FACE_SOURCES
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
 
     add = parser.add_argument
     _add_plugin_flags(parser, "--faces", "face detector", FACE_SOURCES, "mediapipe")
     _add_plugin_flags(parser, "--voice", "voice detector", VOICE_DETECTORS, "silero")
-    add(
-        "--face-weights",
-        type=Path,
-        metavar="PATH",
-        help="DenseFace trained on other data (default: the weights that come with the package)",
-    )
+    _add_plugin_flags(parser, "--face-encoder", "encoder of faces", FACE_ENCODERS, "denseface")
     add(
         "--choice",
         choices=("speaker", "most_frequent"),
@@ -230,6 +225,7 @@ def slurm_resources(options: argparse.Namespace) -> SlurmResources:
 
 def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: int = 0) -> FrontEndOptions:
     """Return the front end that the flags describe; with ``sound`` also for acoustic frames."""
+    from ..features.denseface.encoder import FACE_ENCODERS
     from ..features.extraction.clip import FrontEndOptions
     from ..features.speakers.face_sources import FACE_SOURCES
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
@@ -238,7 +234,8 @@ def front_end_options(options: argparse.Namespace, *, sound: bool, thumbnails: i
     return FrontEndOptions(
         faces=options.faces,
         face_options=_plugin_options(options, "--faces", options.faces, FACE_SOURCES),
-        face_weights=options.face_weights,
+        face_encoder=options.face_encoder,
+        face_encoder_options=_plugin_options(options, "--face-encoder", options.face_encoder, FACE_ENCODERS),
         voice=options.voice,
         voice_options=_plugin_options(options, "--voice", options.voice, VOICE_DETECTORS),
         choice=options.choice,

@@ -14,12 +14,10 @@ from ..data.frames import ExtractorInfo
 from ..features.media.streams import ANY_STREAMS, StreamChoice
 
 if TYPE_CHECKING:
-    from ..features.denseface.encoder import DenseFace
+    from ..features.denseface.encoder import FaceEncoder
     from ..features.extraction.clip import ClipFrames, FrontEnd, Region
     from ..features.speakers.voice_detectors import VoiceDetector
 
-DENSEFACE = "denseface"
-"""The shipped face encoder's name in ``extractor.json``."""
 PICTURES_SHOWN = 8
 """Pictures of a clip on the page."""
 PICTURE_WIDTH = 240
@@ -47,7 +45,7 @@ class FaceOptions:
 
 
 class FaceReader:
-    """Reads faces with DenseFace, for a model that was trained on its frames.
+    """Reads faces with the encoder of a model's training.
 
     Args:
         extractor: the model's description of its face frames; None for a model without faces.
@@ -65,22 +63,25 @@ class FaceReader:
         """The reason why this model can read no faces of clips; empty if it can."""
         if self.extractor is None:
             return "this model does not read faces"
-        if self.extractor.name != DENSEFACE:
+        from ..features.denseface.encoder import FACE_ENCODERS
+
+        name = self.extractor.name
+        if name not in FACE_ENCODERS.names():
             return (
-                f"this model's face frames were made by {self.extractor.name!r}, not by this package's {DENSEFACE}: "
-                "faces of clips cannot be used with it"
+                f"this model's face frames were made by {name!r}, which is not installed (there is "
+                f"{', '.join(FACE_ENCODERS.names())}): faces of clips cannot be used with it"
             )
         if self.extractor.weights_sha256 != self.encoder.info().weights_sha256:
-            return f"this model was trained on another {DENSEFACE}'s frames (its sha256 differs); give its weights"
+            return f"this model was trained on another {name}'s frames (its sha256 differs); give its weights"
         return ""
 
     @cached_property
-    def encoder(self) -> DenseFace:
-        """DenseFace, with the shipped weights unless others are given."""
-        from ..features.denseface.encoder import DenseFace
+    def encoder(self) -> FaceEncoder:
+        """The encoder of the model's training, with the shipped weights unless others are given."""
+        from ..features.denseface.encoder import FACE_ENCODERS
 
-        weights = self._options.weights
-        return DenseFace.from_shipped(self._device) if weights is None else DenseFace.from_file(weights, self._device)
+        assert self.extractor is not None
+        return FACE_ENCODERS.get(self.extractor.name).from_info(self.extractor, self._options.weights, self._device)
 
     @cached_property
     def voice(self) -> VoiceDetector:

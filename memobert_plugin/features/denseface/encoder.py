@@ -1,13 +1,21 @@
-"""DenseFace as a frozen visual encoder: faces to features and expression distributions."""
+"""Face encoders: the plug-in's interface, their registry, and DenseFace, which comes with this package.
+
+A face encoder of another package is an entry point of the group ``memobert_plugin.face_encoders``: a subclass of
+:class:`FaceEncoder`. It is imported for ``--help``, so it imports torch and the like inside its functions only.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.registry import Registry
 from ...data.frames import FERPLUS_CLASSES, ExtractorInfo
 from .weights import SHIPPED, DenseFaceWeights, read_weights
 
@@ -18,7 +26,74 @@ _AT_ONCE: Final = 32
 """Faces whose maps stay in a processor's cache: 1.5 times as fast as 64."""
 
 
-class DenseFace:
+class FaceEncoder(ABC):
+    """A frozen network from faces to visual frames.
+
+    Attributes:
+        name: in ``--face-encoder`` and ``extractor.json``.
+        summary: for ``--help``.
+        Options: a frozen dataclass. Each field is a flag, whose help is ``metadata["help"]``; a field ``face_weights``
+            is the path of the weights, which prediction takes from the user (``--face-weights``).
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[Any]]
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: Any, device: str = "cpu") -> FaceEncoder:
+        """Build the encoder from its ``Options``; ``device`` is ``cpu`` or ``cuda``.
+
+        Raises:
+            UserError: unusable options or weights, or no such device.
+        """
+
+    @classmethod
+    def from_info(cls, info: ExtractorInfo, weights: Path | None = None, device: str = "cpu") -> FaceEncoder:
+        """Build the encoder that made the frames which ``info`` describes.
+
+        Fields of ``Options`` are taken from ``info.options`` by name. Whether the weights are the same ones is for the
+        caller to check, by :meth:`info`.
+
+        Raises:
+            UserError: weights that the encoder does not take; see :meth:`from_options`.
+        """
+        names = {each.name for each in dataclasses.fields(cls.Options)}
+        given = {name: info.options[name] for name in names if name in info.options}
+        if weights is not None:
+            if "face_weights" not in names:
+                raise UserError(f"--face-weights: this model was trained on {cls.name} frames; leave the flag out")
+            given["face_weights"] = weights
+        return cls.from_options(cls.Options(**given), device)
+
+    @abstractmethod
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Encode uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
+
+    @abstractmethod
+    def info(self, **options: Any) -> ExtractorInfo:
+        """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""
+
+
+FACE_ENCODERS: Final[Registry[type[FaceEncoder]]] = Registry("face encoder", "", "memobert_plugin.face_encoders")
+
+
+@dataclass(frozen=True)
+class DenseFaceOptions:
+    """The weights."""
+
+    face_weights: Path | None = field(
+        default=None,
+        metadata={
+            "help": "DenseFace trained on other data (default: the weights that come with the package)",
+            "metavar": "PATH",
+        },
+    )
+
+
+@FACE_ENCODERS.register("denseface")
+class DenseFace(FaceEncoder):
     """The network of MEmoBERT's visual frames (section 4), without gradients, batch statistics as learned.
 
     Args:
@@ -29,7 +104,9 @@ class DenseFace:
         UserError: no such device.
     """
 
-    name: Final = "denseface"
+    name = "denseface"
+    summary = "DenseFace, trained on FER+"
+    Options = DenseFaceOptions
     classes: Final = FERPLUS_CLASSES
     """The expressions, in the order of the distribution."""
 
@@ -49,13 +126,18 @@ class DenseFace:
         self.version = f"torch {torch.__version__}"
 
     @classmethod
+    def from_options(cls, options: DenseFaceOptions, device: str = "cpu") -> DenseFace:
+        """Build DenseFace with the shipped weights, or with those of the options."""
+        return cls.from_file(options.face_weights or SHIPPED, device)
+
+    @classmethod
     def from_shipped(cls, device: str = "cpu") -> DenseFace:
-        """With the weights inside this package; ``weights.md`` beside them says how they were trained."""
+        """Build DenseFace with the weights inside this package; ``weights.md`` says how they were trained."""
         return cls.from_file(SHIPPED, device)
 
     @classmethod
     def from_file(cls, path: Path, device: str = "cpu") -> DenseFace:
-        """With other weights; see :mod:`.weights`.
+        """Build DenseFace with other weights; see :mod:`.weights`.
 
         Raises:
             UserError: an unusable file, or no such device.
@@ -63,7 +145,7 @@ class DenseFace:
         return cls(read_weights(path), device)
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Frames of grey faces; a face's frame does not depend on the others.
+        """Encode grey faces; a face's frame does not depend on the others.
 
         Args:
             crops: uint8 ``(N, 64, 64)``.
@@ -90,7 +172,7 @@ class DenseFace:
         return features, distributions
 
     def info(self, **options: Any) -> ExtractorInfo:
-        """What ``extractor.json`` says of the frames; ``options`` are whatever else they depend on."""
+        """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""
         return ExtractorInfo(
             name=self.name,
             options=options,

@@ -7,13 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from ...core.errors import DefectiveClip
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
+from ..denseface.encoder import FACE_ENCODERS, FaceEncoder
 from ..encoders.base import PooledEncoder, SpeechOptions, build_speech
 from ..media.container import media_facts
 from ..media.pictures import PICTURE_RATE, Picture, PictureReader
@@ -32,15 +33,6 @@ NO_AUDIO: Final = "no audio stream"
 
 FaceChoice = Literal["speaker", "most_frequent"]
 Region = Literal["left", "right"]
-
-
-class ExpressionEncoder(Protocol):
-    """A frozen network from faces to visual frames."""
-
-    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Encode uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
-
-    def info(self, **options: Any) -> ExtractorInfo: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +103,7 @@ class FrontEnd:
         self,
         faces: FaceSource,
         voice: VoiceDetector,
-        expression: ExpressionEncoder,
+        expression: FaceEncoder,
         speech: PooledEncoder | None,
         *,
         speaker: SpeakerSettings | None = None,
@@ -267,8 +259,9 @@ class FrontEndOptions:
     faces: str = "mediapipe"
     face_options: Any = None
     """The face source's ``Options``; None: their defaults."""
-    face_weights: Path | None = None
-    """Of DenseFace; None for those in this package."""
+    face_encoder: str = "denseface"
+    face_encoder_options: Any = None
+    """The face encoder's ``Options``; None: their defaults."""
     voice: str = "silero"
     voice_options: Any = None
     """The voice detector's ``Options``; None: their defaults."""
@@ -295,18 +288,14 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
     """
     import torch
 
-    from ..denseface.encoder import DenseFace
-
     torch.set_num_threads(options.threads)
     speech = None if options.speech is None else build_speech(replace(options.speech, device=options.device))
-    if options.face_weights is None:
-        denseface = DenseFace.from_shipped(options.device)
-    else:
-        denseface = DenseFace.from_file(options.face_weights, options.device)
+    faces = FACE_ENCODERS.get(options.face_encoder)
+    face_options = faces.Options() if options.face_encoder_options is None else options.face_encoder_options
     return FrontEnd(
         load_face_source(options.faces, options.face_options),
         load_voice_detector(options.voice, options.voice_options),
-        denseface,
+        faces.from_options(face_options, options.device),
         speech,
         settings=FilmSettings(
             picture_rate=options.picture_rate,

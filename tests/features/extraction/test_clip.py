@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from memobert_plugin.core.errors import DefectiveClip
-from memobert_plugin.data.frames import ExtractorInfo
+from memobert_plugin.cli.extract import main
+from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.data.frames import ExtractorInfo, read_extractor_info, read_frames
+from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.features.denseface.encoder import FACE_ENCODERS, FaceEncoder
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.clip import FilmSettings, FrontEnd
@@ -16,6 +20,7 @@ from memobert_plugin.features.media.subtitles import Line
 from memobert_plugin.features.speakers.active_speaker import SpeakerChoice
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
 from memobert_plugin.features.speakers.voice_detectors.energy import EnergyVoice
+from memobert_plugin.inference.faces import FaceOptions, FaceReader
 from tests.films import Cue, write_film
 from tests.talking_faces import DrawnFace, write_talking_film
 
@@ -24,8 +29,19 @@ LEFT = DrawnFace(x=40, talks=((0.0, 4.0),))
 RIGHT = DrawnFace(x=120, talks=((4.0, 8.0),))
 
 
-class MeanGrey:
-    """A visual encoder that needs no weights."""
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing to choose."""
+
+
+class MeanGrey(FaceEncoder):
+    """A face encoder that needs no weights."""
+
+    name, summary, Options = "mean_grey", "mean grey level", NoOptions
+
+    @classmethod
+    def from_options(cls, options: object, device: str = "cpu") -> FaceEncoder:
+        return cls()
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frames = crops.reshape(len(crops), -1).mean(axis=1, keepdims=True).astype(np.float32)
@@ -155,3 +171,26 @@ def test_what_frames_depend_on_is_described(film: Path) -> None:
     assert described.options["voice"]["name"] == "energy"
     assert described.options["faces"]["name"] == "tracker"
     assert "voice" not in front_end(film.parent, choice="most_frequent").visual_info().options
+
+
+def test_a_face_encoder_of_another_package_is_named_in_extractor_json_and_read_again(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FACE_ENCODERS._found, "mean_grey", MeanGrey)
+    rows = [ManifestRow(0, "a", video=str(film), start=0.5, end=3.5)]
+    write_manifest(tmp_path / "m.tsv", rows)
+    flags = ["--faces", "tracker", "--tracker", str(film.parent / "tracks"), "--voice", "energy"]
+    given = ["--manifest", str(tmp_path / "m.tsv"), "--output", str(tmp_path / "out"), "--face-encoder", "mean_grey"]
+    assert main(["visual", *flags, *given]) == 0
+    info = read_extractor_info(tmp_path / "out")
+    assert (info.name, info.dim) == ("mean_grey", 1)
+    reader = FaceReader(info, FaceOptions(tracker=film.parent / "tracks", voice="energy"))
+    assert reader.obstacle == ""
+    clip, _ = reader.read(film, 0.5, 3.5)
+    written = read_frames(tmp_path / "out" / "a.npz")
+    assert written is not None and clip.visual is not None
+    np.testing.assert_array_equal(clip.visual, written.frames)
+    with pytest.raises(UserError, match="--face-weights: this model was trained on mean_grey frames"):
+        MeanGrey.from_info(info, film)
+    with pytest.raises(UserError, match="--face-encoder mean_grey: takes no --face-weights"):
+        main(["visual", *flags, *given, "--face-weights", str(film)])

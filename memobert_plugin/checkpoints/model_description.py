@@ -40,7 +40,7 @@ class ModelDescription:
         kind: one of :data:`KINDS`: what the model was trained for last.
         labels: emotions in the order of the outputs; empty for a model that was only pre-trained.
         template: of a prompted model, such as ``i am [MASK] .``.
-        verbalizer: of a prompted model, such as ``anger=angry happy=happy``.
+        verbalizer: of a prompted model, such as ``anger=anger happy=happy``.
         limits: one number for each of :data:`LIMITS`: how much of an utterance is read, from its start.
         modalities: what it was trained to read, one of ``lva``, ``lv``, ``la``, ``va``, ``l``, ``v``, ``a``.
         visual_extractor: what made the face frames it was trained on.

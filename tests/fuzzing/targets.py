@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
+from memobert_plugin.checkpoints.bert import read_bert_tensors
 from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle, write_bundle
 from memobert_plugin.checkpoints.model_description import PROMPTED, ModelDescription
 from memobert_plugin.checkpoints.trained_model import TrainedModel
@@ -18,9 +21,9 @@ from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.data.corpus import TOKENIZER_FOLDER, Corpus
 from memobert_plugin.data.frames import frame_file, read_extractor_info, read_frames
 from memobert_plugin.data.indexed import IndexedReader
-from memobert_plugin.data.manifest import COLUMNS, read_manifest
+from memobert_plugin.data.manifest import COLUMNS, manifest_notes, read_manifest
 from memobert_plugin.data.prompts import Template, Verbalizer
-from memobert_plugin.data.tokenizer import read_tokenizer_files
+from memobert_plugin.data.tokenizer import WordPieceTokenizer, read_tokenizer_files
 from memobert_plugin.features.media.subtitles import read_subtitles, usable_lines
 from memobert_plugin.features.speakers.face_sources.tracker import PLAIN_COLUMNS, read_tracker_rows
 from memobert_plugin.features.speakers.voice_detectors.intervals import IntervalsFile
@@ -65,6 +68,24 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
 
     def manifest(content: bytes) -> object:
         return list(read_manifest(_written(folder / "manifest.tsv", content)))
+
+    def manifest_as(suffix: str) -> Callable[[bytes], object]:
+        def read(content: bytes) -> object:
+            path = _written(folder / f"manifest{suffix}", content)
+            return manifest_notes(path), list(read_manifest(path))
+
+        return read
+
+    def vocabulary(content: bytes) -> object:
+        return WordPieceTokenizer.from_vocab(_written(folder / "tokenizer.json", content)).encode("i am here")
+
+    shards = folder / "shards"
+    shards.mkdir()
+    save_file({"a": torch.ones(2)}, shards / "model-1.safetensors")
+
+    def shard_index(content: bytes) -> object:
+        _written(shards / "model.safetensors.index.json", content)
+        return read_bert_tensors(shards)
 
     def corpus_json(content: bytes) -> object:
         _written(broken / "corpus.json", content)
@@ -119,6 +140,26 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
             (("\t".join(COLUMNS) + "\n" + row + row.replace("u1", "u2")).encode(),),
             (b"\t", b"\n", b"\r\n", b"nan", b"1e999", b"-1", b"\xef\xbb\xbf", b"\x00", "é".encode(), b'"'),
         ),
+        "manifest.csv": Target(
+            manifest_as(".csv"),
+            (b'id,text,start\nu1,"one ""two"", three",0.5\nu2,,1\n', b"sep=;\r\nid;text\r\nu1;a\r\n"),
+            (b",", b";", b'"', b'""', b"\n", b"\r\n", b"\r", b"sep=", b"\xff\xfe", b"\x00", b"1e999", b"\t"),
+        ),
+        "manifest.jsonl": Target(
+            manifest_as(".jsonl"),
+            (b'{"id": "u1", "text": "a\\nb", "start": 0.5}\n{"id": 2, "speaker": null}\n', b' [{"id": "u1"}]'),
+            (b"{", b"}", b"[", b"]", b'"', b"null", b"NaN", b"1e400", b"\\ud800", b"\n", b"true", b"[" * 3000),
+        ),
+        "tokenizer.json": Target(
+            vocabulary,
+            (TOKENIZER_JSON,),
+            (b"{", b"}", b"[", b"]", b'"', b"null", b"-1", b"1e400", b"5", b'"BPE"', b"true", b"[MASK]", b"[" * 3000),
+        ),
+        "shards": Target(
+            shard_index,
+            (b'{"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}',),
+            (b"{", b"}", b"[", b'"', b"null", b"../", b"/", b"\\", b":", b".safetensors", b".bin", b"[" * 3000),
+        ),
         "corpus.json": Target(
             corpus_json, (meta,), (b"{", b"}", b"[]", b"null", b"1e400", b"-1", b'"', b":", b"99999999999999999999")
         ),
@@ -172,6 +213,16 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
     }  # fmt: skip
 
 
+TOKENIZER_JSON = json.dumps(
+    {
+        "added_tokens": [{"id": 4, "content": "[MASK]"}],
+        "normalizer": {"type": "BertNormalizer", "lowercase": True},
+        "model": {
+            "type": "WordPiece",
+            "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "i": 5, "##s": 6},
+        },
+    }
+).encode()
 SUBTITLES = (
     b"1\n00:00:01,000 --> 00:00:02,500\n<i>I am here.</i>\n\n2\n00:00:02,400 --> 00:00:04,000\n- No.\n- Yes.\n",
     "1\n00:00:01,000 --> 00:00:02,500\nschön\n".encode("utf-16"),

@@ -15,7 +15,8 @@ from tests.fuzzing.edits import edited
 from tests.fuzzing.targets import Target, make_targets
 
 NAMES = (
-    "manifest", "corpus.json", "idx", "npz", "extractor.json", "template", "verbalizer", "plan", "subtitles", "webvtt",
+    "manifest", "manifest.csv", "manifest.jsonl", "tokenizer.json", "shards",
+    "corpus.json", "idx", "npz", "extractor.json", "template", "verbalizer", "plan", "subtitles", "webvtt",
     "transcript", "tracker",
     "intervals", "bundle",
 )  # fmt: skip

@@ -199,7 +199,7 @@ class MulT(EmotionNetwork):
                     plan = crossmodal_plan(plans[target], plans[source])
                     transformer = self.crossmodal[f"{target}_from_{source}"]
                     reinforced.append(transformer(rows[target], rows[source], plan, plan))
-            last = plans[target].asking(layout, layout.starts + layout.lengths - 1, device)
+            last = plans[target].for_queries(layout, layout.starts + layout.lengths - 1, device)
             joined = torch.cat(reinforced, dim=1)
             summaries.append(self.self_attention[target](joined, None, plans[target], last))
         return torch.cat(summaries, dim=1)

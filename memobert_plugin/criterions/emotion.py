@@ -1,4 +1,4 @@
-"""What the prompt and the finetuning criterion share: decisions, summed confusion counts, metrics made of them."""
+"""Recognise emotions and expressions: losses, decisions, confusion counts and the metrics made of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ METRICS = ("wa", "uar", "wf1", "macro_f1")
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a model says of a batch of B utterances with C emotions.
+    """A model's answers for a batch of B utterances with C emotions.
 
     Attributes:
         loss: sum of the training loss over the batch.
@@ -40,13 +40,14 @@ class Decisions:
 
     @property
     def predictions(self) -> Tensor:
-        """``(B,)`` the most probable emotion."""
+        """Return the most probable emotion, ``(B,)``."""
         return self.probabilities.argmax(dim=-1)
 
 
 def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """``(C, C + 1)`` counts, rows truth, columns prediction, the last one for "none of the emotions"; without waiting
-    for the device.
+    """Count ``(C, C + 1)`` pairs of truth (row) and prediction (column) without waiting for the device.
+
+    The last column is for "none of the emotions".
     """
     counts = torch.zeros(classes * (classes + 1), dtype=torch.float32, device=target.device)
     cells = target * (classes + 1) + predicted
@@ -54,7 +55,7 @@ def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 
 class ClassificationCriterion(FairseqCriterion):
-    """Base of the two ways to recognise an emotion; a subclass says how to :meth:`decide`."""
+    """Base of the criterions for recognition; a subclass says how to :meth:`decide`."""
 
     @abstractmethod
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
@@ -63,11 +64,11 @@ class ClassificationCriterion(FairseqCriterion):
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Loss summed over utterances, number of utterances, logging output with confusion counts."""
+        """Return the loss summed over utterances, their number, and what is logged."""
         return self.summarise(self.decide(model, sample), sample)
 
     def summarise(self, decisions: Decisions, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
-        """The host's triple for decisions already made."""
+        """Return fairseq's triple (loss, sample size, logging output) for decisions."""
         target, classes = sample["target"], decisions.probabilities.shape[1]
         logging_output: dict[str, Any] = {
             "loss": decisions.loss.detach(),
@@ -82,8 +83,9 @@ class ClassificationCriterion(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log the mean loss, and WA, UAR and F1 in percent from counts summed over batches and ranks (never averaged
-        over batches).
+        """Log the mean loss, and WA, UAR and F1 in percent.
+
+        They come from counts summed over batches and ranks: averages over batches would be wrong for UAR and F1.
         """
         count = sum(log.get("sample_size", 0) for log in logging_outputs)
         metrics.log_scalar("loss", sum(log.get("loss", 0) for log in logging_outputs) / max(count, 1), count, round=6)
@@ -95,7 +97,7 @@ class ClassificationCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Everything logged is a sum or a count."""
+        """Return True: everything logged is a sum or a count."""
         return True
 
 
@@ -119,9 +121,9 @@ class PromptCriterionConfig(FairseqDataclass):
 class MEmoBERTPromptCriterion(ClassificationCriterion):
     """Cross-entropy over the full vocabulary at the mask.
 
-    With several words for an emotion their probabilities are added. The decision is taken among the label words; the
-    most likely piece of the full vocabulary (the reference implementation's decision) is logged beside it with the
-    prefix ``vocabulary_``.
+    Probabilities of several words for one emotion are added. The decision is taken among the label words. The most
+    likely piece of the full vocabulary, which the reference implementation takes, is logged beside it with the prefix
+    ``vocabulary_``.
     """
 
     def __init__(self, task: Any) -> None:
@@ -130,7 +132,7 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
 
     @classmethod
     def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> MEmoBERTPromptCriterion:
-        """The emotion words come from the task."""
+        """Build the criterion; the label words come from the task."""
         return cls(task)
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
@@ -176,7 +178,7 @@ class FacialExpressionCriterion(ClassificationCriterion):
         return Decisions(loss, logits.detach().softmax(dim=-1))
 
     def summarise(self, decisions: Decisions, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
-        """The host's triple; a picture without a majority counts in the loss only."""
+        """Return fairseq's triple; a picture without a majority counts in the loss only."""
         has_majority = torch.nonzero(sample["target"] >= 0).squeeze(1)
         counted = Decisions(decisions.loss, decisions.probabilities[has_majority])
         return super().summarise(counted, {**sample, "target": sample["target"][has_majority]})

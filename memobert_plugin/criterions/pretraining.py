@@ -1,4 +1,4 @@
-"""The loss of the objective that an update's batch was masked for (MEmoBERT, section 3)."""
+"""Compute the loss of the objective that a batch was masked for (MEmoBERT, section 3)."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class FramesWanted:
 
     @property
     def frames(self) -> int:
-        """The number of frames of all utterances."""
+        """Return the number of frames of all utterances."""
         return int(self.lengths.sum()) + (0 if self.stand_ins is None else int(self.stand_ins.sum()))
 
 
@@ -229,7 +229,7 @@ def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]
 
 
 class SentArray:
-    """Stands for a tensor in a batch that is sent to the training process, where it arrives as that tensor.
+    """A stand-in for a tensor in a batch sent to the training process, where it arrives as that tensor.
 
     Args:
         array: its numbers, of any shape and type that torch knows.

@@ -1,9 +1,10 @@
-"""Buffers for the frames of batches: memory that is used again as soon as a batch is gone, also between processes.
+"""Reuse memory for the frames of batches, also between worker processes and the training process.
 
-Fresh memory is what loading a batch costs most: the system clears each page and maps it, twice where a worker process
-writes what the training process reads. Here both map the same buffers before the worker starts. The worker writes into
-a free buffer of its own and sends its index; the training process sees the frames there, and when the last tensor on
-them is gone, the buffer is free again. Where none is free or large enough, fresh memory is taken: nothing ever waits.
+Fresh memory is the largest cost of loading a batch: the system clears each page and maps it, twice where a worker
+process writes and the training process reads. Here both map the same buffers before the worker starts. The worker
+writes into one of its free buffers and sends its index. The training process reads the frames there; when the last
+tensor on them is deleted, the buffer is free again. Without a free buffer that is large enough, fresh memory is taken:
+nothing ever waits.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ _KNOWN: weakref.WeakValueDictionary[int, BufferPool] = weakref.WeakValueDictiona
 
 
 class BufferPool:
-    """Buffers of one size; to be made in the training process before its workers start.
+    """Buffers of one size, made in the training process before its workers start.
 
     Args:
         workers: worker processes that fill buffers; 0 if the training process does.
-        buffers: for each of them.
-        size: bytes of a buffer. Only what is written takes memory.
+        buffers: number for each worker.
+        size: bytes of a buffer. Only written pages take memory.
     """
 
     def __init__(self, workers: int, buffers: int, size: int) -> None:
@@ -45,7 +46,7 @@ class BufferPool:
         _KNOWN[self.number] = self
 
     def take(self, size: int) -> Buffer | None:
-        """A free buffer of this process with at least ``size`` bytes, or None."""
+        """Return a free buffer of this process with at least ``size`` bytes, or None."""
         worker = get_worker_info()
         if not 0 < size <= self.size or (worker is None) != (self.workers == 0):
             return None
@@ -59,18 +60,18 @@ class BufferPool:
         return Buffer(self, index, to_send=worker is not None)
 
     def frames(self, index: int) -> npt.NDArray[np.float16]:
-        """All of a buffer, (size / 2,)."""
+        """Return all of a buffer as an array (size / 2,)."""
         return np.frombuffer(self._buffers[index], np.float16)
 
     def opened(self, index: int) -> Tensor:
-        """All of a buffer that was taken, (size / 2,) float16; it is free when the last tensor on it is gone."""
+        """Return all of a taken buffer, (size / 2,) float16; it is free when the last tensor on it is deleted."""
         frames = self.frames(index)
         release = weakref.finalize(frames, self._taken.__setitem__, index, 0)
         release.atexit = False
         return torch.from_numpy(frames)
 
     def __reduce__(self) -> tuple[type[BufferPool], tuple[int, int, int]]:
-        """Without buffers: a process that was not forked off this one does not share its memory."""
+        """Pickle without buffers: a process that was not forked from this one does not share its memory."""
         return type(self), (self.workers, 0, 0)
 
 
@@ -78,9 +79,9 @@ class Buffer:
     """A buffer while a batch is written into it, array after array.
 
     Args:
-        pool: it belongs to.
-        index: in the pool.
-        to_send: it is read in another process.
+        pool: the buffer's pool.
+        index: its number in the pool.
+        to_send: True if another process reads it.
     """
 
     def __init__(self, pool: BufferPool, index: int, *, to_send: bool) -> None:
@@ -89,12 +90,12 @@ class Buffer:
         self._end = 0
 
     def write(self, count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:
-        """The next frames of the batch, (count, width) float16, in the form in which they belong into it.
+        """Write the next frames of the batch and return them, (count, width) float16, or what arrives as them.
 
         Args:
-            count: frames.
+            count: number of frames.
             width: numbers per frame.
-            fill: writes them, flat, into what it is given.
+            fill: writes the frames into a flat array.
         """
         first = self._end
         fill(self._frames[first : first + count * width])
@@ -108,7 +109,7 @@ class Buffer:
 
 
 class SentFrames:
-    """Stands for frames in a batch that is sent to the training process, where it arrives as their tensor."""
+    """A stand-in for frames in a batch sent to the training process, where it arrives as their tensor."""
 
     def __init__(self, buffer: Buffer, first: int, count: int, width: int) -> None:
         self._place = (buffer, first, count, width)
@@ -118,7 +119,7 @@ class SentFrames:
 
 
 def _mapped(buffers: int, size: int) -> list[mmap.mmap]:
-    """Memory that processes forked off this one share; none where the system grants no more than is surely used."""
+    """Map memory that forked processes share; none where the system does not overcommit."""
     if not size:
         return []
     try:
@@ -128,7 +129,7 @@ def _mapped(buffers: int, size: int) -> list[mmap.mmap]:
 
 
 def bytes_for(elements: Iterable[int]) -> int:
-    """How large a buffer is needed for arrays of so many float16."""
+    """Return the bytes of a buffer for arrays of these numbers of float16."""
     return _ITEM * sum(map(_padded, elements))
 
 

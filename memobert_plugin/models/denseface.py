@@ -13,7 +13,7 @@ from ..features.denseface.network import DenseNet
 
 @dataclass
 class DenseFaceConfig(FairseqDataclass):
-    """The network's sizes are fixed; only how it is computed can be chosen."""
+    """Options of the computation; the network's sizes are fixed."""
 
     bfloat16_autocast: bool = field(
         default=False,
@@ -26,7 +26,7 @@ class DenseFaceModel(BaseFairseqModel):
     """The network and the grey levels' mean and deviation, which travel with its weights.
 
     Args:
-        config: how it is computed.
+        config: options of the computation.
         grey_mean: mean grey level of the training pictures, 0 to 255.
         grey_std: their standard deviation.
     """
@@ -46,10 +46,10 @@ class DenseFaceModel(BaseFairseqModel):
         return cls(config, *task.grey_levels())
 
     def max_positions(self) -> None:
-        """Pictures have no length."""
+        """Return None: pictures have no length."""
         return None
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """``(N, S, S)`` grey levels from 0 to 255 to ``(N, 342)`` features and ``(N, 8)`` logits."""
+        """Return ``(N, 342)`` features and ``(N, 8)`` logits for ``(N, S, S)`` grey levels from 0 to 255."""
         with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.training and self.bfloat16_autocast):
             return self.network(pictures)

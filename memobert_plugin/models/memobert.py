@@ -47,8 +47,8 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
     ) -> "MEmoBERTModel":
         """Build the network with random weights.
 
-        It has the heads of the paper's objectives that its inputs serve, whatever it is trained for: a finetuned
-        checkpoint can be prompted or pre-trained further. Heads of other objectives are built where they are asked for.
+        It always has the heads of the paper's objectives that its inputs serve, so that a finetuned checkpoint can be
+        prompted or pre-trained further. Heads of other objectives are built where they are asked for.
 
         Args:
             config: sizes and dropout.

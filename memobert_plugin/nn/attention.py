@@ -1,8 +1,8 @@
 """Attention inside each utterance of a packed batch.
 
-On a CPU every utterance is attended on its own, without any padding. On an accelerator one large call beats many small
-ones: in half precision and without dropout torch's kernel for sequences of different lengths reads the packed rows as
-they are; otherwise queries, keys and values (and nothing else) are laid out as a padded rectangle.
+On a CPU each utterance is attended on its own, without any padding. On an accelerator one large call is faster than
+many small ones. In half precision and without dropout torch's varlen kernel reads the packed rows as they are.
+Otherwise queries, keys and values (and nothing else) are padded to a rectangle.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from ..core.ragged import owners_and_positions
 from .packing import PackedLayout, to_device
 
 LARGEST_HEAD = 256
-"""Columns per head up to which the kernel for different lengths goes, in steps of eight."""
+"""The most columns per head that the varlen kernel takes, in steps of eight."""
 
 
 @cache
 def varlen_kernel() -> Callable[..., Tensor] | None:
-    """torch's attention over packed rows; None before torch 2.10. Its module loads much of torch's compiler."""
+    """Return torch's attention over packed rows, or None before torch 2.10.
+
+    Its module loads much of torch's compiler, so it is imported where it is used.
+    """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -36,12 +39,12 @@ def varlen_kernel() -> Callable[..., Tensor] | None:
 
 @dataclass(frozen=True)
 class VariableLengths:
-    """Where utterances begin and end among packed rows.
+    """Beginnings and ends of utterances among packed rows, as the varlen kernel wants them.
 
     Attributes:
         cumulative: ``(B + 1,)`` int32 cumulative sequence lengths (``cu_seqlens``): first row of each utterance, and
             the number of all rows.
-        longest: rows of the longest.
+        longest: rows of the longest utterance.
     """
 
     cumulative: Tensor
@@ -49,7 +52,7 @@ class VariableLengths:
 
     @classmethod
     def of(cls, lengths: np.ndarray, device: torch.device) -> VariableLengths | None:
-        """For utterances of these ``(B,)`` lengths; None when one has no row."""
+        """Return those of utterances of these ``(B,)`` lengths, or None when one has no row."""
         if not lengths.all():
             return None
         cumulative = np.concatenate([[0], np.cumsum(lengths)])
@@ -58,7 +61,7 @@ class VariableLengths:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Where packed rows stand in a padded ``(B, L)`` rectangle.
+    """Places of packed rows in a padded ``(B, L)`` rectangle.
 
     Attributes:
         shape: ``(B, L)``.
@@ -70,7 +73,7 @@ class Rectangle:
 
     @classmethod
     def of(cls, lengths: np.ndarray, device: torch.device) -> Rectangle:
-        """The smallest rectangle for utterances of these ``(B,)`` lengths."""
+        """Return the smallest rectangle for utterances of these ``(B,)`` lengths."""
         batch, longest = len(lengths), int(lengths.max())
         if int(lengths.min()) == longest:
             return cls((batch, longest), None)
@@ -78,31 +81,31 @@ class Rectangle:
         return cls((batch, longest), to_device(utterance * longest + position, device))
 
     def pad(self, packed: Tensor) -> Tensor:
-        """``(N, H, d)`` to ``(B, H, L, d)``, zeros where an utterance is shorter."""
+        """Return ``(B, H, L, d)`` for ``(N, H, d)``, zeros where an utterance is shorter."""
         batch, longest = self.shape
         if self.slots is not None:
             packed = packed.new_zeros(batch * longest, *packed.shape[1:]).index_copy(0, self.slots, packed)
         return packed.view(batch, longest, *packed.shape[1:]).transpose(1, 2)
 
     def pack(self, padded: Tensor) -> Tensor:
-        """``(B, H, L, d)`` back to ``(N, H, d)``."""
+        """Return ``(N, H, d)`` for ``(B, H, L, d)``."""
         flat = padded.transpose(1, 2).flatten(0, 1)
         return flat if self.slots is None else flat.index_select(0, self.slots)
 
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """Who asks and who answers: made once per batch, used by every layer.
+    """Query and key lengths and masks of one batch, shared by all layers.
 
     Attributes:
-        key_lengths: ``(B,)`` rows of each utterance.
-        query_lengths: ``(B,)`` rows of it that ask.
-        query_rows: ``(n,)`` the packed rows that ask, or None for all of them.
+        key_lengths: ``(B,)`` keys of each utterance, which are all its rows.
+        query_lengths: ``(B,)`` queries of each utterance.
+        query_rows: ``(n,)`` the packed rows that are queries, or None for all of them.
         keys: rectangle of the keys; None on a CPU, like all that follow.
         queries: rectangle of the queries.
-        key_mask: ``(B, 1, 1, L)`` True at real keys, or None when there is nothing to leave out.
-        key_varlen: the keys' lengths for it; None where there is no kernel for different lengths.
-        query_varlen: the queries'; None also where an utterance does not ask at all.
+        key_mask: ``(B, 1, 1, L)`` True at real keys, or None without padding.
+        key_varlen: the keys' lengths for the varlen kernel; None where there is no such kernel.
+        query_varlen: the queries' lengths for it; None also where an utterance has no query.
     """
 
     key_lengths: list[int]
@@ -116,7 +119,7 @@ class AttentionPlan:
 
     @classmethod
     def for_all(cls, layout: PackedLayout, device: torch.device) -> AttentionPlan:
-        """Every row of every utterance asks."""
+        """Return the plan with every row as a query."""
         lengths = layout.lengths.tolist()
         if device.type == "cpu":
             return cls(lengths, lengths)
@@ -128,46 +131,47 @@ class AttentionPlan:
         varlen = VariableLengths.of(layout.lengths, device) if _has_varlen(device) else None
         return cls(lengths, lengths, None, rectangle, rectangle, mask, varlen, varlen)
 
-    def asking(self, layout: PackedLayout, rows: np.ndarray, device: torch.device) -> AttentionPlan:
-        """The same keys, asked only by the packed ``rows`` (ascending): what the last layer needs for a head that reads
-        them.
+    def for_queries(self, layout: PackedLayout, rows: np.ndarray, device: torch.device) -> AttentionPlan:
+        """Return the plan with the same keys and only the packed ``rows`` (ascending) as queries.
+
+        The last layer uses it: a head reads only some rows.
         """
         utterance = np.searchsorted(layout.starts, rows, side="right") - 1
-        asked = np.bincount(utterance, minlength=len(layout.lengths))
+        lengths = np.bincount(utterance, minlength=len(layout.lengths))
         return replace(
             self,
-            query_lengths=asked.tolist(),
+            query_lengths=lengths.tolist(),
             query_rows=to_device(rows, device),
-            queries=Rectangle.of(asked, device) if self.keys is not None else None,
-            query_varlen=VariableLengths.of(asked, device) if self.key_varlen is not None else None,
+            queries=Rectangle.of(lengths, device) if self.keys is not None else None,
+            query_varlen=VariableLengths.of(lengths, device) if self.key_varlen is not None else None,
         )
 
 
 def _has_varlen(device: torch.device) -> bool:
-    """Whether the kernel for different lengths runs there: on NVIDIA's GPUs from Ampere on."""
+    """Return True where the varlen kernel runs: on NVIDIA's GPUs from Ampere on."""
     if device.type != "cuda" or torch.version.cuda is None:
         return False
     return torch.cuda.get_device_capability(device)[0] >= 8 and varlen_kernel() is not None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
-    """Attention of packed queries to the packed keys and values of their own utterances.
+    """Attend packed queries to the packed keys and values of their own utterances.
 
     Args:
         query: ``(n, H, d)``.
         key: ``(N, H, d)``.
         value: ``(N, H, d)``.
-        plan: whose rows they are.
+        plan: the lengths of queries and keys.
         dropout: probability of dropping an attention weight.
 
     Returns:
         ``(n, H, d)``.
     """
-    asking, answering = plan.query_varlen, plan.key_varlen
-    if asking is not None and answering is not None and _fits_varlen(query, dropout):
+    of_queries, of_keys = plan.query_varlen, plan.key_varlen
+    if of_queries is not None and of_keys is not None and _fits_varlen(query, dropout):
         kernel = varlen_kernel()
         assert kernel is not None  # without it a plan has no such lengths
-        return kernel(query, key, value, asking.cumulative, answering.cumulative, asking.longest, answering.longest)
+        return kernel(query, key, value, of_queries.cumulative, of_keys.cumulative, of_queries.longest, of_keys.longest)
     if plan.keys is not None and plan.queries is not None:
         context = functional.scaled_dot_product_attention(
             plan.queries.pad(query),
@@ -189,13 +193,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
 
 
 def _fits_varlen(query: Tensor, dropout: float) -> bool:
-    """Whether the kernel for different lengths takes this: it knows half precision only, and no dropout."""
+    """Return True for what the varlen kernel takes: half precision, no dropout, heads of limited size."""
     half = query.dtype in (torch.float16, torch.bfloat16)
     return half and not dropout and query.shape[2] % 8 == 0 and query.shape[2] <= LARGEST_HEAD
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of every asking row to all rows of its own utterance.
+    """Multi-head attention of every query to all rows of its own utterance.
 
     Args:
         embed_dim: width D.
@@ -212,7 +216,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
-        """``(N, D)`` to ``(N, D)``, or to ``(n, D)`` for the plan's n asking rows."""
+        """Return ``(N, D)`` for ``(N, D)``, or ``(n, D)`` for the plan's n queries."""
         if plan.query_rows is None:
             query, key, value = self.qkv(hidden).unflatten(1, (3, self.heads, -1)).unbind(1)
         else:
@@ -221,8 +225,8 @@ class SelfAttention(nn.Module):
                 self.qkv.weight.split(sizes),
                 self.qkv.bias.split(sizes),
             )
-            asking = hidden.index_select(0, plan.query_rows)
-            query = functional.linear(asking, query_weight, query_bias).unflatten(1, (self.heads, -1))
+            queries = hidden.index_select(0, plan.query_rows)
+            query = functional.linear(queries, query_weight, query_bias).unflatten(1, (self.heads, -1))
             key, value = functional.linear(hidden, rest_weight, rest_bias).unflatten(1, (2, self.heads, -1)).unbind(1)
         context = attend(query, key, value, plan, self.dropout if self.training else 0.0)
         return self.out(context.flatten(1))

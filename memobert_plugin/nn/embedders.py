@@ -1,4 +1,4 @@
-"""From word pieces and frames to the vectors the transformer reads (MEmoBERT, section 2)."""
+"""Embed word pieces and frames for the transformer (MEmoBERT, section 2)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class TextEmbedder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pieces: Tensor, positions: Tensor) -> Tensor:
-        """Pieces and their positions ``(n,)`` int64 to ``(n, D)``."""
+        """Return ``(n, D)`` for pieces and their positions, ``(n,)`` int64 each."""
         return self.dropout(self.norm(self.word(pieces) + self.position(positions) + self.token_type.weight[0]))
 
 
 class FrameEmbedder(nn.Module):
-    """``Dropout(LN(LN(Linear(frames)) + position + type))``; masked frames are replaced by a learned vector in feature
-    space.
+    """``Dropout(LN(LN(Linear(frames)) + position + type))``.
+
+    Masked frames are replaced by a learned vector in feature space.
 
     Args:
         frame_dim: size of a frame's feature (342 for DenseFace, 768 for wav2vec 2.0 base).
         embed_dim: width D.
         max_positions: rows of the position table, which restarts at 0 in every modality.
         dropout: applied to the result.
-        own_type: whether the embedder has its own type row (acoustic) or is given one (visual).
+        own_type: give the embedder its own type row (acoustic) instead of passing one to it (visual).
     """
 
     def __init__(self, frame_dim: int, embed_dim: int, max_positions: int, dropout: float, own_type: bool) -> None:
@@ -52,7 +53,7 @@ class FrameEmbedder(nn.Module):
     def forward(
         self, frames: Tensor, positions: Tensor, masked: Tensor | None, type_row: Tensor | None = None
     ) -> Tensor:
-        """Frames ``(n, F)`` of any float type, positions ``(n,)`` and the rows to mask ``(m,)``, to ``(n, D)``."""
+        """Return ``(n, D)`` for frames ``(n, F)`` of any float type, positions ``(n,)`` and rows to mask ``(m,)``."""
         frames = frames.to(self.linear.weight.dtype)
         if masked is not None:
             frames = frames.index_copy(0, masked, self.mask.expand(len(masked), -1))

@@ -182,7 +182,7 @@ class MEmoBERTNetwork(nn.Module):
         hidden = self._embed(text, visual, acoustic, layout, visual_masked, acoustic_masked)
         attention = AttentionPlan.for_all(layout, hidden.device)
         if len(rows):
-            hidden = self.encoder(hidden, attention, attention.asking(layout, packed_rows, hidden.device))
+            hidden = self.encoder(hidden, attention, attention.for_queries(layout, packed_rows, hidden.device))
             idle = self._idle_parameters(head, visual, acoustic, visual_masked, acoustic_masked)
         else:
             hidden = hidden[:0]

@@ -1,9 +1,9 @@
-"""A batch without padding: where each utterance's tokens stand, and how attention sees them.
+"""Lay out a batch without padding: the row of each piece and frame.
 
 Text pieces, visual frames and acoustic frames of a batch arrive as three flat arrays. They are brought into one packed
 sequence, utterance after utterance in the order text, visual, acoustic (MEmoBERT, section 2). Everything but attention
-then runs on ``(N, D)`` with no padded position. All indices are made on the host from the lengths alone, so that
-nothing waits for the device.
+then runs on ``(N, D)`` with no padded position. All indices are made on the CPU from the lengths alone, so that nothing
+waits for the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODALITIES = ("text", "visual", "acoustic")
 
 
 def to_device(indices: np.ndarray, device: torch.device) -> Tensor:
-    """A host index array as an int64 tensor on ``device``; the copy does not wait for the device."""
+    """Return an index array as an int64 tensor on ``device``, without waiting for the device."""
     tensor = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -64,5 +64,5 @@ class PackedLayout:
         return (starts + per_modality[:modality].sum(axis=0))[utterance] + position
 
     def packed_rows(self, modality: int) -> np.ndarray:
-        """Packed row of every row of a modality's flat array (0 text, 1 visual, 2 acoustic)."""
+        """Return the packed row of every row of a modality's flat array (an index of :data:`MODALITIES`)."""
         return self._packed_rows(self.modality_lengths, self.starts, modality)

@@ -1,4 +1,4 @@
-"""A network's parameters by name and shape, without memory and without random numbers."""
+"""Build networks without memory for their parameters and without drawing random numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def parameters_unmade() -> Iterator[None]:
-    """Networks built in here have parameters on the meta device, for a state dictionary that replaces them.
+    """Build networks with parameters on the meta device, for a state dictionary that replaces them.
 
-    Initialisation is left out: random numbers on the meta device make torch import its compiler, which takes longer
-    than all the rest of loading a model.
+    Initialisation is skipped: random numbers on the meta device make torch import its compiler, which takes longer than
+    all the rest of loading a model.
     """
     with torch.device("meta"), _WithoutInitialisation():
         yield

@@ -37,23 +37,23 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
         self.compiled = compiled
-        """Whether what follows the attention runs as one compiled function."""
+        """True where everything after the attention runs as one compiled function."""
 
     def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
-        """``(N, D)`` to ``(N, D)``, or to the plan's asking rows ``(n, D)``."""
+        """Return ``(N, D)`` for ``(N, D)``, or ``(n, D)`` for the plan's queries."""
         residual = hidden if plan.query_rows is None else hidden.index_select(0, plan.query_rows)
         rest = _compiled_rest() if self.compiled else TransformerLayer.rest
         return rest(self, residual, self.attention(hidden, plan))
 
     def rest(self, residual: Tensor, attended: Tensor) -> Tensor:
-        """Everything after the attention: it works on rows, whatever utterance they belong to."""
+        """Apply everything after the attention; each row is computed by itself."""
         hidden = self.attention_norm(residual + self.dropout(attended))
         return self.ffn_norm(hidden + self.dropout(self.ffn_out(functional.gelu(self.ffn_in(hidden)))))
 
 
 @cache
 def _compiled_rest() -> Callable[[TransformerLayer, Tensor, Tensor], Tensor]:
-    """One function for all layers of all models; the number of rows, which every batch changes, stays open."""
+    """Compile one function for all layers of all models; the number of rows changes with every batch."""
     return torch.compile(TransformerLayer.rest, dynamic=True)
 
 
@@ -68,7 +68,7 @@ class CrossModalityTransformer(nn.Module):
         dropout: on the outputs of attention and feed-forward.
         attention_dropout: on attention weights.
         checkpoint_activations: recompute each layer in the backward pass instead of storing it.
-        compiled: compile what follows the attention in each layer; parameters keep their names.
+        compiled: compile everything after the attention in each layer; parameters keep their names.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CrossModalityTransformer(nn.Module):
         self.checkpoint_activations = checkpoint_activations
 
     def forward(self, hidden: Tensor, plan: AttentionPlan, last_plan: AttentionPlan) -> Tensor:
-        """Packed rows ``(N, D)`` to the rows that ask in ``last_plan``, ``(n, D)``."""
+        """Return ``(n, D)`` at the queries of ``last_plan`` for packed rows ``(N, D)``."""
         for index, layer in enumerate(self.layers):
             layer_plan = last_plan if index == len(self.layers) - 1 else plan
             if self.checkpoint_activations and self.training and torch.is_grad_enabled():

@@ -48,7 +48,7 @@ class InputSizes:
 
 @dataclass(frozen=True)
 class MaskingOptions:
-    """Flags of the pre-training task that say how much is masked, and in which way.
+    """Flags of the pre-training task about masking.
 
     Attributes:
         word_mode: one of :data:`.words.WORD_MASKING`.
@@ -89,7 +89,7 @@ class Objective(ABC):
         name: under which it is registered.
         sizes: of the data.
         symbols: the dictionary, in row order.
-        options: of masking.
+        options: the flags of masking.
 
     Class attributes:
         title: a few words for reports, such as ``"masked words"``.

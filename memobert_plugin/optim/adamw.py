@@ -73,10 +73,10 @@ class MEmoBERTAdamW(FairseqAdam):
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """The options that fairseq writes over every group when it resumes; each group keeps its weight decay."""
+        """Return the options that fairseq writes over every group when it resumes; each keeps its weight decay."""
         return {name: value for name, value in super().optimizer_config.items() if name != "weight_decay"}
 
     @property
     def supports_flat_params(self) -> bool:
-        """False: a flattened vector has lost which of its parts are biases."""
+        """Return False: a flattened vector has lost which of its parts are biases."""
         return False

@@ -1,17 +1,19 @@
-"""What every task on a data-bin shares: opening it, the dictionary and the sizes a model is built with."""
+"""Base of the tasks on a data-bin: their flags, the open data-bin, and the sizes a model is built with."""
 
-from __future__ import annotations
-
+# Annotations are not postponed: fairseq reads the types of the flags.
 import functools
 import logging
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, List, Optional
 
 import numpy as np
+import torch
 from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
@@ -19,15 +21,59 @@ from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
 from ..data.batches import Limits
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
-from ..data.limits import describe_beyond, extractors, limit_in_frames
+from ..data.indexed import IndexedReader
+from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
-from .frame_centers import center_embedders
+from ..nn.embedders import FrameEmbedder
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
+from .save_folder import SaveFolderConfig
 from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
+
+_SAMPLED_FRAMES = 20_000
+
+
+@dataclass
+class CorpusTaskConfig(SaveFolderConfig):
+    """Flags of every task on a data-bin."""
+
+    max_nonfinite_updates: int = field(
+        default=10,
+        metadata={"help": "end training after this many updates in a row with NaN or infinite gradients (left out)"},
+    )
+    center_frames: bool = field(
+        default=False,
+        metadata={
+            "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
+            "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
+        },
+    )
+    zero_frames: bool = field(
+        default=False,
+        metadata={
+            "help": "show one zero frame (of neutral expression) for faces or speech that an utterance lacks, as the "
+            "authors' code does, instead of leaving the modality out; for models imported from them"
+        },
+    )
+    max_visual_frames: int = field(
+        default=DEFAULT_FRAMES["visual"],
+        metadata={"help": "face frames read from the start of an utterance (at 10 per second 36 are 3.6 s)"},
+    )
+    max_visual_seconds: Optional[float] = field(
+        default=None, metadata={"help": "the same in seconds, by the data-bin's frame rate; overrules the frames"}
+    )
+    max_acoustic_frames: int = field(
+        default=DEFAULT_FRAMES["acoustic"],
+        metadata={"help": "speech frames read from the start of an utterance (at one per 60 ms 64 are 3.84 s)"},
+    )
+    max_acoustic_seconds: Optional[float] = field(
+        default=None, metadata={"help": "the same in seconds, by the data-bin's frame rate; overrules the frames"}
+    )
+    seed: int = II("common.seed")
+    update_freq: List[int] = II("optimization.update_freq")
 
 
 class CorpusTask(StoppableTask):
@@ -49,7 +95,7 @@ class CorpusTask(StoppableTask):
         self.state.add_factory("origins", self._origins)
 
     def _origins(self) -> dict[str, Any]:
-        """What made the pieces and frames: with it a checkpoint alone can read a new clip."""
+        """Return the settings that made pieces and frames: with them a checkpoint alone can read a new clip."""
         corpus = self.corpus()
         extractors = {"visual": corpus.meta.visual_extractor, "acoustic": corpus.meta.acoustic_extractor}
         return {
@@ -59,12 +105,12 @@ class CorpusTask(StoppableTask):
 
     @property
     def symbols(self) -> list[str]:
-        """The dictionary's symbols in row order."""
+        """Return the dictionary's symbols in row order."""
         return self.state.symbols
 
     @property
     def source_dictionary(self) -> Dictionary:
-        """The host's view of the dictionary."""
+        """Return the dictionary as fairseq wants it."""
         if self._dictionary is None:
             bos, pad, eos, unk = SPECIALS
             self._dictionary = Dictionary(bos=bos, pad=pad, eos=eos, unk=unk)
@@ -74,15 +120,15 @@ class CorpusTask(StoppableTask):
 
     @property
     def target_dictionary(self) -> Dictionary:
-        """The same: the masked words are the text's own."""
+        """Return the same dictionary: the masked words are the text's own."""
         return self.source_dictionary
 
     def max_positions(self) -> None:
-        """Utterances are limited per modality by the task's own flags."""
+        """Return None: the task's own flags limit utterances, per modality."""
         return None
 
     def model_sizes(self) -> dict[str, Any]:
-        """Arguments of ``MEmoBERTModel.build`` beside the configuration."""
+        """Return the arguments of ``MEmoBERTModel.build`` beside the configuration."""
         return {
             "vocabulary": len(self.state.symbols),
             "visual_dim": self.state.visual_dim,
@@ -111,7 +157,7 @@ class CorpusTask(StoppableTask):
         return model
 
     def longest_text(self) -> int:
-        """Most text positions an utterance can take."""
+        """Return the most text positions that an utterance can take."""
         return self.cfg.max_pieces + 2
 
     def limits(self) -> Limits:
@@ -142,7 +188,7 @@ class CorpusTask(StoppableTask):
                 logger.info("%s: %s", split, told)
 
     def corpus(self, epoch: int = 1) -> Corpus:
-        """The open data-bin; of several shards ``a:b:c`` the one whose turn it is in this epoch."""
+        """Return the open data-bin; of several shards ``a:b:c`` the one of this epoch."""
         if not self.cfg.data:
             raise UserError("no data-bin given; name the folder that memobert-binarize wrote")
         paths = utils.split_paths(self.cfg.data)
@@ -152,9 +198,9 @@ class CorpusTask(StoppableTask):
         return self._corpora[path]
 
     def fitting_corpus(self, epoch: int = 1) -> Corpus:
-        """The same, refused when its dictionary or its frames are not those the task (or its checkpoint) knows.
+        """Return the same, refused when its dictionary or its frames are not those the task (or its checkpoint) knows.
 
-        The origins of pieces and frames are noted here, where there surely is a data-bin, for the checkpoints to come.
+        The settings that made pieces and frames are stored here for checkpoints: here the data-bin is open.
 
         Raises:
             UserError: another dictionary, another frame dimension or other expression classes.
@@ -185,8 +231,9 @@ class CorpusTask(StoppableTask):
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """In training, the number of batches becomes a multiple of ranks x update-freq; frames are read into buffers
-        that are used again; the rest is the host's.
+        """Return fairseq's iterator, which reads frames into reused buffers.
+
+        In training, the number of batches becomes a multiple of ranks x update-freq.
         """
         update_freq = self.cfg.update_freq
         per_rank = int(update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]) if dataset.shuffle else 1
@@ -208,7 +255,7 @@ class CorpusTask(StoppableTask):
         ignore_grad: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The host's step; what was in it is remembered until the update's gradients have been looked at."""
+        """Step as fairseq does, and remember the batch until the update's gradients have been checked."""
         loss, size, logging_output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
         )
@@ -218,7 +265,7 @@ class CorpusTask(StoppableTask):
 
     @exits_in_one_line
     def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
-        """The host's, unless the update's gradients are NaN or infinite."""
+        """Step as fairseq does, unless the update's gradients are NaN or infinite."""
         dataset = self.datasets["train"]
         if self._nonfinite_updates.allow(
             optimizer, update_num, lambda rows: dataset.corpus.utterance_ids(dataset.rows[rows])
@@ -230,7 +277,7 @@ class CorpusTask(StoppableTask):
         return NonfiniteUpdates(self.cfg.max_nonfinite_updates, max(map(int, self.cfg.update_freq)))
 
     def nonempty(self, corpus: Corpus, rows: np.ndarray, split: str) -> np.ndarray:
-        """``rows`` themselves.
+        """Return ``rows``.
 
         Raises:
             UserError: there are none.
@@ -247,11 +294,44 @@ def _read_into_buffers(
 ) -> None:
     """Have the frames of an epoch's batches read into buffers that are used again.
 
-    In a function of its own: the host asks its configuration for what it lacks, and the exception of that keeps the
-    frames of all callers, with whatever they have in their variables, until the garbage collector comes by.
+    It is a function of its own so that no local variable keeps a batch alive: fairseq raises and catches an exception
+    here, whose traceback holds the callers' variables until the next garbage collection.
     """
     dataset: UtteranceDataset = batches.dataset
-    if batches.collate_fn == dataset.collater:  # else it is an earlier validation's iterator, which has its buffers
+    if batches.collate_fn == dataset.collater:  # an earlier validation's iterator has its buffers already
         under_way = batches.buffer_size + per_rank + 1
         pool = dataset.buffer_pool(batches.num_workers, under_way, max_tokens, max_sentences)
         batches.collate_fn = functools.partial(dataset.collater, pool=pool)
+
+
+def mean_frame(reader: IndexedReader, dim: int) -> np.ndarray:
+    """Return the mean of about 20 000 frames taken evenly from a container, float32 ``(dim,)``.
+
+    Args:
+        reader: flattened float16 frames.
+        dim: numbers per frame.
+    """
+    frames = reader.data.view(np.float16).reshape(-1, dim)
+    return frames[:: max(1, len(frames) // _SAMPLED_FRAMES)].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+@torch.no_grad()
+def center(embedder: FrameEmbedder, mean: np.ndarray) -> None:
+    """Set the projection's bias to ``-W mean``, so that the mean frame is projected to zero.
+
+    Features after a ReLU, such as DenseFace's, have a mean several times as long as their deviation. The LayerNorm
+    after the projection then sees little but the mean, and a short training does not learn the rest. Only the start
+    changes.
+    """
+    projection = embedder.linear
+    projection.bias.copy_(-(projection.weight @ torch.from_numpy(mean).to(projection.weight)))
+
+
+def center_embedders(corpus: Corpus, visual: FrameEmbedder | None, acoustic: FrameEmbedder | None) -> None:
+    """Centre both embedders on a corpus's frames, where model and corpus have the modality."""
+    for embedder, reader, dim in (
+        (visual, corpus.visual, corpus.meta.visual_dim),
+        (acoustic, corpus.acoustic, corpus.meta.acoustic_dim),
+    ):
+        if embedder is not None and reader is not None and dim:
+            center(embedder, mean_frame(reader, dim))

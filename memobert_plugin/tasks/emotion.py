@@ -21,8 +21,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.folds import Fold, choose_fold, make_folds, train_fraction
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
 from ..data.tokenizer import load_tokenizer
-from .corpus_task import CorpusTask
-from .corpus_task_config import CorpusTaskConfig
+from .corpus_task import CorpusTask, CorpusTaskConfig
 from .predictions import PredictionFile
 from .utterance_dataset import Modalities, UtteranceDataset
 

@@ -19,8 +19,7 @@ from ..data.corpus import Corpus
 from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
 from ..objectives.draws import FRAME_MASKING
 from ..objectives.words import WORD_MASKING
-from .corpus_task import CorpusTask
-from .corpus_task_config import CorpusTaskConfig
+from .corpus_task import CorpusTask, CorpusTaskConfig
 from .utterance_dataset import Modalities, UtteranceDataset
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
 
     @cached_property
     def ratios(self) -> Mapping[str, float]:
-        """The sampling ratio of every objective that is asked for and that the data can serve.
+        """Return the sampling ratio of every objective that is asked for and that the data can serve.
 
         Raises:
             UserError: nothing is left.
@@ -136,7 +135,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
 
     @cached_property
     def objectives(self) -> Mapping[str, Objective]:
-        """The objectives of this training by name."""
+        """Return the objectives of this training by name."""
         cfg, frame_mode = self.cfg, str(self.cfg.frame_masking)
         visual_ratio = cfg.visual_mask_ratio
         if visual_ratio is None:

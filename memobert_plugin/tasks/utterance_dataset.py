@@ -37,7 +37,7 @@ _READY_PER_WORKER = 4
 
 @dataclass(frozen=True)
 class Modalities:
-    """Which of text (l), visual (v) and acoustic (a) a dataset shows.
+    """The modalities that a dataset shows: text (l), visual (v), acoustic (a).
 
     Attributes:
         case: one of :data:`MODALITY_CASES`.
@@ -78,7 +78,7 @@ class UtteranceDataset(FairseqDataset):
         emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
         prompt: appended to every text; None for none.
         shuffle: new order and new batches every epoch (training).
-        with_words: also hand over what masking words needs.
+        with_words: also return the pieces, word starts and expressions that masking needs.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class UtteranceDataset(FairseqDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False in training: batches are made anew every epoch."""
+        """Return False in training, where every epoch has new batches."""
         return not self.shuffle
 
     def ordered_indices(self) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_self_attention_is_computed_where_it_is_asked_for() -> None:
     expected = torch.cat([plain(built, one, None) for one in hidden.split(lengths.tolist())])
     torch.testing.assert_close(built(hidden, None, plan, plan), expected)
     last = np.array([2, 3, 7])
-    torch.testing.assert_close(built(hidden, None, plan, plan.asking(layout, last, CPU)), expected[last])
+    torch.testing.assert_close(built(hidden, None, plan, plan.for_queries(layout, last, CPU)), expected[last])
 
 
 def test_positions_restart_in_every_utterance_and_are_not_stored() -> None:

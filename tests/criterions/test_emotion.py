@@ -1,4 +1,4 @@
-"""Metrics of a subset come from counts summed over batches and ranks, whatever the batches were."""
+"""Metrics of a subset come from counts summed over batches and ranks, so they do not depend on the batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def logged_over_batches(sizes: list[int]) -> dict[str, float]:
         sample = {"target": batch_target, "ntokens": 1, "nsentences": len(batch_target)}
         outputs.append(criterion.summarise(Decisions(loss, batch_logits.softmax(dim=-1)), sample)[2])
     with metrics.aggregate(new_root=True) as logged:
-        for output in outputs:  # as the host does for each validation step
+        for output in outputs:  # as fairseq does for each validation step
             criterion.reduce_metrics([output])
     return dict(logged.get_smoothed_values())
 
@@ -105,7 +105,7 @@ def test_half_precision_logits_are_scored_in_float32() -> None:
     )
 
 
-def test_label_words_keep_their_own_scores_whatever_the_others_have() -> None:
+def test_the_score_of_a_label_word_does_not_depend_on_other_labels() -> None:
     words = LabelWords([[2], [4, 5, 6]], vocabulary=8)
     logits = torch.arange(8.0)[None]
     torch.testing.assert_close(words.scores(logits), torch.stack([logits[:, 2], logits[:, 4:7].logsumexp(-1)], dim=-1))

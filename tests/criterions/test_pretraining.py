@@ -106,7 +106,7 @@ def test_an_objective_that_was_not_evaluated_is_not_logged() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_logging_outputs_of_every_objective_have_the_same_names(objective: str) -> None:
-    """The host adds them up over ranks by name."""
+    """fairseq adds them up over ranks by name."""
     names = {
         "loss", "ntokens", "nsentences", "sample_size",
         *(f"{name}_{kind}" for name in OBJECTIVES for kind in ("loss", "count")),

@@ -41,7 +41,7 @@ def test_the_first_frames_of_each_utterance_in_the_order_asked_for(
     expected = np.concatenate([clips[row][:length] for row, length in zip(rows, lengths, strict=True)])
     np.testing.assert_array_equal(frames["visual"].numpy(), expected)
     assert frames["acoustic"].shape == (0, 7)
-    assert frames["visual"].is_shared() == in_worker  # the host would otherwise copy it once more
+    assert frames["visual"].is_shared() == in_worker  # fairseq would otherwise copy it once more
 
 
 def test_frames_are_copies(reader: IndexedReader, clips: list[np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""A training step never reads a tensor's values on the host: on an accelerator it would wait for the device there."""
+"""A training step never reads a tensor's values on the CPU: with an accelerator it would wait for the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES, LABELS = 50, 6, 5, 8, 3
 LENGTHS = np.array([[6, 4, 9], [3, 0, 5], [7, 2, 0]])
 STEPS = ("wwmlm", "mvfr", "mvfc", "mafr", "prompt", "classify")
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "is_nonzero")
-"""Operators whose result, or its shape, the host learns from values."""
+"""Operators whose result, or its shape, depends on values."""
 
 
 def _listed(arguments: tuple[Any, ...]) -> list[Any]:
@@ -39,7 +39,7 @@ class NoReading(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function.overloadpacket.__name__
         masks = name.strip("_").startswith("index") and any(map(_is_mask, _listed(args)))
-        assert name not in READING and not masks, f"{name} reads a tensor on the host"
+        assert name not in READING and not masks, f"{name} reads a tensor on the CPU"
         return function(*args, **(kwargs or {}))
 
 
@@ -98,7 +98,7 @@ def test_forward_loss_and_backward_use_no_operator_that_reads(step: str, checkpo
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_runs_on_a_device_whose_tensors_have_no_values(step: str) -> None:
-    """The path of an accelerator; the meta device knows shapes only, so that whatever reads a value fails."""
+    """The path of an accelerator; the meta device knows shapes only, so reading a value fails."""
     model = build("meta")
     criterion, sample = prepared(step, "meta")
     loss, _, _ = criterion(model, sample)
@@ -110,5 +110,5 @@ def test_a_step_runs_on_a_device_whose_tensors_have_no_values(step: str) -> None
     "read", [lambda values: values.sum().item(), lambda values: values.nonzero(), lambda values: values[values > 0]]
 )
 def test_the_guard_sees_readings(read: Callable[[Tensor], object]) -> None:
-    with NoReading(), pytest.raises(AssertionError, match="reads a tensor on the host"):
+    with NoReading(), pytest.raises(AssertionError, match="reads a tensor on the CPU"):
         read(torch.ones(3))

@@ -1,4 +1,4 @@
-"""From imported BERT to pre-training to prompt and finetuning: what starts fresh, is dropped, is refused."""
+"""Checkpoints of other stages: fresh parts, dropped parts and refusals from imported BERT to finetuning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def state_of(sizes: dict[str, Any], **config: Any) -> dict[str, Tensor]:
 
 
 def load(model: MEmoBERTModel, state: dict[str, Tensor]) -> None:
-    """As the host does: strictly."""
+    """Load strictly, as fairseq does."""
     model.load_state_dict(state, strict=True)
 
 

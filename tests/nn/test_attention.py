@@ -1,4 +1,4 @@
-"""Packed attention against plain softmax: the loop of a CPU, the padded rectangle and the kernel of an accelerator."""
+"""Packed attention against plain softmax: a CPU's loop, padded attention and the varlen kernel."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def rectangle_plan(layout: PackedLayout) -> AttentionPlan:
 
 def plans(layout: PackedLayout, rows: np.ndarray | None) -> list[AttentionPlan]:
     both = [AttentionPlan.for_all(layout, CPU), rectangle_plan(layout)]
-    return both if rows is None else [plan.asking(layout, rows, CPU) for plan in both]
+    return both if rows is None else [plan.for_queries(layout, rows, CPU) for plan in both]
 
 
 def every_second_row(layout: PackedLayout) -> np.ndarray:
     return np.arange(0, int(layout.lengths.sum()), 2)
 
 
-def one_utterance_asks(layout: PackedLayout) -> np.ndarray:
+def queries_of_one_utterance(layout: PackedLayout) -> np.ndarray:
     return layout.starts[-1:] + layout.lengths[-1:] - 1
 
 
@@ -63,7 +63,7 @@ def module() -> SelfAttention:
     return SelfAttention(WIDTH, HEADS, dropout=0.0).double()
 
 
-ROWS = [None, every_second_row, one_utterance_asks]
+ROWS = [None, every_second_row, queries_of_one_utterance]
 
 
 @pytest.mark.parametrize("name", LENGTHS)
@@ -107,7 +107,7 @@ def test_other_utterances_do_not_change_an_utterance(kind: int) -> None:
     torch.testing.assert_close(before, after, rtol=0.0, atol=0.0)
 
 
-def test_an_asking_rows_answer_is_the_one_it_gets_when_all_ask() -> None:
+def test_a_query_has_the_same_output_with_and_without_the_others() -> None:
     layout, attention = layout_of("uneven"), module()
     hidden, rows = random_rows(layout), every_second_row(layout)
     everything, some = (attention(hidden, plans(layout, chosen)[0]) for chosen in (None, rows))
@@ -152,10 +152,10 @@ class RecordedKernel:
         assert (most_queries, most_keys) == (int(query_bounds.diff().max()), int(key_bounds.diff().max()))
         contexts = []
         for number in range(len(query_bounds) - 1):
-            asking = slice(int(query_bounds[number]), int(query_bounds[number + 1]))
-            answering = slice(int(key_bounds[number]), int(key_bounds[number + 1]))
-            scores = torch.einsum("qhd,khd->hqk", query[asking], key[answering]) / query.shape[2] ** 0.5
-            contexts.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), value[answering]))
+            queries = slice(int(query_bounds[number]), int(query_bounds[number + 1]))
+            keys = slice(int(key_bounds[number]), int(key_bounds[number + 1]))
+            scores = torch.einsum("qhd,khd->hqk", query[queries], key[keys]) / query.shape[2] ** 0.5
+            contexts.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), value[keys]))
         return torch.cat(contexts)
 
 
@@ -180,17 +180,17 @@ def half_rows(layout: PackedLayout, seed: int, head_width: int = 8) -> Tensor:
 
 @pytest.mark.parametrize("name", LENGTHS)
 @pytest.mark.parametrize("every", [1, 2])
-def test_the_kernel_for_different_lengths_sees_each_utterance(kernel: RecordedKernel, name: str, every: int) -> None:
+def test_the_varlen_kernel_gets_each_utterance(kernel: RecordedKernel, name: str, every: int) -> None:
     layout = layout_of(name)
     rows = np.sort(np.unique(np.concatenate([layout.starts, np.arange(0, int(layout.lengths.sum()), every)])))
-    plan, loop = (plan.asking(layout, rows, CPU) for plan in (varlen_plan(layout), plans(layout, None)[0]))
+    plan, loop = (plan.for_queries(layout, rows, CPU) for plan in (varlen_plan(layout), plans(layout, None)[0]))
     query, key, value = (half_rows(layout, seed) for seed in range(3))
     found, expected = (attend(query[torch.from_numpy(rows)], key, value, one, dropout=0.0) for one in (plan, loop))
     assert kernel.calls == 1
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
-def test_the_kernel_for_different_lengths_serves_crossmodal_attention(kernel: RecordedKernel) -> None:
+def test_the_varlen_kernel_serves_crossmodal_attention(kernel: RecordedKernel) -> None:
     target, source = layout_of("uneven"), PackedLayout.from_lengths(*np.array([[2, 1, 0], [3, 0, 0]] * 2).T)
     plan = crossmodal_plan(varlen_plan(target), varlen_plan(source))
     query, key, value = half_rows(target, 0), half_rows(source, 1), half_rows(source, 2)
@@ -200,14 +200,14 @@ def test_the_kernel_for_different_lengths_serves_crossmodal_attention(kernel: Re
     torch.testing.assert_close(found, attend(query, key, value, crossmodal_plan(*both), 0.0), rtol=0.02, atol=0.02)
 
 
-def test_what_the_kernel_for_different_lengths_does_not_take_goes_into_a_rectangle(kernel: RecordedKernel) -> None:
+def test_unsupported_inputs_fall_back_to_padded_attention(kernel: RecordedKernel) -> None:
     layout = layout_of("uneven")
     half, single = half_rows(layout, 0), half_rows(layout, 0).float()
     narrow = half_rows(layout, 0, head_width=4)
     plan = varlen_plan(layout)
     for rows, dropout in ((half, 0.1), (single, 0.0), (narrow, 0.0)):
         attend(rows, rows, rows, plan, dropout)
-    last = plan.asking(layout, one_utterance_asks(layout), CPU)
+    last = plan.for_queries(layout, queries_of_one_utterance(layout), CPU)
     attend(half[last.query_rows], half, half, last, 0.0)
     assert kernel.calls == 0
 

@@ -1,4 +1,4 @@
-"""Compiled layers: the same numbers under the same names, whatever batch comes."""
+"""Compiled layers: the same numbers and parameter names for batches of any size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def results(network: CrossModalityTransformer, utterances: int) -> list[Tensor]:
     hidden = torch.randn(int(lengths.sum()), WIDTH, generator=generator, dtype=torch.float64)
     plan = AttentionPlan.for_all(layout, CPU)
     network.zero_grad()
-    output = network(hidden, plan, plan.asking(layout, layout.starts, CPU))
+    output = network(hidden, plan, plan.for_queries(layout, layout.starts, CPU))
     output.square().sum().backward()
     return [output, *(gradient for parameter in network.parameters() if (gradient := parameter.grad) is not None)]
 
@@ -66,7 +66,7 @@ def compiled_calls() -> Iterator[list[TransformerLayer]]:
     cross_modality_transformer._compiled_rest.cache_clear()
 
 
-def test_only_a_compiled_encoder_asks_for_the_compiler(compiled_calls: list[TransformerLayer]) -> None:
+def test_only_a_compiled_encoder_uses_the_compiler(compiled_calls: list[TransformerLayer]) -> None:
     expected = results(encoder(False), 3)
     assert not compiled_calls
     network = encoder(True)

@@ -1,4 +1,4 @@
-"""The objective of an update and the masking of words: exact probabilities over 20 000 utterances."""
+"""The masking of words: exact probabilities over 20 000 utterances."""
 
 from __future__ import annotations
 

@@ -81,20 +81,20 @@ def test_decay_spares_the_same_after_a_resume(data_bin: Path, tmp_path: Path, pr
 
 
 def test_the_two_groups_step_as_one_adam_without_decay(data_bin: Path) -> None:
-    """Only the decay differs from the host's Adam."""
+    """Only the decay differs from fairseq's Adam."""
 
     def parameters(*flags: str) -> dict[str, Tensor]:
         run = TrainingRun(data_bin, "memobert_finetune", "--weight-decay", "0", *flags)
         run.train(4)
         return run.parameters()
 
-    ours, hosts = parameters(), parameters("--optimizer", "adam")
+    ours, theirs = parameters(), parameters("--optimizer", "adam")
     for name, value in ours.items():
-        torch.testing.assert_close(value, hosts[name], rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-7)
 
 
 def fp16_optimizer(run: TrainingRun, *, flatten: bool) -> optim.FP16Optimizer:
-    """The wrapper of ``--fp16``, which itself asks for CUDA."""
+    """The wrapper of ``--fp16``, which itself needs CUDA."""
     run.config.common.fp16 = True
     run.config.common.fp16_no_flatten_grads = not flatten
     run.model.half()

@@ -1,4 +1,4 @@
-"""Pre-training steps: which objective, which masks, a gradient for every parameter, what validation logs."""
+"""Pre-training steps: their objectives and masks, a gradient for every parameter, the logs of validation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def untrained(data_bin: Path) -> TrainingRun:
 
 
 class Seen:
-    """Records what a task's masking did, by (epoch's update, utterance)."""
+    """A record of a task's masks by (update, utterance)."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.samples: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ def test_masks_do_not_depend_on_the_batch(untrained: TrainingRun) -> None:
 
 
 def test_masking_leaves_the_given_sample_as_it_is(untrained: TrainingRun) -> None:
-    """The host keeps its dummy batch and hands it out again."""
+    """fairseq keeps its dummy batch and returns it again."""
     run, sample = untrained, untrained.task.dataset("train").collater(range(20))
     before = copy.deepcopy(sample)
     for objective in OBJECTIVES:
@@ -240,7 +240,7 @@ def test_validation_logs_every_objective_and_their_weighted_mean(data_bin: Path)
     assert 0 <= logged["wwmlm_accuracy"] <= 100
 
 
-def test_validation_is_the_same_whenever_and_in_whatever_batches(data_bin: Path) -> None:
+def test_validation_is_the_same_at_any_time_and_batch_size(data_bin: Path) -> None:
     losses = []
     for size in ("1", "7", "64"):
         run = run_of(data_bin, "--batch-size-valid", size)

@@ -59,7 +59,7 @@ def test_a_batch_holds_what_the_data_bin_holds(corpus: Corpus) -> None:
     assert batch["nsentences"] == len(rows)
 
 
-def test_no_samples_make_the_empty_batch_the_host_expects(corpus: Corpus) -> None:
+def test_no_samples_make_the_empty_batch_that_fairseq_expects(corpus: Corpus) -> None:
     assert dataset_of(corpus).collater([]) == {}
 
 
@@ -95,7 +95,7 @@ def test_a_modality_case_shows_only_its_modalities(corpus: Corpus, case: str) ->
         assert shown[name] == (everything if letter in case else nothing)[name]
 
 
-def test_the_mixture_draws_all_cases_anew_every_epoch_and_leaves_something(corpus: Corpus) -> None:
+def test_the_mixture_draws_new_cases_every_epoch_and_never_shows_nothing(corpus: Corpus) -> None:
     modalities = Modalities("lva", mixture=True, seed=1)
     present = np.ones((3, 6000), dtype=bool)
     uids = np.arange(6000, dtype=np.uint64)
@@ -175,7 +175,7 @@ def test_the_order_is_drawn_in_training_only(corpus: Corpus) -> None:
 
 
 def test_an_epoch_reaches_copies_of_the_dataset_through_shared_memory(corpus: Corpus) -> None:
-    """As in the host's persistent workers, which keep the copy they were started with."""
+    """As in fairseq's persistent workers, which keep the copy they were started with."""
     dataset = dataset_of(corpus, modalities=Modalities("lva", mixture=True, seed=2))
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         dataset,

@@ -10,7 +10,7 @@ import torch
 from fairseq import checkpoint_utils
 
 from memobert_plugin.data.corpus import Corpus
-from memobert_plugin.tasks.frame_centers import mean_frame
+from memobert_plugin.tasks.corpus_task import mean_frame
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 

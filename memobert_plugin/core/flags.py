@@ -36,30 +36,36 @@ def add_flags(parser: argparse._ActionsContainer, variants: Iterable[tuple[str, 
     Absent flags stay None in the namespace, so that :func:`options_from` can tell given values from defaults.
     """
     helps: dict[str, list[str]] = {}
-    first: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    fields: dict[str, list[_Field]] = {}
     for name, options in variants:
         hints = typing.get_type_hints(options)
         for field in dataclasses.fields(options):
-            first.setdefault(field.name, (field, hints[field.name]))
+            fields.setdefault(field.name, []).append(_Field.of(field, hints[field.name]))
             text = str(field.metadata["help"])
             default = field.default if field.default is not dataclasses.MISSING else None
             if default not in (None, False, "", ()):
                 text += f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
             helps.setdefault(field.name, []).append(f"{name}: {text}" if name else text)
-    for field_name, (field, hint) in first.items():
-        text = "; ".join(dict.fromkeys(helps[field_name])).replace("%", "%%")
-        kind, choices = (field.metadata["type"], None) if "type" in field.metadata else _kind(hint)
-        if kind is bool:
-            parser.add_argument(flag_of(field_name), action="store_const", const=True, default=None, help=text)
-            continue
-        parser.add_argument(
-            flag_of(field_name),
-            type=kind,
-            choices=choices,
-            metavar=field.metadata.get("metavar") if choices is None else None,
-            default=None,
-            help=text,
-        )
+    for field_name, alike in fields.items():
+        settings: dict[str, Any] = {
+            "default": None,
+            "help": "; ".join(dict.fromkeys(helps[field_name])).replace("%", "%%"),
+        }
+        first = alike[0]
+        if any(each != first for each in alike):
+            settings |= {"metavar": "VALUE"}  # read as text; options_from parses it for the variant that is chosen
+        elif first.kind is bool:
+            settings |= {"action": "store_const", "const": True}
+        else:
+            metavar = first.metavar if first.choices is None else None
+            settings |= {"type": first.kind, "choices": first.choices, "metavar": metavar}
+        try:
+            parser.add_argument(flag_of(field_name), **settings)
+        except argparse.ArgumentError:
+            raise UserError(
+                f"{flag_of(field_name)}: this command has a flag of that name, and so has a plug-in "
+                f"({helps[field_name][0]}); rename the plug-in's option or uninstall it"
+            ) from None
 
 
 def options_from(
@@ -74,19 +80,54 @@ def options_from(
         others: dataclasses whose flags do not belong to ``owner``.
 
     Raises:
-        UserError: a flag of ``others`` was given, or a field without default was not.
+        UserError: a flag of ``others`` was given, a field without default was not, or a value does not fit its field.
     """
     own = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
     for other in others:
         for field in dataclasses.fields(other):
             if field.name not in own and getattr(namespace, field.name, None) is not None:
                 raise UserError(f"{owner}: takes no {flag_of(field.name)}; leave it out")
-    given = {name: value for name in own if (value := getattr(namespace, name, None)) is not None}
+    hints = typing.get_type_hints(options)
+    given = {
+        name: _Field.of(field, hints[name]).parsed(value, f"{owner}: {flag_of(name)}")
+        for name, field in own.items()
+        if (value := getattr(namespace, name, None)) is not None
+    }
     for name, field in own.items():
         without_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if without_default and name not in given:
             raise UserError(f"{owner}: needs {flag_of(name)}, {field.metadata['help']}")
     return options(**given)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """The type of a field, and the values that its flag takes."""
+
+    kind: Callable[[str], Any]
+    choices: tuple[Any, ...] | None
+    metavar: str | None
+
+    @classmethod
+    def of(cls, field: dataclasses.Field[Any], hint: Any) -> _Field:
+        kind, choices = (field.metadata["type"], None) if "type" in field.metadata else _kind(hint)
+        return cls(kind, choices, field.metadata.get("metavar"))
+
+    def parsed(self, value: Any, place: str) -> Any:
+        """Return a flag's value; text is parsed where variants of other types share the flag."""
+        if not isinstance(value, str) or self.kind is str:
+            found = value
+        elif self.kind is bool:
+            found = {"true": True, "false": False}.get(value.lower())
+        else:
+            try:
+                found = self.kind(value)
+            except (ValueError, argparse.ArgumentTypeError):
+                found = None
+        if found is None or (self.choices is not None and found not in self.choices):
+            wanted = " or ".join(map(str, self.choices or ())) or getattr(self.kind, "__name__", "another value")
+            raise UserError(f"{place} {value!r}: give {wanted}")
+        return found
 
 
 def _kind(hint: Any) -> tuple[Callable[[str], Any], tuple[Any, ...] | None]:

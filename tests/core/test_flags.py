@@ -56,3 +56,29 @@ def test_help_names_the_variant_of_each_flag() -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser, [("plain", Plain), ("weighted", Weighted)])
     assert "plain: frames averaged (default: 3)" in parser.format_help()
+
+
+@dataclass(frozen=True)
+class OtherLevels:
+    level: int = field(default=1, metadata={"help": "a number"})
+    loud: Literal["a", "b"] = field(default="a", metadata={"help": "a letter"})
+
+
+def test_variants_may_share_a_flag_of_different_types() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, [("weighted", Weighted), ("other", OtherLevels)])
+    given = parser.parse_args(["--level", "3", "--loud", "b"])
+    assert options_from(given, OtherLevels, "other") == OtherLevels(3, "b")
+    with pytest.raises(UserError, match="--encoder weighted: --level '3': give always or never"):
+        options_from(given, Weighted, "--encoder weighted")
+    given = parser.parse_args(["--level", "always", "--loud", "true", "--weights", "w"])
+    assert options_from(given, Weighted, "weighted") == Weighted(Path("w"), "always", None, True)
+    with pytest.raises(UserError, match="--encoder other: --level 'always': give int"):
+        options_from(given, OtherLevels, "--encoder other")
+
+
+def test_a_plug_ins_option_with_the_name_of_a_commands_flag_is_named() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pool")
+    with pytest.raises(UserError, match=r"--pool: this command has a flag of that name, .* \(plain: frames averaged"):
+        add_flags(parser, [("plain", Plain)])

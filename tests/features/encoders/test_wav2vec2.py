@@ -1,4 +1,4 @@
-"""wav2vec 2.0 of both published formats gives what transformers and the host give on the same waveform."""
+"""wav2vec 2.0 of both published formats gives the features of transformers and of fairseq."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_pytorch_model_bin_under_old_and_new_names_gives_the_same(
 
 
 def save_fairseq(path: Path, *, large: bool = False, settings: str = "cfg", normalize: bool = False) -> Any:
-    """A random model of the host's own class in a fairseq checkpoint; returns it."""
+    """Save a random model of fairseq's class as a fairseq checkpoint and return it."""
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model as HostModel
 
@@ -150,7 +150,7 @@ def save_fairseq(path: Path, *, large: bool = False, settings: str = "cfg", norm
 
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("settings", ["cfg", "args"])
-def test_fairseq_weights_give_the_features_of_the_host(tmp_path: Path, large: bool, settings: str) -> None:
+def test_fairseq_weights_give_the_features_of_fairseq(tmp_path: Path, large: bool, settings: str) -> None:
     model = save_fairseq(tmp_path / "w2v.pt", large=large, settings=settings)
     encoder = Wav2Vec2(tmp_path / "w2v.pt")
     for waveform in clips(400, 3211, 16_000):
@@ -162,9 +162,7 @@ def test_fairseq_weights_give_the_features_of_the_host(tmp_path: Path, large: bo
 
 @pytest.mark.parametrize("shape", ["base", "large"])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_clips_of_unequal_lengths_give_what_each_gives_alone_pooled_by_three(
-    tmp_path: Path, shape: str, batch_size: int
-) -> None:
+def test_clips_of_different_lengths_are_encoded_as_if_alone(tmp_path: Path, shape: str, batch_size: int) -> None:
     model = save_hugging_face(tmp_path / "weights", shape)
     waveforms = clips(16_000, 8_000, 16_000, 9_999, 8_000, 16_000, 16_000, 12_345)
     rows = []

@@ -94,7 +94,7 @@ def test_a_payload_in_pytorch_model_bin_does_not_run(tmp_path: Path) -> None:
         "[(8, 10, 5)] * 99 * 99",
     ],
 )
-def test_the_setting_that_the_host_evaluates_is_only_parsed(
+def test_the_setting_that_fairseq_evaluates_is_only_parsed(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import json
 import re
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from memobert_plugin.cli.binarize import main as binarize
 from memobert_plugin.cli.extract import main
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.frames import read_frames
 from memobert_plugin.data.manifest import read_manifest
-from tests.films import Cue, write_srt
+from tests.films import Cue, Track, write_srt, write_tracks
 from tests.talking_faces import DrawnFace, write_talking_film
 
 pytest.importorskip("av")
@@ -188,3 +190,72 @@ def test_help_of_every_kind_is_quick_and_imports_nothing_heavy() -> None:
             "assert not {'torch', 'fairseq', 'av', 'mediapipe', 'jinja2', 'submitit'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
+
+
+def loudest_filter(file: Path) -> int:
+    frames = read_frames(file)
+    assert frames is not None
+    return int(frames.frames.mean(axis=0).argmax())
+
+
+def test_sound_and_subtitles_of_the_language_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    english, german = [Cue(0.2, 1.6, "Go home.")], [Cue(0.2, 1.6, "Geh doch nach Hause, es ist spaet.")]
+    tracks = [
+        Track("ger", flags="default", tone=300.0),
+        Track("eng", tone=2000.0),
+        Track("ger", flags="default", cues=german),
+        Track("eng", cues=english),
+    ]
+    write_tracks(tmp_path / "f.mkv", tracks)
+    boxes = "".join(f"{step / 10},10,5,50,45\n" for step in range(20))
+    (tmp_path / "f.csv").write_text(f"time,left,top,right,bottom\n{boxes}")
+    seen = [*QUIET, "--tracker", str(tmp_path / "f.csv"), "--choice", "most_frequent"]
+
+    def film(name: str, *more: str) -> str:
+        assert main(["film", str(tmp_path / "f.mkv"), "--output", str(tmp_path / name), *seen, *more]) == 0
+        (row,) = read_manifest(tmp_path / name / "manifest.tsv")
+        return row.text
+
+    assert film("english", "--language", "eng") == "Go home."
+    printed = capsys.readouterr().out
+    assert "f.mkv: 2 sounds: stream 2 (eng, aac) taken, not 1 (ger, default, aac)" in printed
+    part = json.loads((tmp_path / "english/parts/f/0000/part.json").read_text())
+    assert part["sound"].startswith("2 sounds: stream 2 (eng, aac) taken")
+    assert film("german").startswith("Geh doch")
+    assert "f.mkv: subtitles: stream 3 (ger, default, ssa) taken, not 4 (eng, ssa)" in capsys.readouterr().out
+    assert film("both", "--subtitle-stream", "4") == "Go home."
+    assert "subtitles in eng, sound in ger (--language takes both in one)" in capsys.readouterr().out
+    filters = [loudest_filter(tmp_path / name / "acoustic/f_00001.npz") for name in ("german", "both", "english")]
+    assert filters[0] == filters[1] < filters[2] - 20
+    manifest = ["--manifest", str(tmp_path / "english/manifest.tsv"), "--output"]
+    assert main(["acoustic", *manifest, str(tmp_path / "sound"), "--language", "english"]) == 0
+    assert f"{tmp_path / 'f.mkv'}: 2 sounds: stream 2 (eng, aac) taken" in capsys.readouterr().out
+    assert loudest_filter(tmp_path / "sound/f_00001.npz") == filters[2]
+    with pytest.raises(UserError, match=r"frames of other streams .*language english, not None"):
+        main(["acoustic", *manifest, str(tmp_path / "sound")])
+    assert main(["acoustic", *manifest, str(tmp_path / "sound"), "--overwrite"]) == 0
+    assert loudest_filter(tmp_path / "sound/f_00001.npz") == filters[0]
+    capsys.readouterr()
+    assert main(["visual", *manifest, str(tmp_path / "faces"), *seen, "--audio-stream", "2"]) == 0
+    assert "2 sounds: stream 2 (eng, aac) taken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--audio-stream", "7"], "--audio-stream 7: no such audio stream; there are: 1 (eng, aac)"),
+        (["--video-stream", "1"], "--video-stream 1: no such video stream; there are: 0 (no language, h264)"),
+        (["--subtitle-stream", "0"], "--subtitle-stream 0: no such subtitle stream; there are: 2 (ger, ssa)"),
+        (["--language", "fr"], "no stream of text inside in language fr; there are: stream 2 (ger, ssa)"),
+    ],
+)
+def test_streams_that_are_not_there_fail_in_a_line_with_those_that_are(
+    tmp_path: Path, flags: list[str], reason: str
+) -> None:
+    write_tracks(tmp_path / "f.mkv", [Track("eng", tone=300.0), Track("ger", cues=[Cue(0.2, 1.6, "Halt!")])])
+    (tmp_path / "f.csv").write_text("time,left,top,right,bottom\n0.1,10,5,50,45\n")
+    assert extract(tmp_path, tmp_path / "out", "--tracker", tmp_path / "f.csv", *flags) == 1
+    (line,) = (tmp_path / "out/failed.tsv").read_text().splitlines()[1:]
+    assert line.endswith(reason)
+    with pytest.raises(UserError, match="--language klingonish: not a language"):
+        extract(tmp_path, tmp_path / "else", "--language", "klingonish")

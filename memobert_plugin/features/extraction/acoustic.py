@@ -60,7 +60,7 @@ class AcousticJob(FrameJob):
             self.encoder = build_speech(replace(speech, device="cpu") if elsewhere else speech)
         else:
             self.encoder = speech
-        self._speech, self._batch_size, self._streams = speech, batch_size, streams
+        self._speech, self._batch_size, self.streams = speech, batch_size, streams
 
     def info(self) -> ExtractorInfo:
         """Describe the frames, for ``extractor.json``."""
@@ -80,16 +80,16 @@ class AcousticJob(FrameJob):
 
     def extract_group(self) -> Callable[[list[Clip]], list[Outcome]]:
         """Return the function that writes the frames of a window."""
-        return partial(_extract_window, speech=self._speech, batch_size=self._batch_size, streams=self._streams)
+        return partial(_extract_window, speech=self._speech, batch_size=self._batch_size, streams=self.streams)
 
     def extract_here(self, clips: Iterable[Clip], workers: int) -> Iterator[Outcome]:
         """Extract clips; worker processes read the sound and, for an encoder that is not batched, encode it too."""
         frozen = self.encoder.encoder
         if not frozen.batched:
             wanted = (clip for clip in clips if clip.wanted)
-            yield from ordered_map(partial(_extract_alone, speech=self._speech, streams=self._streams), wanted, workers)
+            yield from ordered_map(partial(_extract_alone, speech=self._speech, streams=self.streams), wanted, workers)
             return
-        read = partial(_read, max_seconds=self.encoder.max_seconds, shortest=frozen.shortest, streams=self._streams)
+        read = partial(_read, max_seconds=self.encoder.max_seconds, shortest=frozen.shortest, streams=self.streams)
         waveforms = ordered_map(read, chain.from_iterable(self.groups(clips)), workers)
         for _, window in groupby(waveforms, key=lambda waveform: self._window(waveform.clip)):
             yield from _encode_window(window, self.encoder, self._batch_size)

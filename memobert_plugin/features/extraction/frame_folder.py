@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ...core.errors import UserError, room_is_needed
 from ...core.files import replaced_when_complete, taken
 from ...data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
 from ...data.manifest import read_manifest
+from ..media.streams import ANY_STREAMS, StreamChoice
 
 FAILURES_NAME: Final = "failed.tsv"
+STREAMS_NAME: Final = "streams.json"
 _LOCK_NAME: Final = ".lock"
 _TEMPORARY_PREFIX: Final = ".writing-"
 
@@ -27,11 +30,11 @@ def finished_files(folder: Path) -> set[str]:
         return {entry.name for entry in entries if entry.name.endswith(".npz") and not entry.name.startswith(".")}
 
 
-def refuse_other_extractor(folder: Path, info: ExtractorInfo) -> None:
-    """Check that a folder's frames, if there are any, come from the same encoder with the same options.
+def refuse_other_extractor(folder: Path, info: ExtractorInfo, streams: StreamChoice = ANY_STREAMS) -> None:
+    """Check that a folder's frames, if there are any, come from the same encoder and streams with the same options.
 
     Raises:
-        UserError: they come from another one, or the folder has frames and no ``extractor.json``.
+        UserError: they come from others, or the folder has frames and no ``extractor.json``.
     """
     if not finished_files(folder):
         return
@@ -41,13 +44,42 @@ def refuse_other_extractor(folder: Path, info: ExtractorInfo) -> None:
         raise UserError(f"{folder}: holds frames of an unknown extractor (no extractor.json); {advice}")
     if found != info:
         raise UserError(f"{folder}: holds frames of another extractor ({_differences(found, info)}); {advice}")
+    read, asked = _noted_streams(folder), _asked(streams)
+    if read != asked:
+        names = [f"{name} {read.get(name)}, not {asked.get(name)}" for name in sorted(read.keys() | asked.keys())]
+        raise UserError(f"{folder}: holds frames of other streams of the films ({'; '.join(names)}); {advice}")
+
+
+def _asked(streams: StreamChoice) -> dict[str, Any]:
+    return {name: value for name, value in asdict(streams).items() if value is not None}
+
+
+def _noted_streams(folder: Path) -> dict[str, Any]:
+    """Return the streams that a folder's frames were asked to come from; nothing where nobody asked."""
+    try:
+        return dict(json.loads((folder / STREAMS_NAME).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{folder / STREAMS_NAME}: damaged; give another --output, or --overwrite") from None
+
+
+def _note_streams(folder: Path, streams: StreamChoice) -> None:
+    if asked := _asked(streams):
+        with replaced_when_complete(folder / STREAMS_NAME) as temporary:
+            temporary.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+    else:
+        (folder / STREAMS_NAME).unlink(missing_ok=True)
 
 
 @contextmanager
-def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) -> Iterator[None]:
+def frames_are_written(
+    folder: Path, info: ExtractorInfo, *, overwrite: bool, streams: StreamChoice = ANY_STREAMS
+) -> Iterator[None]:
     """Hold a folder for one run: take its lock, remove a killed run's leftovers, write ``extractor.json``.
 
-    With ``overwrite`` frames of another extractor are removed first, so that a folder never mixes two.
+    With ``overwrite`` frames of another extractor or of other streams are removed first, so that a folder never mixes
+    two. ``streams.json`` notes streams that the user asked for.
 
     Raises:
         DiskFull: the disk is full; finished files stay.
@@ -55,13 +87,14 @@ def frames_are_written(folder: Path, info: ExtractorInfo, *, overwrite: bool) ->
     """
     with room_is_needed(folder), _held(folder):
         try:
-            refuse_other_extractor(folder, info)
+            refuse_other_extractor(folder, info, streams)
         except UserError:
             if not overwrite:
                 raise
             for name in finished_files(folder):
                 (folder / name).unlink()
         write_extractor_info(folder, info)
+        _note_streams(folder, streams)
         yield
 
 

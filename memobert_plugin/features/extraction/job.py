@@ -16,6 +16,7 @@ from ...core.processes import ordered_map
 from ...core.slurm import SlurmResources, slurm_map
 from ...data.frames import ExtractorInfo, frame_file
 from ...data.manifest import ManifestRow, media_path, read_manifest
+from ..media.streams import ANY_STREAMS, StreamChoice
 from .frame_folder import (
     finished_files,
     frames_are_written,
@@ -101,6 +102,8 @@ class FrameJob(ABC):
     """What an utterance needs, for messages."""
     column: ClassVar[str]
     """Of the manifest, for messages."""
+    streams: StreamChoice = ANY_STREAMS
+    """Of films with several: those that the user asked for."""
 
     @abstractmethod
     def info(self) -> ExtractorInfo:
@@ -134,7 +137,7 @@ def survey(
         UserError: a defect of the manifest, no row with such media, or an output folder of another extractor.
     """
     if not overwrite:
-        refuse_other_extractor(output, job.info())
+        refuse_other_extractor(output, job.info(), job.streams)
     report = Report(dropped={} if overwrite else _read_dropped(output / DROPPED))
 
     def counted_rows() -> Iterator[ManifestRow]:
@@ -174,7 +177,7 @@ def extract(
     from tqdm import tqdm
 
     report = survey(manifest, output, job, overwrite=overwrite)
-    with frames_are_written(output, job.info(), overwrite=overwrite):
+    with frames_are_written(output, job.info(), overwrite=overwrite, streams=job.streams):
         clips = _clips(manifest, read_manifest(manifest), output, job, report.dropped, overwrite=overwrite)
         outcomes: Iterator[Outcome]
         if slurm:

@@ -32,7 +32,7 @@ class VisualJob(FrameJob):
     column = "video"
 
     def __init__(self, options: FrontEndOptions, elsewhere: bool = False) -> None:
-        self._options = options
+        self._options, self.streams = options, options.streams
         self._info = build_front_end(replace(options, device="cpu") if elsewhere else options).visual_info()
 
     def info(self) -> ExtractorInfo:

@@ -254,7 +254,8 @@ def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: floa
             raise ValueError("lyrics (.lrc) do not say when lines end; give .srt or .vtt")
         else:
             found = pysubs2.SSAFile.from_string("\n".join(text.splitlines()), format_)
-    except (pysubs2.exceptions.Pysubs2Error, SyntaxError) as error:  # the latter: XML that is none
+    # The reader of TTML raises SyntaxError for broken XML and NotImplementedError for times that it does not know.
+    except (pysubs2.exceptions.Pysubs2Error, SyntaxError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from None
     events = _plain_lines(found.events)
     if found.format == "sami":  # which takes a line off the screen by an empty one

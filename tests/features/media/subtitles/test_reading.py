@@ -148,6 +148,11 @@ def test_microdvd_without_a_rate_takes_the_films_and_says_so(tmp_path: Path) -> 
         ("f.json", b'{"id": "x"}', "JSON without segments"),
         ("f.json", b'{"segments": [', "not readable as subtitles"),
         ("f.ttml", b'<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body>', "not readable as subtitles"),
+        (
+            "f.ttml",
+            b'<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p end="soon">One</p></div></body></tt>',
+            "not readable",
+        ),
         ("f.vtt", b"WEBVTT\n\nNOTE nothing else\n", "no line of subtitles"),
     ],
 )

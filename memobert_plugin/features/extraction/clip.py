@@ -17,7 +17,7 @@ from ...data.frames import ExtractorInfo
 from ..denseface.encoder import FACE_ENCODERS, FaceEncoder
 from ..encoders.base import PooledEncoder, SpeechOptions, build_speech
 from ..media.container import media_facts
-from ..media.pictures import PICTURE_RATE, Picture, PictureReader
+from ..media.pictures import PICTURE_RATE, PICTURES_VERSION, Picture, PictureReader
 from ..media.sound import SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line
@@ -167,8 +167,8 @@ class FrontEnd:
             options["voice"] = {"name": self.voice.name, **self.voice.options}
             options["speaker"] = self.speaker.options()
         options["max_seconds"] = self.settings.max_seconds
-        version = "; ".join(filter(None, (made.version, self.faces.version)))
-        return replace(made, options=options, frame_rate=self.settings.picture_rate, version=version or None)
+        version = "; ".join(filter(None, (made.version, self.faces.version, PICTURES_VERSION)))
+        return replace(made, options=options, frame_rate=self.settings.picture_rate, version=version)
 
     def acoustic_info(self) -> ExtractorInfo | None:
         """Describe the acoustic frames; None where there are none."""

@@ -15,6 +15,10 @@ from .film_frames import FilmFrames, Shown
 from .geometry import Geometry, field, frame_geometry
 from .streams import ANY_STREAMS, StreamChoice
 
+PICTURES_VERSION: Final = "pictures 2"
+"""Rules of which picture is shown when and how, for ``extractor.json``; 1 took pictures as stored, AVI's as FFmpeg
+guesses their times."""
+
 PICTURE_RATE: Final = 10.0
 """Pictures per second, as in the paper."""
 

@@ -1,6 +1,6 @@
-"""A trained model as one folder to hand on: safetensors weights, one JSON, the tokenizer's files, a model card.
+"""Write and read a bundle, a trained model as one folder: safetensors weights, one JSON, the tokenizer, a model card.
 
-Loading a bundle runs nothing that it contains, and equals the checkpoint it was made of bit for bit.
+No code in a bundle is run. Its weights equal those of its checkpoint bit for bit.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _NAMES = {"l": "text", "v": "faces", "a": "voice"}
 
 
 def model_card(description: ModelDescription, name: str) -> str:
-    """The card in Markdown; ``name`` is the bundle's."""
+    """Return the model card in Markdown; ``name`` is the bundle's."""
     lines = [f"# {name}", "", _summary(description), "", "```python"]
     lines += ["from memobert_plugin import MEmoBERT", "", f"model = MEmoBERT.from_pretrained({json.dumps(name)})"]
     if description.kind == PRETRAINED:
         lines.append('print(model.fill_mask("I am [MASK].", "clip.mp4"))')
     else:
-        lines.append('print(model.predict("clip.mp4", text="what is said in it"))')
+        lines.append('print(model.predict("clip.mp4", text="the words said in it"))')
     lines += ["```", "", "## What it reads", ""]
     lines += [f"- text: the first {description.limits['pieces']} word pieces"]
     for modality, dim, extractor in (
@@ -60,7 +60,7 @@ def _summary(description: ModelDescription) -> str:
     if description.kind == PRETRAINED:
         return f"{network}, pre-trained: it fills masked words, and tells no emotions apart."
     how = "by a classifier" if description.kind == FINETUNED else f'by the prompt "{description.template}"'
-    read = " + ".join(_NAMES[letter] for letter in description.modalities)
+    read = " + ".join(_NAMES[letter] for letter in description.trained_on)
     return f"{network}. It tells {', '.join(description.labels)} apart {how}, from {read}."
 
 
@@ -100,11 +100,11 @@ _BLOCK = 1 << 20
 
 
 def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) -> None:
-    """Write ``folder``; it appears complete or not at all.
+    """Write a bundle, completely or not at all.
 
     Args:
-        model: what to write.
-        folder: a new folder, or with ``overwrite`` an earlier bundle. Nothing else is ever replaced.
+        model: the model.
+        folder: a new folder, or with ``overwrite`` an earlier bundle; nothing else is ever replaced.
         overwrite: replace an earlier bundle.
 
     Raises:
@@ -119,7 +119,7 @@ def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) 
     model.tokenizer()
     try:
         with staged_folder(folder, CONFIGURATION, overwrite) as staging:
-            # safetensors takes no views and no tensors that share memory.
+            # safetensors refuses views and tensors that share memory.
             weights = {name: tensor.detach().clone().contiguous() for name, tensor in model.weights.items()}
             (staging / WEIGHTS).write_bytes(save(weights))
             (staging / TOKENIZER).mkdir()
@@ -161,16 +161,16 @@ def read_bundle(folder: Path) -> TrainedModel:
 
 
 def read_configuration(folder: Path) -> dict[str, Any]:
-    """The bundle's JSON, its outermost form checked.
+    """Read a bundle's JSON and check its outermost form.
 
     Raises:
-        UserError: the folder is no bundle or of another format version.
+        UserError: not a bundle, or another format version.
     """
     path = folder / CONFIGURATION
     try:
         content = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no bundle (it has no {CONFIGURATION}); write one with memobert-export") from None
+        raise UserError(f"{folder}: not a bundle (no {CONFIGURATION} in it); write one with memobert-export") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); fetch the bundle again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -186,7 +186,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """A folder whose ``config.json`` is another system's is none of ours to replace."""
+    """Refuse to replace a folder whose ``config.json`` is not a bundle's."""
     if (folder / CONFIGURATION).is_file():
         try:
             read_configuration(folder)
@@ -200,7 +200,7 @@ def _refuse_altered(path: Path, expected: object) -> None:
             return
         raise UserError(f"{path}: missing; fetch the bundle again")
     if _sha256(path) != expected:
-        raise UserError(f"{path}: is not the file that was exported (its sha256 differs); fetch the bundle again")
+        raise UserError(f"{path}: not the file that was exported (its sha256 differs); fetch the bundle again")
 
 
 def _sha256(path: Path) -> str:

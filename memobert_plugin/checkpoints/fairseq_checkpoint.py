@@ -1,4 +1,4 @@
-"""A checkpoint that the host's training wrote, read for use: plain data only, nothing in it is run."""
+"""Read a checkpoint of ``fairseq-train`` without fairseq: plain data only, no code in it is run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDesc
 from .trained_model import TrainedModel
 
 PAPER_LIMITS = {"pieces": 60, "visual_frames": 36, "acoustic_frames": 64}
-"""How much of an utterance the published models read."""
+"""Pieces and frames of an utterance that the published models read."""
 CLASSIFIER = "heads.classify.out.weight"
 _NEEDED = {
     PRETRAINED: ("heads.wwmlm.",),
@@ -40,8 +40,8 @@ def read_imported(
 
     Args:
         path: the file, for messages.
-        content: of the checkpoint.
-        data_bin: tells dictionary, tokenizer and extractors.
+        content: the checkpoint's.
+        data_bin: has dictionary, tokenizer and extractors.
         labels: emotions in the order of the classifier's outputs (default: the data-bin's, where there are as many);
             without a classifier they make a prompted model of the paper's template.
         verbalizer: the words of each label of a prompted model (default: the paper's).
@@ -94,7 +94,7 @@ def read_imported(
 
 
 def _completed(model: TrainedModel) -> dict[str, Tensor]:
-    """The weights, with zeros for parts that this kind of model never reads."""
+    """Return the weights, with zeros for parts that this kind of model never reads."""
     weights = dict(model.weights)
     for name, parameter in model.skeleton().state_dict().items():
         if name in weights:
@@ -143,13 +143,13 @@ def read_fairseq_checkpoint(
         labels, verbalizer: of imported weights, see :func:`read_imported`.
 
     Raises:
-        UserError: the file is missing, damaged, would run code, is no MEmoBERT of this plugin, or lacks what the
-            data-bin would tell.
+        UserError: the file is missing, damaged, would run code, is not a MEmoBERT of this plugin, or lacks values that
+            the data-bin has.
     """
     content = _load(path)
     for name in ("cfg", "model", "task_state"):
         if not isinstance(content.get(name), Mapping):
-            raise UserError(f"{path}: no checkpoint of fairseq-train (it has no {name}); {_ADVICE}")
+            raise UserError(f"{path}: not a fairseq checkpoint (no {name} in it); {_ADVICE}")
     task, architecture = content["cfg"].get("task"), content["cfg"].get("model")
     state = content["task_state"]
     if not state or task is None:
@@ -209,7 +209,7 @@ def _limit(path: Path, task: Mapping[str, Any], stream: str, made_by: Mapping[st
 
 
 def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint knows of its training, plain values by name; no path of the machine it ran on."""
+    """Return facts about the training as plain values by name, without paths of the machine it ran on."""
     configuration, state = content["cfg"], content["task_state"]
     task, optimization = configuration["task"], configuration.get("optimization") or {}
     extra = content.get("extra_state") or {}
@@ -245,12 +245,12 @@ def _load(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{path}: is damaged ({str(error).partition(chr(10))[0]}); {_ADVICE}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: no checkpoint of fairseq-train; {_ADVICE}")
+        raise UserError(f"{path}: not a fairseq checkpoint; {_ADVICE}")
     return content
 
 
 def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dict[str, Any]:
-    """The tokenizer's files, and what made the frames of either modality."""
+    """Return the tokenizer's files and the extractors of both modalities."""
     own = state.get("origins")
     if own and data_bin is None:
         tokenizer = from_plain(str(path), _value(path, own, "tokenizer"))
@@ -276,7 +276,7 @@ def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dic
 
 
 def _refuse_other_prompt(model: TrainedModel, prompt: Mapping[str, Any]) -> None:
-    """The rows that the checkpoint was trained with must be what its tokenizer gives."""
+    """Refuse a tokenizer that gives other prompt rows than those of the training."""
     tokenizer, description = model.tokenizer(), model.description
     pieces = Template.parse(description.template).encode(tokenizer)
     words = Verbalizer.parse(description.verbalizer, description.labels).encode(tokenizer)
@@ -288,5 +288,5 @@ def _refuse_other_prompt(model: TrainedModel, prompt: Mapping[str, Any]) -> None
 
 def _value(path: Path, mapping: Mapping[str, Any], name: str) -> Any:
     if not isinstance(mapping, Mapping) or name not in mapping:
-        raise UserError(f"{path}: its task says nothing of {name}; {_ADVICE}")
+        raise UserError(f"{path}: its task has no {name}; {_ADVICE}")
     return mapping[name]

@@ -1,9 +1,9 @@
-"""Before a training goes on: is the checkpoint whole that the host will go on from?
+"""Check and repair ``checkpoint_last.pt`` before fairseq resumes a training from it.
 
-The host writes one file of a save safely and the others as plain copies of it. A process killed in between leaves a
-truncated ``checkpoint_last.pt``, on which the next start fails, or none at all, whereupon the host begins from zero
-(or from ``--finetune-from-model``) without a word. ``memobert-sweep`` looks before every start; whoever types
-``fairseq-train`` puts ``python -m memobert_plugin.checkpoints.last_checkpoint SAVE_DIR`` in front of it.
+fairseq writes one file of a save safely and copies it to the others. A process that is killed in between leaves a
+truncated ``checkpoint_last.pt``, on which the next start fails, or none, and then fairseq starts from zero (or from
+``--finetune-from-model``) without a message. ``memobert-sweep`` checks before every start. Run
+``python -m memobert_plugin.checkpoints.last_checkpoint SAVE_DIR`` before ``fairseq-train``.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ LAST = "checkpoint_last.pt"
 
 
 def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | None:
-    """Make sure that the host finds a whole ``checkpoint_last.pt``, if any checkpoint is whole.
+    """Make sure that fairseq finds a whole ``checkpoint_last.pt``, if any checkpoint is whole.
 
-    Damaged files are renamed to ``NAME.damaged``. A missing or damaged last one is replaced by a copy of the whole one
-    with most updates.
+    Damaged files are renamed to ``NAME.damaged``. A missing or damaged ``checkpoint_last.pt`` becomes a copy of the
+    whole checkpoint with most updates.
 
     Args:
-        folder: of the checkpoints; it may be missing.
-        say: gets a line for everything that was done.
+        folder: the checkpoints' folder; it may be missing.
+        say: called with a line for each change.
 
     Returns:
-        Updates at which training will go on; None when it begins.
+        Updates at which training goes on; None if it starts from zero.
 
     Raises:
-        UserError: a file is whole, but no checkpoint.
+        UserError: a file is whole, but not a checkpoint.
         DiskFull: there is no room for the copy.
     """
     for leftover in folder.glob("*.pt.tmp"):
@@ -52,7 +52,7 @@ def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | No
         others = sorted((updates_of(path), path) for path in folder.glob("checkpoint*.pt"))
         if not others:
             if damaged:
-                say("no whole checkpoint is left; training begins again")
+                say("no whole checkpoint is left; training starts from zero")
             return None
         updates, newest = others[-1]
         with replaced_when_complete(last) as temporary:
@@ -62,10 +62,10 @@ def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | No
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every part of a checkpoint file can be read and has its checksum; nothing in it is executed."""
+    """Tell whether every part of a checkpoint file can be read and has its checksum; no code in it is run."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # On a full disk the host puts a second try behind the rest of the first: an archive, but torch reads none.
+            # On a full disk fairseq appends a second try to the rest of the first: an archive that torch cannot read.
             begins = min((member.header_offset for member in archive.infolist()), default=None)
             return begins == 0 and archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError):
@@ -73,10 +73,10 @@ def is_whole(path: Path) -> bool:
 
 
 def updates_of(path: Path) -> int:
-    """Updates after which a checkpoint was saved.
+    """Return the number of updates after which a checkpoint was saved.
 
     Raises:
-        UserError: the file is no checkpoint of the host.
+        UserError: the file is not a fairseq checkpoint.
     """
     import torch
 
@@ -86,11 +86,11 @@ def updates_of(path: Path) -> int:
         return int(content["optimizer_history"][-1]["num_updates"])
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        raise UserError(f"{path}: is no checkpoint of a training ({reason}); move it elsewhere") from None
+        raise UserError(f"{path}: not a fairseq checkpoint ({reason}); move it elsewhere") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Settle a folder by hand."""
+    """Repair the checkpoints of one folder."""
     parser = argparse.ArgumentParser(
         prog="python -m memobert_plugin.checkpoints.last_checkpoint",
         description=f"Make sure that fairseq-train goes on from a whole {LAST}: damaged checkpoints are renamed to "
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     updates = settle_last_checkpoint(folder, print)
     if updates is None and any(folder.glob("checkpoint*.pt.damaged")):
         return 1
-    print("no checkpoint: training begins" if updates is None else f"{LAST}: whole, {updates} updates")
+    print("no checkpoint: training starts from zero" if updates is None else f"{LAST}: whole, {updates} updates")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What has to be known beside a model's weights to use it: plain values, checked when they come from a file."""
+"""Describe a model beside its weights, as plain values that are checked when they come from a file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SIZES = (
     "encoder_attention_heads",
     "max_positions",
 )
-"""The architecture's numbers, under the names of the host's flags."""
+"""The architecture's numbers, named as fairseq's flags."""
 
 LIMITS = ("pieces", "visual_frames", "acoustic_frames")
 MOST = 1 << 20
-"""No size of a real model is larger."""
+"""Upper limit of every size, for files that are damaged or hostile."""
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """How to build a model, what it reads and what its outputs mean.
+    """A model's sizes, inputs and outputs.
 
     Attributes:
         architecture: one number for each of :data:`SIZES`.
@@ -37,14 +37,14 @@ class ModelDescription:
         visual_dim: size of a face frame's feature; 0 for a model without faces.
         acoustic_dim: size of a speech frame's feature; 0 for a model without speech.
         expression_classes: names of the facial expressions, in the order of their distribution.
-        kind: one of :data:`KINDS`: what the model was trained for last.
+        kind: one of :data:`KINDS`, the last training of the model.
         labels: emotions in the order of the outputs; empty for a model that was only pre-trained.
-        template: of a prompted model, such as ``i am [MASK] .``.
-        verbalizer: of a prompted model, such as ``anger=anger happy=happy``.
-        limits: one number for each of :data:`LIMITS`: how much of an utterance is read, from its start.
-        modalities: what it was trained to read, one of ``lva``, ``lv``, ``la``, ``va``, ``l``, ``v``, ``a``.
-        visual_extractor: what made the face frames it was trained on.
-        acoustic_extractor: what made the speech frames.
+        template: a prompted model's, such as ``i am [MASK] .``.
+        verbalizer: a prompted model's, such as ``anger=anger happy=happy``.
+        limits: for each of :data:`LIMITS` the number that is read from an utterance's start.
+        modalities: those of its last training, one of ``lva``, ``lv``, ``la``, ``va``, ``l``, ``v``, ``a``.
+        visual_extractor: the maker of the face frames it was trained on.
+        acoustic_extractor: the maker of the speech frames.
         training: facts about the training, by name, for the model card.
     """
 
@@ -65,17 +65,17 @@ class ModelDescription:
 
     @property
     def trained_on(self) -> str:
-        """Letters of the modalities that the model was trained on; a corpus may lack one of :attr:`modalities`."""
+        """Return the letters of those :attr:`modalities` that the training corpus had."""
         dims = {"l": 1, "v": self.visual_dim, "a": self.acoustic_dim}
         return "".join(letter for letter in self.modalities if dims[letter])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, place: str, content: Mapping[str, Any]) -> ModelDescription:
-        """Check and take over what a file says; ``place`` names it in errors.
+        """Build a description from a file's values, checking each; ``place`` names the file in errors.
 
         Raises:
             UserError: a value is missing, unknown or impossible.

@@ -1,4 +1,4 @@
-"""A model with everything that is needed to use it, wherever it came from: weights, description, tokenizer."""
+"""Build a network from a trained model's weights, description and tokenizer, read from a bundle or a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .model_description import FINETUNED, ModelDescription
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Weights under the plugin's names, and what they are.
+    """Weights under the plugin's names, with their description.
 
     Attributes:
-        source: where they were read, for messages.
-        description: how to build and use the model.
+        source: their file or folder, for messages.
+        description: the model's sizes, inputs and outputs.
         weights: the state dictionary, of the precision it was saved in.
         tokenizer_files: content of the tokenizer's files by name.
     """
@@ -34,16 +34,16 @@ class TrainedModel:
     tokenizer_files: Mapping[str, bytes]
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the dictionary that the weights belong to.
+        """Build the tokenizer of the dictionary that the weights belong to.
 
         Raises:
-            UserError: its files are no tokenizer, or one of another dictionary.
+            UserError: its files are not a tokenizer, or one of another dictionary.
         """
         tokenizer = tokenizer_from_files(self.tokenizer_files)
         known = int(self.weights[FINGERPRINT]) if FINGERPRINT in self.weights else 0
         other = known and known != dictionary_fingerprint(tokenizer.symbols)
         if other or len(tokenizer.symbols) != self.description.vocabulary:
-            raise UserError(f"{self.source}: its tokenizer is not the one of its weights; export it again")
+            raise UserError(f"{self.source}: tokenizer and weights belong to different dictionaries; export it again")
         return tokenizer
 
     def skeleton(self) -> MEmoBERTNetwork:
@@ -57,7 +57,7 @@ class TrainedModel:
         description = self.description
         layers = description.architecture["encoder_layers"]
         if layers > len(self.weights):
-            raise UserError(f"{self.source}: tells of {layers} layers, which its weights do not have; export it again")
+            raise UserError(f"{self.source}: names {layers} layers, its weights have fewer; export it again")
         heads = {WORD_HEAD: word_head(description.vocabulary)}
         if description.kind == FINETUNED:
             heads[EMOTION_HEAD] = emotion_head(len(description.labels))

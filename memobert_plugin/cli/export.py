@@ -1,9 +1,8 @@
-"""``memobert-export``: a checkpoint as one folder to hand on."""
+"""``memobert-export``: write a checkpoint as a bundle, one folder to hand on."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's flags."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="memobert-export",
         description="Write a checkpoint of fairseq-train as a bundle: a folder with safetensors weights, one JSON "
@@ -72,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def describe(description: ModelDescription) -> str:
-    """What the bundle holds, in a line or two."""
+    """Describe a bundle in one line."""
     from ..checkpoints.model_description import PRETRAINED
 
     names = {"visual": description.visual_extractor, "acoustic": description.acoustic_extractor}
@@ -82,6 +81,5 @@ def describe(description: ModelDescription) -> str:
 
 
 def cli_main() -> None:
-    """Entry point of the command; the host's remarks on optional packages are kept out of its output."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    """Run the command and leave the process."""
     run_command(main)

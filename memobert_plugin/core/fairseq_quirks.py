@@ -1,4 +1,4 @@
-"""Use of the host's code outside its own commands, without what it has to say about packages that are not there."""
+"""Work around fairseq: silence its import messages, load its checkpoints safely, limit memory in its processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_fairseq() -> Iterator[None]:
-    """Keep the host's hints about optional packages and deprecated calls out of a caller's output."""
+    """Silence fairseq's import-time messages about missing optional packages and deprecated calls."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -25,10 +25,10 @@ def quiet_fairseq() -> Iterator[None]:
 
 
 def allow_fairseq_arguments() -> None:
-    """Let ``torch.load(weights_only=True)`` build a Namespace, as which the host stores its arguments.
+    """Let ``torch.load(weights_only=True)`` build the argparse.Namespace in which fairseq stores its arguments.
 
-    torch 2.6 and newer refuses such a checkpoint otherwise, also inside the host, which loads without saying how. It
-    stays allowed (``safe_globals`` would be for a while only): leaving that would take the class from the host as well.
+    torch 2.6 and later otherwise refuses such a checkpoint, in fairseq too, which loads without ``weights_only``. The
+    class stays allowed for the whole process: ``safe_globals`` would take it away from fairseq when it ends.
     """
     import torch
 
@@ -37,22 +37,23 @@ def allow_fairseq_arguments() -> None:
 
 _VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 _SHAPES = 128
-"""More than an update has; each may return within the update, in the next layer."""
+"""More than an update has: each shape may return in the next layer."""
 
 
 def limit_primitive_cache() -> None:
-    """Keep fewer, unless the user has chosen; before the first product of this process, when oneDNN reads the variable.
+    """Limit oneDNN's primitive cache, unless the user has set its variable; call this before the first matrix product.
 
-    On a CPU an hour of training otherwise grows by some 600 MiB (docs/reliability.md). A GPU has no part in it.
+    Unpadded batches have many shapes and would fill the cache: 600 MiB in an hour on a CPU (docs/reliability.md). GPUs
+    do not use it.
     """
     os.environ.setdefault(_VARIABLE, str(_SHAPES))
 
 
 def return_free_memory() -> None:
-    """Ask the C library for the pages between what its heap keeps; where it is not glibc, nothing.
+    """Return free memory of the heap to the system, with glibc; do nothing with other C libraries.
 
-    Ordering an epoch's utterances leaves holes as large as the corpus. A worker inherits them, and the training process
-    fills them again with its batches: every page of them then is the worker's alone, and of no use to it.
+    Ordering an epoch's utterances leaves holes as large as the corpus in the heap. A forked worker shares these pages
+    until the training process writes to them; then the worker keeps a copy of its own, which it never uses.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

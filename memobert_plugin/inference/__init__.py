@@ -1,1 +1,1 @@
-"""From a clip to an answer and its reasons."""
+"""Answer for clips with a trained model, and explain the answers."""

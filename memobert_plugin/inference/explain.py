@@ -52,7 +52,7 @@ class Explanation:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Each modality's share of all that spoke for or against the answer, by its letter, without the prompt."""
+        """Return each modality's share of the contributions, by its letter; the prompt does not count."""
         sizes = {
             "l": sum(abs(word.value) for word in self.words),
             "v": float(np.abs(self.visual).sum()),

@@ -1,4 +1,4 @@
-"""A clip's faces to the face frames that a model was trained on, and small pictures of the clip for the page."""
+"""Read a clip's faces as the face frames that a model was trained on, and small pictures of it for the page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FaceOptions:
 
 
 class FaceReader:
-    """Reads faces with the encoder of a model's training.
+    """A reader of faces with the encoder of a model's training.
 
     Args:
         extractor: the model's description of its face frames; None for a model without faces.
@@ -60,7 +60,7 @@ class FaceReader:
 
     @cached_property
     def obstacle(self) -> str:
-        """The reason why this model can read no faces of clips; empty if it can."""
+        """Return the reason why this model can read no faces of clips; empty if it can."""
         if self.extractor is None:
             return "this model does not read faces"
         from ..features.denseface.encoder import FACE_ENCODERS
@@ -77,7 +77,7 @@ class FaceReader:
 
     @cached_property
     def encoder(self) -> FaceEncoder:
-        """The encoder of the model's training, with the shipped weights unless others are given."""
+        """Return the encoder of the model's training, with the shipped weights unless others are given."""
         from ..features.denseface.encoder import FACE_ENCODERS
 
         assert self.extractor is not None
@@ -85,7 +85,7 @@ class FaceReader:
 
     @cached_property
     def voice(self) -> VoiceDetector:
-        """The detector that tells speech from silence."""
+        """Return the detector that tells speech from silence."""
         from ..features.speakers.voice_detectors import VOICE_DETECTORS, listens_alone, load_voice_detector
 
         trained = self.extractor.options.get("voice") if self.extractor is not None else None
@@ -99,7 +99,7 @@ class FaceReader:
 
     @cached_property
     def front_end(self) -> FrontEnd:
-        """The way from a clip to its face frames, with the settings of the model's training.
+        """Return the way from a clip to its face frames, with the settings of the model's training.
 
         The face is always the speaker's: a corpus of one face per clip may be read by its most frequent face, a clip
         from anywhere may show several.
@@ -126,14 +126,14 @@ class FaceReader:
 
     @property
     def max_seconds(self) -> float:
-        """Seconds of a clip in which faces are looked for."""
+        """Return the seconds of a clip in which faces are looked for."""
         from ..features.extraction.clip import FilmSettings
 
         return float(self._trained("max_seconds") or FilmSettings().max_seconds)
 
     @property
     def other_source(self) -> str:
-        """A note if faces come from another source than in the model's training; empty if not."""
+        """Return a note if faces come from another source than in the model's training; empty if not."""
         trained = self._trained("faces")
         name, own = trained.get("name") if isinstance(trained, dict) else None, self.front_end.faces.name
         if name is None or name == own:

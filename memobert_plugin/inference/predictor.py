@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class MEmoBERT:
-    """A trained model; made by :meth:`from_pretrained`.
+    """A trained model; :meth:`from_pretrained` loads one.
 
     Attributes:
         network: the model with its prompt or classifier.
@@ -94,12 +94,12 @@ class MEmoBERT:
 
     @property
     def description(self) -> ModelDescription:
-        """The model's sizes, inputs, labels and training."""
+        """Return the model's sizes, inputs, labels and training."""
         return self.network.description
 
     @property
     def labels(self) -> list[str]:
-        """The emotions that it tells apart; none for a model that was only pre-trained."""
+        """Return the emotions that it tells apart; none for a model that was only pre-trained."""
         return list(self.network.labels)
 
     @overload

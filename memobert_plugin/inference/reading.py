@@ -85,7 +85,7 @@ class ReadingOptions:
 
 
 class ClipReader:
-    """Reads utterances for one model.
+    """A reader of utterances for one model.
 
     Args:
         description: the model's.
@@ -327,7 +327,7 @@ def clip_seconds(utterance: Utterance) -> float | None:
 
 
 def _which(track: FaceTrack, tracks: Sequence[FaceTrack]) -> str:
-    """Say which of several faces was read: its place from the left, and its time."""
+    """Say which of several faces was read, by its place from the left."""
     places = sorted(float(other.boxes[:, (0, 2)].mean()) for other in tracks)
     place = places.index(float(track.boxes[:, (0, 2)].mean())) + 1
     ordinal = _ORDINALS[place - 1] if place <= len(_ORDINALS) else f"{place}th"

@@ -1,4 +1,4 @@
-"""Sound to the speech frames that a model was trained on."""
+"""Read sound as the speech frames that a model was trained on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sound:
 
 
 class SpeechReader:
-    """Encodes sound with the encoder and the settings of a model's training.
+    """A reader of sound with the encoder and the settings of a model's training.
 
     Args:
         extractor: the model's description of its speech frames; None for a model without speech.
@@ -50,7 +50,7 @@ class SpeechReader:
 
     @property
     def obstacle(self) -> str:
-        """The reason why this model can read no sound at all; empty if it can."""
+        """Return the reason why this model can read no sound at all; empty if it can."""
         if self.extractor is None:
             return "this model does not read sound"
         if self.extractor.name not in ENCODERS.names():
@@ -62,7 +62,7 @@ class SpeechReader:
 
     @property
     def max_seconds(self) -> float:
-        """Seconds of a clip's sound that are read."""
+        """Return the seconds of a clip's sound that are read."""
         value = self.extractor.options.get("max_seconds", MAX_SECONDS) if self.extractor is not None else MAX_SECONDS
         if not isinstance(value, (int, float)) or not 0 < value <= 3600:
             raise UserError(f"the model's speech frames have max_seconds {value!r}; export the model again")
@@ -70,7 +70,7 @@ class SpeechReader:
 
     @cached_property
     def encoder(self) -> PooledEncoder:
-        """The encoder that made the frames of training.
+        """Return the encoder that made the frames of training.
 
         Raises:
             UserError: weights that are missing or not the model's, or settings that this version cannot repeat.

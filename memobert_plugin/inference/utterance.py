@@ -50,7 +50,7 @@ class Utterance:
 
     @property
     def title(self) -> str:
-        """The name, else the file's name."""
+        """Return the name, else the file's name."""
         file = self.clip or self.sound
         return self.name or (file.name if file is not None else "utterance")
 
@@ -117,7 +117,7 @@ class Evidence:
 
     @property
     def present(self) -> str:
-        """The modality case: letters of the modalities that were read."""
+        """Return the modality case: letters of the modalities that were read."""
         lengths = {"l": len(self.pieces), "v": _length(self.visual), "a": _length(self.acoustic)}
         return "".join(letter for letter, length in lengths.items() if length)
 

@@ -94,7 +94,7 @@ def test_an_altered_or_missing_file_is_refused_by_name(bundle: Path, name: str, 
 
 def test_a_tokenizer_file_that_was_added_is_refused(bundle: Path) -> None:
     (bundle / TOKENIZER / "sentencepiece.model").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"sentencepiece\.model: is not the file that was exported"):
+    with pytest.raises(UserError, match=r"sentencepiece\.model: not the file that was exported"):
         read_bundle(bundle)
 
 

@@ -57,7 +57,7 @@ def test_a_damaged_best_one_is_moved_aside_and_nothing_whole_is_said(tmp_path: P
     truncate(tmp_path / "checkpoint_best.pt", 0.5)
     (tmp_path / "checkpoint_last.pt.tmp").touch()
     updates, said = settle(tmp_path)
-    assert updates is None and "training begins again" in said[-1]
+    assert updates is None and "training starts from zero" in said[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_best.pt.damaged"]
 
 
@@ -81,7 +81,7 @@ def test_a_second_try_behind_the_rest_of_a_first_one_is_noticed(tmp_path: Path) 
 def test_an_archive_of_something_else_is_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint_last.pt"
     torch.save({"weights": torch.ones(3)}, path)
-    with pytest.raises(UserError, match=r"checkpoint_last\.pt: is no checkpoint of a training"):
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt: not a fairseq checkpoint"):
         settle(tmp_path)
     assert path.is_file()
 
@@ -93,7 +93,7 @@ def test_by_hand_it_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixtu
     truncate(tmp_path / "checkpoint_last.pt", 0.5)
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "no checkpoint: training begins",
+        "no checkpoint: training starts from zero",
         "checkpoint_last.pt is damaged, probably written when the process was killed; now checkpoint_last.pt.damaged",
         "training goes on from checkpoint_1_6.pt (6 updates), the newest whole checkpoint",
         "checkpoint_last.pt: whole, 6 updates",

@@ -227,7 +227,7 @@ def test_a_device_that_is_not_there_is_named(bundle: Path, device: str) -> None:
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such bundle or checkpoint"):
         MEmoBERT.from_pretrained(tmp_path / "none")
-    with pytest.raises(UserError, match="no bundle"):
+    with pytest.raises(UserError, match="not a bundle"):
         MEmoBERT.from_pretrained(tmp_path)
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 from torch import nn
 
+from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
 from .save_folder import check_save_folder
@@ -98,6 +100,20 @@ def reports_saves() -> bool:
     return loop is None or "post_save" in loop.__code__.co_names
 
 
+def refuse_without_average(checkpoint: DictConfig) -> None:
+    """Refuse ``--store-ema`` on a checkpoint that was made without it, where fairseq ends in ``KeyError: 'model'``.
+
+    Raises:
+        UserError: the checkpoint that training starts from has no moving average of the parameters.
+    """
+    last = Path(checkpoint.save_dir, LAST)
+    path = last if checkpoint.restore_file == LAST else Path(checkpoint.restore_file)
+    if not path.is_file() and checkpoint.finetune_from_model:
+        path = Path(checkpoint.finetune_from_model)
+    if path.is_file() and "ema" not in torch.load(path, "cpu", weights_only=True, mmap=True).get("extra_state", {}):
+        raise UserError(f"--store-ema: {path} was saved without it, and fairseq cannot begin there; leave it out")
+
+
 class ResumableTask(FairseqTask):
     """Base of tasks whose training can be resumed."""
 
@@ -114,6 +130,8 @@ class ResumableTask(FairseqTask):
             root = fairseq_configuration(self.cfg)
             if "checkpoint" in root:
                 root.checkpoint.load_checkpoint_on_all_dp_ranks = True
+            if "ema" in root and root.ema.store_ema:
+                refuse_without_average(root.checkpoint)
         return super().build_model(cfg, from_checkpoint)
 
     def get_batch_iterator(self, dataset: Any, **kwargs: Any) -> EpochBatchIterator:

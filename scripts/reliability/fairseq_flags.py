@@ -214,11 +214,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if runner.run(command, options.output / "start.log"):
         raise SystemExit(f"{options.output}/start.log: the training without any of the flags failed")
     trials = [trial for group in options.only for trial in GROUPS[group]()]
-    rows = []
+    rows: list[list[str]] = []
+    table = ""
     for number, trial in enumerate(tqdm(trials, unit="flag", mininterval=5)):
         folder = options.output / f"{number:03d}"
         rows.append([trial.group, *try_flags(trial, runner, data_bin, folder, start)])
-    print(tabulate(rows, headers=["group", "flags", "first start", "second start", "checkpoints"], tablefmt="github"))
+        table = tabulate(rows, ["group", "flags", "first start", "second start", "checkpoints"], tablefmt="github")
+        (options.output / "table.md").write_text(table + "\n", encoding="utf-8")
+    print(table)
     return 0
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.report.figures import Picture
+from memobert_plugin.evaluation.report.formats import Table
 from memobert_plugin.evaluation.report.report import Choices, Report, build_report
 from memobert_plugin.evaluation.report.runs import find_runs
-from memobert_plugin.evaluation.report.tables import Table
 from tests.evaluation.sweeps import LABELS, emotion_log, write_grid, write_run
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import Dataset
 
-from memobert_plugin.tasks.resuming import ResumableTask, TrainingBatches, reports_saves
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.tasks.resuming import ResumableTask, TrainingBatches, refuse_without_average, reports_saves
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import Finished, run_commands, training_flags
 
@@ -70,6 +72,18 @@ def test_worse_checkpoints_are_kept_until_there_are_as_many_as_asked_for(tmp_pat
     task.begin_valid_epoch(9, nn.Linear(1, 1))
     task.post_save(str(last), 9)  # a save without a validation
     assert len(list(tmp_path.glob("checkpoint.best*"))) == keep
+
+
+@pytest.mark.parametrize("flag", ["save_dir", "restore_file", "finetune_from_model"])
+def test_an_average_is_not_begun_on_a_checkpoint_without_one(tmp_path: Path, flag: str) -> None:
+    path = tmp_path / "checkpoint_last.pt"
+    flags = {"save_dir": str(tmp_path / "new"), "restore_file": path.name, "finetune_from_model": None}
+    flags[flag] = str(tmp_path if flag == "save_dir" else path)
+    torch.save({"extra_state": {"ema": {}}}, path)
+    refuse_without_average(OmegaConf.create(flags))
+    torch.save({"extra_state": {}}, path)
+    with pytest.raises(UserError, match=r"--store-ema: .*checkpoint_last.pt was saved without it"):
+        refuse_without_average(OmegaConf.create(flags))
 
 
 class Numbers(Dataset[int]):

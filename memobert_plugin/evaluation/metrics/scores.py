@@ -1,4 +1,4 @@
-"""WA, UAR, weighted and macro F1 from summed confusion counts, so that batches, ranks and files add up exactly."""
+"""Compute WA, UAR, weighted and macro F1 from summed confusion counts: batches, ranks and files add up exactly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def confusion(
         targets: (n,) labels in range(``classes``).
         predictions: (n,) predicted labels.
         classes: the number of labels, C.
-        outside: count predictions that are none of the labels (any other integer) in a further column, the last;
+        outside: count predictions outside the labels (any other integer) in a further column, the last;
             without it they are refused.
 
     Returns:
@@ -64,7 +64,8 @@ class Scores:
 
     @classmethod
     def from_confusion(cls, counts: Counts) -> Scores:
-        """Scores of (C, C) counts, or of (C, C + 1) whose last column counts predictions outside the labels.
+        """Compute scores from (C, C) counts, or from (C, C + 1) whose last column counts predictions outside the
+        labels.
 
         Raises:
             ValueError: counts of another shape.
@@ -94,7 +95,7 @@ class Scores:
         return Scores.from_confusion(self.counts + other.counts)
 
     def as_dict(self) -> dict[str, float]:
-        """The metrics by the names under which they are logged."""
+        """Return the metrics by the names under which they are logged."""
         return {"wa": self.wa, "uar": self.uar, "wf1": self.wf1, "macro_f1": self.macro_f1}
 
 

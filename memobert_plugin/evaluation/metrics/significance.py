@@ -1,9 +1,9 @@
-"""Intervals and tests whose unit is the speaker, because the utterances of one speaker are not independent.
+"""Compute intervals and tests whose unit is the speaker, because the utterances of one speaker are not independent.
 
-Everything works on confusion counts: a list with one array (R, S, C, C + 1) per fold, of its R seeds, its S test
-speakers, C labels and C predictions plus one column for none of the labels. The estimate is the one that is reported:
-a metric of each fold and seed, averaged over the seeds, then over the folds. Seeds stay together, so that more seeds do
-not count as more evidence.
+All functions read confusion counts: a list with one array (R, S, C, C + 1) per fold, of its R seeds, its S test
+speakers, C labels and C predictions plus one column for predictions outside the labels. The estimate is the one that is
+reported: a metric of each fold and seed, averaged over the seeds, then over the folds. Seeds stay together: more seeds
+do not count as more evidence.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ RANDOM_SWAPS = 20_000
 
 
 def accuracy(counts: npt.NDArray[np.number]) -> Array:
-    """WA of confusion counts (..., C, C + 1), nan without an utterance."""
+    """Return WA of confusion counts (..., C, C + 1), nan without an utterance."""
     with np.errstate(invalid="ignore"):
         return np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
 
 
 def unweighted_recall(counts: npt.NDArray[np.number]) -> Array:
-    """UAR of confusion counts (..., C, C + 1): mean recall of the labels that occur, nan without an utterance."""
+    """Return UAR of confusion counts (..., C, C + 1): mean recall of the labels that occur, or nan."""
     support = counts.sum(axis=-1)
     correct = np.diagonal(counts, axis1=-2, axis2=-1)
     recall = correct / np.where(support > 0, support, 1)
@@ -40,15 +40,15 @@ def unweighted_recall(counts: npt.NDArray[np.number]) -> Array:
 
 
 def mean_score(folds: Folds, metric: Metric) -> float:
-    """The reported estimate: mean over folds of the mean over seeds."""
+    """Return the reported estimate: the mean over folds of the mean over seeds."""
     return float(np.mean([metric(fold.sum(axis=1)).mean() for fold in folds]))
 
 
 def bootstrap_interval(
     folds: Folds, metric: Metric, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of the estimate for new speakers of the same kind: speakers are drawn with replacement, each with all
-    utterances and seeds.
+    """Return an interval of the estimate for new speakers of the same kind: speakers are drawn with replacement, each
+    with all utterances and seeds.
 
     The percentiles are widened as Student's t is wider than the normal distribution (expanded percentiles: T.
     Hesterberg, "What teachers should know about the bootstrap", 2015): with ten speakers, plain ones hold the truth in
@@ -64,7 +64,7 @@ def bootstrap_interval(
 def difference_interval(
     first: Folds, second: Folds, metric: Metric, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of first minus second on the same speakers, both resampled alike; otherwise as
+    """Return an interval of first minus second on the same speakers, resampled alike; else as
     :func:`bootstrap_interval`.
 
     Raises:
@@ -92,7 +92,7 @@ class PermutationTest:
 
 
 def permutation_test(first: Folds, second: Folds, metric: Metric, *, seed: int = 0) -> PermutationTest:
-    """Paired test of first against second: were they alike, swapping a speaker's predictions of the one with those of
+    """Test first against second, paired: if they were alike, swapping a speaker's predictions of the one with those of
     the other would change nothing.
 
     It needs no distribution, holds for any metric, and keeps together what belongs to one speaker; tests over single
@@ -123,7 +123,7 @@ def permutation_test(first: Folds, second: Folds, metric: Metric, *, seed: int =
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number by Holm's step-down method, in the order given."""
+    """Correct p-values for their number by Holm's step-down method; the order is kept."""
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):
@@ -133,13 +133,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _resampled_speakers(folds: Folds, draws: int, seed: int) -> Array:
-    """(draws, speakers of all folds): how often each speaker was drawn."""
+    """Draw how often each speaker of all folds is taken: (draws, speakers)."""
     speakers = sum(fold.shape[1] for fold in folds)
     return np.random.default_rng(seed).multinomial(speakers, [1 / speakers] * speakers, draws).astype(np.float64)
 
 
 def _bootstrap_scores(folds: Folds, metric: Metric, weights: Array) -> Array:
-    """(draws,) estimates; a fold weighs as much as its speakers were drawn, on average."""
+    """Return (draws,) estimates; a fold weighs as much as its speakers were drawn, on average."""
     total, weight, start = np.zeros(len(weights)), np.zeros(len(weights)), 0
     for fold in folds:
         own = weights[:, start : start + fold.shape[1]]
@@ -152,7 +152,7 @@ def _bootstrap_scores(folds: Folds, metric: Metric, weights: Array) -> Array:
 
 
 def _weighted(fold: npt.NDArray[np.integer], weights: Array, metric: Metric) -> Array:
-    """(draws,) scores of one fold whose speakers' counts are multiplied, averaged over seeds."""
+    """Return (draws,) scores of one fold whose speakers' counts are multiplied, averaged over seeds."""
     if fold.shape[1] == 1:
         return np.full(len(weights), metric(fold[:, 0]).mean())
     return metric(np.tensordot(weights, fold.astype(np.float64), axes=(1, 1))).mean(axis=1)
@@ -161,7 +161,7 @@ def _weighted(fold: npt.NDArray[np.integer], weights: Array, metric: Metric) -> 
 def _swapped(
     own: npt.NDArray[np.integer], other: npt.NDArray[np.integer], swap: npt.NDArray[np.integer], metric: Metric
 ) -> Array:
-    """(swaps,) scores of one fold where the marked speakers' counts come from the other side."""
+    """Return (swaps,) scores of one fold where the marked speakers' counts come from the other side."""
     if own.shape[1] == 1:
         return np.where(swap[:, 0], metric(other[:, 0]).mean(), metric(own[:, 0]).mean())
     both = np.concatenate([own, other], axis=1)

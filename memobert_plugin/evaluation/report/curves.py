@@ -1,4 +1,4 @@
-"""Training curves from logs that ``fairseq-train --log-format json`` wrote."""
+"""Read training curves from logs that ``fairseq-train --log-format json`` wrote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .names import TRANSDUCTIVE, training_name
+from .results import TRANSDUCTIVE, training_name
 from .runs import EmotionRun, PretrainingRun
 
 _LINE = re.compile(r"\| (train|train_inner|valid) \| (\{.*\})\s*$")
@@ -63,16 +63,16 @@ class Curves:
     titles: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, subset: str, metric: str) -> list[tuple[int, float]]:
-        """(updates, value) of one metric."""
+        """Return (updates, value) of one metric."""
         return [
             (point.updates, point.value) for point in self.points if (point.subset, point.metric) == (subset, metric)
         ]
 
 
 def read_points(log: Path) -> tuple[Point, ...]:
-    """Losses and scores; empty where there is no log.
+    """Read losses and scores; return nothing where there is no log.
 
-    A line that a killed process cut off is passed over; of updates that were repeated after a restart the last count.
+    A line that a killed process cut off is skipped; of updates that were repeated after a restart the last count.
     Training is logged after every epoch and after so many updates: each metric is taken from where it has more points.
     """
     if not log.is_file():
@@ -113,7 +113,7 @@ def beyond_limits(logs: Iterable[Path]) -> list[str]:
 
 
 def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:
-    """Curves of runs that have some, one series per setting."""
+    """Return the curves of runs that have some, one series per setting."""
     found = [
         Curves(
             run.name,
@@ -126,8 +126,8 @@ def emotion_curves(runs: Iterable[EmotionRun]) -> list[Curves]:
 
 
 def pretraining_curves(runs: Iterable[PretrainingRun]) -> list[Curves]:
-    """Curves of pre-trainings that have some; those of one variant (all but the last part of the name) share a
-    series.
+    """Return the curves of pre-trainings that have some; those of one variant (all but the last part of the name) share
+    a series.
     """
     found = [
         Curves(
@@ -142,7 +142,7 @@ def pretraining_curves(runs: Iterable[PretrainingRun]) -> list[Curves]:
 
 
 def mean_line(lines: Sequence[Line]) -> list[tuple[int, float]]:
-    """The mean where all lines have values; folds of different sizes end their epochs after different numbers of
+    """Return the mean where all lines have values. Folds of different sizes end their epochs after different numbers of
     updates, so that values in between are interpolated.
     """
     drawn = [np.array(line, dtype=float) for line in lines if line]
@@ -156,7 +156,7 @@ def mean_line(lines: Sequence[Line]) -> list[tuple[int, float]]:
 
 
 def curve_records(curves: Sequence[Curves]) -> list[dict[str, object]]:
-    """Rows of the CSV file."""
+    """Return the rows of the CSV file."""
     return [
         {
             "run": one.run,

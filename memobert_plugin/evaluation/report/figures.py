@@ -1,4 +1,4 @@
-"""Pictures of results: share of training data, modality cases, confusion matrices."""
+"""Draw the pictures of a report: shares of training data, modality cases, confusion matrices, training curves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import numpy as np
 from ...core.errors import UserError
 from ...core.names import MODALITY_CASES
 from .curves import Curves, Line, mean_line
-from .names import Provenance, coverage, marks, training_name
-from .results import Result
-from .sweep_tables import OUTSIDE
+from .results import Provenance, Result, coverage, marks, training_name
+from .tables import OUTSIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """How one series is drawn: each of the three (the line as matplotlib's line style) tells it from the others."""
+    """The look of one series; colour, marker and line (in matplotlib's form) each tell it from the others."""
 
     color: str
     marker: str
@@ -78,13 +77,13 @@ class Picture:
 
 
 def style(number: int) -> Style:
-    """Style of the series of that number, from 0; they repeat after eight."""
+    """Return the style of the series of that number, from 0; styles repeat after eight."""
     return STYLES[number % len(STYLES)]
 
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure of that size in inches; drawn inside this block it looks the same whatever the user's own
+    """Yield an empty figure of that size in inches. Inside the block it looks the same whatever the user's own
     matplotlib settings are.
 
     Raises:
@@ -117,7 +116,7 @@ HOLLOW = " Hollow markers rest on a part of the folds or seeds."
 
 
 def fraction_figure(series: Mapping[str, Sequence[Result]], provenance: Provenance) -> Picture:
-    """UAR over the share of training data, one line per setting, with bands."""
+    """Draw UAR over the share of training data, one line per setting, with bands."""
     with drawing(6.4, 4.2) as figure:
         axes = figure.subplots()
         fractions = sorted({100 * result.condition.train_fraction for line in series.values() for result in line})
@@ -144,7 +143,7 @@ def fraction_figure(series: Mapping[str, Sequence[Result]], provenance: Provenan
 
 
 def modality_figure(series: Mapping[str, Sequence[Result]], provenance: Provenance) -> Picture:
-    """UAR by modality case, one marker per setting."""
+    """Draw UAR by modality case, one marker per setting."""
     with drawing(7.2, 4.2) as figure:
         axes = figure.subplots()
         cases = [case for case in MODALITY_CASES if any(row.case == case for line in series.values() for row in line)]
@@ -172,7 +171,7 @@ def modality_figure(series: Mapping[str, Sequence[Result]], provenance: Provenan
 
 
 def confusion_figure(results: Sequence[Result], provenance: Provenance) -> Picture:
-    """One matrix per setting, in per cent of each label."""
+    """Draw one confusion matrix per setting, in per cent of each label."""
     labels = provenance.labels
     totals = [result.total().counts for result in results]
     across = min(3, len(results))
@@ -224,7 +223,7 @@ def _hollow(series: Mapping[str, Sequence[Result]]) -> str:
 
 
 def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture:
-    """Training loss and validation UAR over the updates, one column per setting."""
+    """Draw training loss and validation UAR over the updates, one column per setting."""
     names = list(dict.fromkeys(one.series for one in curves))
     panels = [("train", "loss", "training loss"), ("valid", "uar", "validation UAR (%)")]
     panels = [panel for panel in panels if any(one.line(*panel[:2]) for one in curves)]
@@ -251,7 +250,7 @@ def training_figure(curves: Sequence[Curves], provenance: Provenance) -> Picture
 
 
 def pretraining_figure(curves: Sequence[Curves]) -> Picture | None:
-    """Loss of each pre-training objective over the updates, one line per variant; None without such losses."""
+    """Draw the loss of each pre-training objective over the updates, one line per variant; None without such losses."""
     found = {(point.subset, point.metric) for one in curves for point in one.points if point.metric.endswith("_loss")}
     subset = "valid" if any(key[0] == "valid" for key in found) else "train"
     metrics = sorted(metric for of, metric in found if of == subset)

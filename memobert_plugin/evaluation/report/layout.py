@@ -1,17 +1,74 @@
-"""Which runs stand in which table; each table is checked for runs that may not stand together."""
+"""Choose the runs of each table, and refuse runs that cannot be compared in one table."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ...core.errors import UserError
 from ...core.names import FULL, MODALITY_CASES
-from .comparable import refuse_mixtures
-from .names import describe
 from .predictions import PredictionReader
-from .results import Grid, Result, fill_grid
+from .results import Grid, Result, describe, fill_grid
 from .runs import Condition, EmotionRun
+
+MOST_LISTED = 40
+
+HINTS = {
+    "corpus.name": "--corpus chooses one",
+    "protocol": "--protocol chooses one",
+}
+
+
+def refuse_mixtures(table: str, runs: Sequence[EmotionRun], *, budgets: bool = True) -> None:
+    """Check that the runs of a table share one corpus, set of labels, protocol and selection, and one budget.
+
+    Raises:
+        UserError: every key that differs, with its values and a run that has each.
+    """
+    problems = _differences(runs, lambda run: run.shared)
+    if budgets:
+        problems += _differences(runs, lambda run: run.budget)
+    if problems:
+        raise UserError(f"{table}: runs that cannot be compared in one table. " + " ".join(problems))
+
+
+def _differences(runs: Sequence[EmotionRun], choose: Callable[[EmotionRun], Mapping[str, str]]) -> list[str]:
+    keys = dict.fromkeys(key for run in runs for key in choose(run))
+    problems = []
+    for key in keys:
+        holders: dict[str, list[EmotionRun]] = {}
+        for run in runs:
+            holders.setdefault(choose(run).get(key, "nothing"), []).append(run)
+        if len(holders) > 1:
+            listed = "; ".join(
+                f"{value} in {_count(len(having), 'run')} such as {having[0].folder}"
+                for value, having in holders.items()
+            )
+            hint = f" ({HINTS[key]})" if key in HINTS else ""
+            problems.append(f"{key} differs{hint}: {listed}.")
+    return problems
+
+
+def refuse_missing(missing: Iterable[str], *, partial: bool) -> list[str]:
+    """Return the runs without predictions, one line each; they are an error unless a partial report was asked for.
+
+    Raises:
+        UserError: there are some and ``partial`` is False.
+    """
+    lines = sorted(set(missing))
+    if lines and not partial:
+        shown = lines[:MOST_LISTED]
+        more = [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
+        raise UserError(
+            f"{_count(len(lines), 'result')} missing; finish the sweep, or give --partial to report the rest:\n  "
+            + "\n  ".join([*shown, *more])
+        )
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)
@@ -25,13 +82,13 @@ class Grids:
 
     @property
     def missing(self) -> list[str]:
-        """Places without predictions, of all tables."""
+        """Return the places without predictions, of all tables."""
         grids = (self.settings, self.ablations, self.fractions, self.modalities)
         return [line for grid in grids for line in grid.missing]
 
     @property
     def results(self) -> list[Result]:
-        """All rows of all tables."""
+        """Return all rows of all tables."""
         grids = (self.settings, self.ablations, self.fractions, self.modalities)
         return [result for grid in grids for result in grid.results]
 
@@ -39,8 +96,8 @@ class Grids:
 class Layout:
     """The runs of each table.
 
-    Tables 2 and 3 and the modality cases stand at the largest share of training data of the sweep; all but the last
-    at its widest modality case.
+    Tables 2 and 3 and the modality cases stand at the largest share of training data of the sweep; all but the last at
+    its widest modality case.
 
     Args:
         runs: of one corpus and protocol.
@@ -101,7 +158,7 @@ class Layout:
         )
 
     def budget_notes(self) -> tuple[str, ...]:
-        """A sentence if the budget depends on the share of training data."""
+        """Return a sentence if the budget depends on the share of training data."""
         keys = sorted({key for run in self.lines for key in run.budget})
         listed = []
         for key in keys:
@@ -126,10 +183,10 @@ class Layout:
 
 
 def _model(condition: Condition) -> tuple[str, bool]:
-    """What an ablation of a condition has in common with it."""
+    """Return the values that an ablation shares with its full model."""
     return condition.setting, condition.modality_mixture
 
 
 def _line(condition: Condition) -> Condition:
-    """What the conditions of one line of figure 3 have in common, written as one of them."""
+    """Return the condition of one line of figure 3, with the share of training data set to all."""
     return dataclasses.replace(condition, train_fraction=1.0)

@@ -1,4 +1,4 @@
-"""Files of predictions as confusion counts per speaker; the same fold holds the same utterances in every file."""
+"""Read files of predictions as confusion counts per speaker; every file of a fold must hold the same utterances."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SpeakerCounts:
     Attributes:
         speakers: S names, sorted.
         counts: (S, C, C + 1) by decision: among the ``label words``; where every line has it, over the
-            ``full vocabulary`` too. The last column counts predictions that are none of the labels.
+            ``full vocabulary`` too. The last column counts predictions outside the labels.
     """
 
     speakers: tuple[str, ...]
@@ -45,7 +45,7 @@ class _Line:
 
 
 class PredictionReader:
-    """Reads files of predictions, each once, and holds them to one list of utterances per fold."""
+    """Reader of prediction files: reads each once, and checks that all files of a fold hold the same utterances."""
 
     def __init__(self) -> None:
         self._read: dict[Path, SpeakerCounts] = {}
@@ -53,7 +53,7 @@ class PredictionReader:
         self._fold_of_speaker: dict[str, tuple[int, Path]] = {}
 
     def read(self, run: EmotionRun, case: str) -> SpeakerCounts:
-        """Counts of a run's predictions for a modality case.
+        """Return the counts of a run's predictions for a modality case.
 
         Raises:
             UserError: a broken line, by file and row; utterances that differ from those of the fold's other files;
@@ -110,7 +110,7 @@ def _parse(place: str, text: str, run: EmotionRun) -> _Line:
             raise UserError(f'{place}: "{key}" is missing or no text; evaluate the run again')
     for key in ("label", "prediction"):
         if values[key] not in run.labels:
-            raise UserError(f'{place}: {key} "{values[key]}" is none of the run\'s labels: {", ".join(run.labels)}')
+            raise UserError(f'{place}: {key} "{values[key]}" is unknown; the run has {", ".join(run.labels)}')
     if values.get("fold", run.fold) != run.fold:
         raise UserError(f"{place}: fold {values['fold']}, but the run's is {run.fold}")
     if run.test_speaker and values["speaker"] != run.test_speaker:
@@ -144,7 +144,7 @@ def _count(lines: list[_Line], labels: tuple[str, ...]) -> SpeakerCounts:
 
 
 def _difference(first: Path, lines: list[_Line]) -> str:
-    """In words, how the utterances of the file read first differ from these."""
+    """Return, in words, the difference between the utterances of the file that was read first and these."""
     with open(first, encoding="utf-8") as stream:
         known = {values["id"]: (values["speaker"], values["label"]) for values in map(json.loads, stream)}
     here = {line.id: (line.speaker, line.label) for line in lines}

@@ -1,4 +1,4 @@
-"""A report of some runs: which of them stand in which table, and all files that come out."""
+"""Make a report of some runs: choose the runs of each table, and return all files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from ...core.names import PROTOCOLS
 from ...core.version import VERSION
 from ...pages.template import load_template
 from ..metrics.significance import DRAWS
-from .comparable import refuse_missing, refuse_mixtures
 from .curves import Curves, beyond_limits, curve_records, emotion_curves, pretraining_curves
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
-from .layout import Grids, Layout
-from .main_tables import ablations_table, ablations_tests, settings_table, settings_tests
-from .names import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
+from .formats import Table, as_csv, as_latex, as_markdown, records_as_csv
+from .layout import Grids, Layout, refuse_missing, refuse_mixtures
 from .predictions import LABEL_WORDS
+from .results import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
 from .runs import EmotionRun, PretrainingRun
-from .sweep_tables import confusion_table, fraction_table, modality_series, modality_table, training_series
-from .tables import Table, as_csv, as_latex, as_markdown, records_as_csv
+from .tables import (
+    ablations_table,
+    ablations_tests,
+    confusion_table,
+    fraction_table,
+    modality_series,
+    modality_table,
+    settings_table,
+    settings_tests,
+    training_series,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ FILE_NAMES = (
 
 @dataclass(frozen=True)
 class Choices:
-    """What of the runs is reported, and how.
+    """The choices of a user about what is reported.
 
     Attributes:
         corpus: name of the only corpus to report, None for all there are (more than one is refused).
@@ -92,7 +100,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says.
+    """The content of a report.
 
     Attributes:
         title: of the page.
@@ -111,7 +119,7 @@ class Report:
     curve_files: dict[str, str] = field(default_factory=dict)
 
     def files(self) -> dict[str, bytes]:
-        """All files by name; the same runs give the same bytes."""
+        """Return all files by name; the same runs give the same bytes."""
         texts = {PAGE: render(self), **self.curve_files}
         files: dict[str, bytes] = {}
         for section in self.sections:
@@ -126,7 +134,7 @@ class Report:
 
 
 def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[PretrainingRun], choices: Choices) -> Report:
-    """Choose, check and compute.
+    """Choose the runs, check them, and compute the report.
 
     Raises:
         UserError: nothing to report, runs that do not belong into one table, missing runs without ``partial``, or a

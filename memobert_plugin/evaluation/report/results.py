@@ -1,13 +1,14 @@
-"""One row of a table: the runs behind it on a common grid of folds and seeds, and the estimates they give."""
+"""Compute the rows of tables: runs on a common grid of folds and seeds, their estimates, names and marks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
 
+from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.scores import Counts, Scores
 from ..metrics.significance import accuracy, bootstrap_interval, unweighted_recall
 from .predictions import LABEL_WORDS, VOCABULARY, PredictionReader, SpeakerCounts
@@ -19,7 +20,7 @@ WITH_INTERVAL = {"wa": accuracy, "uar": unweighted_recall}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric of one row, as shares (not per cent); nan where there is nothing to tell.
+    """A metric of one row, as shares (not per cent); nan where it is undefined.
 
     Attributes:
         mean: over folds, then seeds.
@@ -59,21 +60,21 @@ class Result:
 
     @property
     def present_folds(self) -> list[int]:
-        """Folds with at least one seed."""
+        """Return the folds with at least one seed."""
         return sorted({fold for fold, _ in self.cells})
 
     @property
     def complete(self) -> bool:
-        """Whether every fold has every seed."""
+        """Tell whether every fold has every seed."""
         return len(self.cells) == len(self.folds) * len(self.seeds)
 
     @property
     def speakers(self) -> int:
-        """Number of test speakers."""
+        """Count the test speakers."""
         return len({name for counts in self.cells.values() for name in counts.speakers})
 
     def counts(self, only: set[tuple[int, int]] | None = None) -> list[Counts]:
-        """Per fold (R, S, C, C + 1) counts of its seeds and speakers, of all cells or of these only."""
+        """Return per fold the (R, S, C, C + 1) counts of its seeds and speakers, of all cells or of these only."""
         by_fold: dict[int, list[Counts]] = {}
         for (fold, seed), cell in self.cells.items():
             if only is None or (fold, seed) in only:
@@ -81,11 +82,11 @@ class Result:
         return [np.stack(cells) for cells in by_fold.values()]
 
     def total(self) -> Scores:
-        """All folds and seeds in one confusion matrix."""
+        """Return the scores of all folds and seeds in one confusion matrix."""
         return Scores.from_confusion(np.sum([fold.sum(axis=(0, 1)) for fold in self.counts()], axis=0))
 
     def estimate(self, metric: str) -> Estimate:
-        """The estimate of one of ``METRICS``."""
+        """Return the estimate of one of ``METRICS``."""
         scores = {
             place: Scores.from_confusion(cell.counts[self.decision].sum(axis=0)).as_dict()[metric]
             for place, cell in self.cells.items()
@@ -101,7 +102,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Rows on one grid of folds and seeds, and the places where nothing stands.
+    """Rows on one grid of folds and seeds, and the places without predictions.
 
     Attributes:
         results: rows with at least one cell, in the order asked for.
@@ -154,3 +155,129 @@ def fill_grid(
 
 def _deviation(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else float("nan")
+
+
+SELECTED_ON_TEST = "selected on test"
+TRANSDUCTIVE = "transductive"
+
+ENOUGH_SPEAKERS = 5
+"""Below this number the bootstrap has too few different samples for a 95 % interval."""
+
+SELECTED_NOTE = (
+    "Selected on test: the checkpoint is the one with the best score on the test speaker, as in the published "
+    "evaluation, so these numbers are optimistic and no estimate of the performance on new speakers."
+)
+TRANSDUCTIVE_NOTE = "Transductive: clips of the test speakers, without labels, were part of the pre-training."
+
+
+def order_settings(names: Iterable[str]) -> list[str]:
+    """Sort settings: comparators by name, then MEmoBERT's own from the plainest to the paper's."""
+    own = list(SETTINGS)
+    return sorted(set(names), key=lambda name: (own.index(name) if name in own else -1, name))
+
+
+def ablation_name(ablation: str) -> str:
+    """Return an ablation in words."""
+    return ablation.replace("_", " ").replace("-", " ")
+
+
+def training_name(condition: Condition) -> str:
+    """Return the setting, and the training modalities if they are not all."""
+    parts = [condition.title]
+    if condition.modality_mixture:
+        parts.append("modality mixture")
+    if condition.train_modalities != MODALITY_CASES[0]:
+        parts.append(f"trained on {condition.train_modalities}")
+    return ", ".join(parts)
+
+
+def describe(condition: Condition) -> str:
+    """Return a condition in words, with everything that distinguishes it."""
+    parts = [training_name(condition)]
+    if condition.ablation != FULL:
+        parts.append(ablation_name(condition.ablation))
+    return ", ".join([*parts, f"{100 * condition.train_fraction:g} % of the training data"])
+
+
+def marks(result: Result) -> str:
+    """Format a table row's suffix: decision rule and transductive."""
+    parts = []
+    if result.decision == VOCABULARY:
+        parts.append("over the full vocabulary")
+    if result.transductive:
+        parts.append(TRANSDUCTIVE)
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def coverage(result: Result) -> str:
+    """Format the suffix of a row that lacks runs: the folds (and runs) it rests on; empty for a complete row."""
+    if result.complete:
+        return ""
+    folds = f"{len(result.present_folds)}/{len(result.folds)} folds"
+    runs = f", {len(result.cells)}/{len(result.folds) * len(result.seeds)} runs" if len(result.seeds) > 1 else ""
+    return f" [{folds}{runs}]"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The values that all runs of a report share."""
+
+    corpus: str
+    corpus_sha256: str
+    labels: tuple[str, ...]
+    protocol: str
+    selection: str
+    selected_on_test: bool
+
+    @classmethod
+    def of(cls, run: EmotionRun) -> Provenance:
+        """Return those of a run."""
+        return cls(
+            run.corpus,
+            run.shared["corpus.sha256"],
+            run.labels,
+            run.protocol,
+            run.selection,
+            run.selected_on_test,
+        )
+
+    def title(self, subject: str) -> str:
+        """Return the title of a table or picture, with the mark that concerns all of it."""
+        mark = f" ({SELECTED_ON_TEST})" if self.selected_on_test else ""
+        return f"{subject}, {self.corpus}, protocol {self.protocol}{mark}"
+
+    def notes(self, results: Iterable[Result]) -> tuple[str, ...]:
+        """Return explanations of the marks on these rows."""
+        chosen = list(results)
+        notes = [SELECTED_NOTE] if self.selected_on_test else []
+        fewest = min((result.speakers for result in chosen), default=0)
+        if 1 < fewest < ENOUGH_SPEAKERS:
+            notes.append(f"With {fewest} test speakers a 95 % interval is too narrow: it cannot leave their range.")
+        if any(result.transductive for result in chosen):
+            notes.append(TRANSDUCTIVE_NOTE)
+        if not all(result.complete for result in chosen):
+            notes.append("Partial: numbers with [n/N folds] rest on the runs that were there, the others on all.")
+        return tuple(notes)
+
+    def record(self, result: Result) -> dict[str, object]:
+        """Return the columns that every CSV file has for a row."""
+        condition = result.condition
+        return {
+            "corpus": self.corpus,
+            "protocol": self.protocol,
+            "selection": self.selection,
+            "selected_on_test": self.selected_on_test,
+            "setting": condition.setting,
+            "ablation": condition.ablation,
+            "train_fraction": condition.train_fraction,
+            "train_modalities": condition.train_modalities,
+            "modality_mixture": condition.modality_mixture,
+            "test_modalities": result.case,
+            "decision": result.decision,
+            "transductive": result.transductive,
+            "folds": len(result.present_folds),
+            "folds_expected": len(result.folds),
+            "runs": len(result.cells),
+            "runs_expected": len(result.folds) * len(result.seeds),
+            "speakers": result.speakers,
+        }

@@ -1,4 +1,4 @@
-"""Run folders as a sweep leaves them: what each run was asked to do (``run.json``) and how far it came."""
+"""Read run folders as a sweep leaves them: the description of each run (``run.json``) and its state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Condition:
-    """What is varied on purpose: runs of one condition differ in fold and seed only.
+    """The values that a sweep varies on purpose; runs of one condition differ in fold and seed only.
 
     Attributes:
         setting: such as ``direct`` or ``pretrain_prompt``.
@@ -47,7 +47,7 @@ class PretrainingRun:
 
 @dataclass(frozen=True)
 class EmotionRun:
-    """One training on one fold with one seed, and where its predictions are.
+    """One training on one fold with one seed, and its files of predictions.
 
     Attributes:
         folder: of the run.
@@ -85,11 +85,11 @@ class EmotionRun:
 
     @property
     def selected_on_test(self) -> bool:
-        """Whether the checkpoint was chosen by its score on the test speaker, so that the numbers are optimistic."""
+        """Tell whether the checkpoint was chosen by its score on the test speaker, which makes numbers optimistic."""
         return self.protocol == "reference" or "test" in self.selection
 
     def missing(self, case: str) -> str | None:
-        """Why there are no predictions of this modality case; None where there are."""
+        """Return the reason why predictions of this modality case are missing; None if they are there."""
         if self.status != "done":
             return self.status
         if case not in self.predictions:
@@ -98,7 +98,7 @@ class EmotionRun:
 
 
 def find_runs(folders: Iterable[Path]) -> tuple[list[EmotionRun], list[PretrainingRun]]:
-    """All runs at or below the folders, by name.
+    """Find all runs in the folders, at any depth; sort them by name.
 
     Raises:
         UserError: a folder without a run, a ``run.json`` that is none, or two runs of one condition, fold and seed.
@@ -121,7 +121,7 @@ def find_runs(folders: Iterable[Path]) -> tuple[list[EmotionRun], list[Pretraini
 
 
 def read_run(path: Path) -> EmotionRun | PretrainingRun | None:
-    """What a ``run.json`` describes; None for a run without results of its own, such as an import.
+    """Read a ``run.json``; return None for a run without results of its own, such as an import.
 
     Raises:
         UserError: the file and the key that is missing or wrong.

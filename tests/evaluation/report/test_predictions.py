@@ -40,7 +40,7 @@ def test_counts_are_those_of_the_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label": "joy"}, 'label "joy" is none of the run\'s labels: anger, happy, neutral, sad'),
+        ({"label": "joy"}, 'label "joy" is unknown; the run has anger, happy, neutral, sad'),
         ({"prediction": 3}, '"prediction" is missing or no text'),
         ({"vocabulary_prediction": "dog"}, 'vocabulary_prediction "dog" is neither a label nor null'),
         ({"fold": 2}, "fold 2, but the run's is 1"),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from memobert_plugin.evaluation.report.formats import Table, as_csv, as_latex, as_markdown, interval, percent
 from memobert_plugin.evaluation.report.report import Choices, build_report
 from memobert_plugin.evaluation.report.runs import find_runs
-from memobert_plugin.evaluation.report.tables import Table, as_csv, as_latex, as_markdown, interval, percent
 from tests.evaluation.sweeps import emotion_log, write_grid, write_pretraining
 
 NASTY = '<script>alert("1")</script> a|b & $x_1$ 50% #{}~^\\ [l](http://x) `c` *d*\nnext'

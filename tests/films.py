@@ -1,4 +1,4 @@
-"""Small films made by the tests: drawn pictures, tones, subtitles, and whatever a real file may have wrong with it."""
+"""Small films made by the tests: drawn pictures, tones, subtitles, several streams, display matrices."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Cue:
 
 
 def counting_picture(time: float, width: int = 64, height: int = 48) -> np.ndarray:
-    """A picture whose grey level says its tenth of a second: 4 levels each."""
+    """Draw a picture whose grey level says its tenth of a second: 4 levels each."""
     return np.full((height, width, 3), int(time * 10 + 1e-6) * 4 % 256, np.uint8)
 
 
 def tone(seconds: float, frequency: float = 440.0, level: float = 0.5, rate: int = RATE) -> np.ndarray:
-    """A float32 sine."""
+    """Return a float32 sine."""
     return (level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
@@ -131,12 +131,6 @@ def write_sound(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
     return path
 
 
-def turn(path: Path, degrees: int) -> Path:
-    """Write into an ``.mp4`` how players have to turn its pictures clockwise, as phones do."""
-    quarter = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    return set_display_matrix(path, *quarter)
-
-
 def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
     """Set the display matrix of an ``.mp4``: stored column p and row q are shown at a p + c q, b p + d q."""
     content = bytearray(path.read_bytes())
@@ -162,7 +156,7 @@ def _stamp(seconds: float) -> str:
 
 
 def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (512, 512), fps: int = 25) -> list[float]:
-    """Re-encode clips one after the other into one film; the times at which they begin, and where the last one ends.
+    """Re-encode clips one after the other into one film; return the times at which they begin, and the end.
 
     Their pictures keep their scale, with black around the smaller ones: a face that is stretched or shrunk is
     another face to DenseFace.

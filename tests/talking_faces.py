@@ -1,4 +1,4 @@
-"""Films of drawn faces that talk at known times, with the CSV a tracker would have written about them."""
+"""Films of drawn faces that talk at known times, with the CSV that a tracker would have written about them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MATRICES = {
 
 
 def uneven(time: float = 0.0) -> np.ndarray:
-    """A picture that no turning or mirroring leaves as it is."""
+    """Draw a picture that no turning or mirroring leaves as it is."""
     picture = np.full((48, 64, 3), 40, np.uint8)
     picture[8:16, 8:40] = 220
     picture[16:40, 8:16] = 130

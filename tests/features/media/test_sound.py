@@ -31,7 +31,7 @@ def test_any_format_and_rate_becomes_16_khz(tmp_path: Path, suffix: str, rate: i
 
 
 def level(waveform: np.ndarray) -> float:
-    """Decibels relative to a sine of amplitude 0.5, without the edges."""
+    """Return decibels relative to a sine of amplitude 0.5, without the edges."""
     middle = waveform[len(waveform) // 4 : -len(waveform) // 4].astype(np.float64)
     return float(10 * np.log10((middle**2).mean() / 0.125 + 1e-30))
 

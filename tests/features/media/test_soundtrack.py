@@ -1,4 +1,4 @@
-"""A film's sound, as it is in the film."""
+"""Read a film's sound: stretches, rates, channels, gaps, containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("av")
 
 
 def noise(seconds: float, rate: int = 16_000) -> np.ndarray:
-    """Sound that resembles itself nowhere else, without the high frequencies that codecs leave out."""
+    """Return sound that resembles itself nowhere else, without the high frequencies that codecs leave out."""
     steps = np.random.default_rng(0).normal(size=round(seconds * 4000))
     return (0.2 * np.interp(np.arange(round(seconds * rate)) * 4000 / rate, np.arange(len(steps)), steps)).astype(
         np.float32
@@ -24,7 +24,7 @@ def noise(seconds: float, rate: int = 16_000) -> np.ndarray:
 
 
 def lag(found: np.ndarray, whole: np.ndarray, start: float, reach: int = 400) -> float:
-    """Milliseconds by which ``found`` comes later than the same stretch of ``whole``."""
+    """Return by how many milliseconds ``found`` comes later than the same stretch of ``whole``."""
     first = round(start * 16_000)
     padded = np.pad(whole, reach)[first : first + len(found) + 2 * reach]
     return float(np.argmax(np.correlate(padded, found)) - reach) / -16.0

@@ -22,7 +22,8 @@ from ..core.registry import Registry
 from ..core.rng import Stream, uniform
 from ..data.tokenizer import SPECIALS
 from ..nn.heads import HeadPlan
-from .draws import Draws, mask_frames
+from .draws import Draws
+from .spans import mask_frames
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class MaskingOptions:
 
     Attributes:
         word_mode: one of :data:`.words.WORD_MASKING`.
-        frame_mode: one of :data:`.draws.FRAME_MASKING`.
+        frame_mode: one of :data:`.spans.FRAME_MASKING`.
         word_ratio: probability of a word (or piece) to be masked.
         visual_ratio: share of face frames masked.
         acoustic_ratio: share of speech frames masked.
@@ -211,7 +212,7 @@ class FrameObjective(Objective):
         return self.sizes.frame_dim(self.modality)
 
     def mask(self, batch: Mapping[str, Any], draws: Draws) -> Masked:
-        """Hide spans of frames, or single frames (:func:`.draws.mask_frames`)."""
+        """Hide spans of frames, or single frames (:func:`.spans.mask_frames`)."""
         frames, options = batch["net_input"][self.modality], self.options
         chosen = mask_frames(
             batch["net_input"][f"{self.modality}_lengths"],

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..core.errors import UserError, exits_in_one_line
 from ..data.corpus import Corpus
 from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
-from ..objectives.draws import FRAME_MASKING
+from ..objectives.spans import FRAME_MASKING
 from ..objectives.words import WORD_MASKING
 from .corpus_task import CorpusTask, CorpusTaskConfig
 from .utterance_dataset import Modalities, UtteranceDataset

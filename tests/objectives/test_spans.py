@@ -16,7 +16,8 @@ from scipy import stats
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.rng import Stream
-from memobert_plugin.objectives.draws import FRAME_MASKING, Draws, MaskedFrames, mask_frames
+from memobert_plugin.objectives.draws import Draws
+from memobert_plugin.objectives.spans import FRAME_MASKING, MaskedFrames, mask_frames
 
 DRAWS = 20_000
 LENGTHS = (1, 2, 3, 5, 10, 20, 36, 64)

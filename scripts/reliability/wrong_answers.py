@@ -18,11 +18,10 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -74,15 +73,20 @@ class Workshop:
         Raises:
             Wrong: it ended with another status.
         """
-        log = self.folder / "log"
-        child = os.fork()
-        if not child:
-            _become(command, [str(argument) for argument in arguments], log)
-        _, ended = os.waitpid(child, 0)
-        finished = Finished(os.waitstatus_to_exitcode(ended), log.read_text(errors="replace"))
+        (entry,) = metadata.entry_points(group="console_scripts", name=command)
+
+        def typed() -> object:
+            sys.argv = [command, *map(str, arguments)]
+            return entry.load()()
+
+        finished = self.forked(typed)
         if status is not None and finished.status != status:
             raise Wrong(f"{command}: exit status {finished.status}: {finished.last_line}")
         return finished
+
+    def forked(self, work: Callable[[], object]) -> Finished:
+        """Run a function in a forked process."""
+        return forked(work, self.folder / "log")
 
     def film(self, film: object, *flags: object, encoder: str = "none", output: str = "film") -> list[tuple[str, ...]]:
         """Run ``memobert-extract film`` with the drawn face's tracker; return (text, start, end) of each line."""
@@ -127,26 +131,35 @@ class Workshop:
         return self.folder / "bundle"
 
 
-def _become(command: str, arguments: list[str], log: Path) -> NoReturn:
-    """Run an installed command in this forked process, with its output in ``log``, and end it."""
-    status: object = 1
-    try:
-        written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, written), (2, written)):
-            os.dup2(descriptor, stream)
-        sys.argv = [command, *arguments]
-        (entry,) = metadata.entry_points(group="console_scripts", name=command)
-        status = entry.load()()
-    except SystemExit as ended:
-        status = ended.code
-        if isinstance(status, str):
-            print(status, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0 if not status else status if isinstance(status, int) else 1)
+def forked(work: Callable[[], object], log: Path) -> Finished:
+    """Run a function in a forked process.
+
+    This process itself never decodes: freeing FFmpeg's decoders in a fork waits for threads that only the parent has.
+
+    Args:
+        work: what to do; its result is the exit status.
+        log: file for its output.
+    """
+    child = os.fork()
+    if not child:
+        status: object = 1
+        try:
+            written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, written), (2, written)):
+                os.dup2(descriptor, stream)
+            status = work()
+        except SystemExit as ended:
+            status = ended.code
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0 if not status else status if isinstance(status, int) else 1)
+    _, ended = os.waitpid(child, 0)
+    return Finished(os.waitstatus_to_exitcode(ended), log.read_text(errors="replace"))
 
 
 def _load_once() -> None:
@@ -194,7 +207,9 @@ def run_cases(names: Sequence[str], files: Path | None = None) -> dict[str, tupl
         if files is not None:
             shutil.copytree(files, inputs, copy_function=shutil.copyfile)
         else:
-            make_inputs(inputs)
+            made = forked(lambda: make_inputs(inputs), Path(temporary, "log"))
+            if made.status:
+                raise SystemExit(f"the inputs cannot be made: {made.output}")
         for name in names or CASES:
             title, case = CASES[name]
             folder = Path(temporary, name)

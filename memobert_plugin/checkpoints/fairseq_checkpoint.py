@@ -208,6 +208,30 @@ def _limit(path: Path, task: Mapping[str, Any], stream: str, made_by: Mapping[st
     return limit_in_frames(stream, frames, seconds, ExtractorInfo.from_dict(str(path), dict(made_by)))
 
 
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the kind of a file of weights and the main facts in it, as plain values.
+
+    Raises:
+        UserError: the file is missing or damaged, or would run code.
+    """
+    content = _load(path)
+    configuration, weights = content.get("cfg"), content.get("model")
+    if not isinstance(configuration, Mapping) or not isinstance(weights, Mapping):
+        configuration, weights = {}, content
+    tensors = [value for value in weights.values() if isinstance(value, Tensor)]
+    size = {"tensors": len(tensors), "parameters": sum(tensor.numel() for tensor in tensors)}
+    if not configuration:
+        return {"kind": "a state dictionary", **size}
+    state = content.get("task_state") or {}
+    if not state or not configuration.get("task"):
+        model = (configuration.get("model") or {}).get("_name")
+        return {"kind": "weights that a training starts from", "model": model, **size}
+    facts = {name: state.get(name) for name in ("labels", "visual_dim", "acoustic_dim")}
+    prompt = state.get("prompt") or {}
+    facts |= {"template": prompt.get("template"), "verbalizer": prompt.get("verbalizer")}
+    return {"kind": "a checkpoint of fairseq-train", **training_facts(content), **facts, **size}
+
+
 def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts about the training as plain values by name, without paths of the machine it ran on."""
     configuration, state = content["cfg"], content["task_state"]

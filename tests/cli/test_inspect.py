@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import memobert_plugin
 from memobert_plugin.cli.binarize import main as binarize
@@ -142,3 +143,71 @@ def test_help_pulls_in_no_heavy_package(command: str) -> None:
     root = Path(memobert_plugin.__file__ or "").parents[1]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+MADE = Path(__file__).parents[1] / "checkpoints" / "made_at_17cffec"
+
+
+def said(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert main([str(path)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_manifest_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,text,emotion,rating\na,one,sad,1\nb,,happy,2\nc,two,sad,3\n")
+    assert said(path, capsys) == [
+        f"{path}: a manifest",
+        "utterances: 3",
+        "with: text 2",
+        "emotions: happy 1, sad 2",
+        "notes: columns that are not used: rating",
+    ]
+
+
+def test_frames_and_their_folder_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_extractor_info(tmp_path, ExtractorInfo("logmel", {"pool": 6}, frame_rate=16.5))
+    write_frames(tmp_path / "a.npz", np.ones((3, 4), np.float32))
+    assert said(tmp_path / "a.npz", capsys)[1:] == ["frames: 3", "dimensions: 4", "type: float32"]
+    assert said(tmp_path, capsys) == [
+        f"{tmp_path}: a folder of frames",
+        "utterances: 1",
+        "extractor: name logmel, options pool 6, frame_rate 16.5",
+    ]
+
+
+def test_models_and_predictions_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = said(MADE / "bundle", capsys)
+    assert bundle[:2] == [f"{MADE / 'bundle'}: a bundle of memobert-export", "trained for: prompt"]
+    assert "labels: anger, happy, neutral, sad" in bundle
+    checkpoint = said(MADE / "memobert_prompt.pt", capsys)
+    assert checkpoint[0].endswith("memobert_prompt.pt: a checkpoint of fairseq-train")
+    assert {
+        "task: memobert_prompt",
+        "updates: 4",
+        "verbalizer: anger=angry happy=happy neutral=neutral sad=sad",
+    } <= set(checkpoint)
+    torch.save({"a": torch.ones(2, 3)}, tmp_path / "x.pt")
+    assert said(tmp_path / "x.pt", capsys)[1:] == ["tensors: 1", "parameters: 6"]
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"id": "a", "label": "sad", "probabilities": {}}\n{"id": "b", "label": "sad"}\n')
+    assert said(path, capsys) == [f"{path}: predictions", "utterances: 2", "labels: sad 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.mp4", "", "of unknown kind; memobert-inspect reads a data-bin, a bundle"),
+        ("x.npz", "no archive", "not readable as an .npz"),
+        ("x.pt", "no archive", "is damaged"),
+        ("x.tsv", "name\n", "no column id"),
+        ("x.jsonl", '{"id": 1, "probabilities": 2}\n[\n', "row 2: not a JSON object"),
+    ],
+)
+def test_what_cannot_be_described_ends_in_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        main([str(tmp_path / name)])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no such file or folder"):
+        main([str(tmp_path / "nothing")])

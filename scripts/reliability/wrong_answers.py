@@ -120,7 +120,16 @@ class Workshop:
 
         save = self.folder / "checkpoints"
         given = training_flags(data_bin, "memobert_prompt", *map(str, flags))
-        self.run("fairseq-train", *given, "--max-update", "2", "--save-dir", save, "--no-epoch-checkpoints")
+        self.run(
+            "fairseq-train",
+            *given,
+            "--max-update",
+            "2",
+            "--save-dir",
+            save,
+            "--no-epoch-checkpoints",
+            "--disable-validation",
+        )
         return save
 
     def bundle(self) -> Path:

@@ -41,13 +41,13 @@ class Movie:
     subtitles: Path | None = None
     """None: they are looked for inside the film."""
     remark: str = field(default="", compare=False)
-    """Which subtitle file was taken of several; empty where there was no choice."""
+    """Names the subtitle file taken of several; empty where there was no choice."""
     others: tuple[str, ...] = field(default=(), compare=False)
     """Names of the film's subtitle files where none of them is in the language asked for."""
     language: str = field(default="", compare=False)
     """Of the subtitle file, as its name marks it."""
     partial: bool = field(default=False, compare=False)
-    """Whether the subtitle file holds only forced lines, signs, songs or commentary, so that a stream may be better."""
+    """True if the subtitle file holds only forced lines, signs, songs or commentary: a stream may be better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _below(place: Path) -> Iterator[Movie]:
 
 
 def _writable(name: str) -> str:
-    """A name that a manifest takes; bytes that are no UTF-8 are replaced."""
+    """Replace what a manifest cannot hold, and bytes that are no UTF-8."""
     return _UNWRITABLE.sub("_", os.fsencode(name).decode("utf-8", "replace"))
 
 

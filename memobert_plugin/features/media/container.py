@@ -23,7 +23,7 @@ _LONGEST_PRIMING: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What a media file says of itself."""
+    """Facts that a media file states, and the streams that are read."""
 
     duration: float | None
     """Seconds; None where the file does not say."""
@@ -34,38 +34,38 @@ class MediaFacts:
     audio: StreamFacts | None
     """The stream of sound that is read; None without one."""
     video_remark: str = ""
-    """Which stream of pictures was taken of several; empty where there was no choice."""
+    """Names the stream of pictures taken of several; empty where there was no choice."""
     audio_remark: str = ""
-    """Which stream of sound was taken of several, likewise."""
+    """Names the stream of sound taken of several, likewise."""
     picture_rate: float | None = None
     """Pictures per second on average; None where the file does not say."""
 
     @property
     def remark(self) -> str:
-        """Which streams were taken of several."""
+        """Return the names of the streams taken of several."""
         return "; ".join(filter(None, (self.video_remark, self.audio_remark)))
 
     @property
     def has_video(self) -> bool:
-        """Whether there are pictures."""
+        """Return True if there are pictures."""
         return self.video is not None
 
     @property
     def has_audio(self) -> bool:
-        """Whether there is sound."""
+        """Return True if there is sound."""
         return self.audio is not None
 
     @property
     def subtitles(self) -> tuple[StreamFacts, ...]:
-        """The subtitle streams."""
+        """Return the subtitle streams."""
         return tuple(stream for stream in self.streams if stream.kind == "subtitle")
 
 
 def import_av() -> None:
-    """Make sure that PyAV is there.
+    """Check that PyAV is installed.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not installed.
     """
     try:
         import av  # noqa: F401
@@ -223,4 +223,4 @@ FILM_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
     ".mts", ".vob", ".dv", ".mxf", ".asf", ".f4v",
 )  # fmt: skip
-"""By which a folder's films are found."""
+"""Suffixes by which a folder's films are found."""

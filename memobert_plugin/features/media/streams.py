@@ -54,7 +54,7 @@ ANY_STREAMS: Final = StreamChoice()
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """What a film says of one of its streams."""
+    """Facts that a film states about one of its streams."""
 
     index: int
     kind: Kind
@@ -71,7 +71,7 @@ class StreamFacts:
 
     @property
     def is_cover(self) -> bool:
-        """Whether a video stream is a picture about the film, not the film."""
+        """Return True for a video stream that is a picture about the film, not the film."""
         return bool(self.flags & {"attached_pic", "timed_thumbnails", "still_image"})
 
 

@@ -66,7 +66,7 @@ class FilmPlan:
     origin: str = ""
     """The file or stream of the lines."""
     remark: str = ""
-    """What had to be guessed or chosen."""
+    """Guesses and choices, for the user."""
     sound: str = ""
     """Which stream of sound is read, where there are several."""
     failure: str = ""

@@ -29,7 +29,7 @@ _CONTIGUOUS: Final = 0.25
 
 
 class Cue(NamedTuple):
-    """What is shown from ``start`` to ``end`` (seconds), with its markup."""
+    """Text that is shown from ``start`` to ``end`` (seconds), with its markup."""
 
     start: float
     end: float
@@ -101,7 +101,7 @@ def parse_subrip(text: str) -> Cues:
 
 
 def has_subrip_times(text: str) -> bool:
-    """Whether any row holds times as SubRip writes them."""
+    """Return True if any row holds times as SubRip writes them."""
     return any(_TIMES.match(row) for row in rows_of(text) if "->" in row)
 
 
@@ -139,7 +139,7 @@ class _Shown:
     end: float
     rows: tuple[tuple[Word, ...], ...]
     timed: bool
-    """Whether times inside the cue say when its words are said."""
+    """True if times inside the cue say when its words are said."""
 
     @property
     def words(self) -> tuple[Word, ...]:

@@ -1,4 +1,4 @@
-"""Lines of subtitles: what is said in them, and which of them become utterances."""
+"""Clean lines of subtitles and choose those that become utterances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a line whose file says when, or by whom, its words are said."""
+    """A word with the times and the speaker that a file states."""
 
     text: str
     start: float | None
@@ -35,7 +35,7 @@ class Line:
     speaker: str = ""
     """As the file names them; empty where it does not."""
     words: tuple[Word, ...] = ()
-    """Where the file has times or speakers of words."""
+    """Empty unless the file has times or speakers of words."""
 
 
 CLEANINGS: Final = ("english", "markup")
@@ -83,7 +83,7 @@ def clean_text(text: str, cleaning: Cleaning = "english") -> str:
 
 
 def several_speakers(text: str) -> bool:
-    """Return whether a line holds the words of two people, of which one face can only have said one's.
+    """Return True for a line with the words of two people: one face can have said only one's.
 
     Two rows begin with a dash, or words stand before a mark of another speaker (``>>``, ``[SPEAKER_01]:``, ``NAME:``).
     """
@@ -96,7 +96,7 @@ def several_speakers(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Leave out tags and what cannot be seen."""
+    """Remove tags and invisible characters."""
     text = _TAG.sub("", text)
     return _UNPRINTABLE.sub(" ", html.unescape(text) if "&" in text else text)
 
@@ -106,7 +106,7 @@ def _has_words(text: str) -> bool:
 
 
 def _without_labels(row: str) -> str:
-    """Leave out marks of speakers at a row's beginning, also after a dash."""
+    """Remove marks of speakers at a row's beginning, also after a dash."""
     dash = _DASH.match(row)
     first = dash.end() if dash else 0
     rest = row[first:]
@@ -154,7 +154,7 @@ def usable_lines(
     Args:
         lines: in order of time.
         duration: the film's, in seconds; None where it is unknown.
-        rules: what a usable line is (None: the defaults).
+        rules: for usable lines (None: the defaults).
 
     Returns:
         Lines with cleaned texts that do not overlap, in order of time, and the others in order of their numbers.

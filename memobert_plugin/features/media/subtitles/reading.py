@@ -13,7 +13,7 @@ from typing import Final
 
 from ....core.errors import DefectiveClip, UserError
 from ....core.files import regular
-from ..container import media_facts, opened
+from ..container import media_facts, opened, time_origin
 from ..streams import ANY_STREAMS, StreamChoice, StreamFacts, agreement, listed, numbered, purpose, wanted_language
 from .cues import Cue, Cues, from_subviewer, has_subrip_times, lines_of, parse_subrip, parse_webvtt
 from .lines import TOOL_MARK, Line
@@ -53,7 +53,7 @@ class Subtitles:
     origin: str
     """The file, or the film and its stream."""
     remark: str = ""
-    """What had to be guessed or chosen."""
+    """Guesses and choices, for the user."""
     language: str = ""
     """As the film marks the stream; empty for files."""
 
@@ -97,7 +97,7 @@ def read_subtitles(path: Path, encoding: str | None = None, picture_rate: float 
 
 
 def is_subtitle_file(path: Path) -> bool:
-    """Return whether a file beside a film holds subtitles; ``.sub``, ``.json`` and ``.tsv`` may hold something else."""
+    """Return True if a file beside a film holds subtitles; ``.sub``, ``.json`` and ``.tsv`` may hold something else."""
     suffix = path.suffix.lower()
     if not path.is_file():
         return False
@@ -166,7 +166,7 @@ def _stream_lines(film: Path, streams: Sequence[StreamFacts]) -> dict[int, list[
     codecs_by_index = {stream.index: stream.codec for stream in streams}
     cues: dict[int, list[Cue]] = {index: [] for index in codecs_by_index}
     with opened(film) as container:
-        origin = (container.start_time or 0) / 1_000_000
+        origin = time_origin(container)
         try:
             for packet in container.demux([container.streams[index] for index in codecs_by_index]):
                 if packet.pts is None or packet.time_base is None:
@@ -197,14 +197,14 @@ def _payloads(packet: object, codec: str) -> list[str]:
 
 
 def _event_lines(cues: Iterable[Cue]) -> list[Line]:
-    """Lines of an ASS stream."""
+    """Return the lines of an ASS stream."""
     from pysubs2 import SSAEvent
 
     return _plain_lines(SSAEvent(round(1000 * cue.start), round(1000 * cue.end), cue.payload) for cue in cues)
 
 
 def _plain_lines(events: Iterable[object]) -> list[Line]:
-    """Lines of pysubs2's events, without comments and drawings."""
+    """Return lines of pysubs2's events, without comments and drawings."""
     return [
         Line(event.start / 1000, event.end / 1000, event.plaintext)  # type: ignore[attr-defined]
         for event in events

@@ -22,17 +22,17 @@ _KEYS: Final = ('"segments"', '"transcription"', '"chunks"', '"events"')
 
 
 def is_json(text: str) -> bool:
-    """Whether a file is JSON; MicroDVD and MPL2 begin with brackets too."""
+    """Return True for JSON; MicroDVD and MPL2 begin with brackets too."""
     return _JSON.match(text) is not None
 
 
 def is_table(text: str) -> bool:
-    """Whether a file is a table of start, end and text."""
+    """Return True for a table of start, end and text."""
     return _TABLE.match(text.partition("\n")[0]) is not None
 
 
 def looks_like_transcript(text: str) -> bool:
-    """Whether a .json or .tsv file beside a film may be its transcript: other tools write files of these names too."""
+    """Return True if a .json or .tsv file beside a film may be its transcript; other tools use these suffixes too."""
     return is_table(text) or (is_json(text) and any(key in text for key in _KEYS))
 
 
@@ -121,7 +121,7 @@ def _milliseconds(offsets: dict[str, Any], text: Any) -> Line:
 
 
 def _chunks(chunks: Sequence[dict[str, Any]]) -> Iterator[Line]:
-    """The last chunk may have no end; it then ends when it begins, and is left out later on with that reason."""
+    """Yield lines; a last chunk without an end ends when it begins, and is left out later on with that reason."""
     for chunk in chunks:
         start, end = chunk["timestamp"]
         begin = _number(start)
@@ -148,7 +148,7 @@ def _event(event: dict[str, Any]) -> Iterator[Line]:
 
 
 def _number(value: Any) -> float:
-    """A finite number.
+    """Return a finite number.
 
     Raises:
         ValueError: it is none.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memobert_plugin.features.media.subtitles import (
@@ -86,6 +86,7 @@ def test_two_speakers_in_a_line_are_kept_apart_only_in_english() -> None:
     assert [line.text for line in used] == ["- Да. - Нет."]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=30))
 def test_used_lines_never_overlap_and_last_long_enough(times: list[tuple[int, int]]) -> None:
     lines = sorted((start / 10, (start + lasts) / 10) for start, lasts in times)

@@ -332,7 +332,7 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
 
 @dataclass
 class FinetuneConfig(EmotionClassificationConfig):
-    """The shared flags."""
+    """Flags of finetuning: those of both tasks."""
 
 
 @register_task("memobert_finetune", dataclass=FinetuneConfig)

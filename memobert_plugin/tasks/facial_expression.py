@@ -1,4 +1,4 @@
-"""Recognise facial expressions in grey faces: how DenseFace is trained."""
+"""Train and evaluate DenseFace on grey faces with votes for expressions."""
 
 import logging
 from dataclasses import dataclass, field
@@ -59,7 +59,9 @@ class FacialExpressionConfig(SaveFolderConfig):
 
 @register_task("memobert_facial_expression", dataclass=FacialExpressionConfig)
 class FacialExpressionTask(StoppableTask):
-    """Soft labels from the votes; augmentation in training only, drawn from (seed, epoch, picture)."""
+    """Facial expressions learned from votes as soft labels; pictures are augmented in training only, as a function of
+    (seed, epoch, picture).
+    """
 
     cfg: FacialExpressionConfig
 
@@ -70,26 +72,26 @@ class FacialExpressionTask(StoppableTask):
 
     @property
     def source_dictionary(self) -> None:
-        """There are no words."""
+        """Return None: there are no words."""
         return None
 
     @property
     def target_dictionary(self) -> None:
-        """There are no words."""
+        """Return None: there are no words."""
         return None
 
     def max_positions(self) -> None:
-        """Pictures have no length."""
+        """Return None: pictures have no length."""
         return None
 
     def grey_levels(self) -> tuple[float, float]:
-        """Mean and standard deviation of the training pictures' grey levels; a checkpoint knows them."""
+        """Return mean and standard deviation of the training pictures' grey levels; a checkpoint carries them."""
         mean, deviation = self.state.grey_levels
         return mean, deviation
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
-        """Refuse flags that make no sense, then build as the host does."""
+        """Refuse impossible flags, then build the model as fairseq does."""
         if self.cfg.input_size < DOWNSAMPLING or self.cfg.input_size % DOWNSAMPLING:
             raise UserError(f"--input-size {self.cfg.input_size}: give a multiple of {DOWNSAMPLING}")
         if not 0 <= self.cfg.max_shift <= 0.5:
@@ -126,17 +128,16 @@ class FacialExpressionTask(StoppableTask):
         )
 
     def get_batch_iterator(self, dataset: PictureDataset, **kwargs: Any) -> EpochBatchIterator:
-        """In training, the number of batches becomes a multiple of ranks x update-freq; the rest is the host's."""
+        """Return fairseq's iterator; in training, the number of batches becomes a multiple of ranks x update-freq."""
         if dataset.shuffle:
-            update_freq = self.cfg.update_freq
-            per_rank = update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]
-            dataset.batches_divisible_by = kwargs.get("num_shards", 1) * int(per_rank)
+            per_rank = self.batches_per_update(kwargs.get("epoch", 1))
+            dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
         return super().get_batch_iterator(dataset, **kwargs)
 
     def valid_step(
         self, sample: dict[str, Any], model: nn.Module, criterion: nn.Module
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The host's; ``fairseq-validate`` hands ``{}`` to a rank that has run out of batches."""
+        """Make fairseq's step; ``fairseq-validate`` passes ``{}`` on a rank that has run out of batches."""
         if not sample:
             return torch.zeros(()), 0, {}
         return super().valid_step(sample, model, criterion)

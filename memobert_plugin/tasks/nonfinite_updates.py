@@ -1,4 +1,4 @@
-"""Updates whose gradients are NaN or infinite: left out, named, counted, and too many in a row end the training."""
+"""Skip updates whose gradients are NaN or infinite; name and count them, and end training after too many in a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NamesOfRows = Callable[[Sequence[int]], list[str]]
 
 
 class MicroBatch(NamedTuple):
-    """What has to be remembered of a batch until its gradients are known."""
+    """The facts about a batch that are needed once its gradients are known."""
 
     objective: str
     rows: Tensor
@@ -33,14 +33,14 @@ class MicroBatch(NamedTuple):
 
 
 class NonfiniteUpdates:
-    """Judges every update of a run by the norm of its gradients, which the host computes on all ranks alike.
+    """Judge of every update of a run, by the norm of its gradients, which fairseq computes alike on all ranks.
 
-    The host alone would end the training at the first such update, without saying which utterances were in it. This is
-    for plain float32 and bfloat16; float16 overflows are the loss scale's business, and ``--amp`` has its own.
+    fairseq alone would end the training at the first such update, without naming its utterances. This is for float32
+    and bfloat16; the loss scale handles overflows of float16, and ``--amp`` has its own.
     """
 
     def __init__(self, limit: int, micro_batches: int) -> None:
-        """``limit`` updates in a row end the training; each sums ``micro_batches`` batches."""
+        """End the training after ``limit`` such updates in a row; each update sums ``micro_batches`` batches."""
         self._limit = limit
         self._batches: deque[MicroBatch] = deque(maxlen=micro_batches)
         self._in_a_row = 0
@@ -54,15 +54,15 @@ class NonfiniteUpdates:
             own.skips_nonfinite = True
 
     def allow(self, optimizer: Any, update: int, names: NamesOfRows) -> bool:
-        """Whether the update may be made.
+        """Tell whether the update may be made.
 
         Args:
-            optimizer: the host's.
+            optimizer: fairseq's.
             update: its number, from 0.
             names: gives the ids of utterances.
 
         Raises:
-            UserError: it may not, and neither might the ones before it.
+            UserError: it may not, and neither might the updates before it.
         """
         own = _unscaled(optimizer)
         if own is None or own.gradients_are_finite:
@@ -85,14 +85,16 @@ class NonfiniteUpdates:
         return False
 
     def _culprits(self) -> list[MicroBatch]:
-        """The batches whose loss is not finite; all of this rank's if their losses look well."""
+        """Return the batches whose loss is not finite; all of this rank's if all losses are finite."""
         finite = torch.stack([batch.loss.float() for batch in self._batches]).isfinite().tolist()
         bad = [batch for batch, well in zip(self._batches, finite, strict=True) if not well]
         return bad or list(self._batches)
 
 
 def _unscaled(optimizer: Any) -> MEmoBERTAdamW | None:
-    """This project's optimizer, bare or below one of the host's for bfloat16; None where a loss scale is in charge."""
+    """Return this project's optimizer, bare or inside one of fairseq's for bfloat16; None where a loss scale is in
+    charge.
+    """
     if isinstance(optimizer, MEmoBERTAdamW):
         return optimizer
     if getattr(optimizer, "scaler", optimizer) is not None:

@@ -1,4 +1,6 @@
-"""From packed pictures with votes to batches."""
+"""Make batches of packed pictures with votes: augmented (flipped, rotated, shifted), resized, rare expressions
+repeated.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from ..features.denseface.pictures import ExpressionPictures
 
 
 def repeat_factors(majorities: npt.NDArray[np.int64], rarer_than: float) -> npt.NDArray[np.float64]:
-    """How often each picture comes in an epoch, on average.
+    """Return the mean number of times that each picture comes in an epoch.
 
     Args:
         majorities: ``(N,)`` the majority's expression, -1 where there is none.
@@ -35,8 +37,8 @@ def repeat_factors(majorities: npt.NDArray[np.int64], rarer_than: float) -> npt.
 
 
 def draw_repeats(factors: npt.NDArray[np.float64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """How often each picture comes in this epoch: ``(N,)`` whole numbers with the means ``factors``, each the next
-    lower or higher one, as a function of (seed, epoch, picture).
+    """Draw the number of times that each picture comes in an epoch: ``(N,)`` whole numbers with the means ``factors``,
+    each the next lower or higher one, as a function of (seed, epoch, picture).
     """
     draws = uniform(seed, epoch, Stream.PICTURE_REPEATS, np.arange(len(factors), dtype=np.uint64), 0)
     return np.floor(factors + draws).astype(np.int64)
@@ -47,7 +49,7 @@ _FLIP, _ROTATION, _SHIFT_X, _SHIFT_Y = range(4)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be done to a picture in training.
+    """Random changes of a picture in training.
 
     Attributes:
         flip: mirror every second picture.
@@ -60,7 +62,7 @@ class Augmentation:
     shift: float = 0.08
 
     def draw(self, seed: int, epoch: int, uids: npt.NDArray[np.uint64]) -> Tensor:
-        """Affine maps ``(N, 2, 3)`` from output to input coordinates (-1 to 1), a function of (seed, epoch, uid)."""
+        """Draw affine maps ``(N, 2, 3)`` from output to input coordinates (-1 to 1) by (seed, epoch, uid)."""
         flip, rotation, shift_x, shift_y = (
             torch.from_numpy(uniform(seed, epoch, Stream.PICTURE_AUGMENTATION, uids, counter)).float()
             for counter in (_FLIP, _ROTATION, _SHIFT_X, _SHIFT_Y)
@@ -79,12 +81,12 @@ class Augmentation:
 
 
 def resized(pictures: Tensor, size: int, maps: Tensor | None = None) -> Tensor:
-    """Grey pictures in another size, moved on the way if asked to.
+    """Resize grey pictures, with an affine map on the way if there is one.
 
     Args:
         pictures: ``(N, H, W)`` float grey levels.
         size: the side S of the result, pixels; smaller pictures are low-pass filtered, larger ones interpolated.
-        maps: ``(N, 2, 3)`` from :meth:`Augmentation.draw`; what comes from outside repeats the border.
+        maps: ``(N, 2, 3)`` from :meth:`Augmentation.draw`; pixels from outside repeat the border.
 
     Returns:
         ``(N, S, S)``.
@@ -100,7 +102,7 @@ def resized(pictures: Tensor, size: int, maps: Tensor | None = None) -> Tensor:
 
 
 class PictureDataset(FairseqDataset):
-    """Pictures of one split. An item is its own index; the collater makes the batch.
+    """The pictures of one split. An item is its own index; the collater makes the batch.
 
     Args:
         pictures: images and votes.
@@ -109,7 +111,7 @@ class PictureDataset(FairseqDataset):
         augmentation: for training, new in every epoch; None leaves the pictures as they are, in their order.
         seed: for the augmentation.
         repeat_rarer_than: in training, pictures of an expression that is the majority's in a smaller share than this
-            come several times per epoch, each time augmented anew (:mod:`.repeat_factors`); 0: each comes once.
+            come several times per epoch, with another augmentation each time (:func:`repeat_factors`); 0: once.
     """
 
     def __init__(
@@ -138,24 +140,24 @@ class PictureDataset(FairseqDataset):
         return int(index)
 
     def num_tokens(self, index: int) -> int:
-        """A picture counts as one."""
+        """Return 1: a picture counts as one token."""
         return 1
 
     def size(self, index: int) -> int:
-        """The same."""
+        """Return 1, the same."""
         return 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Reaches persistent workers too."""
+        """Set the epoch, for persistent workers too."""
         self._epoch.fill_(epoch)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """In training, batches are made anew every epoch."""
+        """Return False in training, where every epoch has new batches."""
         return not self.shuffle
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
-        """A permutation in training (the host has seeded numpy with seed and epoch), else the order of the file.
+        """Return a permutation in training (fairseq has seeded numpy with seed and epoch), else the order of the file.
 
         The k-th repetition of picture i is ``i + k x len(self)``.
         """
@@ -184,7 +186,7 @@ class PictureDataset(FairseqDataset):
         return np.array_split(indices, min(batches, len(indices)))
 
     def collater(self, samples: Sequence[int]) -> dict[str, Any]:
-        """A batch of B pictures; ``{}`` for none.
+        """Return a batch of B pictures; ``{}`` for none.
 
         ``net_input.pictures`` is ``(B, S, S)`` float32 grey levels from 0 to 255, ``expression`` ``(B, 8)`` the
         distribution to learn, ``target`` ``(B,)`` the majority's expression, -1 where there is none.

@@ -1,4 +1,4 @@
-"""The file of predictions: one JSON line per utterance, ranks merged, replaced as a whole at each validation."""
+"""Write the file of predictions: one JSON line per utterance, ranks merged, replaced as a whole at each validation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .utterance_dataset import UtteranceDataset
 
 
 class PredictionFile:
-    """Collects a subset's decisions and writes them when its last validation step is made.
+    """Collector of a subset's decisions; it writes them when the last validation step is made.
 
-    The host has no hook at the end of ``fairseq-validate``; but every rank makes the same, known number of steps.
+    fairseq has no hook at the end of ``fairseq-validate``; but every rank makes the same, known number of steps.
 
     Args:
         path: of the file.
@@ -32,8 +32,8 @@ class PredictionFile:
         self._pending: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def add(self, indices: Tensor, probabilities: Tensor, vocabulary_predictions: Tensor | None) -> None:
-        """Keep a batch: indices ``(B,)`` in the dataset, probabilities ``(B, C)``; prompting also ``(B,)`` decisions
-        over the vocabulary.
+        """Keep a batch: indices ``(B,)`` in the dataset, probabilities ``(B, C)``; for prompting also ``(B,)``
+        decisions over the vocabulary.
         """
         self._pending.append((indices, probabilities, vocabulary_predictions))
         self.add_nothing()
@@ -81,7 +81,7 @@ def _rows(indices: Tensor, probabilities: Tensor, vocabulary: Tensor | None) -> 
 
 
 def _merged_over_ranks(own: dict[int, Decision]) -> dict[int, Decision] | None:
-    """All ranks' decisions on the first rank, None on the others."""
+    """Return all ranks' decisions on the first rank, None on the others."""
     if not (
         torch.distributed.is_available()
         and torch.distributed.is_initialized()

@@ -1,10 +1,10 @@
-"""Training that stops where it is when it is asked to, on all ranks after the same update.
+"""Stop a training when it is asked to, on all ranks after the same update.
 
-The host knows no signals. It does ask two things of a task in every update: ``train_step``, whose logging output is
+fairseq handles no signals. But in every update it calls two methods of a task: ``train_step``, whose logging output is
 summed over ranks, and ``reduce_metrics``, which gets the sums. A rank that was asked to stop therefore adds one to a
-count, and every rank sees the same total after the same update. The host then looks at its own configuration to decide
+count, and every rank sees the same total after the same update. fairseq then looks at its own configuration to decide
 whether training ends here; being over ``stop_time_hours`` is one of the reasons it knows. Setting that makes it save
-``checkpoint_last.pt`` in the middle of the epoch and leave by its ordinary way, with nothing of it replaced.
+``checkpoint_last.pt`` in the middle of the epoch and return as usual; nothing of it is replaced.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .utterance_dataset import UtteranceDataset
 
 
 def end_workers(finished: EpochBatchIterator) -> None:
-    """Let go of the data loader of an epoch that is over, which ends its worker processes and frees its memory.
+    """Release the data loader of an epoch that is over, which ends its worker processes and frees its memory.
 
-    The host's iterator and its sampler refer to each other, so that otherwise both live until the garbage collector
-    finds them. It may first run in a worker that a later epoch has forked: there it closes pipes and
-    semaphores that belong to others, and the training dies of it.
+    fairseq's iterator and its sampler refer to each other, so that otherwise both live until the garbage collector
+    finds them. It may first run in a worker that a later epoch has forked: there it closes pipes and semaphores that
+    belong to others, and the training dies of it.
     """
     finished.dataloader = finished._cur_epoch_itr = finished._next_epoch_itr = finished.collate_fn = None
 
@@ -39,7 +39,7 @@ _AT_ONCE = 1e-9
 
 
 class StoppableTask(ResumableTask):
-    """Base of tasks that can be stopped; only where the launcher has named the file for it (see
+    """Base of tasks that can be stopped, if the launcher has named the file for it (see
     :mod:`memobert_plugin.core.signals`).
     """
 
@@ -52,7 +52,9 @@ class StoppableTask(ResumableTask):
             listen(STOP_SIGNAL, signal.SIGTERM)
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """The host's; that of the training set is remembered, to know where an epoch and its worker processes end."""
+        """Return fairseq's iterator; remember that of the training set, to know where an epoch and its worker processes
+        end.
+        """
         if dataset.shuffle and self._training_batches is not None:
             end_workers(self._training_batches)
         iterator = super().get_batch_iterator(dataset, **kwargs)
@@ -70,7 +72,7 @@ class StoppableTask(ResumableTask):
         ignore_grad: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The host's step; the logging output also says whether this rank was asked to stop."""
+        """Make fairseq's step, and add to the logging output whether this rank was asked to stop."""
         loss, size, logging_output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
         )
@@ -80,23 +82,23 @@ class StoppableTask(ResumableTask):
         return loss, size, logging_output
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: nn.Module) -> None:
-        """The host's; then stop if any rank was asked to."""
+        """Log as fairseq does, then stop if any rank was asked to."""
         super().reduce_metrics(logging_outputs, criterion)
         if sum(float(output.get(REQUESTS, 0)) for output in logging_outputs):
             self._stop()
 
     def _stop(self) -> None:
-        """Let the host stop after this update, unless it is the epoch's last or training's: those have an end of their
-        own, with a validation that must not be lost.
+        """Let fairseq stop after this update, unless it is the last of the epoch or of training: those end with a
+        validation that must not be lost.
         """
-        host = fairseq_configuration(self.cfg)
+        fairseq = fairseq_configuration(self.cfg)
         assert self._stop_mark is not None and self._training_batches is not None
-        finished = 0 < host.optimization.max_update <= self._updates
+        finished = 0 < fairseq.optimization.max_update <= self._updates
         if finished or self._training_batches.end_of_epoch():
             return
         logger.info("asked to stop: saving after %d updates", self._updates)
-        host.optimization.stop_time_hours = _AT_ONCE
+        fairseq.optimization.stop_time_hours = _AT_ONCE
         # There may be seconds left only, and the undisturbed run would not validate here either.
-        host.dataset.validate_after_updates = self._updates + 1
-        if host.distributed_training.distributed_rank == 0:
+        fairseq.dataset.validate_after_updates = self._updates + 1
+        if fairseq.distributed_training.distributed_rank == 0:
             self._stop_mark.write_text(f"{self._updates}\n", encoding="utf-8")

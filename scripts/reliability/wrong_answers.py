@@ -135,7 +135,7 @@ class Workshop:
     def bundle(self) -> Path:
         """Train on the emotion manifest and export; return the bundle."""
         data_bin = self.data_bin("text/emotion_manifest.tsv", "text/emotion_vocab.txt")
-        checkpoint = self.train(data_bin, "--fold", "1", "--protocol", "all_but_one") / "checkpoint_last.pt"
+        checkpoint = self.train(data_bin, "--fold", "1") / "checkpoint_last.pt"
         self.run("memobert-export", checkpoint, self.folder / "bundle", "--data-bin", data_bin)
         return self.folder / "bundle"
 

@@ -126,6 +126,7 @@ class Page:
             lead=lead(answers, self._description.labels),
             colors=self._colors,
             answered=answered,
+            has_text=any(answer.text for answer in answers),
             failed=[one for one in self._sections if one.outcome.prediction is None],
             overview=self._overview() if self._timeline else None,
             timeline=self._timeline,

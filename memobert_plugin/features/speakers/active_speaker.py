@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .lip_sync import LipSync, correlation, lip_sync
 from .tracks import FaceTrack
 from .voice import Interval, SoundLevel, voiced_share, within_intervals
 
@@ -51,9 +52,24 @@ class SpeakerSettings:
     turn_cost: float = 0.5
     """By so much the score of another face must be higher in all, before speech goes over to it without a pause."""
 
+    most_shifted: float = 0.2
+    """The only face does not speak if more shifted times than this share fit its mouth as well as the sound's own time
+    does; see :class:`memobert_plugin.features.speakers.lip_sync.LipSync`. 1: do not test. docs/film.md says how often
+    it is wrong."""
+    most_shifted_near: float = 0.05
+    """It still speaks if this share or less fits as well as the best of the times within 0.2 s."""
+    most_shifted_among: float = 0.6
+    """Used instead of ``most_shifted`` for the best of several faces, which the comparison with the others supports.
+    The interview's right man has 0.56 in one of his utterances."""
+
     def options(self) -> dict[str, Any]:
-        """What a choice depends on, for ``extractor.json``."""
+        """Return all thresholds, for ``extractor.json``."""
         return asdict(self)
+
+    def fits(self, sync: LipSync | None, faces: int = 1) -> bool:
+        """Return whether a mouth, the best of so many faces, may belong to the sound; True if too little is known."""
+        most = self.most_shifted if faces == 1 else self.most_shifted_among
+        return sync is None or sync.exact <= most or sync.near <= self.most_shifted_near
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +129,10 @@ def synchrony(track: FaceTrack, activity: np.ndarray, level: Level) -> float:
     times = track.times - _BEGAN_EARLIER
     change = np.diff(level(times, _PICTURE), prepend=np.nan)
     return (
-        _correlation(track.mouth_opening, level(times, _SYLLABLE))
-        + _correlation(np.diff(opening, prepend=np.nan), change)
-        + _correlation(activity, level(times - _PICTURE / 2, _SYLLABLE))
-        + _correlation(activity, np.abs(change))
+        _shrunk_correlation(track.mouth_opening, level(times, _SYLLABLE))
+        + _shrunk_correlation(np.diff(opening, prepend=np.nan), change)
+        + _shrunk_correlation(activity, level(times - _PICTURE / 2, _SYLLABLE))
+        + _shrunk_correlation(activity, np.abs(change))
     )
 
 
@@ -173,14 +189,12 @@ def _agreement(inside: float, outside: np.ndarray) -> float:
     return (with_voice - without) / (with_voice + without) if with_voice + without > 0 else 0.0
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def _shrunk_correlation(one: np.ndarray, other: np.ndarray) -> float:
     known = ~(np.isnan(one) | np.isnan(other))
     count = int(known.sum())
     if count < 3:
         return 0.0
-    first, second = one[known] - one[known].mean(), other[known] - other[known].mean()
-    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / scale * count / (count + _SHRUNK_BY) if scale > 1e-9 else 0.0
+    return correlation(one[known], other[known]) * count / (count + _SHRUNK_BY)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,9 +255,19 @@ def choose_speaker(
         return SpeakerChoice(None, evidence, f"no voice in {clip_seconds:.1f} s")
     best = max(range(len(tracks)), key=lambda index: (evidence[index].score, -index))
     if evidence[best].reason:
-        count = "its only face" if len(tracks) == 1 else f"any of its {len(tracks)} faces"
-        return SpeakerChoice(None, evidence, f"no evidence that {count} speaks: {_nearest_miss(evidence)}")
+        return _nobody(evidence, _nearest_miss(evidence))
+    if samples is not None:
+        moved = [(begin - samples_start, end - samples_start) for begin, end in voiced]
+        track, activity = tracks[best], mouth_activity(tracks[best])
+        sync = lip_sync(track.times - samples_start, track.mouth_opening, activity, samples, moved)
+        if sync is not None and not settings.fits(sync, len(tracks)):
+            return _nobody(evidence, f"its mouth moves as well with the sound of {sync.exact:.0%} of other times")
     return SpeakerChoice(tracks[best], evidence, "")
+
+
+def _nobody(evidence: list[TrackEvidence], reason: str) -> SpeakerChoice:
+    count = "its only face" if len(evidence) == 1 else f"any of its {len(evidence)} faces"
+    return SpeakerChoice(None, evidence, f"no evidence that {count} speaks: {reason}")
 
 
 def choose_most_frequent(

@@ -37,7 +37,7 @@ def assert_equal(found: Tensor, expected: Tensor) -> None:
 
 
 def build(imported: ImportedBert, symbols: Sequence[str]) -> MEmoBERTModel:
-    """The plugin's model with the imported weights, loaded the way the host loads them."""
+    """The plugin's model with the imported weights, loaded as fairseq loads them."""
     settings = model_settings(imported.config)
     config = MEmoBERTConfig(**{name: value for name, value in settings.items() if name != "_name"})
     model = MEmoBERTModel.build(config, len(symbols), 7, 5, 3, symbols=symbols)
@@ -154,7 +154,7 @@ def test_it_says_what_is_new_and_what_is_unused(tmp_path: Path) -> None:
     assert found["BertForPreTraining"].unused == ["cls.seq_relationship.bias", "cls.seq_relationship.weight"]
 
 
-def test_what_is_new_is_exactly_what_the_model_lacks(tmp_path: Path) -> None:
+def test_new_parameters_are_exactly_those_that_the_folder_lacks(tmp_path: Path) -> None:
     for kind in (BertModel, BertForMaskedLM):
         folder = write_bert_folder(tmp_path / kind.__name__, random_bert(kind, SMALL), VOCABULARY)
         imported = import_bert(folder)

@@ -70,7 +70,7 @@ def utterance(official: OfficialCheckpoint, seed: int, pieces: int, visual: int 
 
 
 def zero_frames(official: OfficialCheckpoint, seed: int, pieces: int, masked: bool) -> Utterance:
-    """Where nothing was seen or heard, the published corpora keep a single frame of zeros."""
+    """The published corpora keep a single frame of zeros for a clip without faces or speech."""
     zeros = [torch.zeros(1, dim).double() for dim in (official.sizes.visual_dim, official.sizes.acoustic_dim)]
     flag = torch.tensor([masked])
     return replace(
@@ -160,7 +160,7 @@ def test_hidden_states_and_every_head_equal_the_published_networks(
             torch.testing.assert_close(found[name].double(), values, rtol=0.0, atol=1e-5, msg=named(name))
 
 
-def test_what_is_not_masked_is_read_as_it_is_whatever_row_0_holds(tmp_path: Path) -> None:
+def test_frames_that_are_not_masked_ignore_row_0(tmp_path: Path) -> None:
     clean, dirty = write_official(tmp_path / "clean"), write_official(tmp_path / "dirty")
     state = dirty.state()
     state["uniter.img_embeddings.mask_embedding.weight"][0, 3] = -0.25

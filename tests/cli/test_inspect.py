@@ -1,4 +1,4 @@
-"""What the command tells of a data-bin, and where it says the plugin lies."""
+"""``memobert-inspect`` describes data-bins and other files, and prints the plugin's folder."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_models_and_predictions_are_described(tmp_path: Path, capsys: pytest.Cap
         ("x.jsonl", '{"id": 1, "probabilities": 2}\n[\n', "row 2: not a JSON object"),
     ],
 )
-def test_what_cannot_be_described_ends_in_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_damaged_and_unknown_files_end_in_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message) as caught:
         main([str(tmp_path / name)])

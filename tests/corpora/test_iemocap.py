@@ -75,7 +75,7 @@ def test_a_turn_becomes_an_utterance_with_its_own_sound_file(tmp_path: Path) -> 
         ("Ses05M_script01_1b", "F000", "Ses05F", "right"),
     ],
 )
-def test_who_wears_the_markers_sits_on_the_left(
+def test_the_actor_with_markers_is_on_the_left(
     tmp_path: Path, dialogue: str, turn: str, speaker: str, half: str
 ) -> None:
     session = write_dialogue(tmp_path, dialogue, Turn(turn, start=60.5, end=62.25))
@@ -139,7 +139,7 @@ def test_a_turn_without_usable_times_in_the_transcript_has_the_evaluations(tmp_p
     assert [(row.start, row.end, row.text) for row in rows] == [(3.5, 5.0, "Hm."), (6.2901, 8.2357, "")]
 
 
-def test_what_an_archive_puts_beside_the_files_is_not_read(tmp_path: Path) -> None:
+def test_extra_files_of_an_archive_are_not_read(tmp_path: Path) -> None:
     session = write_dialogue(tmp_path / "IEMOCAP_full_release", "Ses01F_impro01", Turn("F000"))
     evaluations = session / "dialog" / "EmoEvaluation"
     (evaluations / "._Ses01F_impro01.txt").write_bytes(b"\x00\x05\x16\x07\x80\x81")

@@ -1,4 +1,4 @@
-"""A manifest and feature folders in the making, for tests that spoil them one way or another."""
+"""Make a manifest and feature folders, for tests that damage them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def distributions(count: int, classes: int = CLASSES) -> np.ndarray:
 
 @dataclass
 class Sources:
-    """What ``memobert-binarize`` reads; change ``rows`` or the files, then :meth:`binarize`."""
+    """The input of ``memobert-binarize``; change ``rows`` or the files, then call :meth:`binarize`."""
 
     folder: Path
     utterances: int = 6

@@ -1,4 +1,4 @@
-"""What becomes of a manifest's rows: into the data-bin, lacking a modality, or left out with a recorded reason."""
+"""Rows of a manifest go into the data-bin, without a modality where it is missing, or are left out with a reason."""
 
 from __future__ import annotations
 

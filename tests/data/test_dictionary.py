@@ -1,4 +1,4 @@
-"""dict.txt is read back by the host with equal size and order."""
+"""dict.txt is read back by fairseq with equal size and order."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_file_names_are_the_ids_where_they_can_be() -> None:
     assert frame_file("f", "x" * 300) != frame_file("f", "x" * 301)
 
 
-def test_what_is_known_of_an_extractor_comes_back(tmp_path: Path) -> None:
+def test_an_extractors_description_comes_back(tmp_path: Path) -> None:
     info = ExtractorInfo("denseface", {"size": 64}, "ab" * 32, 10.0, 342, ["sad", "glad"], "1.2")
     write_extractor_info(tmp_path, info)
     assert read_extractor_info(tmp_path) == info

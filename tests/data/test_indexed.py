@@ -1,4 +1,4 @@
-"""The container is the host's, byte for byte, and opens without being read."""
+"""The container is fairseq's, byte for byte, and opens without being read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_our_reader_reads_the_hosts_files_and_ours_are_the_same_bytes(tmp_path: 
 
 
 def test_float16_frames_are_stored_as_uint16_and_viewed_without_a_copy(tmp_path: Path) -> None:
-    """The host's format has no type for float16."""
+    """fairseq's format has no type for float16."""
     frames = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
     write(tmp_path / "x", [frames, frames[:2]])
     assert IndexedReader(tmp_path / "x").data.dtype == np.uint16

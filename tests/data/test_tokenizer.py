@@ -1,4 +1,4 @@
-"""Pieces are BERT's or sentencepiece's, as rows of one dictionary that the host loads, with whitespace words marked."""
+"""Pieces are BERT's or sentencepiece's, as rows of one dictionary that fairseq loads, with words marked."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_help_pulls_in_no_heavy_package() -> None:
     assert found.stdout.strip() == ""
 
 
-def test_metrics_and_significance_know_nothing_of_the_host() -> None:
+def test_metrics_and_significance_do_not_import_fairseq() -> None:
     code = (
         "import sys; from memobert_plugin.evaluation.metrics import scores, significance; "
         "print(*{'torch', 'fairseq', 'matplotlib', 'tabulate', 'jinja2'} & set(sys.modules))"

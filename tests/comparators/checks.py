@@ -1,4 +1,4 @@
-"""What the tests of both baselines share: batches, and what every baseline must do with them."""
+"""Batches, and checks that every comparator must pass."""
 
 from __future__ import annotations
 

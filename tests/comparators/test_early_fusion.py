@@ -1,4 +1,4 @@
-"""Early fusion trains in MEmoBERT's finetuning task: seven cases, absent modalities, gradients, a run of the host."""
+"""Early fusion trains in MEmoBERT's finetuning task: seven cases, absent modalities, gradients, a run of fairseq."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_one_line(corpus: Cor
 
 
 @pytest.mark.slow
-def test_the_host_trains_and_evaluates_a_fold(tmp_path: Path) -> None:
+def test_fairseq_trains_and_evaluates_a_fold(tmp_path: Path) -> None:
     lines = checks.train_and_validate(tmp_path, "memobert_early_fusion")
     assert len(lines) == checks.SHAPE.utterances
     assert {line["speaker"] for line in lines} == {"spk0"}

@@ -1,4 +1,4 @@
-"""MulT trains in MEmoBERT's finetuning task: seven cases, absent modalities, gradients, a run of the host."""
+"""MulT trains in MEmoBERT's finetuning task: seven cases, absent modalities, gradients, a run of fairseq."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_impossible_sizes_are_refused(corpus: Corpus, sizes: dict[str, int], mes
 
 
 @pytest.mark.slow
-def test_the_host_trains_and_evaluates_a_fold(tmp_path: Path) -> None:
+def test_fairseq_trains_and_evaluates_a_fold(tmp_path: Path) -> None:
     lines = checks.train_and_validate(tmp_path, "memobert_mult")
     assert len(lines) == checks.SHAPE.utterances
     assert {line["speaker"] for line in lines} == {"spk0"}

@@ -43,5 +43,5 @@ def test_the_clusters_warning_is_passed_on_until_it_is_heard() -> None:
     assert stopped_by(signal.SIGUSR2) == ["child asked to stop", "parent True True 0"]
 
 
-def test_so_is_a_termination() -> None:
+def test_sigterm_stops_like_ctrl_c() -> None:
     assert stopped_by(signal.SIGTERM) == ["child asked to stop", "parent True True 0"]

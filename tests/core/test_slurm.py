@@ -78,7 +78,7 @@ def test_a_job_that_fails_is_named_with_its_reason(monkeypatch: pytest.MonkeyPat
         list(slurm_map(__import__("math").sqrt, [-1.0], TWO, tmp_path, 0.0))
 
 
-def test_whoever_stops_takes_the_jobs_out_of_the_queue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_closing_the_iterator_cancels_the_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cluster = Cluster(monkeypatch, vanish=frozenset({1, 2}))
     cluster.queued = frozenset({"7_1", "7_2"})
     results = slurm_map(abs, range(3), TWO, tmp_path, 0.0)

@@ -30,7 +30,7 @@ def expand(tmp_path: Path, corpus: Path, ranks: int = 1, **changes: Any) -> dict
     return {run.name: run for run in Expansion(plan, emotion, speakers, tmp_path / "runs", writer).runs()}
 
 
-def test_runs_have_readable_names_and_stand_behind_what_they_need(tmp_path: Path, corpus: Path) -> None:
+def test_runs_have_readable_names_and_come_after_their_dependencies(tmp_path: Path, corpus: Path) -> None:
     runs = expand(
         tmp_path, corpus, train_fractions=[0.1, 1.0], bert="bert", settings=["bert_finetune", "pretrain_prompt"]
     )
@@ -121,7 +121,7 @@ def test_the_manifests_own_split_is_fold_0(tmp_path: Path) -> None:
     assert run.description["test_speaker"] == "" and flag_value(run.commands[0], "--fold") == "0"
 
 
-def test_baselines_bring_their_own_architecture(tmp_path: Path, corpus: Path) -> None:
+def test_comparators_bring_their_own_architecture(tmp_path: Path, corpus: Path) -> None:
     command = expand(tmp_path, corpus, settings=["mult"])["emotion/mult/full/fraction100/fold01/seed1"].commands[0]
     assert flag_value(command, "--arch") == "memobert_mult" and "--encoder-layers" not in command
 
@@ -137,7 +137,7 @@ def test_several_processes_get_a_port_of_the_runs_own(tmp_path: Path, corpus: Pa
     assert flag_value(emotion, "--distributed-world-size") == "1"
 
 
-def test_the_host_understands_the_commands(tmp_path: Path, corpus: Path) -> None:
+def test_fairseq_parses_the_commands(tmp_path: Path, corpus: Path) -> None:
     from fairseq import options
 
     import memobert_plugin

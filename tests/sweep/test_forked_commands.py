@@ -168,7 +168,7 @@ def test_a_signal_to_the_runner_ends_the_children(tmp_path: Path, number: signal
         assert runner.returncode == 128 + number and not errors
 
 
-def test_the_host_is_imported_once_and_its_commands_run_in_children(tmp_path: Path) -> None:
+def test_fairseq_is_imported_once_and_its_commands_run_in_children(tmp_path: Path) -> None:
     """In an interpreter of its own, which nothing has computed in before."""
     code = (
         "import sys\nfrom pathlib import Path\n"

@@ -75,7 +75,7 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [run])
 
 
-def test_a_failed_run_that_saved_nothing_begins_anew_with_other_values(tmp_path: Path, plan: Path, run: Run) -> None:
+def test_a_failed_run_that_saved_nothing_starts_again_with_other_values(tmp_path: Path, plan: Path, run: Run) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     folder = sweep.run("import/one")
     with sweep.launched(plan):
@@ -107,7 +107,7 @@ def test_a_failed_run_with_something_to_keep_is_not_given_other_values(
             sweep.prepare(plan, [with_argument(run, "--lr", "2")], {"7"} if trace == "queued job" else ())
 
 
-def test_how_a_run_is_carried_out_may_change(tmp_path: Path, plan: Path, run: Run) -> None:
+def test_flags_about_carrying_out_a_run_may_change(tmp_path: Path, plan: Path, run: Run) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     with sweep.launched(plan):
         sweep.prepare(plan, [with_argument(run, "--user-dir", "/here", "--distributed-world-size", "1")])

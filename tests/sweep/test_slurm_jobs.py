@@ -124,7 +124,7 @@ def test_a_whole_sweep(tmp_path: Path, corpus: Path, launch: Callable[..., Launc
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("command", [["scancel", "--signal=USR2", "--batch"], ["scontrol", "requeue"]])
-def test_a_job_told_to_go_saves_comes_back_and_ends_as_if_undisturbed(
+def test_a_warned_or_requeued_job_saves_and_ends_as_if_undisturbed(
     tmp_path: Path, corpus: Path, launch: Callable[..., Launcher], command: list[str], ranks: int
 ) -> None:
     plan = training_plan(tmp_path, corpus, ranks)

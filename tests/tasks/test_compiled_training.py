@@ -1,4 +1,4 @@
-"""``--compile-layers`` through the host: checkpoints fit runs with and without it."""
+"""``--compile-layers`` in fairseq-train: checkpoints fit runs with and without it."""
 
 from __future__ import annotations
 

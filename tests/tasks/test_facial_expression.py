@@ -37,7 +37,7 @@ class FaceTraining(TrainingRun):
     def __init__(self, data: Path, *more: str) -> None:
         metrics.reset()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the host's own, about what it uses of hydra
+            warnings.simplefilter("ignore")  # fairseq's own, about its use of hydra
             self._set_up(flags(data, *more))
 
 

@@ -95,7 +95,7 @@ def test_half_precision_leaves_overflows_to_the_loss_scale(data_bin: Path) -> No
     assert not run.trainer.optimizer.wrapped_optimizer.skips_nonfinite
 
 
-def test_another_optimizer_keeps_the_hosts_behaviour(data_bin: Path, tmp_path: Path) -> None:
+def test_another_optimizer_keeps_fairseqs_behaviour(data_bin: Path, tmp_path: Path) -> None:
     run = TrainingRun(data_bin, "memobert_finetune", "--optimizer", "adam", "--save-dir", str(tmp_path))
     spoil(run, [0])
     with pytest.raises(FloatingPointError):

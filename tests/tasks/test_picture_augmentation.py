@@ -20,7 +20,7 @@ def pictures(count: int, size: int = 48) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").squeeze(1).clamp(0, 255)
 
 
-def test_nothing_asked_for_is_nothing_done() -> None:
+def test_no_commands_start_nothing() -> None:
     given = pictures(3)
     torch.testing.assert_close(resized(given, 48, NOTHING.draw(1, 1, UIDS[:3])), given, atol=1e-2, rtol=0)
 

@@ -60,7 +60,7 @@ def test_batches_are_even_within_the_limit_and_of_the_right_number(
     assert np.concatenate(batches).tolist() == list(range(30))
 
 
-def test_pictures_of_rare_expressions_come_several_times_each_time_augmented_anew() -> None:
+def test_pictures_of_rare_expressions_are_repeated_with_new_augmentations() -> None:
     training = PictureDataset(PICTURES, PICTURES.distributions(), 32, Augmentation(), seed=1)
     training.repeat_factors = np.repeat([1.0, 2.5], [20, 10])
     shown = []

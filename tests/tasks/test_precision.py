@@ -1,4 +1,4 @@
-"""Training in half and mixed precision on a CPU; the host's ``--fp16`` itself asks for CUDA."""
+"""Training in half and mixed precision on a CPU; fairseq's ``--fp16`` itself needs CUDA."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 
-# Where a gradient overflows, the host wants to empty CUDA's cache; from a low scale none does.
+# Where a gradient overflows, fairseq empties CUDA's cache, which fails here; with a low scale none overflows.
 HALF = ("--memory-efficient-fp16", "--fp16-init-scale", "1")
 PRECISIONS = {"memory-efficient fp16": HALF, "amp": ("--amp",)}
 

@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
         check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
 
 
-def test_a_missing_last_checkpoint_among_others_is_no_new_beginning(tmp_path: Path) -> None:
+def test_training_does_not_restart_where_only_the_last_checkpoint_is_missing(tmp_path: Path) -> None:
     check_save_folder(config(tmp_path))
     save(tmp_path / "checkpoint_1_4.pt")
     with pytest.raises(UserError, match=r"there is checkpoint_1_4.pt, but no checkpoint_last.pt"):

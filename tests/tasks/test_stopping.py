@@ -34,7 +34,7 @@ class Model(nn.Linear):
 
 
 @pytest.fixture
-def host() -> DictConfig:
+def config() -> DictConfig:
     return OmegaConf.create(
         {
             "task": {"data": "bin"},
@@ -55,11 +55,11 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def step(
-    host: DictConfig, update: int, monkeypatch: pytest.MonkeyPatch, *, own: bool, other: int = 0, last: bool = False
+    config: DictConfig, update: int, monkeypatch: pytest.MonkeyPatch, *, own: bool, other: int = 0, last: bool = False
 ) -> None:
     """One update of a task that was asked itself (``own``), or whose ``other`` ranks were."""
     monkeypatch.setattr(stoppable_task, "stop_requested", lambda: own)
-    task, criterion = StoppableTask(host.task), Criterion(SimpleNamespace())
+    task, criterion = StoppableTask(config.task), Criterion(SimpleNamespace())
     task._training_batches = SimpleNamespace(end_of_epoch=lambda: last)
     optimizer = SimpleNamespace(backward=lambda loss: None)
     _, _, logging_output = task.train_step({}, Model(1, 1), criterion, optimizer, update - 1)
@@ -70,31 +70,31 @@ def step(
 
 @pytest.mark.parametrize(("own", "other"), [(True, 0), (False, 1), (True, 1)])
 def test_any_ranks_request_stops_after_this_update(
-    host: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch, own: bool, other: int
+    config: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch, own: bool, other: int
 ) -> None:
-    step(host, 5, monkeypatch, own=own, other=other)
-    assert host.optimization.stop_time_hours > 0 and host.dataset.validate_after_updates == 6
+    step(config, 5, monkeypatch, own=own, other=other)
+    assert config.optimization.stop_time_hours > 0 and config.dataset.validate_after_updates == 6
     assert mark.read_text() == "5\n"
 
 
-def test_only_the_first_rank_leaves_the_mark(host: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.distributed_training.distributed_rank = 1
-    step(host, 5, monkeypatch, own=True)
-    assert host.optimization.stop_time_hours > 0 and not mark.exists()
+def test_only_the_first_rank_leaves_the_mark(config: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.distributed_training.distributed_rank = 1
+    step(config, 5, monkeypatch, own=True)
+    assert config.optimization.stop_time_hours > 0 and not mark.exists()
 
 
 @pytest.mark.parametrize(("update", "own", "last"), [(5, False, False), (5, True, True), (10, True, False)])
 def test_training_goes_on_unasked_and_where_an_epoch_or_training_ends_anyway(
-    host: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch, update: int, own: bool, last: bool
+    config: DictConfig, mark: Path, monkeypatch: pytest.MonkeyPatch, update: int, own: bool, last: bool
 ) -> None:
-    step(host, update, monkeypatch, own=own, last=last)
-    assert host.optimization.stop_time_hours == 0 and host.dataset.validate_after_updates == 0 and not mark.exists()
+    step(config, update, monkeypatch, own=own, last=last)
+    assert config.optimization.stop_time_hours == 0 and config.dataset.validate_after_updates == 0 and not mark.exists()
 
 
-def test_without_the_variable_signals_and_logging_outputs_stay_the_hosts(
-    host: DictConfig, monkeypatch: pytest.MonkeyPatch
+def test_without_the_variable_signals_and_logging_outputs_stay_fairseqs(
+    config: DictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(STOP_MARK_VARIABLE, raising=False)
     before = signal.getsignal(signal.SIGUSR2)
-    step(host, 5, monkeypatch, own=True)
-    assert signal.getsignal(signal.SIGUSR2) is before and host.optimization.stop_time_hours == 0
+    step(config, 5, monkeypatch, own=True)
+    assert signal.getsignal(signal.SIGUSR2) is before and config.optimization.stop_time_hours == 0

@@ -1,4 +1,4 @@
-"""What a user can get wrong ends the host's command in one line that names the place, before anything is trained."""
+"""A mistake in the input ends a fairseq command in one line that names the place, before anything is trained."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..features.extraction.films.merge import MergeReport
 
 _FILM = """\
-Every line of the subtitles becomes an utterance: its text, the sound from its beginning to its end, and the face of
-the person who speaks, ten times a second. Lines without a speaker's face are dropped; dropped.tsv says why. The folder
-then holds manifest.tsv, visual/ and acoustic/, which memobert-binarize turns into a data-bin.
+Make one utterance of every line of the subtitles: its text, its sound, and the face of the person who speaks, ten
+times a second. Lines without a speaker's face are dropped; dropped.tsv gives the reasons. The output folder holds
+manifest.tsv, visual/ and acoustic/, from which memobert-binarize makes a data-bin.
 
-Work is done in parts of some minutes, each in a folder under parts/ that appears when it is complete. A run that was
-stopped is simply started again; a run with more films does those that are new.
+Films are extracted in parts of some minutes. Each part has a folder under parts/, which appears when it is complete.
+To go on with a run that was stopped, start it again; with more films it extracts the new ones.
 
 Exit status: 0 done; 1 done, but more failed than --max-failed-share allows; 2 a mistake in the input.
 """
@@ -37,7 +37,7 @@ def add_film_commands(kinds: argparse._SubParsersAction[flags.LateParser]) -> No
     )
     kinds.add_parser(
         "merge",
-        help="what several machines extracted from films becomes one",
+        help="join the films that several machines extracted",
         description="Write manifest.tsv, visual/, acoustic/ and dropped.tsv of all parts that 'film' finished in these "
         "folders, as if one machine had done them all. Exit status 1: done, but parts are missing.",
         add_flags=_add_merge_flags,
@@ -46,7 +46,7 @@ def add_film_commands(kinds: argparse._SubParsersAction[flags.LateParser]) -> No
 
 def _add_film_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", nargs="+", type=Path, metavar="FILM", help="a film, or a folder of films")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of this extraction")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of this extraction")
     _add_subtitle_flags(parser.add_argument_group("subtitles"))
     flags.add_stream_flags(parser.add_argument_group("films with several streams"))
     flags.add_face_flags(parser.add_argument_group("faces"))
@@ -172,22 +172,26 @@ def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
         "--subtitles",
         type=Path,
         metavar="PATH",
-        help="file for the only film, or a folder (default: beside each film, else inside it)",
+        help="the file of the only film, or a folder of files (default: beside each film, else inside it)",
     )
-    add("--encoding", metavar="NAME", help="of subtitle files (default: found out; in doubt Windows-1252, and says so)")
+    add(
+        "--encoding",
+        metavar="NAME",
+        help="encoding of subtitle files (default: detected; in doubt Windows-1252, with a note)",
+    )
     add(
         "--text",
         choices=("english", "markup"),
         default="english",
-        help="what is taken out: also sound descriptions, songs, names and whatever is not ASCII; or, for other "
-        "languages, tags only (default: %(default)s)",
+        help="english: remove tags, sound descriptions, songs, names and all that is not ASCII; markup: remove tags "
+        "only, for other languages (default: %(default)s)",
     )
     add(
         "--shortest",
         type=flags.seconds,
         default=1.0,
         metavar="S",
-        help="shorter lines are dropped (default: %(default)s)",
+        help="drop lines that are shorter, in seconds (default: %(default)s)",
     )
 
 
@@ -198,31 +202,31 @@ def _add_valid_flags(parser: argparse._ActionsContainer) -> None:
         type=flags.share,
         default=0.05,
         metavar="SHARE",
-        help="of the films, or of each film, in the split 'valid' (default: %(default)s)",
+        help="share of the films, or of each film, in the split 'valid' (default: %(default)s)",
     )
     add(
         "--valid-by",
         choices=("auto", "film", "block"),
         default="auto",
-        help="whole films; a contiguous block of each film; auto: films, if the share is at least one film",
+        help="film: whole films; block: a contiguous block of each; auto: films, if the share is at least one film",
     )
 
 
 def _add_scale_flags(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
-    add("--preview", type=Path, metavar="HTML", help="write a page of each film that shows what was kept and why not")
+    add("--preview", type=Path, metavar="HTML", help="write a page for each film that shows its lines, kept or dropped")
     add(
         "--part-minutes",
         type=flags.minutes,
         default=10.0,
         metavar="M",
-        help="of film in one part (default: %(default)s)",
+        help="length of a part (default: %(default)s)",
     )
     add(
         "--share",
         type=_share_of_work,
         metavar="I/N",
-        help="do only every N-th part, from the I-th on: for N machines, merged afterwards",
+        help="extract only every N-th part, from the I-th on: for N machines; join them with 'merge'",
     )
     flags.add_slurm_flags(parser)
 

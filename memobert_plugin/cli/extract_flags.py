@@ -163,7 +163,7 @@ def add_work_flags(parser: argparse._ActionsContainer, what_fails: str, threads:
     """Add the flags that say where the work is done, and by how many processes."""
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where networks run (default: %(default)s)")
-    add("--workers", type=count, default=1, metavar="N", help="processes (default: %(default)s)")
+    add("--workers", type=count, default=1, metavar="N", help="worker processes (default: %(default)s)")
     if threads:
         add(
             "--threads",
@@ -177,10 +177,10 @@ def add_work_flags(parser: argparse._ActionsContainer, what_fails: str, threads:
         type=share,
         default=0.01,
         metavar="SHARE",
-        help=f"exit with status 1 if more than this share of {what_fails} failed (default: %(default)s)",
+        help=f"exit with status 1 if more than this share of {what_fails} fail (default: %(default)s)",
     )
     add("--overwrite", action="store_true", help="extract again, also where the output was made with other options")
-    add("--dry-run", action="store_true", help="read and check what there is to do; write nothing")
+    add("--dry-run", action="store_true", help="check the input and count the work; write nothing")
 
 
 def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
@@ -197,7 +197,7 @@ def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
         type=count,
         default=32,
         metavar="N",
-        help="that run at a time (default: %(default)s)",
+        help="most jobs that run at a time (default: %(default)s)",
     )
     add(
         "--slurm-minutes",
@@ -206,8 +206,8 @@ def add_slurm_flags(parser: argparse._ActionsContainer) -> None:
         metavar="M",
         help="time limit of a job (default: %(default)s)",
     )
-    add("--slurm-cpus", type=count, default=1, metavar="N", help="of a job (default: %(default)s)")
-    add("--slurm-partition", metavar="NAME", help="default: the cluster's")
+    add("--slurm-cpus", type=count, default=1, metavar="N", help="cores of a job (default: %(default)s)")
+    add("--slurm-partition", metavar="NAME", help="partition (default: the cluster's)")
 
 
 def slurm_resources(options: argparse.Namespace) -> SlurmResources:

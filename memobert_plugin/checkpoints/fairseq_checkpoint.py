@@ -168,9 +168,19 @@ def read_fairseq_checkpoint(
     if any(size not in architecture for size in SIZES):
         raise UserError(f"{path}: is a {architecture.get('_name')}, not a MEmoBERT; {_ADVICE}")
     origins = _origins(path, state, data_bin)
-    kind = KIND_OF_TASK[name]
+    description = _description(path, content, origins)
+    model = TrainedModel(path, description, weights_of_checkpoint(content["model"]), origins["tokenizer"])
+    if description.kind == PROMPTED and (prompt := state.get("prompt")):
+        _refuse_other_prompt(model, prompt)
+    return model
+
+
+def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, Any]) -> ModelDescription:
+    """Describe a model of one of this package's tasks."""
+    state, task, architecture = content["task_state"], content["cfg"]["task"], content["cfg"]["model"]
+    kind = KIND_OF_TASK[task["_name"]]
     prompt = state.get("prompt", {}) if kind == PROMPTED else {}
-    description = ModelDescription.from_dict(
+    return ModelDescription.from_dict(
         str(path),
         {
             "architecture": {size: architecture[size] for size in SIZES},
@@ -194,10 +204,6 @@ def read_fairseq_checkpoint(
             "training": training_facts(content),
         },
     )
-    model = TrainedModel(path, description, weights_of_checkpoint(content["model"]), origins["tokenizer"])
-    if prompt:
-        _refuse_other_prompt(model, prompt)
-    return model
 
 
 def _limit(path: Path, task: Mapping[str, Any], stream: str, made_by: Mapping[str, Any] | None) -> Any:

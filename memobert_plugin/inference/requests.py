@@ -91,7 +91,7 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
 
 
 def of_windows(clip: Path, seconds: float) -> Request:
-    """Cut a long clip into stretches of equal length.
+    """Cut a long clip into stretches of about equal length, in pauses of the voice within half a second of each end.
 
     Raises:
         UserError: the file does not say how long it is.
@@ -101,11 +101,28 @@ def of_windows(clip: Path, seconds: float) -> Request:
     if lasts is None:
         raise UserError(f"{clip}: does not say how long it is; --every needs that")
     count = max(1, int(lasts // seconds) + (lasts % seconds >= SHORTEST_WINDOW))
-    bounds = [index * seconds for index in range(count)] + [lasts]
+    bounds = [0.0, *_at_pauses(clip, [index * seconds for index in range(1, count)], seconds), lasts]
     utterances = [
         Utterance(clip, start=start, end=end, name=f"{clip.name} {_clock(start)}") for start, end in pairwise(bounds)
     ]
     return Request(utterances, [], timeline=True)
+
+
+def _at_pauses(clip: Path, ends: list[float], seconds: float) -> list[float]:
+    """Move each end to the nearest pause of the voice, by at most half a second and a quarter of a stretch."""
+    from ..features.media.sound import SoundReader
+    from ..features.speakers.voice import nearest_pause
+
+    reach, around = min(0.5, seconds / 4), 2.0
+    moved = []
+    try:
+        with SoundReader(clip) as sound:
+            for end in ends:
+                first = max(0.0, end - around)
+                moved.append(first + nearest_pause(sound.between(first, end + around), end - first, reach))
+    except DefectiveClip:  # Without sound, or with defective sound, the ends stay where they are.
+        return ends
+    return moved
 
 
 def of_manifest(manifest: Path) -> Request:

@@ -95,3 +95,11 @@ def test_a_microdvd_file_takes_the_films_rate(tmp_path: Path) -> None:
     request = of_subtitles(film, str(tmp_path / "film.sub"))
     assert [(one.start, one.end) for one in request.utterances] == [(0.5, 1.5)]
     assert any("the film's 20 pictures per second were taken" in remark for remark in request.remarks)
+
+
+def test_stretches_end_in_a_pause_of_the_voice_nearby(tmp_path: Path) -> None:
+    samples = tone(6.0)
+    samples[round(2.2 * 16_000) : round(2.6 * 16_000)] = 0.0
+    soundfile.write(tmp_path / "clip.wav", samples, 16_000)
+    ends = [one.end for one in of_windows(tmp_path / "clip.wav", 2.0).utterances]
+    assert ends == pytest.approx([2.3, 4.0, 6.0], abs=0.05)

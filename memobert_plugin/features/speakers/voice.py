@@ -88,3 +88,25 @@ def within_intervals(times: np.ndarray, intervals: Sequence[Interval]) -> np.nda
     for begin, end in intervals:
         inside |= (begin <= times) & (times < end)
     return inside
+
+
+_PAUSE: Final = 0.2
+_PAUSE_DECIBELS: Final = 15.0
+
+
+def nearest_pause(samples: np.ndarray, moment: float, reach: float) -> float:
+    """Return the time nearest to ``moment`` at which the voice pauses, or ``moment`` if there is none within ``reach``.
+
+    A pause is 0.2 s that are 15 decibels quieter, in the speech band, than the loudest tenth of the samples.
+
+    Args:
+        samples: float32 ``(N,)`` at 16 kHz, some seconds around the moment.
+        moment: seconds from the first sample.
+        reach: seconds.
+    """
+    level = SoundLevel(samples, speech_band=True)
+    loud = np.percentile(level(np.arange(0.0, len(samples) / SAMPLE_RATE, 0.05), _PAUSE), 90) if len(samples) else 0.0
+    steps = np.arange(round(reach * 100) + 1) / 100
+    near = moment + np.stack([steps, -steps], axis=1).ravel()
+    quiet = near[(level(near, _PAUSE) < loud - _PAUSE_DECIBELS) & (near > 0) & (near < len(samples) / SAMPLE_RATE)]
+    return float(quiet[0]) if len(quiet) else moment

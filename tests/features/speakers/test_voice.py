@@ -10,6 +10,7 @@ from memobert_plugin.features.speakers.voice import (
     QUIETEST_DECIBELS,
     SoundLevel,
     joined_intervals,
+    nearest_pause,
     voiced_share,
     within_intervals,
 )
@@ -46,3 +47,14 @@ def test_arithmetic_of_intervals() -> None:
     assert within_intervals(np.array([0.0, 0.5, 1.0]), [(0.5, 1.0)]).tolist() == [False, True, False]
     shares = voiced_share(np.array([0.0, 0.5, 1.0, 2.0]), 1.0, [(0.25, 0.75), (1.0, 2.0)])
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 0.5])
+
+
+def test_the_nearest_pause_of_the_voice_is_found_within_reach() -> None:
+    talk = tone(4.0, 700, 0.3)
+    assert nearest_pause(talk, 2.0, 0.5) == 2.0
+    talk[round(2.2 * SAMPLE_RATE) : round(2.6 * SAMPLE_RATE)] = 0.0
+    assert nearest_pause(talk, 2.0, 0.5) == pytest.approx(2.3, abs=0.03)
+    assert nearest_pause(talk, 2.4, 0.5) == 2.4
+    assert nearest_pause(talk, 1.0, 0.5) == 1.0
+    assert nearest_pause(np.zeros(SAMPLE_RATE, np.float32), 0.5, 0.5) == 0.5
+    assert nearest_pause(np.zeros(0, np.float32), 0.5, 0.5) == 0.5

@@ -32,7 +32,7 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(BOTTLENECK * GROWTH, GROWTH, kernel_size=3, padding=1, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """``(N, channels, H, W)`` to the layer's own ``(N, 12, H, W)``."""
+        """Map ``(N, channels, H, W)`` to the layer's own ``(N, 12, H, W)``."""
         narrow = self.conv1(functional.relu(self.norm1(maps), inplace=True))
         return self.conv2(functional.relu(self.norm2(narrow), inplace=True))
 
@@ -46,7 +46,7 @@ class DenseBlock(nn.Module):
             self.add_module(f"denselayer{index + 1}", DenseLayer(channels + index * GROWTH))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C + 12 x layers, H, W)``, the input first."""
+        """Map ``(N, C, H, W)`` to ``(N, C + 12 x layers, H, W)``, the input first."""
         for layer in self.children():
             maps = torch.cat([maps, layer(maps)], dim=1)
         return maps

@@ -77,27 +77,27 @@ class ExpressionPictures:
             np.savez(stream, images=self.images, votes=self.votes, split=self.split)
 
     def of_split(self, split: str) -> ExpressionPictures:
-        """The pictures of ``train``, ``valid`` or ``test`` that somebody saw an expression in."""
+        """Return the pictures of ``train``, ``valid`` or ``test`` with at least one vote for an expression."""
         return self.where((self.split == SPLITS.index(split)) & (self._expression_votes.sum(axis=1) > 0))
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> ExpressionPictures:
-        """The pictures for which ``(N,)`` ``chosen`` is true."""
+        """Return the pictures for which ``(N,)`` ``chosen`` is true."""
         return ExpressionPictures(self.images[chosen], self.votes[chosen], self.split[chosen])
 
     def distributions(self) -> npt.NDArray[np.float32]:
-        """``(N, 8)`` share of each expression among the votes for an expression; nan where there is none."""
+        """Return ``(N, 8)`` shares of the expressions among the votes for an expression; nan where there is none."""
         expressions = self._expression_votes.astype(np.float32)
         with np.errstate(invalid="ignore"):
             return expressions / expressions.sum(axis=1, keepdims=True)
 
     def majorities(self) -> npt.NDArray[np.int64]:
-        """``(N,)`` the expression with most votes, -1 where two or more share the first place."""
+        """Return ``(N,)`` the expression with most votes, -1 where two or more share the first place."""
         expressions = self._expression_votes
         is_most = expressions == expressions.max(axis=1, keepdims=True)
         return np.where(is_most.sum(axis=1) == 1, is_most.argmax(axis=1), -1).astype(np.int64)
 
     def majority_distributions(self) -> npt.NDArray[np.float32]:
-        """``(N, 8)`` all of it on the majority's expression; zeros where there is no majority."""
+        """Return ``(N, 8)`` with 1 for the majority's expression; zeros where there is no majority."""
         return (self.majorities()[:, np.newaxis] == np.arange(len(FERPLUS_CLASSES))).astype(np.float32)
 
     @property

@@ -266,7 +266,7 @@ class FrontEndOptions:
     voice_options: Any = None
     """The voice detector's ``Options``; None: their defaults."""
     choice: FaceChoice = "speaker"
-    picture_rate: float = 10.0
+    picture_rate: float = PICTURE_RATE
     """Pictures per second."""
     speech: SpeechOptions | None = field(default_factory=SpeechOptions)
     """None leaves the sound out."""

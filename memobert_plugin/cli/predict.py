@@ -198,6 +198,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError(f"--every {options.every:g}: give 0.5 to 60 seconds")
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
+    if options.output is not None and options.output == options.report:
+        raise UserError(f"--output and --report: both are {options.output}; name two files")
     for path in (options.output, options.report):
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")

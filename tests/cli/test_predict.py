@@ -120,6 +120,7 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
         (["a.wav", "--every", "0.1"], "give 0.5 to 60 seconds"),
         (["a.wav", "--batch-size", "0"], "from 1 on"),
         (["a.wav", "--output", "/nowhere/out.jsonl"], "its folder does not exist"),
+        (["a.wav", "--output", "-", "--report", "-"], "name two files"),
         (["none.wav"], "no such file or folder"),
     ],
 )

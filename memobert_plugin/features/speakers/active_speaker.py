@@ -54,7 +54,7 @@ class SpeakerSettings:
 
     most_shifted: float = 0.2
     """The only face does not speak if more shifted times than this share fit its mouth as well as the sound's own time
-    does; see :class:`memobert_plugin.features.speakers.lip_sync.LipSync`. 1: do not test. docs/film.md says how often
+    does; see :class:`memobert_plugin.features.speakers.lip_sync.LipSync`. 1: no test. docs/film.md says how often
     it is wrong."""
     most_shifted_near: float = 0.05
     """It still speaks if this share or less fits as well as the best of the times within 0.2 s."""

@@ -248,7 +248,8 @@ class ClipReader:
         if times is None:
             times = frame_times(len(visual), self.description.visual_extractor, VISUAL_RATE)
         preview = replace(evidence.preview, faces=crops)
-        return replace(evidence, visual=visual, expression=expression, visual_times=times, preview=preview)
+        shown = None if expression is None else self.faces.encoder.calibrated(expression)
+        return replace(evidence, visual=visual, expression=shown, visual_times=times, preview=preview)
 
     def _with_stills(self, evidence: Evidence) -> Evidence:
         """Add pictures of a film whose faces were not read, or whose pictures are too far apart for the page."""

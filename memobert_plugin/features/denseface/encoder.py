@@ -71,6 +71,10 @@ class FaceEncoder(ABC):
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Encode uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32."""
 
+    def calibrated(self, distributions: np.ndarray) -> np.ndarray:
+        """Return distributions ``(N, K)`` as probabilities to show to people; frames and training keep the others."""
+        return distributions
+
     @abstractmethod
     def info(self, **options: Any) -> ExtractorInfo:
         """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""
@@ -123,6 +127,7 @@ class DenseFace(FaceEncoder):
         self.device = device
         self.dim = FEATURE_DIM
         self.weights_sha256 = weights.sha256
+        self.temperature = weights.temperature
         self.version = f"torch {torch.__version__}"
 
     @classmethod
@@ -170,6 +175,16 @@ class DenseFace(FaceEncoder):
                 features[part] = feature.cpu().numpy()
                 distributions[part] = logits.softmax(dim=-1).cpu().numpy()
         return features, distributions
+
+    def calibrated(self, distributions: np.ndarray) -> np.ndarray:
+        """Divide the logits behind distributions ``(N, 8)`` by the weights' temperature.
+
+        Trained on shares of votes, the network is less sure of the majority's expression than it is often right.
+        """
+        if self.temperature == 1.0 or not len(distributions):
+            return distributions
+        powers = (distributions / distributions.max(axis=1, keepdims=True)) ** (1.0 / self.temperature)
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def info(self, **options: Any) -> ExtractorInfo:
         """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""

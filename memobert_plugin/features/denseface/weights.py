@@ -38,10 +38,12 @@ class DenseFaceWeights:
     Attributes:
         state: float32 parameters and buffers of :class:`memobert_plugin.features.denseface.network.DenseNet`.
         sha256: of the file.
+        temperature: what logits are divided by before probabilities are shown; 1 if it was not measured.
     """
 
     state: dict[str, Tensor] = field(repr=False)
     sha256: str
+    temperature: float = 1.0
 
 
 def read_weights(path: Path) -> DenseFaceWeights:
@@ -60,7 +62,24 @@ def read_weights(path: Path) -> DenseFaceWeights:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); give a DenseFace weight file") from None
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"{path}: no safetensors file ({' '.join(str(error).split())}); fetch it again") from None
-    return DenseFaceWeights(_checked(path, state), hashlib.sha256(content).hexdigest())
+    return DenseFaceWeights(_checked(path, state), hashlib.sha256(content).hexdigest(), _temperature(path))
+
+
+def _temperature(path: Path) -> float:
+    """Read the temperature from the JSON file beside a weight file; 1.0 without one.
+
+    It stands in a file of its own so that the weights keep their bytes and sha256.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return 1.0
+    try:
+        temperature = float(json.loads(regular(beside).read_text(encoding="utf-8"))["temperature"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{beside}: holds no temperature ({error}); repair or remove it") from None
+    if not 0.0 < temperature < 100.0:
+        raise UserError(f"{beside}: temperature {temperature:g} is not between 0 and 100; repair or remove it")
+    return temperature
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], made_by: Mapping[str, str]) -> None:

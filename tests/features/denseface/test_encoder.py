@@ -112,3 +112,32 @@ def test_the_model_cards_accuracy_is_reproduced_on_a_fixed_sample(encoder: Dense
     assert claimed is not None
     one_picture = 100 / len(faces)
     assert accuracy == pytest.approx(float(claimed[1]), abs=one_picture + 0.01)
+
+
+def test_shown_probabilities_are_those_of_logits_divided_by_the_temperature(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_weights(path, state(), {})
+    plain = DenseFace.from_file(path)
+    distributions = plain.encode(crops(3))[1]
+    assert plain.calibrated(distributions) is distributions
+    path.with_suffix(".json").write_text('{"temperature": 0.5}')
+    sharper = DenseFace.from_file(path)
+    np.testing.assert_array_equal(sharper.encode(crops(3))[1], distributions)
+    expected = distributions**2 / (distributions**2).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(sharper.calibrated(distributions), expected, rtol=1e-5)
+    assert sharper.weights_sha256 == plain.weights_sha256
+    assert sharper.calibrated(np.zeros((0, 8), np.float32)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"temperature": 0}', '{"temperature": "warm"}', "[]", "{"])
+def test_a_bad_temperature_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other.safetensors"
+    write_weights(path, state(), {})
+    path.with_suffix(".json").write_text(content)
+    with pytest.raises(UserError, match=r"other\.json: .*; repair or remove it"):
+        DenseFace.from_file(path)
+
+
+def test_the_shipped_weights_have_a_temperature_that_the_card_names(encoder: DenseFace) -> None:
+    assert 0.3 < encoder.temperature < 1.0
+    assert f"temperature {encoder.temperature:g}" in CARD.read_text(encoding="utf-8")

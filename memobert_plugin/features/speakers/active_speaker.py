@@ -1,4 +1,4 @@
-"""Which of the faces in a picture is the one that is heard: agreement of mouth motion and voice activity."""
+"""Choose the active speaker among the faces of a clip, by mouth motion, voice activity and sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .tracks import FaceTrack
 from .voice import Interval, SoundLevel, voiced_share, within_intervals
 
 Level = Callable[[np.ndarray, float], np.ndarray]
-"""How much voice there is around moments ``(T,)``, within a width in seconds: ``(T,)`` on any linear scale."""
+"""Level of the voice around moments ``(T,)``, within a width in seconds: ``(T,)`` on any linear scale."""
 
 _OPENING_CHANGE: Final = 0.04
 _MOUTH_MOTION: Final = 0.08
@@ -74,7 +74,7 @@ class SpeakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackEvidence:
-    """What was found about one face in one stretch of time."""
+    """Evidence about one face in one stretch of time."""
 
     track: int
     """The track's number."""
@@ -89,11 +89,11 @@ class TrackEvidence:
     score: float
     """What candidates are compared by."""
     reason: str
-    """Why the face is no candidate; empty for one that is."""
+    """The reason that the face is no candidate; empty for a candidate."""
 
 
 def mouth_activity(track: FaceTrack) -> np.ndarray:
-    """How much the mouth moved since the picture before, on a scale where a speaking mouth has about 1.
+    """Return the mouth's motion since the picture before, on a scale where a speaking mouth has about 1.
 
     Mean of what is known of two measures: the change of the opening over 0.04 (of the face's scale) and the motion of
     the grey levels over 0.08 (of the crop's contrast); the means of the speakers named in :class:`SpeakerSettings` are
@@ -110,7 +110,7 @@ def mouth_activity(track: FaceTrack) -> np.ndarray:
 
 
 def synchrony(track: FaceTrack, activity: np.ndarray, level: Level) -> float:
-    """Sum of four correlations between a mouth and the sound, each in [-1, 1].
+    """Return the sum of four correlations between a mouth and the sound, each in [-1, 1].
 
     Loud vowels open the mouth: (1) opening and level, (2) the change of the opening's logarithm and that of the level.
     Syllables move it: (3) activity and level, (4) activity and the size of the level's change. (1) and (3) take the
@@ -205,12 +205,12 @@ class SpeakerChoice:
     evidence: list[TrackEvidence]
     """One per track, in the tracks' order."""
     reason: str
-    """Why no face was chosen; empty if one was."""
+    """The reason that no face was chosen; empty if one was."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerSpan:
-    """Who speaks in one stretch of a clip."""
+    """The speaker of one stretch of a clip."""
 
     begin: float
     end: float
@@ -343,7 +343,7 @@ def speaker_over_time(
 
 
 def _best_path(scores: np.ndarray, turn_cost: float) -> list[int | None]:
-    """The column of every row with the highest sum of scores minus the cost of changes; None for rows without any.
+    """Return for each row the column of the path with the highest score minus the cost of changes; None without score.
 
     Rows on either side of one without any are independent of each other.
     """
@@ -376,7 +376,7 @@ def _level(voiced: Sequence[Interval], samples: np.ndarray | None, start: float)
 
 
 def _too_few_faces(evidence: Sequence[TrackEvidence], settings: SpeakerSettings) -> str:
-    """Why the clip has too little of any face to choose one; empty where it has enough."""
+    """Return the reason that the clip shows too little of any face; empty if it shows enough."""
     if not evidence:
         return "no face"
     most = max(item.share for item in evidence)
@@ -392,5 +392,5 @@ def _usual_activity(track: FaceTrack) -> float:
 
 
 def _nearest_miss(evidence: Sequence[TrackEvidence]) -> str:
-    """The reason of the face that is there most of the time."""
+    """Return the reason of the face that is seen most."""
     return max(evidence, key=lambda item: item.share).reason

@@ -1,4 +1,4 @@
-"""Who is who over time: faces of consecutive pictures joined to tracks, across gaps but not across cuts."""
+"""Join the faces of consecutive pictures to tracks, across gaps but not across cuts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FARTHEST_SHIFT: Final = 2
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of the grey levels of two crops, in [-1, 1]; an even crop is like nothing (0)."""
+    """Return the correlation of the grey levels of two crops, in [-1, 1]; 0 if one of them is even."""
     first, second = (crop.astype(np.float64) - crop.mean() for crop in (one, other))
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum()) / scale if scale > 0 else 0.0
 
 
 def mouth_motion(before: np.ndarray, now: np.ndarray) -> float:
-    """How much more the mouth's region changed than the upper face, from one crop to the next.
+    """Return how much more the mouth's region changed than the upper face, from one crop to the next.
 
     The crops are first shifted against each other by up to 2 pixels so that the upper face (brows to nose) agrees best:
     what is left there is noise, light and the head's turning, which the mouth's region has as well. Both changes are
@@ -80,7 +80,7 @@ class CutFinder:
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def add(self, rgb: np.ndarray) -> bool:
-        """Take the next picture, uint8 ``(H, W, 3)``; whether a new shot begins with it."""
+        """Take the next picture, uint8 ``(H, W, 3)``, and return whether a new shot begins with it."""
         before, now = self._before, thumbnail(rgb)
         self._before = now
         if before is None:
@@ -97,7 +97,7 @@ class CutFinder:
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """float32 ``(18, 32, 3)``: the colours of a picture ``(H, W, 3)`` averaged over a grid."""
+    """Return float32 ``(18, 32, 3)``: the colours of a picture ``(H, W, 3)`` averaged over a grid."""
     height, width = rgb.shape[:2]
     by_rows, by_columns = max(1, height // 180), max(1, width // 320)
     thinned = rgb[::by_rows, ::by_columns].astype(np.float32)
@@ -156,7 +156,7 @@ class TrackBuilder:
     Faces that carry an identity of their source are joined by it. Others go, best match first, to the track whose last
     box is near: overlapping by 0.2, or with centres nearer than half a face, and of a size within a factor of 1.6. At
     10 pictures per second the boxes of one talking head overlap by 0.58 and more from picture to picture (17 faces in
-    16 films). After a cut (:class:`.cuts.CutFinder`) another person may stand in the same place: a match must then look
+    16 films). After a cut (:class:`CutFinder`) another person may stand in the same place: a match must then look
     the same as well, as it does after a camera's flash (correlation of the crops 0.8; between the faces of different
     films at most 0.73, from one picture to the next of one face 0.9 and more in the median).
 
@@ -220,7 +220,7 @@ class TrackBuilder:
         return track
 
     def _matches(self, faces: Sequence[Face], crops: Sequence[np.ndarray]) -> list[tuple[int, _Growing | None]]:
-        """For every face its track, None for a new one."""
+        """Return the track of every face, None for a new one."""
         pairs = []
         for index, face in enumerate(faces):
             for track in self._live:
@@ -251,7 +251,7 @@ _ALIKE: Final = 0.8
 
 
 def _nearness(before: Face, now: Face) -> float:
-    """In (0, 1], 1 where the boxes are equal; 0 where the faces are too far apart or too different in size."""
+    """Return a value in (0, 1], 1 for equal boxes; 0 for faces too far apart or too different in size."""
     sizes = sorted((before.size, now.size))
     if sizes[0] <= 0.0 or sizes[1] > _LARGEST_GROWTH * sizes[0]:
         return 0.0

@@ -33,7 +33,7 @@ _FLOAT32: Final = (".running_mean", ".running_var", "grey_mean", "grey_std")
 
 @dataclass(frozen=True, eq=False)
 class DenseFaceWeights:
-    """What a weight file holds.
+    """Content of a weight file.
 
     Attributes:
         state: float32 parameters and buffers of :class:`memobert_plugin.features.denseface.network.DenseNet`.
@@ -112,7 +112,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], made_by: Mapping[str,
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The network in a checkpoint of the host, without running anything that the file may contain.
+    """Read the network of a fairseq checkpoint; nothing that the file may contain is run.
 
     Returns:
         Its parameters and buffers, and how many updates it was trained for as a remark for the weight file.

@@ -123,7 +123,7 @@ def _times(row: str) -> tuple[float, float] | None:
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str | None) -> float:
-    """Without a fraction whole seconds; digits after the point or comma are a decimal fraction."""
+    """Return seconds; digits after the point or comma are a decimal fraction."""
     whole = 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
     return round(whole + (int(fraction) / 10 ** len(fraction) if fraction else 0.0), 6)
 

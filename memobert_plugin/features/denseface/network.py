@@ -110,7 +110,7 @@ class DenseNet(nn.Module):
             ``(N, 342)`` features, not negative (after the last ReLU), and ``(N, 8)`` logits.
         """
         normalised = ((pictures - self.grey_mean) / self.grey_std).unsqueeze(1)
-        # Channels last from here on: a third faster on a CPU. The parameters keep their layout, which the host's
+        # Channels last from here on: a third faster on a CPU. The parameters keep their layout, which fairseq's
         # data-parallel wrapper needs.
         maps = self.features[0](normalised).contiguous(memory_format=torch.channels_last)
         features = functional.relu(self.features[1:](maps), inplace=True).mean(dim=(2, 3))

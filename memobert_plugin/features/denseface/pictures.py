@@ -19,7 +19,7 @@ VOTE_COLUMNS = (*FERPLUS_CLASSES, "unknown", "NF")
 """What an annotator could vote for: eight expressions, "cannot say", "not a face"."""
 SPLITS = ("train", "valid", "test")
 PICTURES_FILE = "pictures.npz"
-"""The packed file in its folder; the host wants a folder."""
+"""The packed file in its folder; fairseq wants a folder."""
 
 _ARRAYS = {"images": (np.uint8, 3), "votes": (np.uint8, 2), "split": (np.uint8, 1)}
 

@@ -46,7 +46,7 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Opened here, because torch does not say why it cannot open a file.
-        with replaced_when_complete(path) as temporary, open(temporary, "wb") as stream:
+        with replaced_when_complete(path, named_by_user=True) as temporary, open(temporary, "wb") as stream:
             torch.save(content, stream)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

@@ -225,7 +225,10 @@ def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     try:
-        with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        with (
+            replaced_when_complete(path, named_by_user=True) as temporary,
+            open(temporary, "w", encoding="utf-8") as stream,
+        ):
             stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

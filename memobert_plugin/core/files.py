@@ -134,18 +134,26 @@ STANDARD_OUTPUT = "-"
 
 
 @contextmanager
-def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replaced_when_complete(path: str | os.PathLike[str], *, named_by_user: bool = False) -> Iterator[Path]:
     """Yield a temporary file to write; when the block ends, its content is that of ``path``.
 
-    A regular file is replaced in one step, with its permissions; a symbolic link stays, and the file it points to is
-    replaced. A FIFO, a device or an open file of this process (``-``, ``/dev/stdout``) is written to instead. If the
-    block fails, the temporary file is removed and ``path`` is as it was.
+    A regular file is replaced in one step, with its permissions. If the block fails, the temporary file is removed and
+    ``path`` is as it was.
+
+    Args:
+        path: the file.
+        named_by_user: the user typed this path. A symbolic link then stays, and the file it points to is replaced. A
+            FIFO, a device or an open file of this process (``-``, ``/dev/stdout``) is written to. Without it, such a
+            path is refused: a link inside a folder from elsewhere must not lead a command out of that folder.
 
     Raises:
         DiskFull: there is no room for it; an earlier file is unchanged.
+        UserError: ``path`` is no regular file, and the user did not name it.
         OSError: ``path`` cannot be written.
     """
-    streamed = is_stream(path)
+    streamed = named_by_user and is_stream(path)
+    if not named_by_user and (os.path.islink(path) or is_stream(path)):
+        raise UserError(f"{path}: is a link, a pipe or a device, not a file; remove it or choose another output")
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))

@@ -155,6 +155,7 @@ class Reading:
                     replace(row, video=_portable(row.video, folder), audio=_portable(row.audio, folder))
                     for row in self.rows
                 ),
+                named_by_user=True,
             )
         except OSError as error:
             raise UserError(f"{manifest}: cannot be written ({error.strerror}); name another file") from None

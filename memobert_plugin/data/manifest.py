@@ -128,8 +128,10 @@ def manifest_notes(path: str | os.PathLike[str]) -> list[str]:
     return [f"{path}: columns that are not used: {listed}"]
 
 
-def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) -> None:
+def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow], *, named_by_user: bool = False) -> None:
     """Write a manifest in the format of its suffix, whole or not at all; ``region`` is there if any row has one.
+
+    ``named_by_user`` as in :func:`~memobert_plugin.core.files.replaced_when_complete`.
 
     Raises:
         UserError: an id that is empty or occurs twice, a field with a control character, a bad time or region.
@@ -138,7 +140,10 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) ->
     rows = list(rows)
     columns = KNOWN if any(row.region for row in rows) else COLUMNS
     seen: set[str] = set()
-    with replaced_when_complete(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+    with (
+        replaced_when_complete(path, named_by_user=named_by_user) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as stream,
+    ):
         write = _row_writer(path, stream, columns)
         for number, row in enumerate(rows, start=2):
             place = f"{path}, row {number}"

@@ -110,7 +110,7 @@ class Page:
             UserError: it cannot be written.
         """
         try:
-            with replaced_when_complete(path) as temporary:
+            with replaced_when_complete(path, named_by_user=True) as temporary:
                 temporary.write_text(self.render(), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

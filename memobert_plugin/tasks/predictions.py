@@ -52,7 +52,10 @@ class PredictionFile:
         if merged is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_when_complete(self.path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        with (
+            replaced_when_complete(self.path, named_by_user=True) as temporary,
+            open(temporary, "w", encoding="utf-8") as stream,
+        ):
             for index in sorted(merged):
                 stream.write(json.dumps(self._line(index, *merged[index]), ensure_ascii=False) + "\n")
 

@@ -100,8 +100,19 @@ def test_a_replaced_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 
 def write(path: str | Path, content: str = "new") -> None:
-    with replaced_when_complete(path) as temporary:
+    with replaced_when_complete(path, named_by_user=True) as temporary:
         temporary.write_text(content)
+
+
+def test_a_link_that_the_user_did_not_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with (
+        pytest.raises(UserError, match="link: is a link, a pipe or a device"),
+        replaced_when_complete(tmp_path / "link"),
+    ):
+        pass
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "old"
 
 
 def test_an_existing_file_keeps_its_permissions(tmp_path: Path) -> None:
@@ -164,7 +175,7 @@ def test_a_device_without_room_is_a_full_disk() -> None:
 
 
 def test_a_failed_block_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError), replaced_when_complete("-"):
+    with pytest.raises(ZeroDivisionError), replaced_when_complete("-", named_by_user=True):
         _ = 1 / 0
     assert capsys.readouterr().out == ""
 
@@ -173,7 +184,7 @@ PRINTED = """
 import sys
 from memobert_plugin.core.files import replaced_when_complete
 print("before")
-with replaced_when_complete(sys.argv[1]) as temporary:
+with replaced_when_complete(sys.argv[1], named_by_user=True) as temporary:
     temporary.write_text("content\\n")
 print("after")
 """

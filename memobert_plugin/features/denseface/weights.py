@@ -103,7 +103,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], made_by: Mapping[str,
         if not torch.isfinite(small[name]).all():
             raise UserError(f"{path}: {name} reaches {value.abs().max():g}, beyond float16's 65504; train it again")
     try:
-        with replaced_when_complete(path) as temporary:
+        with replaced_when_complete(path, named_by_user=True) as temporary:
             # One key: safetensors writes several in random order, and equal weights must have equal bytes.
             header = {_FORMAT: json.dumps(made_by, sort_keys=True)}
             temporary.write_bytes(save(small, header))

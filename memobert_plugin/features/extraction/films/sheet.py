@@ -171,7 +171,7 @@ def _write_page(film: str, sheets: Sequence[Path], page: Path) -> None:
         colors=emotion_colors(FERPLUS_CLASSES),
         lines=(_drawn(note) for note in _notes(sheets)),
     )
-    with replaced_when_complete(page) as temporary:
+    with replaced_when_complete(page, named_by_user=True) as temporary:
         stream.dump(str(temporary), encoding="utf-8")
 
 

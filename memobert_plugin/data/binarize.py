@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -121,10 +121,9 @@ def binarize(
 ) -> BinarizeReport:
     """Write the data-bin ``output`` from a manifest and folders of frames.
 
-    The manifest is read twice: first to find its mistakes, then to binarize. A defective utterance is left out, listed
-    in ``skipped.tsv`` and counted. An utterance without a file of frames lacks that modality only. Labels that differ
-    in case or blanks only are one label (see :func:`joined_labels`). The same input gives the same bytes, whatever the
-    number of workers.
+    A defective utterance is left out, listed in ``skipped.tsv`` and counted. An utterance without a file of frames
+    lacks that modality only. Labels that differ in case or blanks only are one label (see :func:`joined_labels`). Any
+    number of workers gives the same bytes.
 
     Args:
         manifest: see :mod:`memobert_plugin.data.manifest`.
@@ -151,27 +150,15 @@ def binarize(
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
-        joined = (
-            replace(row, emotion=survey.emotions[row.emotion], split=survey.splits[row.split])
-            for row in read_manifest(manifest)
-        )
-        prepared = prepare_rows(joined, folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
+        prepared = prepare_rows(survey.joined(manifest), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
         writer = None
         if not dry_run:
             writer = CorpusWriter(
                 folder, tokenizer.symbols, visual=folders.visual is not None, acoustic=folders.acoustic is not None
             )
-        counts = dict.fromkeys(COUNTS, 0)
         with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
-            for utterance in _with_progress(prepared, survey.rows, progress):
-                defect = utterance.defect or agreement.objection(utterance)
-                if defect:
-                    skipped.add(utterance.row, defect)
-                    continue
-                _count(counts, utterance)
-                if writer is not None:
-                    writer.add(utterance, _duration(utterance, agreement))
-        counts["skipped"] = skipped.count
+            shown = _with_progress(prepared, survey.rows, progress)
+            counts = _write_utterances(shown, agreement, skipped, writer)
         _check_usable(manifest, folders, counts, skipped)
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer.finish()).write(folder / META_FILE)
@@ -189,6 +176,11 @@ class _Survey:
     emotions: Mapping[str, str]
     splits: Mapping[str, str]
     notes: list[str]
+
+    def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
+        """Read the manifest again, with the joined names of its labels."""
+        for row in read_manifest(manifest):
+            yield replace(row, emotion=self.emotions[row.emotion], split=self.splits[row.split])
 
 
 def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:
@@ -215,6 +207,26 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             "other letters is one word; --word-segmentation icu finds the words in it"
         )
     return _Survey(emotions.total(), emotion_names, split_names, notes)
+
+
+def _write_utterances(
+    utterances: Iterable[PreparedUtterance],
+    agreement: FrameAgreement,
+    skipped: _SkippedFile,
+    writer: CorpusWriter | None,
+) -> dict[str, int]:
+    """Write utterances (nothing without a writer), list the defective ones, and return the counts."""
+    counts = dict.fromkeys(COUNTS, 0)
+    for utterance in utterances:
+        defect = utterance.defect or agreement.objection(utterance)
+        if defect:
+            skipped.add(utterance.row, defect)
+            continue
+        _count(counts, utterance)
+        if writer is not None:
+            writer.add(utterance, _duration(utterance, agreement))
+    counts["skipped"] = skipped.count
+    return counts
 
 
 def joined_labels(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:

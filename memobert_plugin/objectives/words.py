@@ -97,20 +97,8 @@ def mask_text(
 
     begins = (position == 0) | (word_start != 0) | (mode == "piece")
     unit_of_piece = np.cumsum(begins) - 1
-    unit_owner = owner[begins]
-    candidates = np.flatnonzero(np.bincount(unit_of_piece[maskable], minlength=len(unit_owner)))
-    candidates_per_utterance = np.bincount(unit_owner[candidates], minlength=len(pieces))
-    index = owners_and_positions(candidates_per_utterance)[1]
-    chosen = select_at_least_one(
-        selected=draws.uniform(unit_owner[candidates], _Draw.SELECTED + index) < probability,
-        lengths=candidates_per_utterance,
-        fallback=draws.integers(np.arange(len(pieces)), _Draw.GUARANTEED, candidates_per_utterance),
-    )
-    fate_of_unit = np.full(len(unit_owner), -1)
-    fate_of_unit[candidates[chosen]] = draw_fates(
-        draws.uniform(unit_owner[candidates[chosen]], _Draw.FATE + index[chosen])
-    )
-    fate = fate_of_unit[unit_of_piece]
+    maskable_units = np.bincount(unit_of_piece[maskable], minlength=int(begins.sum())) > 0
+    fate = _fates_of_units(owner[begins], maskable_units, len(pieces), draws, probability)[unit_of_piece]
 
     targets = np.flatnonzero((fate >= 0) & maskable)
     fate = fate[targets]
@@ -121,6 +109,31 @@ def mask_text(
     points = draws.uniform(owner[rows], _Draw.REPLACEMENT + position[rows])
     shown[replaced] = replacements[(points * len(replacements)).astype(np.int64)]
     return MaskedText(targets, shown)
+
+
+def _fates_of_units(
+    owner: Integers, maskable: np.ndarray, utterances: int, draws: Draws, probability: float
+) -> Integers:
+    """Return the fate of each word or piece, -1 for those that are not chosen.
+
+    Args:
+        owner: (units,) each unit's utterance, ascending.
+        maskable: (units,) bool; the others are never chosen.
+        utterances: their number.
+        draws: the random numbers of their utterances.
+        probability: of each unit to be chosen.
+    """
+    candidates = np.flatnonzero(maskable)
+    per_utterance = np.bincount(owner[candidates], minlength=utterances)
+    index = owners_and_positions(per_utterance)[1]
+    chosen = select_at_least_one(
+        selected=draws.uniform(owner[candidates], _Draw.SELECTED + index) < probability,
+        lengths=per_utterance,
+        fallback=draws.integers(np.arange(utterances), _Draw.GUARANTEED, per_utterance),
+    )
+    fates = np.full(len(owner), -1)
+    fates[candidates[chosen]] = draw_fates(draws.uniform(owner[candidates[chosen]], _Draw.FATE + index[chosen]))
+    return fates
 
 
 def perplexity(mean_loss: float) -> float:

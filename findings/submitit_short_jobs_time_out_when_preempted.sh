@@ -5,7 +5,7 @@
 # Guess: a job that is stopped in its first second was pre-empted, whatever its time limit, and is requeued.
 # Seen: a job counts as timed out from the smaller of 80% of its limit and its limit less ten minutes. With a limit of
 #   ten minutes or less that is from its start: a function that cannot be checkpointed ends in an error, and one that
-#   can loses one of its time-outs, of which hydra-submitit-launcher allows none. From 11 minutes on it is requeued.
+#   can loses one of its time-outs (hydra-submitit-launcher allows none by default). From 11 minutes on it is requeued.
 # Do: ask for well over ten minutes where jobs can be pre-empted, or raise max_num_timeout.
 set -euo pipefail
 

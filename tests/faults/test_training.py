@@ -50,7 +50,7 @@ def test_a_damaged_last_checkpoint_ends_plain_training_and_is_settled_by_hand(da
     for name, run in train(tmp_path / "second", data_bin, folders, updates=12).items():
         assert run.status != 0 and "Traceback" not in run.log, run.log
         last_line = run.log.rstrip().splitlines()[-1]
-        assert f"{folders[name] / LAST}: damaged" in last_line and "launch.last_checkpoint" in last_line
+        assert f"{folders[name] / LAST}: damaged" in last_line and "checkpoints.last_checkpoint" in last_line
         assert "begin training epoch" not in run.log, name
         assert (folders[name] / LAST).read_bytes() == before[name]
         assert last_checkpoint.main([str(folders[name])]) == 0

@@ -94,7 +94,7 @@ def extract_acoustic(corpus: Path, output: Path) -> Writer:
     soundfile.write(output.parent / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
     write_manifest(output.parent / "m.tsv", [ManifestRow(0, id="u1", audio="a.wav")])
     flags = ["acoustic", "--manifest", output.parent / "m.tsv", "--output", output]
-    module = "memobert_plugin.features.extraction.acoustic"
+    module = "memobert_plugin.features.extraction.job"
     said = "another extraction writes to it"
     return Writer("memobert_plugin.cli.extract", [*map(str, flags)], module, "write_failures", said)
 

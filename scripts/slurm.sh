@@ -34,7 +34,7 @@ install_packages() {
 
 write_configuration() {
     local cores memory
-    cores=$(nproc)
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # nproc obeys both
     memory=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))
     cat >"$CONFIGURATION" <<CONF
 # Written by scripts/slurm.sh of memobert-plugin: one node, this one.

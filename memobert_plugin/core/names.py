@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
-"""Which of text (l), visual (v) and acoustic (a) a model is shown; from most to least."""
+"""Cases of present modalities: text (l), visual (v), acoustic (a); from most to least."""
 
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform that an encoder sees."""

@@ -32,7 +32,7 @@ class _Waveform:
     samples: np.ndarray | None
     failure: str = ""
     remark: str = ""
-    """Which sound was read, where the film has several."""
+    """Sound stream that was read, where the film has several."""
 
 
 class AcousticJob(FrameJob):

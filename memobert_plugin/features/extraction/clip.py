@@ -79,7 +79,7 @@ class ClipFrames:
     """Every face over time."""
     choice: SpeakerChoice | None = None
     streams: str = ""
-    """Which streams were read, where the film has several."""
+    """Streams that were read, where the film has several."""
     dropped: str = ""
     """Reason for not keeping a film's utterance; empty if it is kept."""
     defective: bool = False

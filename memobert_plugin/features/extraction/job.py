@@ -64,7 +64,7 @@ class Outcome:
     stages: dict[str, float] = field(default_factory=dict)
     """Wall seconds by stage."""
     remark: str = ""
-    """Which streams were read, where the film has several."""
+    """Streams that were read, where the film has several."""
 
 
 @dataclass(slots=True)

@@ -68,7 +68,7 @@ class FilmPlan:
     remark: str = ""
     """Guesses and choices, for the user."""
     sound: str = ""
-    """Which stream of sound is read, where there are several."""
+    """Sound stream that is read, where there are several."""
     failure: str = ""
     """Reason for the film being unusable; empty where it is usable."""
 
@@ -87,7 +87,7 @@ class FilmPart:
     key: str
     """A hash of everything that the part's frames depend on."""
     sound: str = ""
-    """Which stream of sound is read, where there are several."""
+    """Sound stream that is read, where there are several."""
 
     @property
     def folder(self) -> Path:

@@ -204,7 +204,11 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
             tracker, TRACKER_FILES, (b",", b"\n", b"nan", b"1e400", b"-1", b"\x00", b'"', b"time", b"timestamp")
         ),
         "intervals": Target(
-            intervals, (b"begin\tend\n0.5\t0.75\n0.25\t2\n",), (b"\t", b"\n", b"inf", b"1e400", b"\x00")
+            intervals, INTERVALS,
+            (
+                b"\t", b"\n", b" ", b"inf", b"1e400", b"-1", b"\x00", b"\xef\xbb\xbf", b"SPEAKER ", b";;", b"\\\t",
+                b"<NA>", b"SPKR-INFO",
+            ),
         ),
         "bundle": Target(
             bundle, ((bundle_folder / CONFIGURATION).read_bytes(),),
@@ -256,6 +260,12 @@ TRANSCRIPTS = (
     b'{"utf8": " two", "tOffsetMs": 500}]}]}',
     b"start\tend\ttext\n1000\t2500\tOne\n3000\t4500\tTwo\n",
     b'start,end,speaker,text\n1.0,2.5,A,"One, two"\n',
+)
+INTERVALS = (
+    b"begin\tend\n0.5\t0.75\n0.25\t2\n",
+    b"0.5\t0.75\tA\n\\\t300\t4000\n0,9\t0,9\tpoint\n",
+    b";; pyannote\nSPKR-INFO film 1 <NA> <NA> <NA> unknown A <NA>\nSPEAKER film 1 0.100 0.500 <NA> <NA> A <NA> <NA>\n"
+    b"SPEAKER other 1 0.2 0.3 <NA> <NA> B <NA> <NA>\n",
 )
 _POINTS = [f"{axis}_{point}" for axis in "xy" for point in range(68)]
 TRACKER_FILES = (

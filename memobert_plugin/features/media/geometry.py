@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import av
 
 _MATRIX: Final = struct.Struct("9i")
+_KIND: Final = re.compile(r"(\d+) is not a valid Type")
+_MOST_UNKNOWN_KINDS: Final = 8
 _MOST_STRETCH: Final = 8.0
 """Largest ratio of a pixel's sides that is believed."""
 
@@ -105,13 +108,18 @@ def frame_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
 
 def _display_matrix(frame: av.VideoFrame) -> bytes:
     """Return a frame's display matrix, empty without one."""
-    try:
-        side_data = cast("Mapping[str, Any]", frame.side_data)  # PyAV's own types miss most keys
-        return bytes(side_data["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in side_data else b""
-    except ValueError:
-        # PyAV 18.1 cannot list side data of kinds that it does not know, such as EXIF; it still tells the angle.
-        a, b = {0: (1, 0), 1: (0, -1), 2: (-1, 0), 3: (0, 1)}[round(frame.rotation / 90) % 4]
-        return _MATRIX.pack(a, b, 0, -b, a, 0, 0, 0, 1) if frame.rotation else b""
+    for _ in range(_MOST_UNKNOWN_KINDS):
+        try:
+            side_data = cast("Mapping[str, Any]", frame.side_data)  # PyAV's own types miss most keys
+            return bytes(side_data["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in side_data else b""
+        except ValueError as error:
+            # PyAV 18.1 cannot list side data of kinds that it does not know, such as a photograph's EXIF (31); its
+            # ``frame.rotation`` tells an angle without mirroring. FFmpeg's filter takes that kind away.
+            unknown = _KIND.match(str(error))
+            if unknown is None:
+                break
+            frame = _filtered(frame, "sidedata", f"mode=delete:type={unknown[1]}")[0]
+    return b""
 
 
 def field(frame: av.VideoFrame, second: bool) -> av.VideoFrame:
@@ -124,16 +132,21 @@ def field(frame: av.VideoFrame, second: bool) -> av.VideoFrame:
         frame: an interlaced frame.
         second: the field that is shown later.
     """
+    first, other = _filtered(frame, "yadif", "mode=send_field:deint=interlaced", count=2)
+    return other if second else first
+
+
+def _filtered(frame: av.VideoFrame, name: str, options: str, count: int = 1) -> list[av.VideoFrame]:
+    """Return the first ``count`` frames that one of FFmpeg's filters makes of a frame."""
     from av.filter import Graph
 
     graph = Graph()
     size, pixels = f"{frame.width}x{frame.height}", frame.format.name
     source = graph.add("buffer", f"video_size={size}:pix_fmt={pixels}:time_base=1/1000:pixel_aspect=1/1")
-    deinterlace, sink = graph.add("yadif", "mode=send_field:deint=interlaced"), graph.add("buffersink")
-    source.link_to(deinterlace)
-    deinterlace.link_to(sink)
+    filter_, sink = graph.add(name, options), graph.add("buffersink")
+    source.link_to(filter_)
+    filter_.link_to(sink)
     graph.configure()
     source.push(frame)
     source.push(None)
-    first = sink.pull()
-    return sink.pull() if second else first  # type: ignore[return-value]
+    return [cast("av.VideoFrame", sink.pull()) for _ in range(count)]

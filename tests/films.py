@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -200,6 +201,37 @@ def join_clips(clips: Sequence[Path], path: Path, *, size: tuple[int, int] = (51
         container.mux(video.encode())
         container.mux(sound.encode())
     return begins
+
+
+def remux(path: Path, films: Sequence[tuple[Path, Sequence[int]]], later: float = 0.0) -> Path:
+    """Copy streams of other films into one film, with all times ``later`` by some seconds.
+
+    Args:
+        path: the new film.
+        films: films and the numbers of their streams.
+        later: seconds.
+    """
+    import av
+
+    packets: list[av.Packet] = []
+    with ExitStack() as stack:
+        container = stack.enter_context(av.open(str(path), "w"))
+        for film, numbers in films:
+            source = stack.enter_context(av.open(str(film)))
+            copies = {
+                number: container.add_stream_from_template(source.streams[number], opaque=True) for number in numbers
+            }
+            for packet in source.demux([source.streams[number] for number in numbers]):
+                if packet.dts is None or packet.pts is None or packet.time_base is None:
+                    continue
+                shift = round(later / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = copies[packet.stream.index]
+                packets.append(packet)
+        packets.sort(key=lambda packet: packet.dts * packet.time_base)  # type: ignore[operator]
+        for packet in packets:
+            container.mux(packet)
+    return path
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
     if options.subtitles is not None:
         return of_subtitles(options.clips[0], options.subtitles, streams)
     if options.every is not None:
-        return of_windows(options.clips[0], options.every)
+        return of_windows(options.clips[0], options.every, streams)
     return of_clips(options.clips, options.text)
 
 

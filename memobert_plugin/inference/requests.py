@@ -90,25 +90,31 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
     return Request(utterances, remarks, timeline=True)
 
 
-def of_windows(clip: Path, seconds: float) -> Request:
+def of_windows(clip: Path, seconds: float, streams: StreamChoice = ANY_STREAMS) -> Request:
     """Cut a long clip into stretches of about equal length, in pauses of the voice within half a second of each end.
+
+    Args:
+        clip: the film or sound file.
+        seconds: length of a stretch.
+        streams: the film's streams that the user asked for; the voice is that of this sound.
 
     Raises:
         UserError: the file does not say how long it is.
-        DefectiveClip: it cannot be opened.
+        DefectiveClip: it cannot be opened, or lacks a stream that the user asked for.
     """
-    lasts = sound_seconds(clip)
+    is_film = clip.suffix.lower() in FILM_SUFFIXES
+    lasts = media_facts(clip, streams).duration if is_film else sound_seconds(clip)
     if lasts is None:
         raise UserError(f"{clip}: does not say how long it is; --every needs that")
     count = max(1, int(lasts // seconds) + (lasts % seconds >= SHORTEST_WINDOW))
-    bounds = [0.0, *_at_pauses(clip, [index * seconds for index in range(1, count)], seconds), lasts]
+    bounds = [0.0, *_at_pauses(clip, [index * seconds for index in range(1, count)], seconds, streams), lasts]
     utterances = [
         Utterance(clip, start=start, end=end, name=f"{clip.name} {_clock(start)}") for start, end in pairwise(bounds)
     ]
     return Request(utterances, [], timeline=True)
 
 
-def _at_pauses(clip: Path, ends: list[float], seconds: float) -> list[float]:
+def _at_pauses(clip: Path, ends: list[float], seconds: float, streams: StreamChoice) -> list[float]:
     """Move each end to the nearest pause of the voice, by at most half a second and a quarter of a stretch."""
     from ..features.media.sound import SoundReader
     from ..features.speakers.voice import nearest_pause
@@ -116,7 +122,7 @@ def _at_pauses(clip: Path, ends: list[float], seconds: float) -> list[float]:
     reach, around = min(0.5, seconds / 4), 2.0
     moved = []
     try:
-        with SoundReader(clip) as sound:
+        with SoundReader(clip, streams) as sound:
             for end in ends:
                 first = max(0.0, end - around)
                 moved.append(first + nearest_pause(sound.between(first, end + around), end - first, reach))

@@ -9,8 +9,9 @@ import soundfile
 
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.inference.requests import EMBEDDED, of_clips, of_manifest, of_subtitles, of_windows
-from tests.films import Cue, tone, write_film, write_srt
+from tests.films import Cue, remux, tone, write_film, write_srt
 
 CUES = [Cue(0.2, 1.4, "I hate it."), Cue(1.6, 1.7, "Oh."), Cue(2.0, 2.9, "<i>Go home!</i>")]
 
@@ -103,3 +104,19 @@ def test_stretches_end_in_a_pause_of_the_voice_nearby(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", samples, 16_000)
     ends = [one.end for one in of_windows(tmp_path / "clip.wav", 2.0).utterances]
     assert ends == pytest.approx([2.3, 4.0, 6.0], abs=0.05)
+
+
+def test_stretches_end_in_a_pause_of_the_sound_that_was_asked_for(tmp_path: Path) -> None:
+    paused = tone(6.0)
+    paused[round(2.2 * 16_000) : round(2.6 * 16_000)] = 0.0
+    one = write_film(tmp_path / "one.mkv", seconds=6.0, sound_codec="pcm_s16le")
+    other = write_film(tmp_path / "other.mkv", seconds=6.0, samples=paused, sound_codec="pcm_s16le")
+    film = remux(tmp_path / "film.mkv", [(one, (0, 1)), (other, (1,))])
+
+    def ends(streams: StreamChoice) -> list[float | None]:
+        return [stretch.end for stretch in of_windows(film, 2.0, streams).utterances]
+
+    assert ends(StreamChoice(audio_stream=1)) == pytest.approx([2.0, 4.0, 6.0], abs=0.05)
+    assert ends(StreamChoice(audio_stream=2)) == pytest.approx([2.3, 4.0, 6.0], abs=0.05)
+    with pytest.raises(DefectiveClip, match="--audio-stream 7: no such audio stream"):
+        of_windows(film, 2.0, StreamChoice(audio_stream=7))

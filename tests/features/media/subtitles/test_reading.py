@@ -10,7 +10,7 @@ import pytest
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.features.media.subtitles import Line, embedded_subtitles, read_subtitles, usable_lines
-from tests.films import Cue, Track, write_film, write_srt, write_tracks
+from tests.films import Cue, Track, remux, write_film, write_srt, write_tracks
 
 pytest.importorskip("pysubs2")
 CUES = [Cue(1.5, 2.75, "Déjà vu – “yes”"), Cue(0.0, 1.0, "<i>Señor</i>\nGarcía")]
@@ -81,6 +81,29 @@ def test_the_stream_with_the_most_text_inside_a_film(tmp_path: Path) -> None:
         embedded_subtitles(film, StreamChoice("fre"))
     with pytest.raises(DefectiveClip, match="no subtitles beside it, and no stream of text inside"):
         embedded_subtitles(write_film(tmp_path / "bare.mkv", seconds=0.5))
+
+
+@pytest.mark.parametrize("later", [0.0, 5.0])
+@pytest.mark.parametrize("pictures_later", [0.0, 0.1, 1.0])
+def test_lines_inside_a_film_count_from_the_same_zero_as_its_pictures(
+    tmp_path: Path, later: float, pictures_later: float
+) -> None:
+    """Sound that begins 0.1 s earlier is an encoder's priming, and 1 s earlier the film's beginning."""
+    pytest.importorskip("av")
+    from memobert_plugin.features.media.film_frames import FilmFrames
+
+    cues = [Cue(0.5, 1.5, "Hello there"), Cue(1.5, 2.5, "Bye, now")]
+    made = write_film(tmp_path / "made.mkv", cues=cues, sound_codec="pcm_s16le")
+    moved = remux(tmp_path / "moved.mkv", [(made, (0, 2))], pictures_later)
+    film = remux(tmp_path / "f.mkv", [(moved, (0, 1)), (made, (1,))], later)
+    frames = FilmFrames(film)
+    shown = frames.next()
+    frames.close()
+    assert shown is not None
+    begin = pictures_later if pictures_later > 0.15 else 0.0
+    assert shown.begin == pytest.approx(begin, abs=2e-3)
+    starts = [line.start for line in embedded_subtitles(film).lines]
+    assert starts == pytest.approx([begin + 0.5, begin + 1.5], abs=2e-3)
 
 
 SRT = "1\n00:00:01,000 --> 00:00:02,500\nThe lamp is lit.\n\n2\n00:00:03,000 --> 00:00:04,500\nThe door is shut.\n"

@@ -14,7 +14,7 @@ from ...core.errors import UserError, room_is_needed
 from ...core.files import replaced_when_complete, taken
 from ...data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
 from ...data.manifest import read_manifest
-from ..media.streams import ANY_STREAMS, StreamChoice
+from ..media.streams import ANY_STREAMS, StreamChoice, respelled
 
 FAILURES_NAME: Final = "failed.tsv"
 STREAMS_NAME: Final = "streams.json"
@@ -44,7 +44,8 @@ def refuse_other_extractor(folder: Path, info: ExtractorInfo, streams: StreamCho
         raise UserError(f"{folder}: holds frames of an unknown extractor (no extractor.json); {advice}")
     if found != info:
         raise UserError(f"{folder}: holds frames of another extractor ({_differences(found, info)}); {advice}")
-    read, asked = _noted_streams(folder), _asked(streams)
+    asked = _asked(streams)
+    read = respelled(_noted_streams(folder), asked)
     if read != asked:
         names = [f"{name} {read.get(name)}, not {asked.get(name)}" for name in sorted(read.keys() | asked.keys())]
         raise UserError(f"{folder}: holds frames of other streams of the films ({'; '.join(names)}); {advice}")

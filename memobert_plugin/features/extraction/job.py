@@ -168,8 +168,9 @@ def extract(
     """Write ``frame_file(output, id)`` for every utterance with media, here or in jobs of a cluster.
 
     ``extractor.json`` goes beside them, and where there are any, ``dropped.tsv`` with the utterances left out and
-    ``failed.tsv`` with those whose file cannot be used. Finished utterances are left as they are unless ``overwrite``;
-    failures are tried again. A run that was killed and started again writes the same bytes as one that was not.
+    ``failed.tsv`` with those whose file cannot be used. Neither of these keeps frames of an earlier run. Finished
+    utterances are left as they are unless ``overwrite``; failures are tried again. A run that was killed and started
+    again writes the same bytes as one that was not.
 
     Raises:
         UserError: a defect of the manifest; an output that is busy or another extractor's; a process or job that died.
@@ -190,6 +191,8 @@ def extract(
         with open(output / DROPPED, "a", encoding="utf-8", errors="backslashreplace") as journal:
             for outcome in bar:
                 _note(outcome, report)
+                if outcome.failure or outcome.dropped:  # with --overwrite an earlier run's frames may be there
+                    frame_file(output, outcome.utterance_id).unlink(missing_ok=True)
                 if outcome.dropped:  # at once, so that a run that is killed does not look at this clip again
                     journal.write(f"{outcome.utterance_id}\t{report.dropped[outcome.utterance_id]}\n")
                     journal.flush()

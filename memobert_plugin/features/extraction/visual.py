@@ -67,7 +67,6 @@ def _extract_clip(clip: Clip, options: FrontEndOptions) -> Outcome:
             with front_end.stopwatch.stage("writing"):
                 write_frames(clip.target, found.visual, found.expression)
         else:
-            clip.target.unlink(missing_ok=True)  # of an earlier run, with --overwrite
             dropped, failure = ("", found.dropped) if found.defective else (found.dropped, "")
     work = perf_counter() - began
     return Outcome(clip.utterance_id, seconds, dropped, failure, work, dict(front_end.stopwatch.seconds), remark)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ...core.errors import DefectiveClip, UserError
 
@@ -163,6 +163,19 @@ def wanted_language(name: str) -> Language:
     if found is None:
         raise UserError(f"--language {name}: not a language; give a code or a name such as en, eng, english or pt-BR")
     return found
+
+
+def respelled(noted: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an earlier run, with ``language`` spelled as ``asked`` does where both name the same one.
+
+    Args:
+        noted: as the earlier run was given them.
+        asked: this run's.
+    """
+    one, other = noted.get("language"), asked.get("language")
+    if isinstance(one, str) and isinstance(other, str) and parse_language(one) == parse_language(other) is not None:
+        return {**noted, "language": other}
+    return dict(noted)
 
 
 def agreement(wanted: Language, mark: str) -> int:

@@ -18,6 +18,7 @@ from memobert_plugin.features.encoders.base import PooledEncoder, SpeechEncoder,
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.acoustic import AcousticJob
 from memobert_plugin.features.extraction.job import Report, extract, survey
+from memobert_plugin.features.media.streams import StreamChoice
 
 RATE = 16_000
 
@@ -250,6 +251,32 @@ def test_overwrite_leaves_no_frames_of_another_extractor(tmp_path: Path) -> None
     assert report.extracted == 1
     assert [path.name for path in output.glob("*.npz")] == ["u0.npz"]
     assert frames_of(output, "u0").shape[1] == 80
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_overwrite_leaves_no_frames_of_a_clip_that_now_fails(tmp_path: Path, batched: bool) -> None:
+    manifest, output = write_clips(tmp_path, [3000, 3000]), tmp_path / "out"
+    encoder = Wherever() if batched else LogMel()
+    extract_acoustic(manifest, output, encoder)
+    (tmp_path / "0.wav").write_bytes(b"no sound any more")
+    report = extract_acoustic(manifest, output, encoder, overwrite=True)
+    assert (report.extracted, [name for name, _ in report.failures]) == (1, ["u0"])
+    assert [path.name for path in output.glob("*.npz")] == ["u1.npz"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("en", "English"), ("eng", "en"), ("pt-BR", "pt_br")])
+def test_two_names_of_one_language_are_the_same_option(tmp_path: Path, first: str, second: str) -> None:
+    manifest, output = write_clips(tmp_path, [3000]), tmp_path / "out"
+
+    def run(language: str | None) -> Report:
+        made = AcousticJob(PooledEncoder(LogMel(), 3), streams=StreamChoice(language))
+        return extract(manifest, output, made, progress=False)
+
+    run(first)
+    assert run(second).finished_before == 1
+    for other in ("pt", "de", None):
+        with pytest.raises(UserError, match=r"other streams of the films \(language"):
+            run(other)
 
 
 def test_two_runs_cannot_write_one_folder(tmp_path: Path) -> None:

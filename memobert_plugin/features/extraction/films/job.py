@@ -16,6 +16,7 @@ from ....core.files import replaced_when_complete
 from ....core.processes import ordered_map
 from ....core.stopwatch import speed_lines
 from ....corpora.movies import Movies
+from ...media.streams import respelled
 from ..clip import FrontEndOptions, build_front_end
 from ..frame_folder import write_failures
 from .parts import PARTS, REPORTS, PartReport, extract_part, is_finished, note_parts, read_report
@@ -224,6 +225,8 @@ def _begin(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give another --output") from None
     else:
+        if isinstance(found, dict) and isinstance(found.get("lines"), dict):
+            found["lines"] = respelled(found["lines"], settings["lines"])
         if overwrite:
             for name in (PARTS, PLANS, REPORTS, SHEETS):
                 shutil.rmtree(output / name, ignore_errors=True)

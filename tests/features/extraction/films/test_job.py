@@ -21,6 +21,7 @@ from memobert_plugin.features.extraction.clip import FrontEndOptions
 from memobert_plugin.features.extraction.films.job import FilmJob, Share, plan_job, run_job, summarize_job
 from memobert_plugin.features.extraction.films.merge import ValidSettings, merge_parts
 from memobert_plugin.features.extraction.films.plan import PlanSettings
+from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue, write_film, write_srt
 from tests.talking_faces import DrawnFace, write_talking_film
@@ -109,6 +110,24 @@ def test_a_second_run_does_nothing_and_other_options_are_refused(films: Path, tm
     (tmp_path / "else" / "notes.txt").touch()
     with pytest.raises(UserError, match=r"holds something else \(no extraction\.json\)"):
         planned(films, tmp_path / "else")
+
+
+def test_two_names_of_one_language_are_the_same_option(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    shutil.copy(films / "one.mp4", tmp_path / "films")
+    shutil.copy(films / "one.srt", tmp_path / "films/one.en.srt")
+
+    def planned(language: str) -> FilmJob:
+        streams = StreamChoice(language)
+        movies = read_movies([tmp_path / "films"], streams=streams)
+        settings = PlanSettings(streams=streams)
+        return plan_job(movies, tmp_path / "out", options(films), settings, progress=False)
+
+    run_job(planned("en"), workers=1, progress=False)
+    for language in ("english", "eng"):
+        assert not planned(language).waiting
+    with pytest.raises(UserError, match=r"other options \(lines.language 'eng', now 'fr'"):
+        planned("fr")
 
 
 def test_other_options_are_taken_as_long_as_no_part_is_begun(films: Path, tmp_path: Path) -> None:

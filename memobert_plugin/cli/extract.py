@@ -111,8 +111,11 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
 
 
 def _extract(job: FrameJob, options: argparse.Namespace) -> int:
+    from ..data.manifest import manifest_notes
     from ..features.extraction.job import extract, survey
 
+    for note in manifest_notes(options.manifest):
+        print(f"note: {note}", flush=True)
     if options.dry_run:
         report = survey(options.manifest, options.output, job, overwrite=options.overwrite, look_for_files=True)
         print(f"{_counts(job, report)}; {report.with_media - report.finished_before} to extract, nothing written")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import DefectiveClip, UserError
 from ..data.folds import natural_order
-from ..data.manifest import media_path, read_manifest
+from ..data.manifest import manifest_notes, media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
 from ..features.media.streams import ANY_STREAMS, StreamChoice
@@ -144,7 +144,7 @@ def of_manifest(manifest: Path) -> Request:
         region = REGIONS.get(row.region)
         sound = audio if video else None
         utterances.append(Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id))
-    return Request(utterances, [])
+    return Request(utterances, manifest_notes(manifest))
 
 
 @dataclass(frozen=True)

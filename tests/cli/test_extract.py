@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from memobert_plugin.cli.extract import main
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import read_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 
@@ -58,6 +59,20 @@ def test_extracts_and_says_what_it_did(manifest: Path, capsys: pytest.CaptureFix
     frames = read_frames(output / "u0.npz")
     assert frames is not None
     assert frames.frames.shape == (17, 80)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_columns_that_are_not_used_are_named(
+    manifest: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    manifest.write_text("id\taudio\trating\nu0\t0.flac\t5\n")
+    arguments = ["acoustic", "--manifest", str(manifest), "--output", str(manifest.parent / "out"), *more]
+    assert main(arguments) == 0
+    assert f"note: {manifest}: columns that are not used: rating\n" in capsys.readouterr().out
+    manifest.write_text("id\taudo\nu0\t0.flac\n")
+    with pytest.raises(UserError, match="no utterance has audio"):
+        main(arguments)
+    assert "not used: audo (did you mean audio?)" in capsys.readouterr().out
 
 
 def test_failures_over_the_share_give_status_1(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:

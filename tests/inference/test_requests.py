@@ -85,6 +85,12 @@ def test_a_manifests_rows_keep_their_sound(tmp_path: Path) -> None:
     assert (sound.clip, sound.sound, sound.title) == (tmp_path / "b.wav", None, "y")
 
 
+def test_columns_of_a_manifest_that_are_not_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text("id\taudio\ttexts\nx\ta.wav\tgo\n")
+    request = of_manifest(tmp_path / "m.tsv")
+    assert request.remarks == [f"{tmp_path / 'm.tsv'}: columns that are not used: texts (did you mean text?)"]
+
+
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         of_clips([tmp_path / "none.mp4"])

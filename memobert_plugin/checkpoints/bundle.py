@@ -22,7 +22,8 @@ _NAMES = {"l": "text", "v": "faces", "a": "voice"}
 
 def model_card(description: ModelDescription, name: str) -> str:
     """Return the model card in Markdown; ``name`` is the bundle's."""
-    lines = [f"# {name}", "", _summary(description), "", "```python"]
+    lines = [f"# {name}", "", *([f"**{_cell(description.note)}**", ""] if description.note else [])]
+    lines += [_summary(description), "", "```python"]
     lines += ["from memobert_plugin import MEmoBERT", "", f"model = MEmoBERT.from_pretrained({json.dumps(name)})"]
     if description.kind == PRETRAINED:
         lines.append('print(model.fill_mask("I am [MASK].", "clip.mp4"))')
@@ -35,6 +36,7 @@ def model_card(description: ModelDescription, name: str) -> str:
         ("acoustic", description.acoustic_dim, description.acoustic_extractor),
     ):
         lines.append(f"- {modality}: {_frames(description.limits[f'{modality}_frames'], dim, extractor)}")
+    lines += _confidence(description)
     lines += ["", "## Training", "", "| fact | value |", "|---|---|"]
     lines += [f"| {_cell(fact.replace('_', ' '))} | {_cell(value)} |" for fact, value in _facts(description)]
     lines += [
@@ -62,6 +64,24 @@ def _summary(description: ModelDescription) -> str:
     how = "by a classifier" if description.kind == FINETUNED else f'by the prompt "{description.template}"'
     read = " + ".join(_NAMES[letter] for letter in description.trained_on)
     return f"{network}. It tells {', '.join(description.labels)} apart {how}, from {read}."
+
+
+def _confidence(description: ModelDescription) -> list[str]:
+    """Return the section on how far the model's confidence can be trusted."""
+    if description.kind == PRETRAINED:
+        return []
+    found = description.calibration
+    if found is None:
+        text = "Not calibrated: its probabilities may be far from how often it is right."
+    else:
+        sure = "none of its answers is" if found.threshold >= 1 else f"answers of at least {found.threshold:.3g} are"
+        text = (
+            f"Calibrated on {found.utterances} predictions for held-out speakers: temperature {found.temperature:.4g}, "
+            f"expected calibration error (15 bins) {found.error_before:.3f} before and {found.error_after:.3f} after. "
+            f"There {sure} right in at least 60 % of cases; the others are marked unsure. On other speakers, "
+            "recordings and modalities than those it may be wrong."
+        )
+    return ["", "## Confidence", "", text]
 
 
 def _frames(limit: int, dim: int, extractor: ExtractorInfo | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.names import MODALITY_CASES
 from ..data.frames import ExtractorInfo
+from ..evaluation.metrics.calibration import Calibration
 
 PRETRAINED, PROMPTED, FINETUNED = "pretraining", "prompt", "finetune"
 KINDS = (PRETRAINED, PROMPTED, FINETUNED)
@@ -46,6 +47,8 @@ class ModelDescription:
         visual_extractor: the maker of the face frames it was trained on.
         acoustic_extractor: the maker of the speech frames.
         training: facts about the training, by name, for the model card.
+        calibration: temperature and threshold, fitted to predictions for held-out speakers; None without.
+        note: shown first with every answer, such as "trained on drawn faces"; empty without.
     """
 
     architecture: dict[str, int]
@@ -62,6 +65,8 @@ class ModelDescription:
     visual_extractor: ExtractorInfo | None = None
     acoustic_extractor: ExtractorInfo | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    note: str = ""
 
     @property
     def trained_on(self) -> str:
@@ -70,8 +75,9 @@ class ModelDescription:
         return "".join(letter for letter in self.modalities if dims[letter])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return asdict(self)
+        """Return plain values for a JSON file; earlier versions read it where there is no calibration and no note."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value or name not in _OPTIONAL}
 
     @classmethod
     def from_dict(cls, place: str, content: Mapping[str, Any]) -> ModelDescription:
@@ -81,17 +87,19 @@ class ModelDescription:
             UserError: a value is missing, unknown or impossible.
         """
         values = dict(content)
-        unknown = sorted(values.keys() - _TAKES.keys())
+        unknown = sorted(values.keys() - _TAKES.keys() - _OPTIONAL.keys())
         missing = sorted(_TAKES.keys() - values.keys())
         if unknown or missing:
             what = f"unknown key {unknown[0]!r}" if unknown else f"no {missing[0]}"
             raise UserError(f"{place}: {what}; it was written by another version or is damaged, export the model again")
-        for name, fits in _TAKES.items():
-            if not fits(values[name]):
+        for name, fits in {**_TAKES, **_OPTIONAL}.items():
+            if name in values and not fits(values[name]):
                 raise UserError(f"{place}: {name} cannot be {_short(values[name])}; export the model again")
         for name in ("visual_extractor", "acoustic_extractor"):
             if values[name] is not None:
                 values[name] = ExtractorInfo.from_dict(f"{place}, {name}", values[name])
+        if "calibration" in values:
+            values["calibration"] = Calibration(**values["calibration"])
         description = cls(**values)
         if (description.kind == PRETRAINED) == bool(description.labels):
             raise UserError(f"{place}: kind {description.kind} does not go with its labels; export the model again")
@@ -125,6 +133,13 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "visual_extractor": lambda value: value is None or isinstance(value, dict),
     "acoustic_extractor": lambda value: value is None or isinstance(value, dict),
     "training": lambda value: isinstance(value, dict),
+}
+
+LONGEST_NOTE = 300
+"""Letters of :attr:`ModelDescription.note`."""
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "calibration": Calibration.fits,
+    "note": lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_NOTE,
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import run_command
+from ..core.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -23,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = read_fairseq_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
     if options.zero_frames:
         model.description.training["zero_frames"] = True
-    write_bundle(model, options.bundle, overwrite=options.overwrite)
-    print(describe(model.description))
+    description = described(model.description, options.calibrate, options.note)
+    write_bundle(replace(model, description=description), options.bundle, overwrite=options.overwrite)
+    print(describe(description))
     print(f"written: {options.bundle}; its README.md has lines for you to complete")
     return 0
 
@@ -66,18 +68,67 @@ def build_parser() -> argparse.ArgumentParser:
         help="have the model read one zero frame for faces or speech that a clip lacks, as the authors' code does, "
         "instead of leaving the modality out; for imported weights (a training's own --zero-frames is kept)",
     )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="JSONL",
+        help="fit a temperature to predictions for held-out speakers (fairseq-validate --predictions), so that the "
+        "bundle's answers are as often right as they are sure; several files count together, also of other folds' "
+        "models",
+    )
+    parser.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help='shown first with every answer, such as "trained on drawn faces: answers nothing about people"',
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
     return parser
 
 
+def described(description: ModelDescription, predictions: Sequence[Path], note: str) -> ModelDescription:
+    """Return the description with a calibration on files of predictions and with a note, where they are given.
+
+    Raises:
+        UserError: predictions of another model's emotions or of speakers of the training, too few of them, or a note
+            that is too long.
+    """
+    from ..checkpoints.model_description import LONGEST_NOTE, PRETRAINED
+    from ..evaluation.metrics.calibration import FEWEST, calibrate
+    from ..evaluation.report.predictions import read_probabilities
+
+    note = " ".join(note.split())
+    if len(note) > LONGEST_NOTE:
+        raise UserError(f"--note: {len(note)} letters; give at most {LONGEST_NOTE}")
+    if note:
+        description = replace(description, note=note)
+    if not predictions:
+        return description
+    if description.kind == PRETRAINED:
+        raise UserError("--calibrate: this model was only pre-trained and tells no emotions apart; leave the flag out")
+    fold = description.training.get("fold") or {}
+    found = read_probabilities(predictions, description.labels, fold.get("number"), fold.get("train", ()))
+    if len(found[0]) < FEWEST:
+        raise UserError(f"--calibrate: {len(found[0])} predictions; give at least {FEWEST}")
+    return replace(description, calibration=calibrate(*found))
+
+
 def describe(description: ModelDescription) -> str:
-    """Describe a bundle in one line."""
+    """Describe a bundle: a line on the model, and one on its calibration."""
     from ..checkpoints.model_description import PRETRAINED
 
     names = {"visual": description.visual_extractor, "acoustic": description.acoustic_extractor}
     frames = [f"{modality} frames by {info.name}" for modality, info in names.items() if info]
     what = "pre-trained, no emotions" if description.kind == PRETRAINED else ", ".join(description.labels)
-    return f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"
+    lines = [f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"]
+    if found := description.calibration:
+        lines.append(
+            f"calibrated on {found.utterances} predictions: temperature {found.temperature:.4g}, expected calibration "
+            f"error {found.error_before:.3f} before, {found.error_after:.3f} after; unsure below {found.threshold:.3g}"
+        )
+    return "\n".join(lines)
 
 
 def cli_main() -> None:

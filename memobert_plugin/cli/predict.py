@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ..inference.requests import Outcome, Request
 
 EPILOG = """\
-A file of results has one JSON object per utterance: id, start, end, text, label, probabilities, word (the most likely
-word at the prompt's mask), modalities (for each, the number of frames that were read, or the reason why none were) and
-notes. For a clip that failed it has id and error. The exit status is 1 if any clip failed, 2 if the command could not
-run.
+A file of results has one JSON object per utterance: id, start, end, text, label, confidence, unsure (true where the
+right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
+modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
+failed it has id and error. The exit status is 1 if any clip failed, 2 if the command could not run.
 
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
@@ -178,7 +178,8 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
     shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
     counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
     read = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
-    return [where, shown, line["label"], f"{line['probabilities'][line['label']]:.0%}", read, line["word"] or ""]
+    answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
+    return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]
 
 
 def _refuse_wrong(options: argparse.Namespace) -> None:

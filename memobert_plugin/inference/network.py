@@ -51,6 +51,8 @@ class Network:
             words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
             self._label_words = LabelWords(words, len(symbols))
         self._inputs = InputBuilder(symbols)
+        found = model.description.calibration
+        self._temperature = found.temperature if found is not None else 1.0
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         """Put utterances together, cut to the model's limits; nothing is padded."""
@@ -72,8 +74,9 @@ class Network:
         return zero_frame(dim) if dim and found_none and wants_one else frames
 
     def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
-        """Return scores of the emotions (B, C), whose softmax are the probabilities, and for a prompted model the rows
-        (B,) of the most likely pieces of the whole vocabulary.
+        """Return scores of the emotions (B, C), whose softmax are the calibrated probabilities.
+
+        For a prompted model also return the rows (B,) of the most likely pieces of the whole vocabulary.
 
         Raises:
             UserError: the model was only pre-trained.
@@ -82,9 +85,9 @@ class Network:
             raise UserError("this model was only pre-trained and tells no emotions apart; fill_mask and encode work")
         if self.description.kind == FINETUNED:
             rows = first_rows(batch.net_input["text_lengths"])
-            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)), None
+            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)) / self._temperature, None
         logits = self.vocabulary_logits(batch)
-        return self._label_words.scores(logits), logits.argmax(dim=-1)
+        return self._label_words.scores(logits) / self._temperature, logits.argmax(dim=-1)
 
     def vocabulary_logits(self, batch: NetworkInput) -> Tensor:
         """Return logits (B, vocabulary) at the prompt's mask."""

@@ -18,7 +18,7 @@ from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
 from ..pages.template import load_template
 from .explain import METHOD, Contribution
 from .faces import LONGEST_SHOWN
-from .prediction import Prediction
+from .prediction import Prediction, model_notes
 from .requests import Outcome
 from .utterance import MODALITY_NAMES, Evidence
 
@@ -124,6 +124,7 @@ class Page:
         return load_template(Path(__file__).with_name("page.html")).render(
             title=self._title(),
             lead=lead(answers, self._description.labels),
+            model_notes=model_notes(self._description) if answers else (),
             colors=self._colors,
             answered=answered,
             has_text=any(answer.text for answer in answers),
@@ -170,6 +171,7 @@ class Page:
                     "model is right is not on this page: see the numbers it was published with.",
                 )
             )
+            rows.append(("confidence, unsure", self._confidence()))
         if any(one.shares for one in answered):
             prompted = self._description.kind == PROMPTED
             place = "at the word to be filled in" if prompted else "at the text's first position"
@@ -191,6 +193,25 @@ class Page:
                 )
             )
         return rows
+
+    def _confidence(self) -> str:
+        found = self._description.calibration
+        unsure = "“Unsure” also stands where nothing that was read is like anything in a training."
+        if found is None:
+            return (
+                "The probability of the answer. It was never compared with how often this model is right. Below 60 % "
+                f"the answer is marked “unsure”. {unsure}"
+            )
+        sure = (
+            "No answer of this model is right so often"
+            if found.threshold >= 1
+            else f"At {found.threshold:.0%} and above they were"
+        )
+        return (
+            f"The probability of the answer, at a temperature of {found.temperature:.3g} that was fitted to "
+            f"{found.utterances} answers about people the model was not trained on. “Unsure” stands where such answers "
+            f"were right in less than 60 % of cases. {sure}. {unsure}"
+        )
 
     def _facts(self) -> list[tuple[str, str]]:
         description = self._description

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..evaluation.metrics.calibration import SURE
 from ..pages.drawings import time_step
-from .utterance import MODALITY_NAMES, Evidence
+from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -44,7 +45,10 @@ class Prediction:
     Attributes:
         name: the utterance's name.
         label: the most probable emotion.
-        probabilities: of every emotion; they add up to 1.
+        probabilities: of every emotion, at the temperature of the model's calibration; they add up to 1.
+        confidence: the probability of the label.
+        unsure: True if the label is right in less than 60 % of such cases: the confidence is below the threshold of the
+            model's calibration, or below 60 % for a model without one, or nothing that was read is like the training.
         modalities: the part of ``text``, ``visual`` and ``acoustic`` in it.
         text: the text as given.
         start: beginning of the utterance in its file, in seconds.
@@ -61,6 +65,8 @@ class Prediction:
     start: float | None = None
     end: float | None = None
     word: str | None = None
+    confidence: float = 0.0
+    unsure: bool = False
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +77,8 @@ class Prediction:
             "end": self.end,
             "text": self.text,
             "label": self.label,
+            "confidence": self.confidence,
+            "unsure": self.unsure,
             "probabilities": dict(self.probabilities),
             "word": self.word,
             "modalities": {
@@ -109,6 +117,38 @@ class Encoding:
     acoustic_times: np.ndarray
 
 
+NOT_CALIBRATED = (
+    "not calibrated: nobody compared this model's confidence with how often it is right; it may be too high"
+)
+CONTRADICTING = 0.7
+"""Probability of two different answers from which the streams that they come from contradict each other."""
+
+
+def model_notes(description: ModelDescription) -> tuple[str, ...]:
+    """Return the notes that belong to every answer of a model."""
+    notes = (description.note, "" if description.calibration is not None else NOT_CALIBRATED)
+    return tuple(note for note in notes if note)
+
+
+def contradiction(alone: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a note if single modalities give different answers, each with much confidence; empty if not.
+
+    Args:
+        alone: probabilities of the emotions from each modality alone, by its letter.
+    """
+    answers = sorted(
+        [(share, label, letter) for letter, shares in alone.items() for label, share in shares.items()], reverse=True
+    )
+    for share, label, letter in answers[1:]:
+        most, first, of_first = answers[0]
+        if label != first and letter != of_first and share >= CONTRADICTING:
+            return (
+                f"streams contradict each other: {PLAIN_NAMES[of_first]} alone: {first} ({most:.0%}), "
+                f"{PLAIN_NAMES[letter]} alone: {label} ({share:.0%})"
+            )
+    return ""
+
+
 def named(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
     """Return probabilities (C,) by emotion."""
     return dict(zip(labels, probabilities.tolist(), strict=True))
@@ -120,6 +160,7 @@ def prediction(
     probabilities: np.ndarray,
     word: str | None,
     without: Mapping[str, Mapping[str, float]],
+    alone: Mapping[str, Mapping[str, float]],
 ) -> Prediction:
     """Put the answer about one utterance together.
 
@@ -129,7 +170,11 @@ def prediction(
         probabilities: (C,) of the emotions.
         word: the most likely word at the mask; None for a finetuned model.
         without: probabilities without each modality, by its letter.
+        alone: probabilities from each modality alone, by its letter; empty if they were not asked for.
     """
+    confidence = float(probabilities.max())
+    threshold = description.calibration.threshold if description.calibration is not None else SURE
+    first, last = (description.note,), (contradiction(alone), "" if description.calibration else NOT_CALIBRATED)
     return Prediction(
         name=evidence.utterance.title,
         label=description.labels[int(probabilities.argmax())],
@@ -141,7 +186,9 @@ def prediction(
         start=evidence.utterance.start,
         end=evidence.utterance.end,
         word=word,
-        notes=evidence.notes,
+        confidence=confidence,
+        unsure=confidence < threshold or threshold >= 1 or set(evidence.present) <= set(evidence.unlike),
+        notes=tuple(note for note in (*first, *evidence.notes, *last) if note),
     )
 
 

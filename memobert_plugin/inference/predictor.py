@@ -144,7 +144,7 @@ class MEmoBERT:
             text: the words that are said; for a list of clips a list as long.
             modalities: letters of those that may be read, of ``l`` (text), ``v`` (faces), ``a`` (voice); default: as
                 trained.
-            leave_out: also answer without each modality in turn.
+            leave_out: also answer without each modality in turn, and note streams that contradict each other.
             batch_size: utterances at a time.
             utterance: further parts of the utterance: ``start`` and ``end`` in the file in seconds, ``sampling_rate``
                 of a waveform (default 16 000), and ready frames of the model's encoders, ``visual`` (T, V) and
@@ -172,7 +172,7 @@ class MEmoBERT:
         answers: list[Prediction] = []
         for first in range(0, len(given), max(1, batch_size)):
             evidence = [self.read(one, modalities) for one in given[first : first + max(1, batch_size)]]
-            answers += self.decide(evidence, leave_out=leave_out, batch_size=batch_size)
+            answers += self.decide(evidence, leave_out=leave_out, compare=leave_out, batch_size=batch_size)
         return answers if isinstance(clip, (list, tuple)) else answers[0]
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
@@ -180,27 +180,41 @@ class MEmoBERT:
         return self.reader.read(utterance, modalities)
 
     def decide(
-        self, evidence: Sequence[Evidence], *, leave_out: bool = False, batch_size: int = 16
+        self, evidence: Sequence[Evidence], *, leave_out: bool = False, compare: bool = False, batch_size: int = 16
     ) -> list[Prediction]:
-        """Answer for utterances from :meth:`read`; arguments as in :meth:`predict`."""
+        """Answer for utterances from :meth:`read`.
+
+        Args:
+            evidence: the utterances.
+            leave_out: also answer without each modality in turn.
+            compare: also answer from each modality alone, and note streams that contradict each other.
+            batch_size: utterances at a time.
+        """
         answers = self.probabilities(evidence, batch_size=batch_size)
-        without: list[dict[str, dict[str, float]]] = [{} for _ in evidence]
-        if leave_out:
-            fewer = [
-                (index, letter, found.limited_to(found.present.replace(letter, "")))
-                for index, found in enumerate(evidence)
-                for letter in found.present
-                if len(found.present) > 1
-            ]
-            reduced = self.probabilities([found for _, _, found in fewer], batch_size=batch_size)
-            for (index, letter, _), (probabilities, _) in zip(fewer, reduced, strict=True):
-                without[index][letter] = named(self.labels, probabilities)
-        return [
-            prediction(
-                found, self.description, probabilities, None if row is None else self.network.word(row), of_modality
-            )
-            for found, (probabilities, row), of_modality in zip(evidence, answers, without, strict=True)
+        parts = [
+            (index, letters)
+            for index, found in enumerate(evidence)
+            for letters in _parts(found.present, leave_out=leave_out, compare=compare)
         ]
+        limited = [evidence[index].limited_to(letters) for index, letters in parts]
+        of_parts = {
+            part: named(self.labels, shares)
+            for part, (shares, _) in zip(parts, self.probabilities(limited, batch_size=batch_size), strict=True)
+        }
+        found_answers = []
+        for index, (found, (shares, row)) in enumerate(zip(evidence, answers, strict=True)):
+            several = found.present if len(found.present) > 1 else ""
+            found_answers.append(
+                prediction(
+                    found,
+                    self.description,
+                    shares,
+                    None if row is None else self.network.word(row),
+                    {letter: of_parts[index, several.replace(letter, "")] for letter in several if leave_out},
+                    {letter: of_parts[index, letter] for letter in several if compare},
+                )
+            )
+        return found_answers
 
     def probabilities(
         self, evidence: Sequence[Evidence], *, batch_size: int = 16
@@ -293,3 +307,11 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
+
+
+def _parts(present: str, *, leave_out: bool, compare: bool) -> list[str]:
+    """Return the modality cases below one of several modalities that are to be answered too, each once."""
+    if len(present) < 2:
+        return []
+    without = [present.replace(letter, "") for letter in present if leave_out]
+    return list(dict.fromkeys([*without, *(present if compare else "")]))

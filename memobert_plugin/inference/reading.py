@@ -22,7 +22,7 @@ from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
 from .faces import LONGEST_SHOWN, PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures, stills
 from .speech import SpeechReader
-from .utterance import Evidence, Preview, Utterance, modality_letters
+from .utterance import PLAIN_NAMES, Evidence, Preview, Utterance, modality_letters
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -65,8 +65,6 @@ LONG_CLIP = 15.0
 """Seconds; the note on a longer clip advises to cut it."""
 LEFT_OUT = "left out on request"
 NOT_GIVEN = "not given"
-PLAIN_NAMES = {"l": "text", "v": "faces", "a": "sound"}
-"""The modalities in messages."""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def _answered(
     model: MEmoBERT, waiting: list[Evidence | Outcome], batch_size: int, explained: bool
 ) -> Iterator[Outcome]:
     evidence = [found for found in waiting if isinstance(found, Evidence)]
-    answers = iter(model.decide(evidence, leave_out=explained, batch_size=batch_size))
+    answers = iter(model.decide(evidence, leave_out=explained, compare=True, batch_size=batch_size))
     for found in waiting:
         if isinstance(found, Outcome):
             yield found

@@ -15,6 +15,9 @@ from ..core.errors import UserError
 MODALITY_NAMES = {"l": "text", "v": "visual", "a": "acoustic"}
 """The letters of modality cases, in the order of the model's input."""
 
+PLAIN_NAMES = {"l": "text", "v": "faces", "a": "sound"}
+"""The modalities in messages."""
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -95,6 +98,7 @@ class Evidence:
         notes: remarks for the reader of the answer.
         seconds: duration of the clip, where known.
         preview: for the page.
+        unlike: letters of the modalities that are unlike anything in a training, such as sound without speech.
     """
 
     utterance: Utterance
@@ -109,6 +113,7 @@ class Evidence:
     notes: tuple[str, ...] = ()
     seconds: float | None = None
     preview: Preview = Preview()
+    unlike: str = ""
 
     @classmethod
     def nothing(cls, utterance: Utterance) -> Evidence:
@@ -121,9 +126,9 @@ class Evidence:
         lengths = {"l": len(self.pieces), "v": _length(self.visual), "a": _length(self.acoustic)}
         return "".join(letter for letter, length in lengths.items() if length)
 
-    def noted(self, note: str) -> Evidence:
-        """Return the same with one note more."""
-        return replace(self, notes=(*self.notes, note))
+    def noted(self, note: str, unlike: str = "") -> Evidence:
+        """Return the same with one note more, and the letter of a modality that is unlike a training's."""
+        return replace(self, notes=(*self.notes, note), unlike=self.unlike + unlike)
 
     def lacking(self, letter: str, reason: str) -> Evidence:
         """Return the same with the reason why a modality was not read."""

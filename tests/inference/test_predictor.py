@@ -19,6 +19,7 @@ from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.inference import predictor
+from memobert_plugin.inference.prediction import NOT_CALIBRATED
 from memobert_plugin.inference.utterance import Utterance
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import ROOT, TrainingRun
@@ -122,13 +123,13 @@ def test_what_was_read_and_what_was_not_is_told(models: dict[str, MEmoBERT]) -> 
     assert text.without is not None and visual.without is not None and acoustic.without is None
     alone = models["memobert_prompt"].predict(text="stop it")
     assert visual.without == pytest.approx(alone.probabilities, abs=1e-6)
-    assert answer.notes == ("only the beginning was read: 3.6 s of faces",)
+    assert answer.notes == ("only the beginning was read: 3.6 s of faces", NOT_CALIBRATED)
     assert json.loads(json.dumps(answer.to_dict()))["label"] == answer.label
 
 
 def test_words_that_the_model_does_not_know_are_told(models: dict[str, MEmoBERT]) -> None:
     answer = models["memobert_prompt"].predict(text="stop the xylophone")
-    assert answer.notes == ("words unknown to the model: 1 of 3 pieces",)
+    assert answer.notes == ("words unknown to the model: 1 of 3 pieces", NOT_CALIBRATED)
 
 
 def test_nothing_to_read_is_an_error_with_the_reasons(models: dict[str, MEmoBERT]) -> None:

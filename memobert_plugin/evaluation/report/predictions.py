@@ -1,10 +1,10 @@
-"""Read files of predictions as confusion counts per speaker; every file of a fold must hold the same utterances."""
+"""Read files of predictions: as confusion counts per speaker for reports, as probabilities for a calibration."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,3 +160,60 @@ def _difference(first: Path, lines: list[_Line]) -> str:
             f"{is_now}, {says}"
         )
     return ", ".join(parts)
+
+
+def read_probabilities(
+    paths: Sequence[Path], labels: Sequence[str], fold: int | None = None, trained_on: Collection[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the probabilities (N, C) of files of predictions and the utterances' labels (N,) as codes.
+
+    Args:
+        paths: the files, of one or several folds.
+        labels: C emotions in the order of the columns.
+        fold: number of the fold of the model that is calibrated.
+        trained_on: the speakers that this fold trains on; predictions of the same fold for them are refused.
+
+    Raises:
+        UserError: a broken line, other emotions, an utterance that a file holds twice, or a speaker of the training.
+    """
+    rows: list[list[float]] = []
+    codes: list[int] = []
+    for path in paths:
+        known: set[str] = set()
+        for place, values in _objects(path):
+            shares = values.get("probabilities")
+            if not isinstance(shares, dict) or set(shares) != set(labels) or values.get("label") not in labels:
+                raise UserError(f"{place}: not a prediction among {', '.join(labels)}; name this model's predictions")
+            row = [shares[label] for label in labels]
+            if (
+                not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in row)
+                or abs(sum(row) - 1) > 1e-2
+            ):
+                raise UserError(f"{place}: the probabilities do not add up to 1; evaluate the run again")
+            if values.get("id") in known:
+                raise UserError(f"{place}: utterance {values.get('id')} again; name each file once")
+            if fold is not None and values.get("fold") == fold and values.get("speaker") in trained_on:
+                raise UserError(
+                    f"{place}: speaker {values['speaker']} is one of those that the model was trained on; name "
+                    "predictions of speakers that were held out"
+                )
+            known.add(str(values.get("id")))
+            rows.append(row)
+            codes.append(labels.index(values["label"]))
+    return np.array(rows, dtype=np.float64).reshape(-1, len(labels)), np.array(codes, dtype=np.int64)
+
+
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the content of each line."""
+    try:
+        with open(regular(path), encoding="utf-8") as stream:
+            for number, text in enumerate(stream, start=1):
+                try:
+                    values = json.loads(text)
+                except (ValueError, RecursionError):
+                    values = None
+                if not isinstance(values, dict):
+                    raise UserError(f"{path}:{number}: no JSON object; name a file of fairseq-validate --predictions")
+                yield f"{path}:{number}", values
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); name a file of fairseq-validate --predictions") from None

@@ -70,6 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, metavar="PATH", help="wav2vec 2.0, for a model trained on its frames")
     add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
     add("--data-bin", type=Path, metavar="FOLDER", help="data-bin of an older checkpoint without its tokenizer")
+    add(
+        "--zero-frames",
+        action="store_true",
+        help="one zero frame for faces or speech that a clip lacks, as in the authors' code; for imported weights (a "
+        "training's own --zero-frames is kept)",
+    )
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
     add("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (default: %(default)s)")
@@ -100,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=options.device,
         dtype=options.dtype,
         data_bin=options.data_bin,
+        zero_frames=options.zero_frames,
         weights=options.weights,
         tracker=None if options.faces == MEDIAPIPE else options.faces,
         face_weights=options.face_weights,

@@ -116,8 +116,15 @@ class Network:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None) -> Network:
+def load_network(
+    path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None, zero_frames: bool = False
+) -> Network:
     """Load a bundle (a folder) or a checkpoint of ``fairseq-train`` (a file).
+
+    Args:
+        path, data_bin: see :meth:`MEmoBERT.from_pretrained`.
+        device, dtype: of the parameters.
+        zero_frames: let the model read one zero frame for faces or speech that a clip lacks.
 
     Raises:
         UserError: not a model, an altered file, no such device or an unknown dtype.
@@ -125,6 +132,8 @@ def load_network(path: Path, device: str, dtype: str | torch.dtype, data_bin: Pa
     if not path.exists():
         raise UserError(f"{path}: no such bundle or checkpoint")
     model = read_bundle(path) if path.is_dir() else read_fairseq_checkpoint(path, data_bin)
+    if zero_frames:
+        model.description.training["zero_frames"] = True
     return Network(model, _device(device), _dtype(dtype))
 
 

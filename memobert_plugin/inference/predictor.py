@@ -50,6 +50,7 @@ class MEmoBERT:
         device: str = "cpu",
         dtype: str | torch.dtype = "float32",
         data_bin: str | os.PathLike[str] | None = None,
+        zero_frames: bool = False,
         weights: str | os.PathLike[str] | None = None,
         tracker: str | os.PathLike[str] | None = None,
         face_weights: str | os.PathLike[str] | None = None,
@@ -64,6 +65,8 @@ class MEmoBERT:
             device: runs the model and the encoders: ``cpu``, ``cuda`` …
             dtype: the parameters' type: ``float32``, ``bfloat16`` or ``float16``.
             data_bin: the data-bin an older checkpoint was trained on, for its tokenizer and extractor settings.
+            zero_frames: read one zero frame for faces or speech that a clip lacks, as the authors' code does; for
+                imported weights (a training's own ``--zero-frames`` is kept).
             weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
             tracker: CSV of a face tracker, or a folder with one per film, instead of MediaPipe.
             face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
@@ -79,7 +82,7 @@ class MEmoBERT:
         from .network import load_network
         from .reading import ClipReader, ReadingOptions
 
-        network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin))
+        network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin), zero_frames)
         options = ReadingOptions(
             weights=None if weights is None else Path(weights),
             faces=FaceOptions(

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.checkpoints.model_description import SIZES
 from memobert_plugin.checkpoints.starting_point import write_starting_point
+from memobert_plugin.cli import export
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.inference.network import load_network
 from tests.data_bins import CorpusShape, make_data_bin
@@ -50,6 +52,18 @@ def test_a_finetuned_model_takes_dictionary_labels_and_extractors_from_the_data_
     assert found.visual_extractor is not None and found.visual_extractor.name == "generated"
     network = load_network(path, "cpu", "float32", data_bin)
     assert torch.equal(network.module.state_dict()["pooler.weight"], finetuned.parameters()["pooler.weight"])
+
+
+def test_read_directly_or_exported_imported_weights_take_zero_frames(
+    data_bin: Path, finetuned: TrainingRun, tmp_path: Path
+) -> None:
+    path = imported(finetuned, tmp_path / "x.pt")
+    assert export.main([str(path), str(tmp_path / "zero"), "--data-bin", str(data_bin), "--zero-frames"]) == 0
+    bundle = MEmoBERT.from_pretrained(tmp_path / "zero")
+    direct, plain = (MEmoBERT.from_pretrained(path, data_bin=data_bin, zero_frames=zero) for zero in (True, False))
+    of_bundle, filled, left_out = (dict(model.predict(text="go").probabilities) for model in (bundle, direct, plain))
+    assert filled == pytest.approx(of_bundle, abs=1e-6)
+    assert left_out != pytest.approx(filled, abs=1e-5)
 
 
 def test_the_classifiers_order_can_be_stated(data_bin: Path, finetuned: TrainingRun, tmp_path: Path) -> None:

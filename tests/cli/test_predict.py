@@ -91,6 +91,15 @@ def test_a_film_with_subtitles_is_a_timeline(bundle: Path, tmp_path: Path, capsy
     assert "Over time" in page.read_text(encoding="utf-8")
 
 
+def test_zero_frames_stand_for_absent_speech(bundle: Path, tmp_path: Path) -> None:
+    answers = []
+    for number, more in enumerate(([], ["--zero-frames"])):
+        output = tmp_path / f"{number}.jsonl"
+        assert main(["--text", "i am here", "--model", str(bundle), "--output", str(output), *more]) == 0
+        answers.append(lines_of(output)[0]["probabilities"])
+    assert answers[0] != answers[1]
+
+
 def test_every_cuts_a_long_clip(bundle: Path, clips: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     assert main([str(clips / "b.wav"), "--model", str(bundle), "--every", "0.5", "--output", str(output)]) == 0

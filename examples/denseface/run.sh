@@ -48,3 +48,4 @@ stage 64 --input-size 64 --lr 0.015 --lr-scheduler polynomial_decay --warmup-upd
 
 python -m memobert_plugin.features.denseface.weights 64/checkpoint_last.pt denseface.safetensors
 python "$here/evaluate.py" ferplus --weights denseface.safetensors
+python "$here/calibrate.py" ferplus --weights denseface.safetensors --write

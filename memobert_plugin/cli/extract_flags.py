@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.flags import add_flags, options_from
+from ..core.names import PICTURE_RATE
 from ..features.encoders.base import DEFAULT_ENCODER, ENCODERS, MAX_SECONDS, STEP_SECONDS, SpeechOptions
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
     add(
         "--picture-rate",
         type=rate,
-        default=10.0,
+        default=PICTURE_RATE,
         metavar="N",
         help="pictures per second that are looked at (default: %(default)s)",
     )

@@ -1,4 +1,4 @@
-"""Names that several folders share, each defined once: modality cases, protocols, settings, the sampling rate."""
+"""Names that several folders share, each defined once: modality cases, protocols, settings, rates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
 
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform that an encoder sees."""
+
+PICTURE_RATE: Final = 10.0
+"""Pictures per second that are looked at, as in the paper."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
+from ..core.names import PICTURE_RATE
 from ..data.frames import ExtractorInfo, to_float16
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
+from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES, MediaFacts, media_facts
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
@@ -52,15 +54,11 @@ def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
 
 
 def frame_times(count: int, extractor: ExtractorInfo | None, default_rate: float) -> np.ndarray:
-    """Return the seconds (count,) at which frames of a steady rate begin."""
+    """Return the seconds (count,) at which frames of a steady rate begin; the default rate if the model says none."""
     rate = extractor.frame_rate if extractor is not None and extractor.frame_rate else default_rate
     return np.arange(count) / rate
 
 
-VISUAL_RATE = 10.0
-"""Faces per second if the model does not say (the paper's)."""
-ACOUSTIC_RATE = 1000.0 / 60.0
-"""Speech frames per second if the model does not say (the paper's)."""
 LONG_CLIP = 15.0
 """Seconds; the note on a longer clip advises to cut it."""
 LEFT_OUT = "left out on request"
@@ -141,7 +139,7 @@ class ClipReader:
         given, description = evidence.utterance, self.description
         if given.visual is not None and ("v" in wanted or not description.visual_dim):
             visual = checked_frames("visual", given.visual, description.visual_dim)
-            times = frame_times(len(visual), description.visual_extractor, VISUAL_RATE)
+            times = frame_times(len(visual), description.visual_extractor, PICTURE_RATE)
             evidence = replace(evidence, visual=visual, expression=given.expression, visual_times=times)
         if given.acoustic is not None and ("a" in wanted or not description.acoustic_dim):
             return self._with_acoustic(evidence, checked_frames("acoustic", given.acoustic, description.acoustic_dim))
@@ -212,7 +210,7 @@ class ClipReader:
         return self._with_acoustic(evidence, checked_frames("acoustic", sound.frames, self.description.acoustic_dim))
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
-        times = frame_times(len(frames), self.description.acoustic_extractor, ACOUSTIC_RATE)
+        times = frame_times(len(frames), self.description.acoustic_extractor, 1.0 / STEP_SECONDS)
         return replace(evidence, acoustic=frames, acoustic_times=times)
 
     def _with_faces(self, evidence: Evidence, clip: ClipFrames, remark: str) -> Evidence:
@@ -244,7 +242,7 @@ class ClipReader:
     ) -> Evidence:
         visual = checked_frames("visual", features, self.description.visual_dim)
         if times is None:
-            times = frame_times(len(visual), self.description.visual_extractor, VISUAL_RATE)
+            times = frame_times(len(visual), self.description.visual_extractor, PICTURE_RATE)
         preview = replace(evidence.preview, faces=crops)
         shown = None if expression is None else self.faces.encoder.calibrated(expression)
         return replace(evidence, visual=visual, expression=shown, visual_times=times, preview=preview)

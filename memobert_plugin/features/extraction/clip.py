@@ -12,12 +12,13 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ...core.errors import DefectiveClip
+from ...core.names import PICTURE_RATE
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
 from ..denseface.encoder import FACE_ENCODERS, FaceEncoder
 from ..encoders.base import PooledEncoder, SpeechOptions, build_speech
 from ..media.container import media_facts
-from ..media.pictures import PICTURE_RATE, PICTURES_VERSION, Picture, PictureReader
+from ..media.pictures import PICTURES_VERSION, Picture, PictureReader
 from ..media.sound import SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
 from ..media.subtitles import Line

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from ...core.errors import DefectiveClip
+from ...core.names import PICTURE_RATE
 from .film_frames import FilmFrames, Shown
 from .geometry import Geometry, field, frame_geometry
 from .streams import ANY_STREAMS, StreamChoice
@@ -18,9 +19,6 @@ from .streams import ANY_STREAMS, StreamChoice
 PICTURES_VERSION: Final = "pictures 2"
 """Rules of which picture is shown when and how, for ``extractor.json``; 1 took pictures as stored, AVI's as FFmpeg
 guesses their times."""
-
-PICTURE_RATE: Final = 10.0
-"""Pictures per second, as in the paper."""
 
 _FURTHER_AHEAD_IS_SOUGHT: Final = 10.0
 _TIME_TOLERANCE: Final = 1e-3

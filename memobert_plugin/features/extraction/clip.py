@@ -113,6 +113,8 @@ class FrontEnd:
         self.faces, self.voice, self.expression, self.speech = faces, voice, expression, speech
         self.speaker = speaker or SpeakerSettings()
         self.settings = settings or FilmSettings()
+        if hasattr(faces, "streams"):
+            faces.streams = self.settings.streams
         self.stopwatch = Stopwatch()
 
     def clip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from memobert_plugin.features.denseface.encoder import FACE_ENCODERS, FaceEncode
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction.clip import FilmSettings, FrontEnd
+from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.features.media.subtitles import Line
 from memobert_plugin.features.speakers.active_speaker import SpeakerChoice
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces
 from memobert_plugin.features.speakers.voice_detectors.energy import EnergyVoice
 from memobert_plugin.inference.faces import FaceOptions, FaceReader
-from tests.films import Cue, write_film
+from tests.features.speakers.face_sources.test_tracker import openface_points, write_openface
+from tests.films import Cue, remux, write_film
 from tests.talking_faces import DrawnFace, write_talking_film
 
 pytest.importorskip("av")
@@ -194,3 +197,19 @@ def test_a_face_encoder_of_another_package_is_named_in_extractor_json_and_read_a
         MeanGrey.from_info(info, film)
     with pytest.raises(UserError, match="--face-encoder mean_grey: takes no --face-weights"):
         main(["visual", *flags, *given, "--face-weights", str(film)])
+
+
+def test_openfaces_pixels_are_those_of_the_stream_that_was_asked_for(tmp_path: Path) -> None:
+    """The second stream's pixels are twice as wide as high."""
+    square = write_film(tmp_path / "square.mkv", seconds=1.0)
+    wide = write_film(tmp_path / "wide.mkv", seconds=1.0, aspect=Fraction(2))
+    film = remux(tmp_path / "film.mkv", [(square, (0, 1)), (wide, (0,))])
+    write_openface(tmp_path / "tracks.csv", [(step / 10, 0, 1, openface_points(20.0, 24.0, 16.0)) for step in range(9)])
+
+    def left_edge(number: int) -> float:
+        settings = FilmSettings(choice="most_frequent", streams=StreamChoice(video_stream=number))
+        source = TrackerFaces(tmp_path / "tracks.csv")
+        clip = FrontEnd(source, EnergyVoice(), MeanGrey(), None, settings=settings).clip(film)
+        return float(clip.tracks[0].boxes[0, 0])
+
+    assert left_edge(2) == pytest.approx(2 * left_edge(0))

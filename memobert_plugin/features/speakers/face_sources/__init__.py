@@ -3,7 +3,8 @@
 A source is one file of this folder, or an entry point of the group ``memobert_plugin.face_sources`` in another
 package. It is a class with the attributes ``summary`` (one line for ``--faces``) and ``Options`` (a dataclass whose
 fields become flags; see :mod:`memobert_plugin.core.flags`), the class method ``from_options(options)``, and the members
-of :class:`FaceSource`.
+of :class:`FaceSource`. If it has an attribute ``streams``, that is set to the film's streams that the user asked for (a
+:class:`memobert_plugin.features.media.streams.StreamChoice`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ....core.errors import DefectiveClip, UserError
 from ....core.files import regular
 from ...media.companion import companion_file
 from ...media.geometry import Geometry
+from ...media.streams import ANY_STREAMS, StreamChoice
 from ..face import Face
 from . import FACE_SOURCES
 
@@ -256,6 +257,8 @@ class TrackerFaces:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give the tracker's CSV, or a folder with one per film")
         self._path = path
+        self.streams: StreamChoice = ANY_STREAMS
+        """The film's streams that the user asked for: stored pixels are those of its pictures."""
         self._read: tuple[Path, Path] | None = None
         self._rows: TrackerRows | None = None
         self._offset = 0.0
@@ -280,7 +283,7 @@ class TrackerFaces:
             if rows.in_stored_pixels and path.is_file():
                 from ...media.pictures import film_geometry
 
-                rows = rows.shown(film_geometry(path))
+                rows = rows.shown(film_geometry(path, self.streams))
             self._rows, self._read = rows, (file, path)
             steps = np.diff(np.unique(self._rows.times))
             self._reach = min(

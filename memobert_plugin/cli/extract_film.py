@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ..features.extraction.films.merge import MergeReport
 
 _FILM = """\
-Make one utterance of every line of the subtitles: its text, its sound, and the face of the person who speaks, ten
-times a second. Lines without a speaker's face are dropped; dropped.tsv gives the reasons. The output folder holds
-manifest.tsv, visual/ and acoustic/, from which memobert-binarize makes a data-bin.
+Make one utterance of every line of the subtitles, or of the words that --transcribe hears: its text, its sound, and the
+face of the person who speaks, ten times a second. Lines without a speaker's face are dropped; dropped.tsv gives the
+reasons. The output folder holds manifest.tsv, visual/ and acoustic/, from which memobert-binarize makes a data-bin.
 
 Films are extracted in parts of some minutes. Each part has a folder under parts/, which appears when it is complete.
 To go on with a run that was stopped, start it again; with more films it extracts the new ones.
@@ -87,13 +87,15 @@ def _extract(options: argparse.Namespace) -> int:
     from ..features.media.subtitles import LineRules
 
     streams = flags.stream_choice(options)
+    front_end = flags.front_end_options(options, sound=True, thumbnails=1 if options.preview else 0)
+    transcribe = flags.transcribe_options(options, front_end)
     movies = read_movies(options.films, options.subtitles, streams)
     rules = LineRules(options.text, options.shortest)
     job = plan_job(
         movies,
         options.output,
-        flags.front_end_options(options, sound=True, thumbnails=1 if options.preview else 0),
-        PlanSettings(rules, options.encoding, streams, options.part_minutes),
+        front_end,
+        PlanSettings(rules, options.encoding, streams, options.part_minutes, transcribe),
         share=options.share,
         preview=options.preview is not None,
         overwrite=options.overwrite,
@@ -174,6 +176,7 @@ def _add_subtitle_flags(parser: argparse._ActionsContainer) -> None:
         metavar="PATH",
         help="the file of the only film, or a folder of files (default: beside each film, else inside it)",
     )
+    flags.add_transcribe_flag(parser, "films without subtitles")
     add(
         "--encoding",
         metavar="NAME",

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.flags import add_flags, options_from
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..core.registry import Registry
     from ..core.slurm import SlurmResources
     from ..features.extraction.clip import FrontEndOptions
+    from ..features.extraction.transcription import TranscribeOptions
     from ..features.media.streams import StreamChoice
 
 
@@ -158,6 +160,36 @@ def stream_choice(options: argparse.Namespace) -> StreamChoice:
     if choice.language is not None:
         wanted_language(choice.language)
     return choice
+
+
+def add_transcribe_flag(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--transcribe``; ``what`` has no words otherwise."""
+    parser.add_argument(
+        "--transcribe",
+        type=Path,
+        metavar="FOLDER",
+        help=f"for {what}: recognise the words with the Whisper in this folder (CTranslate2's format, any size; extra "
+        "'transcribe')",
+    )
+
+
+def transcribe_options(options: argparse.Namespace, front_end: FrontEndOptions) -> TranscribeOptions | None:
+    """Return the values of :func:`add_transcribe_flag`, checked; None where it is not given.
+
+    Raises:
+        UserError: no Whisper in the folder, a missing package, or a language that the model does not know.
+    """
+    if options.transcribe is None:
+        return None
+    from ..features.extraction.transcription import TranscribeOptions
+
+    # Where jobs do the rest of the work, the lines are still made by the machine that submits them.
+    device = "cpu" if options.executor == "slurm" else options.device
+    found = TranscribeOptions(
+        options.transcribe, options.language, front_end.voice, front_end.voice_options, device, options.threads
+    )
+    found.check()
+    return found
 
 
 def add_work_flags(parser: argparse._ActionsContainer, what_fails: str, threads: bool = True) -> None:

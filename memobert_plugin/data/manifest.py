@@ -33,7 +33,11 @@ REGION = "region"
 """A further column for corpora that show several people in one picture."""
 REGIONS = ("left", "right")
 """Halves of the picture."""
-KNOWN = (*COLUMNS, REGION)
+TEXT_SOURCE = "text_source"
+"""A further column for corpora whose text was not written by people: ``transcribed``, by which recogniser, and the
+language."""
+TRANSCRIBED = "transcribed"
+KNOWN = (*COLUMNS, REGION, TEXT_SOURCE)
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -70,6 +74,8 @@ class ManifestRow:
     """Seconds from the beginning of the media file."""
     region: str = ""
     """The half of the picture that shows the speaker, ``left`` or ``right``; empty for the whole picture."""
+    text_source: str = ""
+    """``transcribed whisper 0123456789ab en`` for words that a recogniser heard; empty for others."""
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
@@ -129,16 +135,17 @@ def manifest_notes(path: str | os.PathLike[str]) -> list[str]:
 
 
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow], *, named_by_user: bool = False) -> None:
-    """Write a manifest in the format of its suffix, whole or not at all; ``region`` is there if any row has one.
+    """Write a manifest in the format of its suffix, whole or not at all.
 
-    ``named_by_user`` as in :func:`~memobert_plugin.core.files.replaced_when_complete`.
+    ``region`` and ``text_source`` are there if any row has them; ``named_by_user`` as in
+    :func:`~memobert_plugin.core.files.replaced_when_complete`.
 
     Raises:
         UserError: an id that is empty or occurs twice, a field with a control character, a bad time or region.
     """
     path = Path(path)
     rows = list(rows)
-    columns = KNOWN if any(row.region for row in rows) else COLUMNS
+    columns = [*COLUMNS, *(name for name in (REGION, TEXT_SOURCE) if any(getattr(row, name) for row in rows))]
     seen: set[str] = set()
     with (
         replaced_when_complete(path, named_by_user=named_by_user) as temporary,

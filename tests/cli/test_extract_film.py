@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,8 +18,12 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.frames import read_frames
 from memobert_plugin.data.manifest import read_manifest
+from memobert_plugin.features.extraction.films import plan
+from memobert_plugin.features.extraction.recognition import Recognized
+from memobert_plugin.features.extraction.transcription import Transcriber
 from tests.films import Cue, Track, write_srt, write_tracks
 from tests.talking_faces import DrawnFace, write_talking_film
+from tests.whisper_folders import FakeRecognizer, FakeVoice, heard, write_folder
 
 pytest.importorskip("av")
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +145,73 @@ def test_machines_share_the_parts_and_merge_them(
     assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--output", str(tmp_path / "both")]) == 0
     assert "2 utterances of 1 film" in capsys.readouterr().out
     assert len(list((tmp_path / "both" / "visual").glob("*.npz"))) == 2
+
+
+@pytest.fixture
+def heard_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a film without subtitles, and a recogniser that hears two sentences in it and one it doubts."""
+    folder = _made(tmp_path / "heard")
+    write_talking_film(folder, "one", BOTH, [], 6.0)
+    (folder / "one.srt").unlink(missing_ok=True)
+    words = (*heard("I said hello!", 0.0, 2.0).words, *heard("And I said bye.", 2.0, 4.0).words)
+    doubted = heard("Um what.", 4.0, 5.5, log_probability=-2.0).words
+    fake = FakeRecognizer(lambda samples: Recognized((*words, *doubted), 0.1))
+    monkeypatch.setitem(sys.modules, "ctranslate2", ModuleType("ctranslate2"))
+    transcriber = Transcriber(fake, FakeVoice((0.0, 5.5)))
+    monkeypatch.setattr(plan, "build_transcriber", lambda options: transcriber)
+    return folder
+
+
+def test_films_without_subtitles_are_transcribed(
+    heard_film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, more = tmp_path / "out", ("--transcribe", write_folder(tmp_path / "whisper"))
+    assert extract(heard_film, output, *more, "--dry-run") == 0
+    assert "one.mp4: no subtitles; its lines will be transcribed" in capsys.readouterr().out
+    assert extract(heard_film, output, *more) == 0
+    printed = capsys.readouterr().out
+    assert "3 lines of subtitles and transcripts, 2 usable" in printed
+    assert f"one.mp4: lines transcribed: 3, by whisper (sha256 {FakeRecognizer.sha256}), language en" in printed
+    assert "1  words of which the recogniser was unsure" in printed
+    rows = list(read_manifest(output / "manifest.tsv"))
+    assert [(row.text, row.start, row.end) for row in rows] == [
+        ("I said hello!", 0.0, 2.0),
+        ("And I said bye.", 2.0, 4.0),
+    ]
+    assert {row.text_source for row in rows} == {"transcribed whisper abababababab en"}
+    assert len(list((output / "visual").glob("*.npz"))) == 2
+    settings = json.loads((output / "extraction.json").read_text())["lines"]["transcribe"]
+    assert settings["recognizer"] == "whisper" and len(settings["sha256"]) == 64
+    assert extract(heard_film, output, *more) == 0
+    assert "1 part, 1 finished before" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"was made with other options .*transcribe"):
+        extract(heard_film, output)
+
+
+def test_subtitles_come_before_a_transcript(
+    heard_film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_srt(heard_film / "one.srt", CUES[:2])
+    assert extract(heard_film, tmp_path / "out", "--transcribe", write_folder(tmp_path / "whisper")) == 0
+    assert "transcribed" not in capsys.readouterr().out
+    assert {row.text_source for row in read_manifest(tmp_path / "out" / "manifest.tsv")} == {""}
+
+
+def test_a_recogniser_that_cannot_be_used_is_told_before_the_work(heard_film: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--transcribe .*films: holds no model\.bin; give a folder of Whisper"):
+        extract(heard_film, tmp_path / "out", "--transcribe", _made(tmp_path / "films"))
+    with pytest.raises(UserError, match=r"--language de: .*holds an English-only Whisper; give another size"):
+        extract(heard_film, tmp_path / "out", "--transcribe", write_folder(tmp_path / "w"), "--language", "de")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_film_without_words_fails_alone(
+    heard_film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = Transcriber(FakeRecognizer(lambda samples: heard("x")), FakeVoice())
+    monkeypatch.setattr(plan, "build_transcriber", lambda options: silent)
+    assert extract(heard_film, tmp_path / "out", "--transcribe", write_folder(tmp_path / "whisper")) == 1
+    assert "no subtitles, and no words were recognised in its sound" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

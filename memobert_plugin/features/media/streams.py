@@ -96,6 +96,14 @@ class Language(NamedTuple):
     script: str = ""
     region: str = ""
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Return the codes of ISO 639-1 and 639-3, then that of ISO 639-1 of the macrolanguage, as far as they are."""
+        import iso639
+
+        short, wide = (iso639.Language.from_part3(code).part1 for code in (self.code, self.wider))
+        return tuple(filter(None, (short, self.code, wide)))
+
 
 _TAG: Final = re.compile(
     r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|[0-9]{3}))?(?:[-_][a-z0-9]+)*", re.IGNORECASE

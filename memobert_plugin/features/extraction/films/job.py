@@ -155,9 +155,10 @@ def describe_job(job: FilmJob) -> list[str]:
     films = [plan for plan in job.plans if not plan.failure]
     lines = sum(len(plan.lines) for plan in films)
     dropped = sum(len(plan.dropped) for plan in films)
+    kinds = "subtitles and transcripts" if any(plan.text_source for plan in films) else "subtitles"
     hours = sum(plan.duration or 0.0 for plan in films) / 3600
     told = [
-        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of subtitles, "
+        f"{counted(len(films), 'film')}, {hours:.2f} h; {counted(lines + dropped, 'line')} of {kinds}, "
         f"{lines} usable; {counted(len(job.parts), 'part')}, {len(job.parts) - len(job.waiting)} finished before"
     ]
     remarks = [line for plan in films if plan.remark for line in plan.remark.split("\n")]

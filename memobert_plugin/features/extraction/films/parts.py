@@ -207,6 +207,7 @@ def _row(part: FilmPart, line: Line) -> ManifestRow:
         audio=media,
         start=line.start,
         end=line.end,
+        text_source=part.text_source,
     )
 
 

@@ -14,7 +14,9 @@ from ....core.errors import DefectiveClip
 from ....core.files import replaced_when_complete
 from ....corpora.movies import Movie
 from ....data.frames import frame_file
+from ....data.manifest import TRANSCRIBED
 from ...media.container import MediaFacts, media_facts
+from ...media.sound import SoundReader
 from ...media.streams import ANY_STREAMS, StreamChoice, agreement, parse_language, wanted_language
 from ...media.subtitles import (
     DroppedLine,
@@ -25,8 +27,11 @@ from ...media.subtitles import (
     read_subtitles,
     usable_lines,
 )
+from ..transcription import TranscribeOptions, build_transcriber
 
 PLANS: Final = "plans"
+UNSURE_WORDS: Final = "words of which the recogniser was unsure"
+"""Reason for a transcribed line that is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class PlanSettings:
     """Of films with several: those that the user asked for."""
     part_minutes: float = 10.0
     """Of film in one part."""
+    transcribe: TranscribeOptions | None = None
+    """Writes the lines of films without subtitles; None: such films fail."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; streams that were not asked for are left out, so that older outputs stay valid."""
@@ -47,6 +54,8 @@ class PlanSettings:
             name: value for name, value in asdict(self.streams).items() if name != "language" and value is not None
         }
         content = {"rules": asdict(self.rules), "encoding": self.encoding, "language": self.streams.language}
+        if self.transcribe is not None:
+            content["transcribe"] = self.transcribe.to_dict()
         return {**content, "part_minutes": self.part_minutes, **asked}
 
 
@@ -69,6 +78,8 @@ class FilmPlan:
     """Guesses and choices, for the user."""
     sound: str = ""
     """Sound stream that is read, where there are several."""
+    text_source: str = ""
+    """The manifest's column: empty for subtitles."""
     failure: str = ""
     """Reason for the film being unusable; empty where it is usable."""
 
@@ -88,6 +99,8 @@ class FilmPart:
     """A hash of everything that the part's frames depend on."""
     sound: str = ""
     """Sound stream that is read, where there are several."""
+    text_source: str = ""
+    """The manifest's column: empty for subtitles."""
 
     @property
     def folder(self) -> Path:
@@ -111,7 +124,7 @@ def plan_film(movie: Movie, output: Path | None, settings: PlanSettings) -> Film
     except OSError as error:
         return FilmPlan(movie.name, movie.path, failure=f"{movie.path}: cannot be read ({error.strerror})")
     if output is None:
-        return _made_plan(movie, settings)
+        return _made_plan(movie, settings, dry_run=True)
     note = output / PLANS / f"{file_name(movie.name)}.json"
     noted = _read_note(note, stamp)
     if noted is not None:
@@ -155,6 +168,7 @@ def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any
             dropped=tuple(dropped[index]),
             key="",
             sound=plan.sound,
+            text_source=plan.text_source,
         )
         content = {
             "film": part.film,
@@ -163,18 +177,21 @@ def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any
             "dropped": [{"line": _line_dict(each.line), "reason": each.reason} for each in part.dropped],
             "made_with": made_with,
             **({"sound": plan.sound} if plan.sound else {}),
+            **({"text_source": plan.text_source} if plan.text_source else {}),
         }
         digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16)
         yield replace(part, key=digest.hexdigest())
 
 
-def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
+def _made_plan(movie: Movie, settings: PlanSettings, dry_run: bool = False) -> FilmPlan:
     try:
         facts = media_facts(movie.path, settings.streams)
         for there, what in ((facts.has_video, "video"), (facts.has_audio, "audio")):
             if not there:
                 raise DefectiveClip(f"{movie.path}: no {what} stream")
         found = _subtitles(movie, facts, settings)
+        if found is None:
+            return _transcribed_plan(movie, facts, settings, dry_run)
     except DefectiveClip as defect:
         return FilmPlan(movie.name, movie.path, failure=str(defect))
     lines, dropped = usable_lines(found.lines, facts.duration, settings.rules)
@@ -198,13 +215,62 @@ def _made_plan(movie: Movie, settings: PlanSettings) -> FilmPlan:
     )
 
 
-def _subtitles(movie: Movie, facts: MediaFacts, settings: PlanSettings) -> Subtitles:
-    """Read a film's subtitle file, or its stream; the stream too where the file holds only forced lines or the like."""
+def _transcribed_plan(movie: Movie, facts: MediaFacts, settings: PlanSettings, dry_run: bool) -> FilmPlan:
+    """Make the plan of a film whose words are transcribed; a dry run only says that they will be.
+
+    Raises:
+        DefectiveClip: its sound cannot be read, or has no words.
+    """
+    size, film = movie.path.stat().st_size, movie.path.name
+    if dry_run:
+        remark = f"{film}: no subtitles; its lines will be transcribed"
+        return FilmPlan(movie.name, movie.path, facts.duration, size, remark=remark)
+    assert settings.transcribe is not None
+    mark = facts.audio.language if facts.audio is not None else ""
+    try:
+        with SoundReader(movie.path, settings.streams) as sound:
+            heard = build_transcriber(settings.transcribe).lines(sound, movie.path, 0.0, facts.duration, mark)
+    except DefectiveClip as defect:
+        raise DefectiveClip(f"{movie.path}: {str(defect).removeprefix(f'{movie.path}: ')}") from None
+    if not heard:
+        raise DefectiveClip(f"{movie.path}: no subtitles, and no words were recognised in its sound")
+    numbered = [Line(line.start, line.end, line.text, number) for number, line in enumerate(heard, start=1)]
+    unsure = {line.number for line, each in zip(numbered, heard, strict=True) if each.transcript.unsure}
+    lines, dropped = usable_lines(
+        [line for line in numbered if line.number not in unsure], facts.duration, settings.rules
+    )
+    dropped += [DroppedLine(line, UNSURE_WORDS) for line in numbered if line.number in unsure]
+    origin = heard[0].transcript
+    told = (
+        f"{film}: lines transcribed: {len(heard)}, by {origin.recognizer} (sha256 {origin.sha256}), language "
+        f"{origin.language}"
+    )
+    return FilmPlan(
+        movie.name,
+        movie.path,
+        facts.duration,
+        size,
+        tuple(lines),
+        tuple(sorted(dropped, key=lambda each: each.line.number)),
+        f"transcribed by {origin.recognizer}, sha256 {origin.sha256}, language {origin.language}",
+        "\n".join(filter(None, (told, facts.remark and f"{film}: {facts.remark}"))),
+        facts.audio_remark,
+        f"{TRANSCRIBED} {origin}",
+    )
+
+
+def _subtitles(movie: Movie, facts: MediaFacts, settings: PlanSettings) -> Subtitles | None:
+    """Read a film's subtitle file, or its stream; the stream too where the file holds only forced lines or the like.
+
+    None where the film has neither and its words are to be transcribed.
+    """
     if movie.subtitles is None or movie.partial:
         try:
             return embedded_subtitles(movie.path, settings.streams, movie.others)
         except DefectiveClip:
             if movie.subtitles is None:
+                if settings.transcribe is not None and settings.streams.subtitle_stream is None:
+                    return None
                 raise
     return read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate)
 

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UserError, run_command
 from ..core.files import messages_kept_apart, replaced_when_complete
 from ..core.flags import add_flags, options_from
+from ..data.manifest import TRANSCRIBED
 from ..features.media.streams import StreamChoice, wanted_language
+from .extract_flags import add_transcribe_flag
 
 if TYPE_CHECKING:
     from ..inference.requests import Outcome, Request
 
 EPILOG = """\
-A file of results has one JSON object per utterance: id, start, end, text, label, confidence, unsure (true where the
+A file of results has one JSON object per utterance: id, start, end, text, text_source (typed, subtitles, manifest or
+transcribed), transcript (the recogniser, its language and how sure it was), label, confidence, unsure (true where the
 right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
 modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
 failed it has id and error. The exit status is 1 if any clip failed, 2 if the command could not run.
@@ -57,10 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--subtitles",
         metavar="FILE",
-        help="cut the one film into the lines of .srt, .ass, .vtt …, or of its own subtitles (the word embedded)",
+        help="cut the one film into the lines of .srt, .ass, .vtt …, of its own subtitles (the word embedded), or into "
+        "those that --transcribe hears (the word transcribed)",
     )
     what.add_argument("--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of this length")
     what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
+    add_transcribe_flag(parser.add_argument_group("words"), "clips without text")
     add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
     how = parser.add_argument_group("reading")
     add = how.add_argument
@@ -112,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         face_weights=options.face_weights,
         voice=options.voice,
         streams=streams,
+        transcribe=options.transcribe,
         preview=explained,
     )
     page = Page(model.description, request.timeline) if explained else None
@@ -152,11 +158,25 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
         parts.append(tabulate(rows, headers=header, disable_numparse=True))
     if len(answered) > MOST_ROWS:
         parts.append(f"… and {len(answered) - MOST_ROWS} more (--output holds all)")
+    parts += _transcribed(answered)
     parts += _notes(answered)
     parts += [f"failed: {line['id']}: {line['error']}" for line in failed]
     if failed:
         parts.append(f"{len(failed)} of {len(lines)} clips failed")
     return "\n".join(parts)
+
+
+def _transcribed(answered: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each recogniser and language, with the number of answers whose words it wrote."""
+    written = Counter(
+        (line["transcript"]["recognizer"], line["transcript"]["sha256"], line["transcript"]["language"])
+        for line in answered
+        if line["transcript"] is not None
+    )
+    return [
+        f"words transcribed in {count} of {len(answered)}: by {name} (sha256 {sha256[:12]}), language {language}"
+        for (name, sha256, language), count in written.items()
+    ]
 
 
 def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
@@ -202,6 +222,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
     for flag in ("subtitles", "every"):
         if getattr(options, flag) is not None and (len(options.clips) != 1 or options.clips[0].is_dir()):
             raise UserError(f"--{flag}: cuts one file; name exactly one film or sound file")
+    if options.subtitles == TRANSCRIBED and options.transcribe is None:
+        raise UserError("--subtitles transcribed: needs --transcribe FOLDER, the recogniser")
     if options.every is not None and not 0.5 <= options.every <= 60.0:
         raise UserError(f"--every {options.every:g}: give 0.5 to 60 seconds")
     if options.batch_size < 1:
@@ -214,10 +236,26 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
 
 
 def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
-    from ..inference.requests import of_clips, of_manifest, of_subtitles, of_windows
+    from ..inference.requests import (
+        EMBEDDED,
+        of_clips,
+        of_manifest,
+        of_subtitles,
+        of_subtitles_or_transcript,
+        of_transcript,
+        of_windows,
+    )
 
     if options.manifest is not None:
         return of_manifest(options.manifest)
+    if options.transcribe is not None and options.subtitles in (TRANSCRIBED, EMBEDDED):
+        from ..inference.speech import transcribe_options
+
+        words = transcribe_options(options.transcribe, streams, options.device, options.voice)
+        if options.subtitles == EMBEDDED and streams.subtitle_stream is None:
+            return of_subtitles_or_transcript(options.clips[0], words, streams)
+        if options.subtitles == TRANSCRIBED:
+            return of_transcript(options.clips[0], words, streams)
     if options.subtitles is not None:
         return of_subtitles(options.clips[0], options.subtitles, streams)
     if options.every is not None:

@@ -172,6 +172,16 @@ class Page:
                 )
             )
             rows.append(("confidence, unsure", self._confidence()))
+        heard = {each for one in answered if (each := _recognizer(one.outcome.prediction))}
+        if heard:
+            count = sum(bool(_recognizer(one.outcome.prediction)) for one in answered)
+            rows.append(
+                (
+                    "transcribed",
+                    f"In {count} of {len(answered)} utterances nobody gave the words; they were recognised in the "
+                    f"sound by {_listed(sorted(heard))}. Where the recogniser was unsure, a warning says so.",
+                )
+            )
         if any(one.shares for one in answered):
             prompted = self._description.kind == PROMPTED
             place = "at the word to be filled in" if prompted else "at the text's first position"
@@ -257,6 +267,14 @@ def lead(answers: Sequence[Prediction], labels: Sequence[str]) -> str:
         if 0 < count < len(answers)
     ]
     return f"A trained model read {_listed([*always, *at_times])}, and estimated which of {choice}"
+
+
+def _recognizer(answer: Prediction | None) -> str:
+    """Name the recogniser that wrote an answer's words; empty where they were given."""
+    if answer is None or answer.transcript is None:
+        return ""
+    found = answer.transcript
+    return f"{found.recognizer} (sha256 {found.sha256}, language {found.language})"
 
 
 def _listed(names: Sequence[str]) -> str:

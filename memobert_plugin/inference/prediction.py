@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
+    from ..features.extraction.transcription import Transcript
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Prediction:
         unsure: True if the label is right in less than 60 % of such cases: the confidence is below the threshold of the
             model's calibration, or below 60 % for a model without one, or nothing that was read is like the training.
         modalities: the part of ``text``, ``visual`` and ``acoustic`` in it.
-        text: the text as given.
+        text: the text as given, or as transcribed.
+        text_source: ``typed``, ``subtitles``, ``manifest`` or ``transcribed``; empty without text.
+        transcript: the recogniser of transcribed words, and how sure they are.
         start: beginning of the utterance in its file, in seconds.
         end: end of the utterance in its file, in seconds.
         word: the most likely word of the whole vocabulary at the mask (prompted models).
@@ -68,6 +71,8 @@ class Prediction:
     confidence: float = 0.0
     unsure: bool = False
     notes: tuple[str, ...] = field(default=())
+    text_source: str = ""
+    transcript: Transcript | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON line."""
@@ -76,6 +81,8 @@ class Prediction:
             "start": self.start,
             "end": self.end,
             "text": self.text,
+            "text_source": self.text_source or None,
+            "transcript": None if self.transcript is None else asdict(self.transcript),
             "label": self.label,
             "confidence": self.confidence,
             "unsure": self.unsure,
@@ -189,6 +196,8 @@ def prediction(
         confidence=confidence,
         unsure=confidence < threshold or threshold >= 1 or set(evidence.present) <= set(evidence.unlike),
         notes=tuple(note for note in (*first, *evidence.notes, *last) if note),
+        text_source=(evidence.utterance.text_source or "typed") if evidence.utterance.text else "",
+        transcript=evidence.utterance.transcript,
     )
 
 

@@ -56,6 +56,7 @@ class MEmoBERT:
         face_weights: str | os.PathLike[str] | None = None,
         voice: str | None = None,
         streams: StreamChoice | None = None,
+        transcribe: str | os.PathLike[str] | None = None,
         preview: bool = False,
     ) -> MEmoBERT:
         """Load a model; no code in its files is run, and nothing is fetched.
@@ -72,16 +73,21 @@ class MEmoBERT:
             face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
             voice: ``silero`` or ``energy``, the detector that tells speech from silence.
             streams: a film's streams to read, by language or number (None: as players choose).
+            transcribe: a folder of Whisper in CTranslate2's format, which recognises the words of utterances without
+                text, in the language of ``streams``, else in the one that a film states, else in the likeliest.
             preview: keep pictures of the clips that are read, for a page.
 
         Raises:
-            UserError: not a model, an altered file, or no such device.
+            UserError: not a model, an altered file, no such device, or no Whisper in the folder ``transcribe``.
         """
         from ..features.media.streams import ANY_STREAMS
         from .faces import FaceOptions
         from .network import load_network
         from .reading import ClipReader, ReadingOptions
+        from .speech import transcribe_options
 
+        streams = streams or ANY_STREAMS
+        words = None if transcribe is None else transcribe_options(Path(transcribe), streams, device, voice)
         network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin), zero_frames)
         options = ReadingOptions(
             weights=None if weights is None else Path(weights),
@@ -89,9 +95,10 @@ class MEmoBERT:
                 tracker=None if tracker is None else Path(tracker),
                 voice=voice,
                 weights=None if face_weights is None else Path(face_weights),
-                streams=streams or ANY_STREAMS,
+                streams=streams,
             ),
             preview=preview,
+            transcribe=words,
         )
         return cls(network, ClipReader(network.description, network.tokenizer, options, device))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,17 @@ from ..core.names import PICTURE_RATE
 from ..data.frames import ExtractorInfo, to_float16
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
 from ..features.encoders.base import STEP_SECONDS
-from ..features.media.container import FILM_SUFFIXES, MediaFacts, media_facts
+from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
 from .faces import LONGEST_SHOWN, PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures, stills
-from .speech import SpeechReader
+from .speech import MOST_TRANSCRIBED, SpeechReader, WordReader, file_facts
 from .utterance import PLAIN_NAMES, Evidence, Preview, Utterance, modality_letters
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
     from ..features.extraction.clip import ClipFrames
+    from ..features.extraction.transcription import TranscribeOptions
     from ..features.speakers.tracks import FaceTrack
 
 
@@ -73,11 +73,13 @@ class ReadingOptions:
         weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
         faces: sources of faces and of voice activity, and the film's streams.
         preview: keep pictures of a clip for the page, even if the model does not read them.
+        transcribe: the recogniser of words for utterances without text; None: they stay without.
     """
 
     weights: Path | None = None
     faces: FaceOptions = field(default_factory=FaceOptions)
     preview: bool = False
+    transcribe: TranscribeOptions | None = None
 
 
 class ClipReader:
@@ -97,6 +99,7 @@ class ClipReader:
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
+        self.words = None if options.transcribe is None else WordReader(options.transcribe)
         self.faces = FaceReader(description.visual_extractor if description.visual_dim else None, options.faces, device)
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
@@ -113,8 +116,13 @@ class ClipReader:
         """
         trained = self.description.trained_on
         wanted = trained if modalities is None else modality_letters(modalities)
+        unheard, seconds = "", clip_seconds(utterance)
+        if self.words is not None and "l" in wanted and not utterance.text and utterance.has_sound:
+            utterance, unheard = self.words.transcribed(utterance, self._options.faces.streams)
         pieces, word_start = self.tokenizer.encode(utterance.text)
-        evidence = Evidence(utterance, pieces.astype(np.int64), word_start, seconds=clip_seconds(utterance))
+        evidence = Evidence(utterance, pieces.astype(np.int64), word_start, seconds=seconds)
+        if unheard:
+            evidence = evidence.lacking("l", unheard)
         evidence = self._read_ready(evidence, wanted)
         if utterance.clip is not None or utterance.sound is not None:
             evidence = self._read_files(evidence, wanted)
@@ -259,6 +267,9 @@ class ClipReader:
     def _with_notes(self, evidence: Evidence) -> Evidence:
         """Add the notes that depend on which modalities were read in the end."""
         read, limits = evidence.pieces[: self.description.limits["pieces"]], self.description.limits
+        transcript = evidence.utterance.transcript
+        if transcript is not None and "l" in evidence.present and transcript.unsure:
+            evidence = evidence.noted(f"transcribed words are unsure: {transcript.unsure}", "l")
         if unknown := int((read == UNKNOWN_ROW).sum()):
             evidence = evidence.noted(f"words unknown to the model: {unknown} of {len(read)} pieces")
         for letter in evidence.present:
@@ -277,8 +288,11 @@ class ClipReader:
                 parts.append(f"{times[limit]:.1f} s of {plain}")
             elif not ready and evidence.seconds is not None and evidence.seconds > reader.max_seconds + 0.05:
                 parts.append(f"{reader.max_seconds:.1f} s of {plain}")
+        transcribed = transcript is not None and (evidence.seconds or 0.0) > MOST_TRANSCRIBED
         if len(evidence.pieces) > limits["pieces"]:
             parts.append(f"{limits['pieces']} word pieces")
+        elif transcribed and "l" in evidence.present:
+            parts.append(f"{MOST_TRANSCRIBED:g} s of words")
         if not parts:
             return evidence
         advice = ""
@@ -298,14 +312,9 @@ def _streams_taken(given: Utterance, streams: StreamChoice) -> dict[str, str]:
     """
     taken = {"v": "", "a": ""}
     if given.clip is not None and given.clip.suffix.lower() in FILM_SUFFIXES:
-        facts = _facts(given.clip, streams)
+        facts = file_facts(given.clip, streams)
         taken = {"v": facts.video_remark, "a": "" if given.sound else facts.audio_remark}
     return taken
-
-
-@lru_cache(maxsize=8)
-def _facts(film: Path, streams: StreamChoice) -> MediaFacts:
-    return media_facts(film, streams)
 
 
 def clip_seconds(utterance: Utterance) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import DefectiveClip, UserError
 from ..data.folds import natural_order
-from ..data.manifest import manifest_notes, media_path, read_manifest
+from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
 from ..features.media.streams import ANY_STREAMS, StreamChoice
@@ -19,6 +19,7 @@ from .prediction import Prediction
 from .utterance import Evidence, Utterance
 
 if TYPE_CHECKING:
+    from ..features.extraction.transcription import TranscribeOptions
     from .explain import Course, Explanation
     from .predictor import MEmoBERT
 
@@ -82,12 +83,58 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
         reason = dropped[0].reason if dropped else "no line"
         raise UserError(f"{found.origin}: none of its {len(found.lines)} lines can be used (the first: {reason})")
     utterances = [
-        Utterance(film, line.text, line.start, line.end, name=f"{film.name} {_clock(line.start)}") for line in lines
+        Utterance(
+            film, line.text, line.start, line.end, name=f"{film.name} {_clock(line.start)}", text_source="subtitles"
+        )
+        for line in lines
     ]
     remarks = [found.remark] if found.remark else []
     if dropped:
         remarks.append(f"{len(dropped)} of {len(found.lines)} lines left out (the first: {dropped[0].reason})")
     return Request(utterances, remarks, timeline=True)
+
+
+def of_transcript(film: Path, options: TranscribeOptions, streams: StreamChoice = ANY_STREAMS) -> Request:
+    """Make an utterance of each line that is heard in a film or sound file.
+
+    Raises:
+        UserError: no words were recognised, or the recogniser cannot be loaded.
+        DefectiveClip: the film cannot be read.
+    """
+    from ..features.extraction.transcription import build_transcriber
+    from ..features.media.sound import SoundReader
+    from .speech import marked_language
+
+    with SoundReader(film, streams) as sound:
+        heard = build_transcriber(options).lines(sound, film, 0.0, sound_seconds(film), marked_language(film, streams))
+    lines = [line for line in heard if line.end - line.start >= SHORTEST_WINDOW]
+    if not lines:
+        raise UserError(f"{film}: no words were recognised in its sound; cut it by --every")
+    utterances = [
+        Utterance(
+            film,
+            line.text,
+            line.start,
+            line.end,
+            name=f"{film.name} {_clock(line.start)}",
+            text_source=TRANSCRIBED,
+            transcript=line.transcript,
+        )
+        for line in lines
+    ]
+    return Request(utterances, [], timeline=True)
+
+
+def of_subtitles_or_transcript(film: Path, options: TranscribeOptions, streams: StreamChoice = ANY_STREAMS) -> Request:
+    """Make an utterance of each line of a film's own subtitles; where it has none, of each line that is heard.
+
+    Raises:
+        UserError, DefectiveClip: see :func:`of_subtitles` and :func:`of_transcript`.
+    """
+    try:
+        return of_subtitles(film, EMBEDDED, streams)
+    except DefectiveClip:
+        return of_transcript(film, options, streams)
 
 
 def of_windows(clip: Path, seconds: float, streams: StreamChoice = ANY_STREAMS) -> Request:
@@ -143,7 +190,10 @@ def of_manifest(manifest: Path) -> Request:
         audio = media_path(manifest, row.audio) if row.audio else None
         region = REGIONS.get(row.region)
         sound = audio if video else None
-        utterances.append(Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id))
+        source = TRANSCRIBED if row.text_source.startswith(TRANSCRIBED) else "manifest"
+        utterances.append(
+            Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id, text_source=source)
+        )
     return Request(utterances, manifest_notes(manifest))
 
 

@@ -1,22 +1,32 @@
-"""Read sound as the speech frames that a model was trained on."""
+"""Read sound as the speech frames that a model was trained on, and as words where none are given."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import SAMPLE_RATE
 from ..data.frames import ExtractorInfo
+from ..data.manifest import TRANSCRIBED
 from ..features.encoders.base import ENCODERS, MAX_SECONDS, PooledEncoder
-from ..features.media.sound import resample
+from ..features.media.container import FILM_SUFFIXES, MediaFacts, media_facts
+from ..features.media.sound import read_clip, resample
 from ..features.media.soundtrack import RATES
+from ..features.media.streams import StreamChoice
+from .utterance import Utterance
+
+if TYPE_CHECKING:
+    from ..features.extraction.transcription import TranscribeOptions, Transcriber
 
 SILENCE = 1e-4
 """A sound whose samples are all smaller counts as silent (-80 dB)."""
+MOST_TRANSCRIBED = 60.0
+"""Seconds of an utterance whose words are recognised; a model reads the first 60 word pieces, about 20 s."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +89,8 @@ class SpeechReader:
         return PooledEncoder.from_info(self.extractor, self._weights, self._device)
 
     def resampled(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """Convert a caller's samples to float32 (N,) at 16 kHz, cut to :attr:`max_seconds`.
-
-        Raises:
-            DefectiveClip: not one channel of finite floats, or an impossible rate.
-        """
-        if waveform.ndim != 1 or waveform.dtype.kind != "f" or not len(waveform):
-            raise DefectiveClip(f"waveform: {waveform.dtype} {waveform.shape}; give floats of shape (samples,)")
-        if not np.isfinite(waveform).all():
-            raise DefectiveClip("waveform: NaN or infinite samples")
-        if not RATES[0] <= rate <= RATES[1]:
-            raise DefectiveClip(f"waveform: a sampling rate of {rate} Hz")
-        samples = waveform.astype(np.float32, copy=False)
-        if rate != SAMPLE_RATE:
-            samples = resample(samples[: int((self.max_seconds + 1) * rate)], rate)
-        return np.ascontiguousarray(samples[: max(1, round(self.max_seconds * SAMPLE_RATE))], dtype=np.float32)
+        """Convert a caller's samples as :func:`resampled`, cut to :attr:`max_seconds`."""
+        return resampled(waveform, rate, self.max_seconds)
 
     def encode(self, samples: np.ndarray) -> Sound:
         """Encode float32 samples (N,) at 16 kHz.
@@ -109,3 +106,93 @@ class SpeechReader:
             return Sound(samples, self.encoder.encode(samples))
         except DefectiveClip as defect:
             return Sound(samples, None, str(defect))
+
+
+def resampled(waveform: np.ndarray, rate: int, max_seconds: float) -> np.ndarray:
+    """Convert a caller's samples to float32 (N,) at 16 kHz, cut to ``max_seconds``.
+
+    Raises:
+        DefectiveClip: not one channel of finite floats, or an impossible rate.
+    """
+    if waveform.ndim != 1 or waveform.dtype.kind != "f" or not len(waveform):
+        raise DefectiveClip(f"waveform: {waveform.dtype} {waveform.shape}; give floats of shape (samples,)")
+    if not np.isfinite(waveform).all():
+        raise DefectiveClip("waveform: NaN or infinite samples")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DefectiveClip(f"waveform: a sampling rate of {rate} Hz")
+    samples = waveform.astype(np.float32, copy=False)
+    if rate != SAMPLE_RATE:
+        samples = resample(samples[: int((max_seconds + 1) * rate)], rate)
+    return np.ascontiguousarray(samples[: max(1, round(max_seconds * SAMPLE_RATE))], dtype=np.float32)
+
+
+class WordReader:
+    """A reader of the words of utterances that have no text.
+
+    Args:
+        options: the recogniser.
+    """
+
+    def __init__(self, options: TranscribeOptions) -> None:
+        self._options = options
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """Return the recogniser with its voice detector, loaded when the first words are needed."""
+        from ..features.extraction.transcription import build_transcriber
+
+        return build_transcriber(self._options)
+
+    def transcribed(self, utterance: Utterance, streams: StreamChoice) -> tuple[Utterance, str]:
+        """Return the utterance with its words, at most those of :data:`MOST_TRANSCRIBED` seconds, else the reason.
+
+        Raises:
+            UserError: the recogniser cannot be loaded.
+        """
+        from ..features.extraction.transcription import Samples, joined
+
+        file = utterance.sound or utterance.clip
+        try:
+            if utterance.waveform is not None:
+                samples, mark = resampled(utterance.waveform, utterance.sampling_rate, MOST_TRANSCRIBED), ""
+            else:
+                assert file is not None
+                first, last = utterance.start, utterance.end
+                samples = read_clip(file, max_seconds=MOST_TRANSCRIBED, start=first, end=last, streams=streams)
+                mark = marked_language(file, streams)
+            lines = self.transcriber.lines(Samples(samples), None, 0.0, len(samples) / SAMPLE_RATE, mark)
+        except DefectiveClip as defect:
+            return utterance, str(defect).removeprefix(f"{file}: ")
+        text, transcript = joined(lines)
+        if not text:
+            return utterance, "no words were recognised in the sound"
+        return replace(utterance, text=text, text_source=TRANSCRIBED, transcript=transcript), ""
+
+
+def transcribe_options(folder: Path, streams: StreamChoice, device: str, voice: str | None) -> TranscribeOptions:
+    """Return the settings of transcription, checked.
+
+    Raises:
+        UserError: no Whisper in the folder, a missing package, or a language that the model does not know.
+    """
+    import torch
+
+    from ..features.extraction.transcription import TranscribeOptions
+
+    found = TranscribeOptions(folder, streams.language, voice, device=device, threads=torch.get_num_threads())
+    found.check()
+    return found
+
+
+def marked_language(file: Path, streams: StreamChoice) -> str:
+    """Return the language that a film states of the sound that is read; empty where it does not."""
+    if file.suffix.lower() not in FILM_SUFFIXES:
+        return ""
+    audio = file_facts(file, streams).audio
+    return audio.language if audio is not None else ""
+
+
+@lru_cache(maxsize=8)
+def file_facts(film: Path, streams: StreamChoice) -> MediaFacts:
+    """Return the facts about a film; the last films' are kept."""
+    return media_facts(film, streams)

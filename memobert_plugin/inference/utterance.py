@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..core.errors import UserError
+
+if TYPE_CHECKING:
+    from ..features.extraction.transcription import Transcript
 
 MODALITY_NAMES = {"l": "text", "v": "visual", "a": "acoustic"}
 """The letters of modality cases, in the order of the model's input."""
@@ -26,6 +29,8 @@ class Utterance:
     Attributes:
         clip: a film, a sound file, or a folder of pictures that show one face each.
         text: the words that are said.
+        text_source: where they come from: ``typed``, ``subtitles``, ``manifest`` or ``transcribed``; empty: typed.
+        transcript: the recogniser of transcribed words, and how sure they are.
         start: beginning of the utterance in the file, in seconds (None: the file's beginning).
         end: end of the utterance (None: the file's end).
         region: the half of the picture to look at, ``left`` or ``right`` (None: all of it).
@@ -50,6 +55,14 @@ class Utterance:
     expression: np.ndarray | None = None
     acoustic: np.ndarray | None = None
     name: str = ""
+    text_source: str = ""
+    transcript: Transcript | None = None
+
+    @property
+    def has_sound(self) -> bool:
+        """Return whether there may be sound: a waveform or a file that is no folder of pictures."""
+        file = self.sound or self.clip
+        return self.waveform is not None or (file is not None and not file.is_dir())
 
     @property
     def title(self) -> str:

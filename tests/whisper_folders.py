@@ -34,6 +34,7 @@ def write_folder(folder: Path, *, multilingual: bool = False, specification: str
     folder.mkdir(parents=True)
     name = specification.encode() + b"\0"
     (folder / "model.bin").write_bytes(struct.pack("<IH", 6, len(name)) + name)
+    (folder / "config.json").write_text("{}")
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary(multilingual)))
     return folder
 

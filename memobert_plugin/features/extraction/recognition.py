@@ -12,7 +12,8 @@ import math
 import struct
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,11 +121,22 @@ class WhisperFolder:
         if specification != "WhisperSpec":
             kind = f"a {specification}" if specification.isprintable() and specification else "another kind of file"
             raise UserError(f"--transcribe {folder}: its model.bin is {kind}, not Whisper; {ADVICE}")
+        self._check_configuration()
         self.vocabulary = self._read_vocabulary()
         self.rows = {piece: row for row, piece in enumerate(self.vocabulary)}
         for piece in ("<|startoftranscript|>", "<|endoftext|>", "<|transcribe|>", "<|notimestamps|>"):
             if piece not in self.rows:
                 raise UserError(f"--transcribe {folder}: its vocabulary lacks {piece}; {ADVICE}")
+
+    def _check_configuration(self) -> None:
+        """Refuse what CTranslate2 would only meet while it recognises: no configuration, or one that is no object."""
+        path = self.path / "config.json"
+        try:
+            content = json.loads(regular(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"--transcribe {path}: cannot be read ({error}); {ADVICE}") from None
+        if not isinstance(content, dict):
+            raise UserError(f"--transcribe {path}: is no configuration; {ADVICE}")
 
     def _read_vocabulary(self) -> list[str]:
         for name in ("vocabulary.json", "vocabulary.txt"):
@@ -134,7 +146,7 @@ class WhisperFolder:
             try:
                 text = regular(path).read_text(encoding="utf-8")
                 pieces = json.loads(text) if name.endswith(".json") else text.split("\n")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise UserError(f"--transcribe {path}: cannot be read ({error}); {ADVICE}") from None
             if isinstance(pieces, list) and all(isinstance(piece, str) for piece in pieces):
                 return pieces[:-1] if pieces and not pieces[-1] else pieces
@@ -216,7 +228,8 @@ class Whisper:
         """Return the probability of each language; English alone for an English-only model."""
         if not self._model.is_multilingual:
             return {"en": 1.0}
-        found = self._model.detect_language(self._encoded(samples))[0]
+        with self._errors_named():
+            found = self._model.detect_language(self._encoded(samples))[0]
         return {mark.strip("<|>"): probability for mark, probability in found}
 
     def recognize(self, samples: np.ndarray, language: str) -> Recognized:
@@ -225,7 +238,21 @@ class Whisper:
         prompt = [rows["<|startoftranscript|>"]]
         if self._model.is_multilingual:
             prompt += [rows[f"<|{language}|>"], rows["<|transcribe|>"]]
-        encoded = self._encoded(samples)
+        with self._errors_named():
+            return self._recognized(samples, prompt, spaced=language not in _UNSPACED)
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Turn CTranslate2's errors, such as too little memory, into one line about the folder."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"--transcribe {self._folder.path}: {' '.join(str(error).split())[:200]}") from None
+
+    def _recognized(self, samples: np.ndarray, prompt: list[int], *, spaced: bool) -> Recognized:
+        rows, encoded = self._folder.rows, self._encoded(samples)
         found, pieces = self._generated(encoded, prompt)
         if _repeats_itself(text_of(pieces)):
             found, pieces = self._generated(encoded, prompt, no_repeat_ngram_size=3)
@@ -239,19 +266,16 @@ class Whisper:
         begins[-1] = min(begins[-1], frames / _FRAMES_PER_SECOND)
         begins = np.minimum.accumulate(begins[::-1])[::-1]
         logarithms = [math.log(max(probability, 1e-10)) for probability in aligned.text_token_probs]
-        words = words_of(pieces, begins.tolist(), logarithms, spaced=language not in _UNSPACED)
+        words = words_of(pieces, begins.tolist(), logarithms, spaced=spaced)
         return Recognized(words, found.no_speech_prob)
 
     def _generated(self, encoded: Any, prompt: list[int], **options: Any) -> tuple[Any, list[str]]:
         """Return CTranslate2's result and the pieces of its text."""
         last = self._folder.rows["<|endoftext|>"]
         prompts = [[*prompt, self._folder.rows["<|notimestamps|>"]]]
-        try:
-            found = self._model.generate(
-                encoded, prompts, beam_size=_BEAM, return_no_speech_prob=True, max_length=_MOST_PIECES, **options
-            )[0]
-        except RuntimeError as error:
-            raise UserError(f"--transcribe {self._folder.path}: {' '.join(str(error).split())[:200]}") from None
+        found = self._model.generate(
+            encoded, prompts, beam_size=_BEAM, return_no_speech_prob=True, max_length=_MOST_PIECES, **options
+        )[0]
         rows = [row for row in found.sequences_ids[0] if row < last]
         return found, [self._folder.vocabulary[row] for row in rows]
 

@@ -73,6 +73,11 @@ def test_folders_of_another_kind_are_named(tmp_path: Path) -> None:
     assert "vocabulary.json: is no list of pieces" in refused(bare)
     (bare / "vocabulary.json").write_text('["a", "b"]')
     assert "its vocabulary lacks <|startoftranscript|>" in refused(bare)
+    (bare / "config.json").write_text("[]")
+    assert "config.json: is no configuration" in refused(bare)
+    (bare / "config.json").write_text("{")
+    assert "config.json: cannot be read" in refused(bare)
+    (bare / "config.json").write_text("{}")
     (bare / "vocabulary.json").unlink()
     assert "holds no vocabulary.json and no vocabulary.txt" in refused(bare)
 

@@ -19,7 +19,7 @@ from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
 from ..nn.network import weights_of_checkpoint
-from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription
+from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, TEXT_ENCODER_SIZES, ModelDescription
 from .trained_model import TrainedModel
 
 PAPER_LIMITS = {"pieces": 60, "visual_frames": 36, "acoustic_frames": 64}
@@ -146,7 +146,7 @@ def read_fairseq_checkpoint(
         UserError: the file is missing, damaged, would run code, is not a MEmoBERT of this plugin, or lacks values that
             the data-bin has.
     """
-    content = _load(path)
+    content = read_plain_checkpoint(path)
     for name in ("cfg", "model", "task_state"):
         if not isinstance(content.get(name), Mapping):
             raise UserError(f"{path}: not a fairseq checkpoint (no {name} in it); {_ADVICE}")
@@ -180,10 +180,11 @@ def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, A
     state, task, architecture = content["task_state"], content["cfg"]["task"], content["cfg"]["model"]
     kind = KIND_OF_TASK[task["_name"]]
     prompt = state.get("prompt", {}) if kind == PROMPTED else {}
+    encoder = TEXT_ENCODER_SIZES if architecture.get("text_encoder_layers") else ()
     return ModelDescription.from_dict(
         str(path),
         {
-            "architecture": {size: architecture[size] for size in SIZES},
+            "architecture": {size: architecture[size] for size in (*SIZES, *encoder)},
             "vocabulary": len(_value(path, state, "symbols")),
             "visual_dim": _value(path, state, "visual_dim"),
             "acoustic_dim": _value(path, state, "acoustic_dim"),
@@ -202,6 +203,7 @@ def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, A
             "visual_extractor": origins["visual"],
             "acoustic_extractor": origins["acoustic"],
             "training": training_facts(content),
+            "mask_words": str(task.get("mask_words", "vocabulary")) if kind == PROMPTED else "vocabulary",
         },
     )
 
@@ -220,7 +222,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or damaged, or would run code.
     """
-    content = _load(path)
+    content = read_plain_checkpoint(path)
     configuration, weights = content.get("cfg"), content.get("model")
     if not isinstance(configuration, Mapping) or not isinstance(weights, Mapping):
         configuration, weights = {}, content
@@ -264,7 +266,12 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_plain_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint, which must be plain data and tensors: no code in it is run.
+
+    Raises:
+        UserError: the file cannot be opened, is damaged or holds anything else.
+    """
     allow_fairseq_arguments()
     try:
         content = torch.load(regular(path), map_location="cpu", weights_only=True)

@@ -22,7 +22,16 @@ SIZES = (
     "max_positions",
 )
 """The architecture's numbers, named as fairseq's flags."""
+TEXT_ENCODER_SIZES = (
+    "text_encoder_layers",
+    "text_encoder_embed_dim",
+    "text_encoder_ffn_embed_dim",
+    "text_encoder_attention_heads",
+    "text_encoder_max_positions",
+)
+"""Those of a frozen text encoder, which most models lack."""
 
+MASK_WORDS = ("vocabulary", "labels")
 LIMITS = ("pieces", "visual_frames", "acoustic_frames")
 MOST = 1 << 20
 """Upper limit of every size, for files that are damaged or hostile."""
@@ -33,7 +42,8 @@ class ModelDescription:
     """A model's sizes, inputs and outputs.
 
     Attributes:
-        architecture: one number for each of :data:`SIZES`.
+        architecture: one number for each of :data:`SIZES` and, with a frozen text encoder, of
+            :data:`TEXT_ENCODER_SIZES`.
         vocabulary: rows of the dictionary.
         visual_dim: size of a face frame's feature; 0 for a model without faces.
         acoustic_dim: size of a speech frame's feature; 0 for a model without speech.
@@ -49,6 +59,8 @@ class ModelDescription:
         training: facts about the training, by name, for the model card.
         calibration: temperature and threshold, fitted to predictions for held-out speakers; None without.
         note: shown first with every answer, such as "trained on drawn faces"; empty without.
+        mask_words: a prompted model's: ``vocabulary``, or ``labels`` where it was trained to choose among the label
+            words alone.
     """
 
     architecture: dict[str, int]
@@ -67,6 +79,7 @@ class ModelDescription:
     training: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     note: str = ""
+    mask_words: str = "vocabulary"
 
     @property
     def trained_on(self) -> str:
@@ -75,9 +88,10 @@ class ModelDescription:
         return "".join(letter for letter in self.modalities if dims[letter])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a JSON file; earlier versions read it where there is no calibration and no note."""
+        """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
         values = asdict(self)
-        return {name: value for name, value in values.items() if value or name not in _OPTIONAL}
+        defaults = {"calibration": None, "note": "", "mask_words": "vocabulary"}
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
     def from_dict(cls, place: str, content: Mapping[str, Any]) -> ModelDescription:
@@ -119,7 +133,7 @@ def _sizes(names: tuple[str, ...]) -> Callable[[object], bool]:
 
 
 _TAKES: dict[str, Callable[[Any], bool]] = {
-    "architecture": _sizes(SIZES),
+    "architecture": lambda value: _sizes(SIZES)(value) or _sizes((*SIZES, *TEXT_ENCODER_SIZES))(value),
     "vocabulary": _size,
     "visual_dim": _size,
     "acoustic_dim": _size,
@@ -138,6 +152,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
 LONGEST_NOTE = 300
 """Letters of :attr:`ModelDescription.note`."""
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "mask_words": lambda value: value in MASK_WORDS,
     "calibration": Calibration.fits,
     "note": lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_NOTE,
 }

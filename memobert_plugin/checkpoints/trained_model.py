@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..data.tokenizer import Tokenizer, tokenizer_from_files
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head, word_head
-from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, dictionary_fingerprint
+from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, add_statistics, dictionary_fingerprint
 from ..nn.skeleton import parameters_unmade
 from .model_description import FINETUNED, ModelDescription
 
@@ -83,6 +83,7 @@ class TrainedModel:
         own = network.state_dict()
         # Heads that prediction does not read stay in the file.
         weights = {name: value for name, value in self.weights.items() if name in own or not name.startswith("heads.")}
+        add_statistics(weights)
         try:
             network.load_state_dict(weights, assign=True)
         except RuntimeError as error:

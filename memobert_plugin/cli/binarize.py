@@ -45,6 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--visual", metavar="DIR", help="frames of faces (default: no visual modality)")
     parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
+    parser.add_argument(
+        "--visual-input",
+        choices=("features", "expressions", "both"),
+        default="features",
+        help="numbers of a face frame: the encoder's features, its expression distribution (few numbers, which a small "
+        "corpus can learn from), or both (default: %(default)s)",
+    )
     tokenizer = parser.add_mutually_exclusive_group(required=True)
     tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt or tokenizer.json: word pieces")
     tokenizer.add_argument("--sentencepiece", metavar="MODEL", help="a sentencepiece .model")
@@ -107,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.acoustic,
             tokenizer,
             options.output,
+            visual_input=options.visual_input,
             max_failed_share=options.max_failed_share,
             workers=options.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
             progress=sys.stderr.isatty(),

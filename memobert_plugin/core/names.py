@@ -72,20 +72,33 @@ class Setting:
         task: fairseq's task; the criterion has the same name.
         starts_from: ``nothing``, ``bert`` (an imported BERT) or ``pretraining``.
         architecture: a registered model instead of the plan's; empty for the plan's.
+        flags: of fairseq and the task, which overrule the plan's.
+        trains: False where nothing is learned from labels, so that their share does not matter.
     """
 
     title: str
     task: str
     starts_from: str
     architecture: str = ""
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    trains: bool = True
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "direct": Setting("Direct", "memobert_finetune", "nothing"),
+    "direct_prompt": Setting("Direct+Prompt", "memobert_prompt", "nothing"),
     "bert_finetune": Setting("BERT+Finetune", "memobert_finetune", "bert"),
     "bert_prompt": Setting("BERT+Prompt", "memobert_prompt", "bert"),
     "pretrain_finetune": Setting("Pretrain+Finetune", "memobert_finetune", "pretraining"),
     "pretrain_prompt": Setting("Pretrain+Prompt", "memobert_prompt", "pretraining"),
+    "zero_shot": Setting(
+        "Pretrain+Prompt, no labels",
+        "memobert_prompt",
+        "pretraining",
+        # One update with the learning rate 0: fairseq writes a checkpoint of unchanged weights that carries the prompt.
+        flags={"lr": 0.0, "max_update": 1, "warmup_updates": 0},
+        trains=False,
+    ),
 }
 """MEmoBERT's own settings, from the plainest to the paper's; each comparator (:mod:`memobert_plugin.comparators.base`)
 brings one more."""

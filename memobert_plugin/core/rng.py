@@ -35,6 +35,8 @@ class Stream(IntEnum):
     VALID_SHARE = 7
     PICTURE_AUGMENTATION = 8
     PICTURE_REPEATS = 9
+    FRAME_DROPOUT = 10
+    STREAM_MIXING = 11
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ..core.ragged import first_rows
 from ..evaluation.metrics.scores import Scores
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
-from ..nn.label_words import LabelWords
+from ..nn.label_words import CandidateWords, LabelWords
 
 METRICS = ("wa", "uar", "wf1", "macro_f1")
 
@@ -119,7 +119,7 @@ class PromptCriterionConfig(FairseqDataclass):
 
 @register_criterion("memobert_prompt", dataclass=PromptCriterionConfig)
 class MEmoBERTPromptCriterion(ClassificationCriterion):
-    """Cross-entropy over the full vocabulary at the mask.
+    """Cross-entropy at the mask, over the full vocabulary or over the label words alone (``--mask-words``).
 
     Probabilities of several words for one emotion are added. The decision is taken among the label words. The most
     likely piece of the full vocabulary, which the reference implementation takes, is logged beside it with the prefix
@@ -129,6 +129,9 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
     def __init__(self, task: Any) -> None:
         super().__init__(task)
         self.label_words = LabelWords(task.label_words, len(task.symbols))
+        self.candidates: CandidateWords | None = None
+        if task.mask_words == "labels":
+            self.candidates = CandidateWords(self.label_words.rows, *task.prompt().around_mask())
 
     @classmethod
     def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> MEmoBERTPromptCriterion:
@@ -137,7 +140,11 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the mask position of every utterance."""
-        logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"]))
+        logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"], words=self.candidates))
+        if self.candidates is not None:
+            scores = self.label_words.scores_of_candidates(logits)
+            loss = functional.cross_entropy(scores, sample["target"], reduction="sum")
+            return Decisions(loss, scores.detach().softmax(dim=-1))
         scores = self.label_words.scores(logits)
         loss = (logits.logsumexp(dim=-1) - scores.gather(1, sample["target"][:, None])[:, 0]).sum()
         return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))

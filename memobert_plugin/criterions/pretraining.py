@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -48,6 +48,9 @@ class MEmoBERTPretrainingCriterion(FairseqCriterion):
         """
         objective, target = self.objectives[sample["objective"]], sample["target"]
         output = upcast(model(**sample["net_input"]))
+        if objective.regresses_frames:
+            # fairseq's wrappers for several ranks pass attributes on.
+            target = cast(Any, model).standardized(objective.modality, target)
         loss, count = objective.loss(output, target)
         logging_output: dict[str, Any] = {
             "loss": loss.detach(),

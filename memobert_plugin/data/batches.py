@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ..core.ragged import owners_and_positions
+from ..core.rng import Stream, uniform
 from .buffers import BufferPool, bytes_for
 from .indexed import IndexedReader
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
@@ -149,6 +150,7 @@ class FramesWanted:
     """The frames of one modality to be read for a batch of B utterances.
 
     Attributes:
+        rows: (B,) the utterances whose frames are read.
         reader: the container; None when the corpus lacks the modality.
         lengths: (B,) frames of each utterance, from its beginning; 0 everywhere without a container.
         width: numbers per frame.
@@ -156,6 +158,7 @@ class FramesWanted:
         stand_in: (width,) the numbers of such a frame.
     """
 
+    rows: npt.NDArray[np.int64]
     reader: IndexedReader | None
     lengths: npt.NDArray[np.int64]
     width: int
@@ -177,26 +180,24 @@ def gather_pieces(
     return flat
 
 
-def gather_frames(
-    rows: npt.NDArray[np.int64], wanted: Mapping[str, FramesWanted], pool: BufferPool | None = None
-) -> dict[str, Tensor]:
-    """Read frames of the utterances ``rows`` (B,) under the names of ``wanted``: (frames of all, width) float16.
+def gather_frames(wanted: Mapping[str, FramesWanted], pool: BufferPool | None = None) -> dict[str, Tensor]:
+    """Read frames of utterances under the names of ``wanted``: (frames of all, width) float16.
 
     The system is told of all modalities before the first is read. Frames go into a free buffer of ``pool``. Without
     one they go into fresh memory, in a worker process into memory that it shares with the training process.
     """
     for one in wanted.values():
         if one.reader is not None:
-            one.reader.announce(rows, one.lengths * one.width)
+            one.reader.announce(one.rows, one.lengths * one.width)
     buffer = pool.take(bytes_for(one.frames * one.width for one in wanted.values())) if pool else None
     write = buffer.write if buffer is not None else _write_fresh
-    return {name: write(one.frames, one.width, functools.partial(_copy_all, one, rows)) for name, one in wanted.items()}
+    return {name: write(one.frames, one.width, functools.partial(_copy_all, one)) for name, one in wanted.items()}
 
 
-def _copy_all(wanted: FramesWanted, rows: np.ndarray, flat: np.ndarray) -> None:
+def _copy_all(wanted: FramesWanted, flat: np.ndarray) -> None:
     if wanted.reader is None:
         return
-    lengths, stand_ins = wanted.lengths, wanted.stand_ins
+    rows, lengths, stand_ins = wanted.rows, wanted.lengths, wanted.stand_ins
     if stand_ins is None or not stand_ins.any():
         _copy(wanted.reader, rows, lengths * wanted.width, flat)
         return
@@ -226,6 +227,38 @@ def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]
         frames = torch.empty(0, dtype=torch.float16).set_(storage, 0, torch.Size((count, width)), (width, 1))
     fill(frames.numpy().reshape(-1))
     return frames
+
+
+def without_some_frames(
+    net_input: Mapping[str, Any], uids: npt.NDArray[np.uint64], seed: int, update: int, most: float
+) -> dict[str, Any]:
+    """Leave out face and speech frames of a batch at random: a share of each utterance's, itself drawn up to ``most``.
+
+    The draws follow from seed, update and utterance alone. At least one frame of a stream stays.
+
+    Args:
+        net_input: arguments of the network; they stay as they are.
+        uids: (B,) utterance identities.
+        seed: the run's seed.
+        update: the number of the update.
+        most: the largest share, below 1.
+    """
+    found = dict(net_input)
+    for stream, name in enumerate(("visual", "acoustic")):
+        lengths = net_input[f"{name}_lengths"]
+        owner, position = owners_and_positions(lengths)
+        if not len(owner):
+            continue
+        share = most * uniform(seed, update, Stream.FRAME_DROPOUT, uids, stream)
+        points = uniform(seed, update, Stream.FRAME_DROPOUT, uids[owner], (stream + 1 << 32) + position)
+        # The frame of the largest number stays whatever the share.
+        largest = np.zeros(len(uids))
+        np.maximum.at(largest, owner, points)
+        kept = np.flatnonzero((points >= share[owner]) | (points == largest[owner]))
+        frames = net_input[name]
+        found[name] = frames.index_select(0, torch.from_numpy(kept).to(frames.device, non_blocking=True))
+        found[f"{name}_lengths"] = np.bincount(owner[kept], minlength=len(lengths))
+    return found
 
 
 class SentArray:

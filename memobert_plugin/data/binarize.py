@@ -17,7 +17,7 @@ from ..core.errors import UserError
 from ..core.files import refuse_existing, staged_folder
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
-from .frames import FERPLUS_CLASSES, ExtractorInfo, frame_file, read_extractor_info
+from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
 from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
 from .tokenizer import Tokenizer
@@ -113,6 +113,7 @@ def binarize(
     tokenizer: Tokenizer,
     output: str | os.PathLike[str],
     *,
+    visual_input: str = "features",
     max_failed_share: float = 0.01,
     workers: int = 1,
     progress: bool = False,
@@ -130,6 +131,7 @@ def binarize(
         visual_folder, acoustic_folder: see :mod:`memobert_plugin.data.frames`; None leaves the modality out.
         tokenizer: makes the pieces and the dictionary.
         output: folder to write; it gets this name when it is complete.
+        visual_input: one of :data:`memobert_plugin.data.frames.VISUAL_INPUTS`.
         max_failed_share: share of defective rows up to which the report is ``acceptable``.
         workers: processes that read frames and tokenize.
         progress: show a progress bar on stderr.
@@ -142,11 +144,14 @@ def binarize(
     """
     survey = _surveyed(manifest, tokenizer)
     folders = FeatureFolders(
-        *(None if folder is None else _existing(folder) for folder in (visual_folder, acoustic_folder))
+        None if visual_folder is None else _existing(visual_folder),
+        None if acoustic_folder is None else _existing(acoustic_folder),
+        visual_input,
     )
-    agreement = FrameAgreement(
-        *(None if folder is None else read_extractor_info(folder) for folder in (folders.visual, folders.acoustic))
+    visual, acoustic = (
+        None if folder is None else read_extractor_info(folder) for folder in (folders.visual, folders.acoustic)
     )
+    agreement = FrameAgreement(visual and described_visual_input(visual, visual_input), acoustic)
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)

@@ -15,7 +15,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,38 @@ class ExtractorInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
         return asdict(self)
+
+
+VISUAL_INPUTS = ("features", "expressions", "both")
+"""Numbers of a face frame that a network reads: the encoder's features, its expression distribution, or both."""
+
+
+def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
+    """Return the frames (T, D) that a network reads of a face encoder's.
+
+    Args:
+        frames: with their expression distributions.
+        visual_input: one of :data:`VISUAL_INPUTS`.
+
+    Raises:
+        UserError: distributions are wanted and there are none.
+    """
+    if visual_input == "features":
+        return frames.frames
+    if frames.expression is None:
+        raise UserError(f"--visual-input {visual_input}: the face frames have no expression distributions")
+    if visual_input == "expressions":
+        return frames.expression
+    return np.concatenate([frames.frames, frames.expression], axis=1)
+
+
+def described_visual_input(info: ExtractorInfo, visual_input: str) -> ExtractorInfo:
+    """Return the description of the frames that :func:`visual_frames` makes; unchanged for ``features``."""
+    if visual_input == "features":
+        return info
+    classes = len(info.classes) if info.classes else None
+    dims = {"expressions": classes, "both": info.dim + classes if info.dim and classes else None}
+    return replace(info, dim=dims[visual_input], options={**info.options, "visual_input": visual_input})
 
 
 def _is_number(value: object) -> bool:

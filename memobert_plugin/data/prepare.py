@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.processes import start_as_worker
-from .frames import Frames, frame_file, read_frames, to_float16
+from .frames import Frames, frame_file, read_frames, to_float16, visual_frames
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
 
@@ -45,10 +45,11 @@ class PreparedUtterance:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFolders:
-    """The folders of frames; None leaves a modality out."""
+    """The folders of frames; None leaves a modality out. ``visual_input`` is one of :data:`.frames.VISUAL_INPUTS`."""
 
     visual: Path | None
     acoustic: Path | None
+    visual_input: str = "features"
 
 
 def prepare_rows(
@@ -105,6 +106,7 @@ def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> Prepa
     try:
         visual = _half_frames(folders.visual, row.id)
         acoustic = _half_frames(folders.acoustic, row.id)
+        shown = visual_frames(visual, folders.visual_input) if visual else None
     except UserError as error:
         return PreparedUtterance(row, ids, word_start, defect=str(error))
     if not len(ids) and visual is None and acoustic is None:
@@ -113,7 +115,7 @@ def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> Prepa
         row,
         ids,
         word_start,
-        visual=visual.frames if visual else None,
+        visual=shown,
         expression=visual.expression if visual else None,
         acoustic=acoustic.frames if acoustic else None,
     )

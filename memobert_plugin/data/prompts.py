@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..core.errors import UserError
 from ..core.ragged import Integers, first_rows, owners_and_positions
-from .tokenizer import MASK, UNKNOWN_ROW, Tokenizer
+from .tokenizer import MASK, SPECIALS, UNKNOWN_ROW, Tokenizer
 
 PAPER_TEMPLATE = "i am [MASK] ."
 PAPER_WORDS = {"anger": "anger", "happy": "happy", "neutral": "neutral", "sad": "sad"}
@@ -31,6 +31,11 @@ class PromptPieces:
 
     ids: list[int]
     mask_offset: int
+
+    def around_mask(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the pieces before and after the mask in a text that is the template alone."""
+        bos, _, eos, _ = range(len(SPECIALS))
+        return (bos, *self.ids[: self.mask_offset]), (*self.ids[self.mask_offset + 1 :], eos)
 
 
 @dataclass(frozen=True)

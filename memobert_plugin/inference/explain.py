@@ -84,7 +84,7 @@ def explain(network: Network, evidence: Evidence) -> Explanation:
     batch = network.batch([evidence], network.prompt)
     frames = {name: batch.net_input[name].float().requires_grad_() for name in ("visual", "acoustic")}
     batch.net_input.update(frames)
-    with torch.enable_grad(), _kept_output(network.module.text_embedder.word) as kept:
+    with torch.enable_grad(), _kept_output(network.module.word_vectors()) as kept:
         scores, _ = network.scores(batch)
         likelihoods = scores[0].log_softmax(dim=-1)
         answer = int(likelihoods.argmax())

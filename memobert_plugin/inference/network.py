@@ -19,7 +19,7 @@ from ..data.batches import InputBuilder, Limits, NetworkInput, zero_frame
 from ..data.prompts import PromptPieces, Template, Verbalizer
 from ..data.tokenizer import SPECIALS
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
-from ..nn.label_words import LabelWords
+from ..nn.label_words import CandidateWords, LabelWords
 from ..nn.packing import PackedLayout
 from .reading import LEFT_OUT
 from .utterance import Evidence
@@ -50,6 +50,7 @@ class Network:
             self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
             words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
             self._label_words = LabelWords(words, len(symbols))
+            self._candidates = CandidateWords(self._label_words.rows, *self.prompt.around_mask())
         self._inputs = InputBuilder(symbols)
         found = model.description.calibration
         self._temperature = found.temperature if found is not None else 1.0
@@ -76,7 +77,7 @@ class Network:
     def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
         """Return scores of the emotions (B, C), whose softmax are the calibrated probabilities.
 
-        For a prompted model also return the rows (B,) of the most likely pieces of the whole vocabulary.
+        For a prompted model that chooses among the whole vocabulary also return the rows (B,) of its likeliest pieces.
 
         Raises:
             UserError: the model was only pre-trained.
@@ -86,6 +87,9 @@ class Network:
         if self.description.kind == FINETUNED:
             rows = first_rows(batch.net_input["text_lengths"])
             return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)) / self._temperature, None
+        if self.description.mask_words == "labels":
+            logits = self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=self._candidates)
+            return self._label_words.scores_of_candidates(upcast(logits)) / self._temperature, None
         logits = self.vocabulary_logits(batch)
         return self._label_words.scores(logits) / self._temperature, logits.argmax(dim=-1)
 
@@ -93,11 +97,18 @@ class Network:
         """Return logits (B, vocabulary) at the prompt's mask."""
         return upcast(self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows))
 
-    def likeliest_words(self, logits: Tensor, count: int) -> list[tuple[int, float]]:
-        """Return rows of the dictionary with their probabilities, likeliest first, from logits (vocabulary,).
+    def likeliest_words(self, batch: NetworkInput, prompt: PromptPieces, count: int) -> list[tuple[int, float]]:
+        """Return rows of the dictionary with their probabilities at the mask of one utterance, likeliest first.
 
-        Special symbols are left out: they have a probability too, but no text holds one.
+        Special symbols are left out: they have a probability too, but no text holds one. A model that was trained to
+        choose among label words ranks these alone.
         """
+        if self.description.mask_words == "labels":
+            words = CandidateWords(self._label_words.rows, *prompt.around_mask())
+            logits = upcast(self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=words))[0]
+            chosen = logits.softmax(dim=-1).topk(min(count, len(words.rows)))
+            return [(words.rows[index], float(share)) for share, index in zip(*map(list, chosen), strict=True)]
+        logits = self.vocabulary_logits(batch)[0]
         probabilities = logits.softmax(dim=-1)
         special = [*range(len(SPECIALS)), self.tokenizer.mask_index]
         ranked = probabilities.index_fill(0, torch.tensor(special, device=logits.device), -1.0)

@@ -289,8 +289,8 @@ class MEmoBERT:
         alone = clip is None and not text and not utterance
         evidence = Evidence.nothing(given) if alone else self.read(given, modalities)
         with torch.inference_mode():
-            logits = self.network.vocabulary_logits(self.network.batch([evidence], prompt))[0]
-        return [(self.network.word(row), share) for row, share in self.network.likeliest_words(logits, top_k)]
+            found = self.network.likeliest_words(self.network.batch([evidence], prompt), prompt, top_k)
+        return [(self.network.word(row), share) for row, share in found]
 
     def encode(
         self, clip: Clip | None = None, *, text: str = "", modalities: str | None = None, **utterance: Any

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE
-from ..data.frames import ExtractorInfo, to_float16
+from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
 from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES
@@ -146,7 +146,8 @@ class ClipReader:
         """Take over ready frames and a waveform."""
         given, description = evidence.utterance, self.description
         if given.visual is not None and ("v" in wanted or not description.visual_dim):
-            visual = checked_frames("visual", given.visual, description.visual_dim)
+            shown = self._visual_input(given.visual, given.expression)
+            visual = checked_frames("visual", shown, description.visual_dim)
             times = frame_times(len(visual), description.visual_extractor, PICTURE_RATE)
             evidence = replace(evidence, visual=visual, expression=given.expression, visual_times=times)
         if given.acoustic is not None and ("a" in wanted or not description.acoustic_dim):
@@ -248,12 +249,21 @@ class ClipReader:
         expression: np.ndarray | None,
         times: np.ndarray | None = None,
     ) -> Evidence:
-        visual = checked_frames("visual", features, self.description.visual_dim)
+        shown_faces = self._visual_input(features, expression)
+        visual = checked_frames("visual", shown_faces, self.description.visual_dim)
         if times is None:
             times = frame_times(len(visual), self.description.visual_extractor, PICTURE_RATE)
         preview = replace(evidence.preview, faces=crops)
         shown = None if expression is None else self.faces.encoder.calibrated(expression)
         return replace(evidence, visual=visual, expression=shown, visual_times=times, preview=preview)
+
+    def _visual_input(self, frames: np.ndarray, expression: np.ndarray | None) -> np.ndarray:
+        """Return what the model reads of face frames: their features, their expressions, or both."""
+        extractor = self.description.visual_extractor
+        kind = extractor.options.get("visual_input", "features") if extractor is not None else "features"
+        if kind == "features" or (expression is None and np.shape(frames)[1:] == (self.description.visual_dim,)):
+            return frames  # a caller may give ready distributions
+        return visual_frames(Frames(frames, expression), str(kind))
 
     def _with_stills(self, evidence: Evidence) -> Evidence:
         """Add pictures of a film whose faces were not read, or whose pictures are too far apart for the page."""

@@ -2,7 +2,7 @@
 
 # Annotations are not postponed: fairseq reads the types of the configurations' fields.
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.dataclass import FairseqDataclass
@@ -17,6 +17,14 @@ from .state_upgrade import StagedModel
 @dataclass
 class MEmoBERTConfig(NetworkSizes, FairseqDataclass):
     """BERT-base, the backbone of the paper (section 4)."""
+
+    text_encoder: str = field(
+        default="",
+        metadata={
+            "help": "embed text by the last layer of this frozen BERT: a Hugging Face folder, or the file of "
+            "memobert-import bert; give it in every training of such a model"
+        },
+    )
 
 
 @dataclass
@@ -71,9 +79,10 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
             heads[EMOTION_HEAD] = emotion_head(labels)
         model = cls(config, vocabulary, visual_dim, acoustic_dim, heads, dictionary_fingerprint(symbols))
         for name in objectives:
-            if name not in heads:
+            objective = OBJECTIVES.get(name)
+            if (objective.head_name or name) not in heads:
                 # Afterwards, so that the other parameters start as they would without it.
-                model.add_head(name, OBJECTIVES.get(name).head(sizes))
+                model.add_head(objective.head_name or name, objective.head(sizes))
         return model
 
     @classmethod

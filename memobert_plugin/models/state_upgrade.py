@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
 from ..nn.heads import EMOTION_HEAD
-from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, weights_of_checkpoint
+from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, STORED_HALF, weights_of_checkpoint
+from ..nn.text_encoder import ENCODER_PREFIX
 from ..objectives.base import OBJECTIVES
 
 logger = logging.getLogger(__name__)
@@ -30,13 +32,18 @@ class StagedModel(BaseFairseqModel):
         state = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", "")
         state[prefix + STORED_FINGERPRINT] = state.pop(prefix + FINGERPRINT)
+        for name in [name for name in state if name.startswith(prefix + ENCODER_PREFIX)]:
+            # The frozen encoder's weights are rounded to half precision when they are read: nothing is lost.
+            state[name + STORED_HALF] = state.pop(name).half().view(torch.int16)
         return state
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
         """Fit a checkpoint (imported, pre-trained, finetuned) to this model, in place."""
         super().upgrade_state_dict_named(state_dict, name)
-        if STORED_FINGERPRINT in state_dict:
-            state_dict[FINGERPRINT] = state_dict.pop(STORED_FINGERPRINT)
+        for name, value in weights_of_checkpoint(state_dict).items():
+            state_dict[name] = value
+        for name in [name for name in state_dict if name.endswith(STORED_HALF) or name == STORED_FINGERPRINT]:
+            del state_dict[name]
         complete_state(state_dict, weights_of_checkpoint(self.state_dict()))
 
 
@@ -96,6 +103,13 @@ def _refuse_other_dictionary(state: dict[str, Tensor], own: Mapping[str, Tensor]
 def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     missing = sorted(set(own) - set(state))
     foreign = sorted(set(state) - set(own))
+    if (encoded := any(ENCODER_PREFIX in name for name in own)) != any(ENCODER_PREFIX in name for name in state):
+        raise UserError(
+            "checkpoint: it has no frozen text encoder and this model has one; leave out --text-encoder"
+            if encoded
+            else "checkpoint: it has a frozen text encoder and this model has none; give the --text-encoder of its "
+            "training"
+        )
     if missing or foreign:
         what = [
             f"{len(names)} {word} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

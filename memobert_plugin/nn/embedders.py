@@ -30,7 +30,7 @@ class TextEmbedder(nn.Module):
 class FrameEmbedder(nn.Module):
     """``Dropout(LN(LN(Linear(frames)) + position + type))``.
 
-    Masked frames are replaced by a learned vector in feature space.
+    Frames are standardised first. Masked ones are replaced by a learned vector in feature space.
 
     Args:
         frame_dim: size of a frame's feature (342 for DenseFace, 768 for wav2vec 2.0 base).
@@ -40,6 +40,9 @@ class FrameEmbedder(nn.Module):
         own_type: give the embedder its own type row (acoustic) instead of passing one to it (visual).
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, frame_dim: int, embed_dim: int, max_positions: int, dropout: float, own_type: bool) -> None:
         super().__init__()
         self.linear = nn.Linear(frame_dim, embed_dim)
@@ -47,14 +50,20 @@ class FrameEmbedder(nn.Module):
         self.mask = nn.Parameter(torch.zeros(1, frame_dim))
         self.position = nn.Embedding(max_positions, embed_dim)
         self.token_type = nn.Embedding(1, embed_dim) if own_type else None
+        self.register_buffer("mean", torch.zeros(frame_dim))
+        self.register_buffer("deviation", torch.ones(frame_dim))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
+
+    def standardized(self, frames: Tensor) -> Tensor:
+        """Return frames ``(n, F)`` less their mean, over their deviation: those of the training frames, or 0 and 1."""
+        return (frames - self.mean) / self.deviation
 
     def forward(
         self, frames: Tensor, positions: Tensor, masked: Tensor | None, type_row: Tensor | None = None
     ) -> Tensor:
         """Return ``(n, D)`` for frames ``(n, F)`` of any float type, positions ``(n,)`` and rows to mask ``(m,)``."""
-        frames = frames.to(self.linear.weight.dtype)
+        frames = self.standardized(frames.to(self.linear.weight.dtype))
         if masked is not None:
             frames = frames.index_copy(0, masked, self.mask.expand(len(masked), -1))
         type_row = self.token_type.weight[0] if self.token_type is not None else type_row

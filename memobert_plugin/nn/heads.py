@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,9 +55,10 @@ class TiedHead(Transform):
         super().__init__(embed_dim)
         self.bias = nn.Parameter(torch.zeros(out_dim))
 
-    def forward(self, hidden: Tensor, decoder: Tensor) -> Tensor:
-        """Return ``(n, out)`` for ``(n, D)`` and a decoder ``(out, D)``."""
-        return functional.linear(self.transformed(hidden), decoder, self.bias)
+    def forward(self, hidden: Tensor, decoder: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Return ``(n, out)`` for ``(n, D)`` and a decoder ``(out, D)``, whose rows are these of all (None: all)."""
+        bias = self.bias if rows is None else self.bias[list(rows)]
+        return functional.linear(self.transformed(hidden), decoder, bias)
 
 
 class ClassHead(Transform):

@@ -4,6 +4,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from ..core.ragged import owners_and_positions
 from .attention import AttentionPlan
 from .embedders import FrameEmbedder, TextEmbedder
 from .heads import HeadPlan
+from .label_words import CandidateWords
 from .packing import MODALITIES, PackedLayout, to_device
+from .text_encoder import EncodedTextEmbedder, TextEncoderSizes
 from .transformer import CrossModalityTransformer
 
 FINGERPRINT = "dictionary_fingerprint"
@@ -21,6 +24,10 @@ FINGERPRINT = "dictionary_fingerprint"
 STORED_FINGERPRINT = "dictionary_version"
 """Its key in checkpoints that fairseq writes: ``--store-ema`` averages all but keys with "version", and fails on whole
 numbers."""
+
+STORED_HALF = ".half_version"
+"""End of the keys of half-precision weights in such checkpoints, kept as int16: fairseq turns every float16 tensor that
+it saves into float32, and ``--store-ema`` would average them."""
 
 
 @dataclass
@@ -40,12 +47,40 @@ class NetworkSizes:
         default=False,
         metadata={"help": "recompute each layer in the backward pass: less memory, about a third more time"},
     )
+    init_std: float = field(
+        default=0.02,
+        metadata={
+            "help": "deviation of the weights at the start (BERT: 0.02 at width 768; a narrower network learns faster "
+            "with 0.02 sqrt(768/D))"
+        },
+    )
+    position_init_std: float = field(
+        default=0.0, metadata={"help": "the same for the position tables (0: as --init-std)"}
+    )
+    text_encoder_layers: int = field(default=0, metadata={"help": "of the frozen text encoder; --text-encoder sets it"})
+    text_encoder_embed_dim: int = field(default=0, metadata={"help": "its width; --text-encoder sets it"})
+    text_encoder_ffn_embed_dim: int = field(
+        default=0, metadata={"help": "its feed-forward width; --text-encoder sets it"}
+    )
+    text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
+    text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
     compile_layers: bool = field(
         default=False,
         metadata={
             "help": "compile normalisation, dropout and feed-forward of the layers with torch.compile, for GPUs (a CPU "
             "gains nothing); the first updates take a minute more; checkpoints are the same"
         },
+    )
+
+
+def text_encoder_sizes(sizes: NetworkSizes) -> TextEncoderSizes:
+    """Return the sizes of the frozen text encoder."""
+    return TextEncoderSizes(
+        sizes.text_encoder_layers,
+        sizes.text_encoder_embed_dim,
+        sizes.text_encoder_ffn_embed_dim,
+        sizes.text_encoder_attention_heads,
+        sizes.text_encoder_max_positions,
     )
 
 
@@ -86,7 +121,23 @@ def dictionary_fingerprint(symbols: Sequence[str]) -> int:
 
 def weights_of_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a checkpoint of fairseq under the network's own names."""
-    return {FINGERPRINT if name == STORED_FINGERPRINT else name: value for name, value in state.items()}
+    weights = {}
+    for name, value in state.items():
+        if name.endswith(STORED_HALF):
+            weights[name.removesuffix(STORED_HALF)] = value.view(torch.float16)
+        else:
+            weights[FINGERPRINT if name == STORED_FINGERPRINT else name] = value
+    add_statistics(weights)
+    return weights
+
+
+def add_statistics(weights: dict[str, Tensor]) -> None:
+    """Give frame embedders of versions that knew no standardisation the mean 0 and the deviation 1, in place."""
+    for name in ("visual_embedder.", "acoustic_embedder."):
+        projection = weights.get(f"{name}linear.weight")
+        if projection is not None and f"{name}mean" not in weights:
+            weights[f"{name}mean"] = projection.new_zeros(projection.shape[1])
+            weights[f"{name}deviation"] = projection.new_ones(projection.shape[1])
 
 
 class MEmoBERTNetwork(nn.Module):
@@ -100,7 +151,7 @@ class MEmoBERTNetwork(nn.Module):
         heads: the heads by name.
         fingerprint: of the dictionary, so that weights of another dictionary are refused; 0 if unknown.
 
-    Parameters start at N(0, 0.02), biases at 0, LayerNorms at 1 and 0.
+    Parameters start at N(0, 0.02) unless the sizes say otherwise, biases at 0, LayerNorms at 1 and 0.
     """
 
     dictionary_fingerprint: Tensor
@@ -116,7 +167,11 @@ class MEmoBERTNetwork(nn.Module):
     ) -> None:
         super().__init__()
         width, positions, dropout = sizes.encoder_embed_dim, sizes.max_positions, sizes.dropout
-        self.text_embedder = TextEmbedder(vocabulary, width, positions, dropout)
+        self.text_embedder: TextEmbedder | EncodedTextEmbedder
+        if sizes.text_encoder_layers:
+            self.text_embedder = EncodedTextEmbedder(vocabulary, text_encoder_sizes(sizes), width, dropout)
+        else:
+            self.text_embedder = TextEmbedder(vocabulary, width, positions, dropout)
         self.visual_embedder = self.acoustic_embedder = None
         if visual_dim:
             self.visual_embedder = FrameEmbedder(visual_dim, width, positions, dropout, own_type=False)
@@ -136,13 +191,18 @@ class MEmoBERTNetwork(nn.Module):
         self.head_plans = dict(heads)
         self.heads = nn.ModuleDict({name: plan.build(width) for name, plan in heads.items()})
         self.register_buffer(FINGERPRINT, torch.tensor([fingerprint], dtype=torch.int64))
-        self.apply(_initialise)
+        self._deviation = sizes.init_std
+        self.apply(partial(_initialise, deviation=self._deviation))
+        if sizes.position_init_std:
+            for embedder in (self.text_embedder, self.visual_embedder, self.acoustic_embedder):
+                if isinstance(embedder, (TextEmbedder, FrameEmbedder)):
+                    nn.init.normal_(embedder.position.weight, std=sizes.position_init_std)
 
     def add_head(self, name: str, plan: HeadPlan) -> None:
         """Add a freshly initialised head after all others were drawn, so that it does not change their values."""
         self.head_plans[name] = plan
         self.heads[name] = plan.build(self.pooler.in_features)
-        self.heads[name].apply(_initialise)
+        self.heads[name].apply(partial(_initialise, deviation=self._deviation))
 
     def forward(
         self,
@@ -156,6 +216,7 @@ class MEmoBERTNetwork(nn.Module):
         rows: np.ndarray,
         visual_masked: Tensor | None = None,
         acoustic_masked: Tensor | None = None,
+        words: CandidateWords | None = None,
     ) -> Tensor:
         """Run one head at some rows of its modality.
 
@@ -171,6 +232,7 @@ class MEmoBERTNetwork(nn.Module):
                 classifier those of the [CLS].
             visual_masked: rows of ``visual`` replaced by the mask vector, int64 on the device.
             acoustic_masked: the same for ``acoustic``.
+            words: a head of words scores these alone; None for the whole dictionary.
 
         Returns:
             ``(len(rows), out)``. Parameters that play no part get a gradient of zero all the same, so that one rank,
@@ -192,7 +254,9 @@ class MEmoBERTNetwork(nn.Module):
         if plan.pooled:
             hidden = torch.tanh(self.pooler(hidden))
         module = self.heads[head]
-        return module(hidden, self._input_weights(plan.modality)) if plan.tied else module(hidden)
+        if not plan.tied:
+            return module(hidden)
+        return module(hidden, self._input_weights(plan.modality, words), words.rows if words is not None else None)
 
     def hidden_states(
         self,
@@ -225,7 +289,10 @@ class MEmoBERTNetwork(nn.Module):
         of_text, of_visual, of_acoustic = (
             to_device(owners_and_positions(lengths)[1], device) for lengths in layout.modality_lengths
         )
-        parts = [self.text_embedder(text, of_text)]
+        if isinstance(self.text_embedder, EncodedTextEmbedder):
+            parts = [self.text_embedder(text, layout.modality_lengths[0])]
+        else:
+            parts = [self.text_embedder(text, of_text)]
         if visual is not None and len(visual):
             if self.visual_embedder is None:
                 raise ValueError("the batch has visual frames, the model was built without them")
@@ -239,10 +306,24 @@ class MEmoBERTNetwork(nn.Module):
             return parts[0]
         return torch.cat(parts).index_select(0, to_device(layout.order, device))
 
-    def _input_weights(self, modality: str) -> Tensor:
-        """Return the word vectors ``(vocabulary, D)``, or the transposed projection of frames ``(F, D)``."""
+    def word_vectors(self) -> nn.Module:
+        """Return the module that gives each piece of a text its vector, as its output ``(n, width)``."""
+        embedder = self.text_embedder
+        return embedder.encoder if isinstance(embedder, EncodedTextEmbedder) else embedder.word
+
+    def standardized(self, modality: str, frames: Tensor) -> Tensor:
+        """Return frames ``(n, F)`` of ``visual`` or ``acoustic`` as the network sees them, in float32 at least."""
+        embedder = self.visual_embedder if modality == "visual" else self.acoustic_embedder
+        assert embedder is not None  # a batch has no frames that the network cannot read
+        return embedder.standardized(frames.to(torch.promote_types(frames.dtype, torch.float32)))
+
+    def _input_weights(self, modality: str, words: CandidateWords | None) -> Tensor:
+        """Return vectors of words ``(n, D)``, or the transposed projection of frames ``(F, D)``."""
         if modality == "text":
-            return self.text_embedder.word.weight
+            if isinstance(self.text_embedder, EncodedTextEmbedder):
+                return self.text_embedder.output_vectors(words)
+            vectors = self.text_embedder.word.weight
+            return vectors if words is None else vectors[list(words.rows)]
         embedder = self.visual_embedder if modality == "visual" else self.acoustic_embedder
         assert embedder is not None  # a head of a modality is built only where the modality is
         return embedder.linear.weight.t()
@@ -273,11 +354,11 @@ class MEmoBERTNetwork(nn.Module):
                 yield embedder.mask
 
 
-def _initialise(module: nn.Module) -> None:
-    """Draw weights, tables and mask vectors from N(0, 0.02); set biases to zero."""
+def _initialise(module: nn.Module, deviation: float) -> None:
+    """Draw weights, tables and mask vectors from a normal distribution; set biases to zero."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=deviation)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)
     if isinstance(module, FrameEmbedder):
-        nn.init.normal_(module.mask, std=0.02)
+        nn.init.normal_(module.mask, std=deviation)

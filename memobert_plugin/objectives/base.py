@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.registry import Registry
 from ..core.rng import Stream, uniform
-from ..data.tokenizer import SPECIALS
+from ..data.tokenizer import SPECIALS, Tokenizer
 from ..nn.heads import HeadPlan
+from ..nn.network import MEmoBERTNetwork
 from .draws import Draws
 from .spans import mask_frames
 
@@ -75,12 +76,35 @@ class Masked:
     Attributes:
         rows: ascending rows of the modality's flat array that the head reads, numpy.
         target: ``(len(rows), ...)`` what the head's outputs are compared with.
-        inputs: arguments of the network that replace the batch's own; the batch's tensors must stay as they are.
+        inputs: arguments of the network that replace or join the batch's own; the batch's tensors must stay as they
+            are.
     """
 
     rows: npt.NDArray[np.int64]
     target: Tensor
-    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Training(Protocol):
+    """The training as an objective sees it before an update."""
+
+    update: int
+    """The number of the update."""
+    trains: bool
+    """False in validation."""
+
+    @property
+    def network(self) -> MEmoBERTNetwork:
+        """Return the network as it is now."""
+
+    def sampled_batches(self) -> Iterable[Mapping[str, Any]]:
+        """Yield batches of about a thousand training utterances, always the same."""
+
+    def remember(self, name: str, state: Mapping[str, Tensor]) -> None:
+        """Keep tensors beside the checkpoints; what was kept for an earlier name of the objective may go."""
+
+    def recall(self, name: str) -> dict[str, Tensor] | None:
+        """Return what was kept under a name; None where nothing was."""
 
 
 class Objective(ABC):
@@ -105,6 +129,9 @@ class Objective(ABC):
         scores_of_loss: scores made of the mean loss, by name, such as the perplexity.
         shares: names of what :meth:`count` counts in validation, logged as a share of the targets in percent.
         stream: of its random numbers; None takes one that follows from the name.
+        head_name: of the head that it trains; empty for a head of its own, called as the objective.
+        Options: a dataclass whose fields become flags of pre-training; None for none.
+        regresses_frames: its target are frames, which are standardised as the network's input is.
     """
 
     title: ClassVar[str]
@@ -118,9 +145,34 @@ class Objective(ABC):
     scores_of_loss: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     shares: ClassVar[Sequence[str]] = ()
     stream: ClassVar[int | None] = None
+    head_name: ClassVar[str] = ""
+    Options: ClassVar[type | None] = None
+    regresses_frames: ClassVar[bool] = False
 
     def __init__(self, name: str, sizes: InputSizes, symbols: Sequence[str], options: MaskingOptions) -> None:
         self.name, self.sizes, self.symbols, self.options = name, sizes, symbols, options
+
+    def configure(self, settings: Any, tokenizer: Tokenizer, expression_classes: Sequence[str]) -> None:  # noqa: B027
+        """Take the values of the flags; called once before any other method, where there are :attr:`Options`.
+
+        Args:
+            settings: an instance of :attr:`Options`.
+            tokenizer: the data-bin's.
+            expression_classes: names of the data-bin's facial expressions.
+
+        Raises:
+            UserError: a value that cannot be.
+        """
+
+    def check_network(self, network: MEmoBERTNetwork) -> None:  # noqa: B027
+        """Refuse a new network that the objective cannot train.
+
+        Raises:
+            UserError: it lacks a part.
+        """
+
+    def prepare(self, training: Training) -> None:  # noqa: B027
+        """Get ready for an update of this objective; called before each."""
 
     @classmethod
     @abstractmethod
@@ -163,11 +215,17 @@ class Objective(ABC):
         """
         stream = self.stream if self.stream is not None else stream_of(self.name)
         found = self.mask(batch, Draws(seed, update, stream, batch["uids"]))
+        head = self.head_name or self.name
         return {
-            **{key: batch[key] for key in ("id", "ntokens", "nsentences")},
+            **{key: batch[key] for key in ("id", "uids", "ntokens", "nsentences")},
             "objective": self.name,
             "target": found.target,
-            "net_input": {**batch["net_input"], **found.inputs, "head": self.name, "rows": found.rows},
+            "net_input": {
+                **batch["net_input"],
+                **found.inputs,
+                "head": head,
+                "rows": found.rows,
+            },
         }
 
     def check(self) -> None:

@@ -13,6 +13,8 @@ from .base import OBJECTIVES, FrameObjective, InputSizes
 class FrameRegression(FrameObjective):
     """Regression of hidden frames; the decoder is the transposed projection of the frames."""
 
+    regresses_frames = True
+
     @classmethod
     def serves(cls, sizes: InputSizes) -> bool:
         """Return True where the data has frames of the modality."""

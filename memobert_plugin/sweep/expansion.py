@@ -170,7 +170,7 @@ class Expansion:
         for name, setting in self.plan.settings.items():
             pretrained = setting.starts_from == "pretraining"
             for ablation in self.plan.ablations if pretrained else (FULL,):
-                for fraction in self.plan.train_fractions:
+                for fraction in self.plan.train_fractions if setting.trains else (1.0,):
                     for fold in self.corpus.folds:
                         for seed in self.plan.seeds:
                             yield self._emotion(name, ablation, fraction, fold, seed)
@@ -181,7 +181,12 @@ class Expansion:
         plan, setting = self.plan, self.plan.settings[setting_name]
         name = f"emotion/{setting_name}/{ablation}/fraction{_percent(fraction)}/fold{fold.number:02d}/seed{seed}"
         folder = self.sweep / name
-        flags = {**plan.emotion, **(plan.partial_data if fraction < 1 else {}), **plan.setting_flags[setting_name]}
+        flags = {
+            **plan.emotion,
+            **(plan.partial_data if fraction < 1 else {}),
+            **plan.setting_flags[setting_name],
+            **setting.flags,
+        }
         needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
         start = self._starting_point(needed[-1]) if needed else None
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
@@ -190,6 +195,7 @@ class Expansion:
         commands = [self.writer.emotion(checkpoints, setting, flags, identity, start)]
         for case, path in predictions.items():
             commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
+        budget = {key: flags.get(key) for key in _BUDGET}
         details = {
             "setting": setting_name,
             "setting_title": setting.title,
@@ -202,7 +208,8 @@ class Expansion:
             "test_speaker": fold.speaker,
             "train_modalities": plan.train_modalities,
             "modality_mixture": plan.modality_mixture,
-            "budget": {key: flags.get(key) for key in _BUDGET},
+            "budget": budget if plan.budgets == "equal" else {},
+            "budget_of_setting": {} if plan.budgets == "equal" else budget,
             "transductive": setting.starts_from == "pretraining" and self._is_transductive(fold),
             "predictions": predictions,
         }

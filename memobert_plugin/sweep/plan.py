@@ -30,6 +30,7 @@ def pretraining_ablations() -> dict[str, Mapping[str, Any]]:
 SPEAKERS = ("others", "without_test_speaker", "all")
 KEPT = ("selected", "all", "none")
 SELECTIONS = ("best", "last")
+BUDGETS = ("equal", "by_setting")
 _RESERVED_FLAGS: Mapping[str, str] = {
     **dict.fromkeys(("user_dir", "task", "criterion", "save_dir", "path"), "leave it out"),
     **dict.fromkeys(("finetune_from_model", "restore_file"), "name a setting, and bert or pretraining"),
@@ -103,6 +104,8 @@ class Plan:
     partial_data: Mapping[str, Any]
     """Flags that replace those of ``emotion`` for runs on a part of the training data."""
     setting_flags: Mapping[str, Mapping[str, Any]]
+    budgets: str
+    """``equal``: a report refuses settings of different budgets in one table; ``by_setting``: it lists the budgets."""
     keep_checkpoints: str
     slurm: Mapping[str, Resources]
     """By kind of run; empty without a section ``slurm``."""
@@ -141,6 +144,7 @@ def read_plan(path: Path) -> Plan:
         emotion=emotion.flags("flags", _RESERVED_FLAGS),
         partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS),
         setting_flags=_setting_flags(emotion, settings),
+        budgets=emotion.text("budgets", "equal", BUDGETS),
         keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
         slurm=_slurm(top),
     )

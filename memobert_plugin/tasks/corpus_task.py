@@ -5,10 +5,10 @@ import functools
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, List, Optional
 
 import numpy as np
-import torch
 from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.data.iterators import EpochBatchIterator
@@ -16,24 +16,23 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 from torch import Tensor, nn
 
+from ..checkpoints.text_encoder import TextEncoder, read_text_encoder
 from ..core.errors import UserError, exits_in_one_line
 from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
-from ..data.batches import Limits
+from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
-from ..data.indexed import IndexedReader
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
 from ..models.memobert import MEmoBERTModel
-from ..nn.embedders import FrameEmbedder
+from ..nn.text_encoder import EncodedTextEmbedder
+from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .save_folder import SaveFolderConfig
 from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
-
-_SAMPLED_FRAMES = 20_000
 
 
 @dataclass
@@ -49,6 +48,20 @@ class CorpusTaskConfig(SaveFolderConfig):
         metadata={
             "help": "start the projections of frames so that the mean frame becomes zero; helps short trainings on "
             "frames whose mean outweighs their differences (a checkpoint that is loaded overrules it)"
+        },
+    )
+    standardize_frames: bool = field(
+        default=False,
+        metadata={
+            "help": "read face and speech frames less their mean and over their deviation in the training utterances, "
+            "in every dimension; a checkpoint carries both (one that is loaded overrules them)"
+        },
+    )
+    frame_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "in training leave out frames: of each utterance a share drawn anew up to this one; the objectives "
+            "of masked frames are spared"
         },
     )
     zero_frames: bool = field(
@@ -151,10 +164,46 @@ class CorpusTask(StoppableTask):
                     f"{name}: {length} positions, the model's tables have --max-positions {cfg.max_positions}; lower "
                     f"the limit"
                 )
+        if not 0 <= self.cfg.frame_dropout < 1:
+            raise UserError(f"--frame-dropout {self.cfg.frame_dropout:g}: give a share from 0 to below 1")
+        encoder = None
+        path = getattr(cfg, "text_encoder", "")
+        if path and not (from_checkpoint and cfg.text_encoder_layers):
+            encoder = self._read_text_encoder(cfg, path)
         model = super().build_model(cfg, from_checkpoint)
-        if self.cfg.center_frames and not from_checkpoint and isinstance(model, MEmoBERTModel):
-            center_embedders(self.corpus(), model.visual_embedder, model.acoustic_embedder)
+        if from_checkpoint or not isinstance(model, MEmoBERTModel):
+            return model
+        if encoder is not None:
+            assert isinstance(model.text_embedder, EncodedTextEmbedder)
+            model.text_embedder.encoder.load_state_dict(dict(encoder.weights))
+        if self.cfg.center_frames or self.cfg.standardize_frames:
+            fit_embedders(
+                self.corpus(),
+                self.training_rows(),
+                model.visual_embedder,
+                model.acoustic_embedder,
+                standardized=self.cfg.standardize_frames,
+                centered=self.cfg.center_frames,
+            )
         return model
+
+    def _read_text_encoder(self, cfg: FairseqDataclass, path: str) -> TextEncoder:
+        """Read the frozen text encoder, and write its sizes where checkpoints keep those of the model."""
+        encoder = read_text_encoder(Path(path), self.symbols)
+        sizes = encoder.sizes
+        cfg.text_encoder_layers, cfg.text_encoder_embed_dim = sizes.layers, sizes.embed_dim
+        cfg.text_encoder_ffn_embed_dim, cfg.text_encoder_attention_heads = sizes.ffn_dim, sizes.heads
+        cfg.text_encoder_max_positions = sizes.positions
+        if self.longest_text() > sizes.positions:
+            raise UserError(
+                f"--text-encoder {path}: reads {sizes.positions} pieces, texts have up to {self.longest_text()} with "
+                "their prompt; lower --max-pieces"
+            )
+        return encoder
+
+    def training_rows(self) -> np.ndarray:
+        """Return the rows of the data-bin that a new model is fitted to: those that train it."""
+        raise NotImplementedError
 
     def longest_text(self) -> int:
         """Return the most text positions that an utterance can take."""
@@ -256,12 +305,21 @@ class CorpusTask(StoppableTask):
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Step as fairseq does, and remember the batch until the update's gradients have been checked."""
+        if self.cfg.frame_dropout and self._drops_frames(sample):
+            inputs = without_some_frames(
+                sample["net_input"], sample["uids"], self.cfg.seed, update_num, self.cfg.frame_dropout
+            )
+            sample = {**sample, "net_input": inputs}
+        objective = sample.get("objective", self.cfg._name)
         loss, size, logging_output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
         )
-        objective = sample.get("objective", self.cfg._name)
         self._nonfinite_updates.watch(optimizer, MicroBatch(objective, sample["id"], loss.detach()))
         return loss, size, logging_output
+
+    def _drops_frames(self, sample: dict[str, Any]) -> bool:
+        """Tell whether frames of this batch may be left out."""
+        return True
 
     @exits_in_one_line
     def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
@@ -302,36 +360,3 @@ def _read_into_buffers(
         under_way = batches.buffer_size + per_rank + 1
         pool = dataset.buffer_pool(batches.num_workers, under_way, max_tokens, max_sentences)
         batches.collate_fn = functools.partial(dataset.collater, pool=pool)
-
-
-def mean_frame(reader: IndexedReader, dim: int) -> np.ndarray:
-    """Return the mean of about 20 000 frames taken evenly from a container, float32 ``(dim,)``.
-
-    Args:
-        reader: flattened float16 frames.
-        dim: numbers per frame.
-    """
-    frames = reader.data.view(np.float16).reshape(-1, dim)
-    return frames[:: max(1, len(frames) // _SAMPLED_FRAMES)].mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-@torch.no_grad()
-def center(embedder: FrameEmbedder, mean: np.ndarray) -> None:
-    """Set the projection's bias to ``-W mean``, so that the mean frame is projected to zero.
-
-    Features after a ReLU, such as DenseFace's, have a mean several times as long as their deviation. The LayerNorm
-    after the projection then sees little but the mean, and a short training does not learn the rest. Only the start
-    changes.
-    """
-    projection = embedder.linear
-    projection.bias.copy_(-(projection.weight @ torch.from_numpy(mean).to(projection.weight)))
-
-
-def center_embedders(corpus: Corpus, visual: FrameEmbedder | None, acoustic: FrameEmbedder | None) -> None:
-    """Centre both embedders on a corpus's frames, where model and corpus have the modality."""
-    for embedder, reader, dim in (
-        (visual, corpus.visual, corpus.meta.visual_dim),
-        (acoustic, corpus.acoustic, corpus.meta.acoustic_dim),
-    ):
-        if embedder is not None and reader is not None and dim:
-            center(embedder, mean_frame(reader, dim))

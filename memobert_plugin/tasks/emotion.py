@@ -14,6 +14,7 @@ from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 from torch import Tensor, nn
 
+from ..checkpoints.model_description import MASK_WORDS
 from ..core.errors import UserError, exits_in_one_line
 from ..core.names import MODALITY_CASES, PROTOCOLS
 from ..criterions.emotion import ClassificationCriterion
@@ -28,6 +29,7 @@ from .utterance_dataset import Modalities, UtteranceDataset
 logger = logging.getLogger(__name__)
 
 PROTOCOL_CHOICES = ChoiceEnum(PROTOCOLS)
+MASK_WORDS_CHOICES = ChoiceEnum(MASK_WORDS)
 
 
 @dataclass
@@ -65,6 +67,17 @@ class EmotionClassificationConfig(CorpusTaskConfig):
     modality_mixture: bool = field(
         default=False,
         metadata={"help": "train on one of the cases within --modalities, drawn for each utterance and epoch"},
+    )
+    mixture_full_weight: int = field(
+        default=1,
+        metadata={"help": "with --modality-mixture, all of --modalities are this many times as likely as another case"},
+    )
+    mix_streams: bool = field(
+        default=False,
+        metadata={
+            "help": "train on faces and speech of other training utterances of the same emotion, drawn for each "
+            "utterance and epoch; fair only where the streams say nothing of each other once the emotion is known"
+        },
     )
     max_pieces: int = field(
         default=60,
@@ -146,11 +159,23 @@ class EmotionClassificationTask(CorpusTask):
             corpus,
             self.nonempty(corpus, rows, split),
             self.limits(),
-            Modalities(self.modalities, self.cfg.modality_mixture and training, self.cfg.seed, self.cfg.zero_frames),
+            Modalities(
+                self.modalities,
+                mixture=self.cfg.modality_mixture and training,
+                full_weight=self.cfg.mixture_full_weight,
+                mix_streams=self.cfg.mix_streams and training,
+                seed=self.cfg.seed,
+                zero_frames=self.cfg.zero_frames,
+            ),
             emotions=emotions,
             prompt=self.prompt(),
             shuffle=training,
         )
+
+    def training_rows(self) -> np.ndarray:
+        """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
+        corpus = self.fitting_corpus()
+        return self._rows(corpus, "train", self._emotion_codes(corpus))
 
     def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
         """Return the task's code of each emotion code of the corpus, -1 for emotions that are left out.
@@ -269,6 +294,13 @@ class PromptConfig(EmotionClassificationConfig):
         default=PAPER_TEMPLATE,
         metadata={"help": "appended to the text; holds [MASK] exactly once and is never cut off"},
     )
+    mask_words: MASK_WORDS_CHOICES = field(  # type: ignore[valid-type]
+        default="vocabulary",
+        metadata={
+            "help": "words that compete at the mask: all of the vocabulary (the paper), or the label words alone, "
+            "which suits few labels and a text encoder"
+        },
+    )
     verbalizer: str = field(
         default="",
         metadata={
@@ -315,6 +347,11 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
         if (known["template"], known["verbalizer"]) != asked:
             self.state.merge_state_dict({"prompt": self._encoded()})
         return self.state.prompt
+
+    @property
+    def mask_words(self) -> str:
+        """Return ``vocabulary`` or ``labels``."""
+        return str(self.cfg.mask_words)
 
     @property
     def label_words(self) -> list[list[int]]:

@@ -1,21 +1,27 @@
 """Pre-training by conditional masked modelling: one objective per update, one modality masked (MEmoBERT, section 3)."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cached_property
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, get_type_hints
 
 import numpy as np
 import torch
+from fairseq import utils
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from omegaconf import MISSING
 from torch import Tensor, nn
 
+from ..checkpoints.state_dictionary import read_pickled_tensors
 from ..core.errors import UserError, exits_in_one_line
-from ..data.corpus import Corpus
+from ..core.files import replaced_when_complete
+from ..data.corpus import TOKENIZER_FOLDER, Corpus
+from ..data.tokenizer import load_tokenizer
+from ..nn.network import MEmoBERTNetwork
 from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
 from ..objectives.spans import FRAME_MASKING
 from ..objectives.words import WORD_MASKING
@@ -54,6 +60,11 @@ class PretrainingConfig(CorpusTaskConfig):
     )
     acoustic_mask_ratio: float = field(default=0.15, metadata={"help": "share of speech frames masked"})
     mask_span_length: int = field(default=3, metadata={"help": "frames in a masked span"})
+    first_objective: str = field(
+        default="",
+        metadata={"help": "train on this objective alone in the first --first-updates, whatever its ratio"},
+    )
+    first_updates: int = field(default=0, metadata={"help": "updates of --first-objective"})
     exclude_speakers: str = field(
         default="",
         metadata={
@@ -81,8 +92,22 @@ def _ratio_fields() -> list[tuple[str, Any, Any]]:
     return fields
 
 
+def _option_fields() -> list[tuple[str, Any, Any]]:
+    """Return the fields of the options of this package's objectives; those that several share come once."""
+    found: dict[str, tuple[str, Any, Any]] = {}
+    for objective in OBJECTIVES.own().values():
+        if objective.Options is not None:
+            hints = get_type_hints(objective.Options)
+            for one in fields(objective.Options):
+                found[one.name] = (one.name, hints[one.name], field(default=one.default, metadata=dict(one.metadata)))
+    return list(found.values())
+
+
 PretrainingFlags = make_dataclass(
-    "PretrainingFlags", _ratio_fields(), bases=(PretrainingConfig,), namespace={"__module__": __name__}
+    "PretrainingFlags",
+    [*_ratio_fields(), *_option_fields()],
+    bases=(PretrainingConfig,),
+    namespace={"__module__": __name__},
 )
 
 
@@ -104,15 +129,23 @@ class MEmoBERTPretrainingTask(CorpusTask):
             UserError: nothing is left.
         """
         asked = {name: ratio for name in OBJECTIVES.names() if (ratio := self._asked(name))}
+        first = self.cfg.first_objective
+        if bool(first) != (self.cfg.first_updates > 0):
+            raise UserError("--first-objective and --first-updates: give both, or neither")
+        if first:
+            OBJECTIVES.get(first)
+            asked.setdefault(first, 0.0)
         if min(asked.values(), default=0) < 0:
             raise UserError(f"objective ratios must not be negative: {asked}")
         ratios = {}
         for name in in_order(asked):
             if OBJECTIVES.get(name).serves(self._sizes):
                 ratios[name] = asked[name]
+            elif name == first:
+                raise UserError(f"--first-objective {name}: the data-bin has no frames or distributions for it")
             else:
                 logger.warning("objective %s is left out: the data-bin has no frames or distributions for it", name)
-        if not ratios:
+        if not any(ratios.values()) and not first:
             flags = ", ".join(f"--{name}-ratio" for name in in_order(OBJECTIVES.own()))
             raise UserError(f"no objective is left; set one of {flags} above 0")
         return ratios
@@ -148,7 +181,15 @@ class MEmoBERTPretrainingTask(CorpusTask):
             cfg.acoustic_mask_ratio,
             cfg.mask_span_length,
         )
-        return {name: OBJECTIVES.get(name)(name, self._sizes, self.symbols, options) for name in self.ratios}
+        built = {name: OBJECTIVES.get(name)(name, self._sizes, self.symbols, options) for name in self.ratios}
+        tokenizer = None
+        for objective in built.values():
+            if objective.Options is not None:
+                names = [one.name for one in fields(objective.Options)]
+                values = {name: getattr(cfg, name) for name in names if hasattr(cfg, name)}
+                tokenizer = tokenizer or load_tokenizer(self.corpus().path / TOKENIZER_FOLDER)
+                objective.configure(objective.Options(**values), tokenizer, self.state.expression_classes)
+        return built
 
     def model_sizes(self) -> dict[str, Any]:
         """Return also the objectives, whose heads the model needs."""
@@ -160,7 +201,10 @@ class MEmoBERTPretrainingTask(CorpusTask):
         for name, objective in self.objectives.items():
             logger.info("objective %s: %s, sampling ratio %g", name, objective.title, self.ratios[name])
             objective.check()
-        return super().build_model(cfg, from_checkpoint)
+        model = super().build_model(cfg, from_checkpoint)
+        for objective in self.objectives.values():
+            objective.check_network(model)
+        return model
 
     @exits_in_one_line
     def load_dataset(
@@ -191,6 +235,17 @@ class MEmoBERTPretrainingTask(CorpusTask):
             with_words=True,
         )
 
+    def training_rows(self) -> np.ndarray:
+        """Return the rows of the split ``train`` that are not of an excluded speaker, too long ones included."""
+        corpus = self.fitting_corpus()
+        if "train" not in corpus.splits:
+            raise UserError(f"{corpus.path}: the split column has no 'train'")
+        return np.flatnonzero((corpus.split == corpus.splits.index("train")) & self._included(corpus))
+
+    def _drops_frames(self, sample: dict[str, Any]) -> bool:
+        """Spare objectives whose targets are frames: they hide some themselves."""
+        return self.objectives[sample["objective"]].modality == "text"
+
     def _included(self, corpus: Corpus) -> np.ndarray:
         """Return ``(N,)`` True for utterances that are not of an excluded speaker."""
         excluded = [name.strip() for name in self.cfg.exclude_speakers.split(",") if name.strip()]
@@ -213,7 +268,11 @@ class MEmoBERTPretrainingTask(CorpusTask):
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Mask for the update's objective, which all ranks and micro-batches share, then step as fairseq does."""
-        objective = draw_objective(self.cfg.seed, update_num, self.ratios)
+        if update_num < self.cfg.first_updates:
+            objective = self.cfg.first_objective
+        else:
+            objective = draw_objective(self.cfg.seed, update_num, self.ratios)
+        self.objectives[objective].prepare(_Training(self, model, update_num, trains=True))
         masked = self.masked(sample, objective, update_num)
         return super().train_step(masked, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
 
@@ -223,6 +282,8 @@ class MEmoBERTPretrainingTask(CorpusTask):
         """Evaluate every objective on the batch, with the same masks each time; nothing on a rank without a batch."""
         if not sample:
             return torch.zeros(()), 0, {}
+        for name in self.ratios:
+            self.objectives[name].prepare(_Training(self, model, VALIDATION_UPDATE, trains=False))
         results = [
             super(MEmoBERTPretrainingTask, self).valid_step(
                 self.masked(sample, objective, VALIDATION_UPDATE), model, criterion
@@ -247,11 +308,56 @@ class MEmoBERTPretrainingTask(CorpusTask):
         return self.objectives[objective].masked(sample, self.cfg.seed, update)
 
 
+_SAMPLED_UTTERANCES, _SAMPLED_AT_A_TIME = 1024, 64
+
+
+@dataclass
+class _Training:
+    """The training as objectives see it (:class:`memobert_plugin.objectives.base.Training`)."""
+
+    task: MEmoBERTPretrainingTask
+    model: nn.Module
+    update: int
+    trains: bool
+
+    @property
+    def network(self) -> MEmoBERTNetwork:
+        network: Any = self.model
+        while not isinstance(network, MEmoBERTNetwork):  # in fairseq's wrappers for several ranks
+            network = network.module
+        return network
+
+    def sampled_batches(self) -> Iterator[dict[str, Any]]:
+        dataset = self.task.datasets["train" if "train" in self.task.datasets else next(iter(self.task.datasets))]
+        indices = np.unique(np.linspace(0, len(dataset) - 1, _SAMPLED_UTTERANCES).astype(np.int64))
+        on_gpu = next(self.network.parameters()).is_cuda
+        for first in range(0, len(indices), _SAMPLED_AT_A_TIME):
+            batch = dataset.collater(indices[first : first + _SAMPLED_AT_A_TIME].tolist())
+            yield utils.move_to_cuda(batch) if on_gpu else batch
+
+    def remember(self, name: str, state: Mapping[str, Tensor]) -> None:
+        if self.task.cfg.no_save or (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+            return
+        folder = Path(self.task.cfg.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replaced_when_complete(folder / f"{name}.pt") as temporary:
+            torch.save(dict(state), temporary)
+        for earlier in folder.glob(f"{name.rpartition('-')[0]}-*.pt"):
+            if earlier.name != f"{name}.pt":
+                earlier.unlink(missing_ok=True)
+
+    def recall(self, name: str) -> dict[str, Tensor] | None:
+        path = Path(self.task.cfg.save_dir, f"{name}.pt")
+        return read_pickled_tensors(path) if path.is_file() else None
+
+
 def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
     # Between fairseq's log intervals a meter can be there without a value.
     means = {name: meters[f"{name}_loss"].avg for name in ratios if f"{name}_loss" in meters}
     seen = {name: float(mean) for name, mean in means.items() if mean is not None}
     if not seen:
         return float("nan")
-    weights = sum(ratios[name] for name in seen)
-    return round(sum(ratios[name] * mean for name, mean in seen.items()) / weights, 6)
+    weights = {name: ratios[name] for name in seen}
+    if not any(weights.values()):  # only the first objective, whose ratio is 0
+        weights = dict.fromkeys(seen, 1.0)
+    return round(sum(weights[name] * mean for name, mean in seen.items()) / sum(weights.values()), 6)

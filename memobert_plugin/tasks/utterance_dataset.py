@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,17 @@ class Modalities:
     Attributes:
         case: one of :data:`MODALITY_CASES`.
         mixture: draw one of the cases within ``case`` for every utterance and epoch instead.
-        seed: for that draw.
+        full_weight: in that draw, ``case`` itself is this many times as likely as each other one.
+        mix_streams: show the faces and the speech of other utterances of the same emotion, drawn for every epoch.
+        seed: for these draws.
         zero_frames: show one zero frame for faces or speech that an utterance lacks, instead of leaving the modality
             out.
     """
 
     case: str = "lva"
     mixture: bool = False
+    full_weight: int = 1
+    mix_streams: bool = False
     seed: int = 0
     zero_frames: bool = False
 
@@ -61,6 +66,7 @@ class Modalities:
         if not self.mixture:
             return wanted
         cases = [case for case in MODALITY_CASES if set(case) <= set(self.case)]
+        cases += [self.case] * (self.full_weight - 1)
         shows = np.array([[letter in case for case in cases] for letter in "lva"])
         drawn = integers(self.seed, epoch, Stream.MODALITY_MIXTURE, uids, 0, len(cases))
         kept = wanted & shows[:, drawn]
@@ -107,7 +113,7 @@ class UtteranceDataset(FairseqDataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._limits = np.array([[limits.pieces], [limits.visual_frames], [limits.acoustic_frames]])
         prompt_pieces = len(prompt.ids) + 1 if prompt else 0
-        lengths = np.minimum(self._lengths(self.rows), self._limits)
+        lengths = np.minimum(self._lengths(self.rows, self.rows, self.rows), self._limits)
         self.sizes = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + 2 + prompt_pieces
 
     def __len__(self) -> int:
@@ -226,12 +232,13 @@ class UtteranceDataset(FairseqDataset):
         indices = np.asarray(samples, dtype=np.int64)
         rows, corpus = self.rows[indices], self.corpus
         uids = np.asarray(corpus.uid[rows])
-        lengths = self._lengths(rows)
+        sources = self._sources(rows, uids)
+        lengths = self._lengths(*sources)
         stand_ins = self._stand_ins(lengths)
         kept = self.modalities.kept(lengths + stand_ins > 0, uids, int(self._epoch))
         lengths, stand_ins = np.minimum(lengths * kept, self._limits), stand_ins * kept
         pieces = gather_pieces(corpus.text, rows, lengths[0], np.int64)
-        frames = self._frames(rows, lengths, stand_ins, pool)
+        frames = self._frames(sources, lengths, stand_ins, pool)
         network_input = self._inputs.build(
             pieces, lengths + stand_ins, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
         )
@@ -253,10 +260,46 @@ class UtteranceDataset(FairseqDataset):
                 batch["expression"] = frames["expression"]
         return batch
 
-    def _lengths(self, rows: np.ndarray) -> npt.NDArray[np.int64]:
-        """Return ``(3, B)`` pieces, face frames and speech frames of each utterance."""
+    def _sources(self, rows: np.ndarray, uids: np.ndarray) -> list[np.ndarray]:
+        """Return the utterances whose text, faces and speech are shown, ``(B,)`` each: these, or mixed ones."""
+        if not self.modalities.mix_streams:
+            return [rows, rows, rows]
+        emotions = self._emotions_of(rows)
+        sources = [rows]
+        for stream, partners in enumerate(self._partners, start=1):
+            counts = np.array([len(partners[emotion]) for emotion in emotions])
+            drawn = integers(
+                self.modalities.seed, int(self._epoch), Stream.STREAM_MIXING, uids, stream, np.maximum(counts, 1)
+            )
+            # An emotion without any such stream keeps its own utterances, which have none either.
+            sources.append(
+                np.array(
+                    [
+                        partners[emotion][number] if count else row
+                        for row, emotion, number, count in zip(rows, emotions, drawn, counts, strict=True)
+                    ]
+                )
+            )
+        return sources
+
+    @cached_property
+    def _partners(self) -> list[dict[int, np.ndarray]]:
+        """Return for faces and for speech the utterances of each emotion that have them."""
+        emotions = self._emotions_of(self.rows)
+        lengths = self._lengths(self.rows, self.rows, self.rows)
+        return [
+            {int(emotion): self.rows[(emotions == emotion) & (lengths[stream] > 0)] for emotion in np.unique(emotions)}
+            for stream in (1, 2)
+        ]
+
+    def _emotions_of(self, rows: np.ndarray) -> np.ndarray:
+        assert self.emotions is not None  # streams are mixed within emotions only
+        return self.emotions[self.corpus.emotion[rows]]
+
+    def _lengths(self, text: np.ndarray, visual: np.ndarray, acoustic: np.ndarray) -> npt.NDArray[np.int64]:
+        """Return ``(3, B)`` pieces, face frames and speech frames of these utterances, ``(B,)`` each."""
         corpus = self.corpus
-        lengths = [corpus.text_lengths[rows], corpus.visual_lengths[rows], corpus.acoustic_lengths[rows]]
+        lengths = [corpus.text_lengths[text], corpus.visual_lengths[visual], corpus.acoustic_lengths[acoustic]]
         return np.stack(lengths).astype(np.int64)
 
     def _stand_ins(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -267,7 +310,7 @@ class UtteranceDataset(FairseqDataset):
 
     def _frames(
         self,
-        rows: np.ndarray,
+        sources: Sequence[np.ndarray],
         lengths: npt.NDArray[np.int64],
         stand_ins: npt.NDArray[np.int64],
         pool: BufferPool | None,
@@ -275,7 +318,9 @@ class UtteranceDataset(FairseqDataset):
         corpus, meta = self.corpus, self.corpus.meta
 
         def wanted(reader: IndexedReader | None, modality: int, stand_in: np.ndarray) -> FramesWanted:
-            return FramesWanted(reader, lengths[modality], len(stand_in), stand_ins[modality], stand_in)
+            return FramesWanted(
+                sources[modality], reader, lengths[modality], len(stand_in), stand_ins[modality], stand_in
+            )
 
         parts = {
             "visual": wanted(corpus.visual, 1, zero_frame(meta.visual_dim or 0)[0]),
@@ -286,4 +331,4 @@ class UtteranceDataset(FairseqDataset):
             neutral = np.array([name == "neutral" for name in names], np.float16)
             # The zero frame's distribution is neutral in the authors' code.
             parts["expression"] = wanted(corpus.expression, 1, neutral if neutral.any() else neutral + 1 / len(names))
-        return gather_frames(rows, parts, pool)
+        return gather_frames(parts, pool)

@@ -62,7 +62,9 @@ def test_confusion_counts_hold_truth_in_rows_and_nothing_chosen_in_the_last_colu
 
 
 def prompt_criterion(words: list[list[int]], vocabulary: int = 12) -> MEmoBERTPromptCriterion:
-    return MEmoBERTPromptCriterion(SimpleNamespace(label_words=words, symbols=["x"] * vocabulary))
+    return MEmoBERTPromptCriterion(
+        SimpleNamespace(mask_words="vocabulary", label_words=words, symbols=["x"] * vocabulary)
+    )
 
 
 def decide(words: list[list[int]], logits: Tensor, target: Tensor) -> Decisions:

@@ -73,6 +73,9 @@ class Fixed(nn.Module):
     def forward(self, output: Tensor) -> Tensor:
         return output
 
+    def standardized(self, modality: str, frames: Tensor) -> Tensor:
+        return frames
+
 
 def step(objective: str, rows: slice, training: bool = False) -> tuple[Tensor, int, dict[str, Any]]:
     output, target = (values[rows] for values in output_and_target(objective))

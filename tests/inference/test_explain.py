@@ -70,10 +70,10 @@ def test_a_words_value_is_the_slope_when_its_vector_is_scaled(models: dict[str, 
     try:
         evidence = seen(model, "cry")
         found = explain(model.network, evidence)
-        row, weight = int(evidence.pieces[0]), module.text_embedder.word.weight
+        row, weight = int(evidence.pieces[0]), module.word_vectors().weight
         sides = []
         for scale in (0.999, 1.001):
-            handle = module.text_embedder.word.register_forward_hook(partial(scaled_row, row, scale))
+            handle = module.word_vectors().register_forward_hook(partial(scaled_row, row, scale))
             sides.append(log_probability(model, evidence, found.label))
             handle.remove()
         assert weight.grad is None
@@ -104,7 +104,7 @@ def test_explaining_changes_no_answer_and_keeps_nothing(models: dict[str, MEmoBE
     [after] = model.probabilities([evidence])
     assert np.array_equal(before[0], after[0])
     assert all(parameter.grad is None for parameter in model.network.module.parameters())
-    assert not model.network.module.text_embedder.word._forward_hooks
+    assert not model.network.module.word_vectors()._forward_hooks
 
 
 def test_the_course_ends_in_the_answer(models: dict[str, MEmoBERT]) -> None:

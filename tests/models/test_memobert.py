@@ -240,7 +240,9 @@ def test_prompting_equals_the_reference(name: str) -> None:
     answers = [LABEL_WORDS[emotion] for emotion in emotions]
     expected = straightforward.prompt_loss(parameters, SIZES.heads, batch, positions, answers)
     model = build_model(parameters)
-    task = SimpleNamespace(label_words=[[word] for word in LABEL_WORDS], symbols=["x"] * SIZES.vocabulary)
+    task = SimpleNamespace(
+        mask_words="vocabulary", label_words=[[word] for word in LABEL_WORDS], symbols=["x"] * SIZES.vocabulary
+    )
     mask_rows = flat_rows(net_input(batch)["text_lengths"], [torch.tensor([position]) for position in positions])
     prompted = sample(batch, net_input=net_input(batch), mask_rows=mask_rows, target=torch.tensor(emotions))
     loss, count, _ = MEmoBERTPromptCriterion(task)(model, prompted)

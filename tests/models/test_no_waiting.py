@@ -66,7 +66,7 @@ def prepared(step: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
         target = torch.tensor([0, 2, 1]).to(device)
         return MEmoBERTFinetuneCriterion(SimpleNamespace()), {**sample, "first_rows": starts, "target": target}
     if step == "prompt":
-        task = SimpleNamespace(label_words=[[7], [9, 11], [13]], symbols=["x"] * VOCABULARY)
+        task = SimpleNamespace(mask_words="vocabulary", label_words=[[7], [9, 11], [13]], symbols=["x"] * VOCABULARY)
         target = torch.tensor([0, 2, 1]).to(device)
         return MEmoBERTPromptCriterion(task), {**sample, "mask_rows": starts + 1, "target": target}
     rows = np.array([1, 2, 4])

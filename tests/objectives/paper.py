@@ -5,7 +5,7 @@ from __future__ import annotations
 from memobert_plugin.objectives.base import OBJECTIVES as REGISTRY
 from memobert_plugin.objectives.base import InputSizes, MaskingOptions, Objective, in_order
 
-OBJECTIVES = tuple(in_order(REGISTRY.own()))
+OBJECTIVES = tuple(name for name in in_order(REGISTRY.own()) if REGISTRY.own()[name].in_every_model)
 SYMBOLS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", "angry", "happy")
 SIZES = InputSizes(len(SYMBOLS), visual_dim=6, acoustic_dim=5, expression_classes=8)
 

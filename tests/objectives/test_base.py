@@ -47,7 +47,7 @@ def test_objectives_left_out_or_of_ratio_zero_are_never_drawn() -> None:
 @pytest.mark.parametrize(
     ("ratios", "message"),
     [
-        ({"mlm": 1.0}, "unknown objective 'mlm': choose from mvfc, mvfr, mafr, wwmlm"),
+        ({"mlm": 1.0}, "unknown objective 'mlm': choose from mvfc, mvfr, mafr, prompted_expression"),
         ({"wwmlm": -1.0}, "not negative"),
         ({"wwmlm": float("nan")}, "finite"),
         ({"wwmlm": 0.0}, "every objective has ratio 0"),

@@ -58,7 +58,7 @@ def test_slurm_resources_of_each_kind(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"setings": ["direct"]}, "setings: is no key here; known are .*settings"),
-        ({"settings": ["direkt"]}, "settings: has 'direkt'; give names out of direct, bert_finetune"),
+        ({"settings": ["direkt"]}, "settings: has 'direkt'; give names out of direct, direct_prompt, bert_finetune"),
         ({"settings": []}, "settings: is .*; give a list with at least one entry"),
         ({"protocol": "loose"}, "protocol: is 'loose'; give one of strict, all_but_one, reference"),
         ({"seeds": [1, 1]}, "seeds: .*name each entry once"),

@@ -10,7 +10,7 @@ import torch
 from fairseq import checkpoint_utils
 
 from memobert_plugin.data.corpus import Corpus
-from memobert_plugin.tasks.corpus_task import mean_frame
+from memobert_plugin.tasks.frame_statistics import frame_sample
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
@@ -24,7 +24,8 @@ def test_the_mean_is_that_of_all_frames(data_bin: Path) -> None:
     corpus = Corpus(data_bin)
     assert corpus.visual is not None and corpus.meta.visual_dim
     frames = np.concatenate([corpus.visual.view(row) for row in range(len(corpus))]).reshape(-1, corpus.meta.visual_dim)
-    assert np.allclose(mean_frame(corpus.visual, corpus.meta.visual_dim), frames.astype(np.float64).mean(0), atol=1e-6)
+    sample = frame_sample(corpus.visual, np.arange(len(corpus)), corpus.meta.visual_dim)
+    assert np.allclose(sample.mean(0), frames.astype(np.float64).mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["memobert_pretraining", "memobert_finetune", "memobert_prompt"])

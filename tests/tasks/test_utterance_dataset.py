@@ -233,3 +233,29 @@ def test_zero_frames_stand_for_what_an_utterance_lacks(corpus: Corpus) -> None:
 def test_zero_frames_are_for_the_modalities_shown(corpus: Corpus) -> None:
     batch = dataset_of(corpus, modalities=Modalities("la", zero_frames=True)).collater(range(len(corpus)))
     assert not batch["net_input"]["visual_lengths"].any() and batch["net_input"]["acoustic_lengths"].all()
+
+
+def test_mixed_streams_come_from_utterances_of_the_same_emotion(corpus: Corpus) -> None:
+    rows = np.arange(0, len(corpus), 2)
+    emotions = np.array([*range(len(corpus.meta.labels)), -1])
+    dataset = dataset_of(corpus, rows=rows, modalities=Modalities(mix_streams=True), emotions=emotions)
+    assert corpus.visual is not None and corpus.acoustic is not None
+    seen = set()
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        for index, row in enumerate(rows):
+            batch = dataset.collater([index])
+            assert batch["net_input"]["text"].tolist()[1:-1] == corpus.text.view(row).tolist()
+            for name, reader in (("visual", corpus.visual), ("acoustic", corpus.acoustic)):
+                shown = batch["net_input"][name].numpy().ravel()
+                of = {int(other) for other in rows if np.array_equal(reader.view(other), shown)}
+                same = {int(other) for other in rows if corpus.emotion[other] == corpus.emotion[row]}
+                assert of and of <= same
+                seen |= {(int(row), other) for other in of}
+    assert len(seen) > 3 * len(rows)
+
+
+def test_all_modalities_are_drawn_as_often_as_their_weight_says(corpus: Corpus) -> None:
+    uids = np.arange(20_000, dtype=np.uint64)
+    kept = Modalities("lva", mixture=True, full_weight=3).kept(np.ones((3, len(uids)), bool), uids, 1)
+    assert kept.all(axis=0).mean() == pytest.approx(3 / 9, abs=0.02)

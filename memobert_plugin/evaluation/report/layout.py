@@ -168,6 +168,16 @@ class Layout:
                 listed.append(f"{key.removeprefix('budget.')} is {values}")
         return (f"Budgets are equal within a share but not between shares: {'; '.join(listed)}.",) if listed else ()
 
+    def setting_budgets(self) -> tuple[str, ...]:
+        """Return a sentence that lists the budgets of the settings where the plan lets them differ."""
+        budgets: dict[str, str] = {}
+        for run in sorted((*self.main, *self.lines), key=lambda run: self._place(run.condition)):
+            values = ", ".join(f"{key} {value}" for key, value in run.own_budget.items() if value != "null")
+            if values:
+                budgets.setdefault(describe(run.condition), values)
+        listed = "; ".join(f"{name}: {values}" for name, values in budgets.items())
+        return (f"Budgets differ between settings, as the plan says. {listed}.",) if listed else ()
+
     def _sorted(self, runs: Iterable[EmotionRun]) -> list[Condition]:
         return sorted({run.condition for run in runs}, key=self._place)
 

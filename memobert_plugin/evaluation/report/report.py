@@ -151,6 +151,7 @@ def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[Pretrainin
     curves = dict(zip(CURVES, (emotion_curves(layout.main), pretraining_curves(pretraining)), strict=True))
     warnings = [SELECTED_NOTE] if provenance.selected_on_test else []
     warnings += [TRANSDUCTIVE_NOTE] if any(result.transductive for result in grids.results) else []
+    warnings += layout.setting_budgets()
     warnings += [f"Partial: {len(missing)} results are missing; they are listed at the end."] if missing else []
     return Report(
         title=provenance.title("Emotion classification"),

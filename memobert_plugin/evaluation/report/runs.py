@@ -59,6 +59,7 @@ class EmotionRun:
         test_speaker: the fold's, ``""`` where it has several.
         shared: what all runs of one table have in common (corpus, labels, protocol, selection), by key.
         budget: what the runs compared with each other have in common too, by key.
+        own_budget: a setting's budget where the plan lets settings differ; empty where they may not.
         corpus: name of the corpus.
         labels: the emotions, in the order of the confusion counts.
         protocol: one of ``strict``, ``all_but_one``, ``reference``.
@@ -76,6 +77,7 @@ class EmotionRun:
     test_speaker: str
     shared: Mapping[str, str]
     budget: Mapping[str, str]
+    own_budget: Mapping[str, str]
     corpus: str
     labels: tuple[str, ...]
     protocol: str
@@ -186,7 +188,8 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         seed=fields.take("seed", int),
         test_speaker=fields.take("test_speaker", str),
         shared=shared,
-        budget={f"budget.{key}": json.dumps(value) for key, value in sorted(fields.take("budget", dict).items())},
+        budget={f"budget.{key}": value for key, value in _values(fields, "budget").items()},
+        own_budget=_values(fields, "budget_of_setting") if "budget_of_setting" in fields.values else {},
         corpus=shared["corpus.name"],
         labels=tuple(labels),
         protocol=shared["protocol"],
@@ -196,6 +199,10 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
             _modality_case(path, case): _inside(path, file) for case, file in fields.take("predictions", dict).items()
         },
     )
+
+
+def _values(fields: _Fields, key: str) -> dict[str, str]:
+    return {name: json.dumps(value) for name, value in sorted(fields.take(key, dict).items())}
 
 
 def _title(fields: _Fields, setting: str) -> str:

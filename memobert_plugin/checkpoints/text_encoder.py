@@ -1,0 +1,72 @@
+"""Read a BERT that embeds text without being trained: a Hugging Face folder, or the file of ``memobert-import``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..core.errors import UserError
+from ..nn.network import FINGERPRINT, dictionary_fingerprint
+from ..nn.text_encoder import TextEncoderSizes
+from .bert import import_bert
+from .fairseq_checkpoint import read_plain_checkpoint
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A frozen BERT.
+
+    Attributes:
+        sizes: of it.
+        weights: float32 under the names of :class:`memobert_plugin.nn.text_encoder.FrozenTextEncoder`, rounded to half
+            precision, in which checkpoints keep them: a training that resumes goes on with the same numbers.
+    """
+
+    sizes: TextEncoderSizes
+    weights: Mapping[str, Tensor]
+
+
+def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
+    """Read a BERT whose dictionary has these symbols.
+
+    Raises:
+        UserError: no BERT there, a damaged file, or another dictionary.
+    """
+    if path.is_dir():
+        imported = import_bert(path)
+        weights, heads = imported.weights, imported.config.heads
+    else:
+        weights, heads = _of_checkpoint(path)
+    if int(weights[FINGERPRINT]) != dictionary_fingerprint(symbols):
+        raise UserError(
+            f"--text-encoder {path}: its vocabulary is not the data-bin's; binarize the corpus with its vocab.txt"
+        )
+    own = {}
+    for name, value in weights.items():
+        for prefix, renamed in (("text_embedder.", "embedder."), ("encoder.", "body.")):
+            if name.startswith(prefix):
+                own[renamed + name.removeprefix(prefix)] = value.half().float()
+    layers = sum(name.endswith("attention_norm.weight") for name in own)
+    positions, width = own["embedder.position.weight"].shape
+    ffn = own["body.layers.0.ffn_in.weight"].shape[0]
+    return TextEncoder(TextEncoderSizes(layers, width, ffn, heads, positions), own)
+
+
+def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
+    advice = "give a Hugging Face BERT folder, or the file that memobert-import bert wrote"
+    if not path.is_file():
+        raise UserError(f"--text-encoder {path}: no such file or folder; {advice}")
+    content = read_plain_checkpoint(path)
+    try:
+        weights, model = content["model"], content["cfg"]["model"]
+        heads = int(model["encoder_attention_heads"])
+        found = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise UserError(f"--text-encoder {path}: holds no BERT; {advice}") from None
+    needed = (FINGERPRINT, "text_embedder.position.weight", "encoder.layers.0.ffn_in.weight")
+    if any(name not in found for name in needed):
+        raise UserError(f"--text-encoder {path}: holds no BERT; {advice}")
+    return found, heads

@@ -1,0 +1,180 @@
+"""A frozen text encoder, standardised frames and label words: training, validation and prediction compute the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertModel
+
+from memobert_plugin import MEmoBERT
+from memobert_plugin.cli import export
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.data.binarize import binarize
+from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.nn.network import STORED_HALF
+from memobert_plugin.nn.text_encoder import ENCODER_PREFIX, EncodedTextEmbedder
+from memobert_plugin.tasks.pretraining import _Training
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.host import TrainingRun
+from tests.inference.models import utterances_of
+from tests.reference.bert_folder import bert_config, random_bert, write_bert_folder
+
+WORDS = "anger=angry happy=happy neutral=neutral sad=sad"
+RECIPE = ("--standardize-frames", "--frame-dropout", "0.6", "--init-std", "0.1")
+PROMPTED = ("--fold", "1", "--mask-words", "labels", "--verbalizer", WORDS, "--modality-mixture", "--mix-streams")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    make_data_bin(folder, CorpusShape(speakers=4, utterances=12, absent=0.2))
+    tokenizer = WordPieceTokenizer.from_vocab(folder / "vocab.txt")
+    binarize(
+        folder / "manifest.tsv",
+        folder / "visual",
+        folder / "acoustic",
+        tokenizer,
+        folder / "expressions",
+        visual_input="expressions",
+    )
+    vocabulary = (folder / "vocab.txt").read_text().split("\n")[:-1]
+    config = bert_config(layers=2, hidden=24, heads=2, ffn=32, rows=len(vocabulary), positions=80)
+    write_bert_folder(folder / "bert", random_bert(BertModel, config), vocabulary)
+    return folder
+
+
+def run(folder: Path, task: str, *flags: str) -> TrainingRun:
+    return TrainingRun(folder / "expressions", task, "--text-encoder", str(folder / "bert"), *RECIPE, *flags)
+
+
+def test_prediction_equals_validation_from_a_checkpoint_and_from_a_bundle(folder: Path, tmp_path: Path) -> None:
+    training = run(folder, "memobert_prompt", *PROMPTED, "--predictions", str(tmp_path / "test.jsonl"))
+    training.train(4)
+    checkpoint = training.save(tmp_path / "model.pt")
+    training.validate("test")
+    expected = {line["id"]: line for line in map(json.loads, (tmp_path / "test.jsonl").read_text().splitlines())}
+    assert export.main([str(checkpoint), str(tmp_path / "bundle")]) == 0
+    for source in (checkpoint, tmp_path / "bundle"):
+        model = MEmoBERT.from_pretrained(source)
+        found = {answer.name: answer for answer in model.predict(utterances_of(folder / "expressions"))}
+        for name, line in expected.items():
+            assert dict(found[name].probabilities) == pytest.approx(line["probabilities"], abs=1e-5)
+            assert found[name].word is None
+        words = model.fill_mask("i am [MASK] .", text="we love it", top_k=9)
+        assert {word for word, _ in words} == {"angry", "happy", "neutral", "sad"}
+        assert sum(share for _, share in words) == pytest.approx(1.0)
+
+
+def test_checkpoints_keep_the_frozen_weights_in_half_precision_unchanged(folder: Path, tmp_path: Path) -> None:
+    training = run(folder, "memobert_prompt", *PROMPTED)
+    before = training.model.text_embedder.encoder.state_dict()
+    training.train(2)
+    stored = torch.load(training.save(tmp_path / "model.pt"), weights_only=True)["model"]
+    for name, value in before.items():
+        assert ENCODER_PREFIX + name not in stored
+        assert torch.equal(stored[ENCODER_PREFIX + name + STORED_HALF].view(torch.float16).float(), value)
+
+
+def test_frames_are_standardised_on_the_training_speakers_alone(folder: Path) -> None:
+    training = run(folder, "memobert_prompt", *PROMPTED)
+    corpus = Corpus(folder / "expressions")
+    speakers = [corpus.speakers.index(name) for name in training.task.state.fold["train"]]
+    rows = np.flatnonzero(np.isin(corpus.speaker, speakers))
+    assert corpus.acoustic is not None and corpus.visual is not None
+    sound = np.concatenate([corpus.acoustic.view(row) for row in rows]).reshape(-1, 5).astype(np.float64)
+    faces = np.concatenate([corpus.visual.view(row) for row in rows]).reshape(-1, 8).astype(np.float64)
+    embedder = training.model.acoustic_embedder
+    assert np.allclose(embedder.mean, sound.mean(0), atol=1e-4)
+    assert np.allclose(embedder.deviation, sound.std(0), atol=1e-4)
+    # Distributions have one deviation for all classes.
+    assert np.allclose(training.model.visual_embedder.mean, faces.mean(0), atol=1e-4)
+    assert np.allclose(training.model.visual_embedder.deviation, np.sqrt(faces.var(0).mean()), atol=1e-4)
+
+
+def test_a_text_encoder_of_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "other"]
+    config = bert_config(layers=1, hidden=16, heads=2, ffn=16, rows=len(vocabulary))
+    other = write_bert_folder(tmp_path / "other", random_bert(BertModel, config), vocabulary)
+    with pytest.raises(SystemExit, match="its vocabulary is not the data-bin's"):
+        TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(other), "--fold", "1")
+
+
+def test_a_checkpoint_without_text_encoder_is_not_taken_for_one(folder: Path, tmp_path: Path) -> None:
+    plain = TrainingRun(folder / "expressions", "memobert_prompt", "--fold", "1")
+    plain.train(1)
+    start = plain.save(tmp_path / "plain.pt")
+    with pytest.raises((SystemExit, UserError), match="no frozen text encoder"):
+        run(folder, "memobert_prompt", *PROMPTED).trainer.load_checkpoint(str(start), reset_optimizer=True)
+
+
+PRETRAINED = (
+    "--wwmlm-ratio", "0", "--mvfr-ratio", "0", "--mvfc-ratio", "0", "--mafr-ratio", "0", "--co-prompting-ratio", "1",
+    "--first-objective", "prompted_expression", "--first-updates", "3", "--co-prompting-updates", "4",
+    "--prompt-words", "anger=angry happiness=happy neutral=neutral sadness=sad",
+)  # fmt: skip
+
+
+def test_a_pretraining_that_resumes_within_a_round_goes_on_with_its_teacher(folder: Path, tmp_path: Path) -> None:
+    def pretraining() -> TrainingRun:
+        found = run(folder, "memobert_pretraining", *PRETRAINED, "--save-dir", str(tmp_path / "saved"))
+        found.task.cfg.no_save = False  # the teacher is kept beside the checkpoints
+        return found
+
+    first = pretraining()
+    first.train(6)
+    first.save(tmp_path / "six.pt")
+    second = pretraining()
+    second.trainer.load_checkpoint(str(tmp_path / "six.pt"))
+    assert second.trainer.get_num_updates() == 6
+    taught, teaching = (host.task.objectives["co_prompting"] for host in (first, second))
+    teaching.prepare(_Training(second.task, second.model, 6, trains=True))
+    assert taught._round == teaching._round == 1
+    now = second.parameters()
+    kept = dict(taught._teacher.named_parameters())
+    assert all(torch.equal(kept[name], value) for name, value in teaching._teacher.named_parameters())
+    assert any(not torch.equal(now[name], value) for name, value in kept.items() if name in now)
+    assert torch.allclose(taught._log_prior, teaching._log_prior)
+    assert [path.name for path in (tmp_path / "saved").glob("co_prompting-*.pt")] == ["co_prompting-1.pt"]
+
+
+def test_every_prompted_objective_lowers_its_own_loss(folder: Path) -> None:
+    for name in ("prompted_expression", "co_prompting", "prompted_similarity"):
+        off = [part for other in ("wwmlm", "mvfr", "mvfc", "mafr") for part in (f"--{other}-ratio", "0")]
+        words = ("--prompt-words", "anger=angry happiness=happy neutral=neutral sadness=sad")
+        flag = f"--{name.replace('_', '-')}-ratio"
+        training = run(folder, "memobert_pretraining", *off, flag, "1", *words, "--lr", "1e-2", "--frame-dropout", "0")
+        assert isinstance(training.model.text_embedder, EncodedTextEmbedder)
+        losses = [logged["loss"] for logged in training.train(25)]
+        assert all(np.isfinite(losses))
+        if name != "co_prompting":  # whose target is the network's own answer: there is little to lower
+            assert np.mean(losses[-5:]) < np.mean(losses[:5])
+        assert f"{name}_agreement" in training.validate()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--prompt-words", "anger=angry joy=happy"), "'joy' is no expression class"),
+        (("--prompt-words", "anger=angry happiness=unheardof"), "not one piece of the vocabulary"),
+        (("--prompt-words", "anger=angry"), "give two or more entries"),
+        (("--expression-views", "a=2 vx"), "'vx' is no modality case"),
+        (("--expression-sharpness", "0"), "give a number above 0"),
+        (("--prompt-template", "i am ."), "exactly one"),
+        (("--first-objective", "mvfr"), "give both, or neither"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_before_training(folder: Path, flags: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        run(folder, "memobert_pretraining", "--prompted-expression-ratio", "1", *flags)
+
+
+def test_similarity_needs_a_text_encoder(folder: Path) -> None:
+    off = [part for other in ("wwmlm", "mvfr", "mvfc", "mafr") for part in (f"--{other}-ratio", "0")]
+    flags = (*off, "--prompted-similarity-ratio", "1", "--prompt-words", "anger=angry happiness=happy")
+    with pytest.raises(SystemExit, match="give --text-encoder"):
+        TrainingRun(folder / "expressions", "memobert_pretraining", *flags)

@@ -1,30 +1,38 @@
 #!/usr/bin/env bash
-# Builds the composite corpus from its three sources and gives its numbers in all settings. See README.md.
-#   bash examples/composite/run.sh RAVDESS MELD FERPLUS [work folder]
+# Builds the composite corpus from its three sources and gives its table: all settings, with the floors. It goes on where
+# it stopped. See README.md.
+#   bash examples/composite/run.sh RAVDESS MELD FERPLUS MINILM [WHISPER] [work folder]
 set -euo pipefail
 
 ravdess=$(realpath "${1:?give the folder of RAVDESS speech}")
 meld=$(realpath "${2:?give the folder with train_sent_emo.csv and dev_sent_emo.csv}")
 ferplus=$(realpath "${3:?give the folder with fer2013.csv and fer2013new.csv}")
+minilm=$(realpath "${4:?give the folder of MiniLM, or of another Hugging Face BERT}")
+whisper=${5:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-work=${4:-$here/work}
-mkdir -p "$work" && cd "$work"
-rm -rf visual acoustic data-bin sweep report
+work=${6:-$here/work}
+mkdir -p "$work"
+if [[ -n $whisper ]]; then
+    speech=(--encoder whisper --weights "$(realpath "$whisper")" --pool 8) # 160 ms
+else
+    speech=(--encoder speech_embedding --pool 2) # 160 ms
+fi
+cd "$work"
 export OMP_NUM_THREADS=1
 
 set -x
-python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus
-python "$here/build.py" --ravdess "$ravdess" --meld "$meld" --ferplus ferplus --output .
-memobert-extract acoustic --manifest emotions.tsv --output acoustic --pool 8
-memobert-extract acoustic --manifest pretraining.tsv --output acoustic --pool 8
-
-python "$here/word_pieces.py" words.txt --output vocab.txt
+[[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
+[[ -f pretraining.tsv ]] ||
+    python "$here/build.py" --ravdess "$ravdess" --meld "$meld" --ferplus ferplus --output . --copies 4
 for part in emotions pretraining; do
-    memobert-binarize --manifest $part.tsv --visual visual --acoustic acoustic --vocab vocab.txt --output data-bin/$part
+    memobert-extract acoustic --manifest $part.tsv --output acoustic "${speech[@]}"
+    [[ -f data-bin/$part/corpus.json ]] || memobert-binarize --manifest $part.tsv --visual visual \
+        --visual-input expressions --acoustic acoustic --vocab "$minilm/vocab.txt" --output data-bin/$part
 done
+[[ -f text_encoder.pt ]] || memobert-import bert "$minilm" --output text_encoder.pt
 
 cp "$here/composite.yaml" .
 memobert-sweep composite.yaml --output sweep --jobs 2
 memobert-report sweep --out report --no-pictures
-python "$here/baselines.py" --manifest emotions.tsv --visual visual --acoustic acoustic | tee report/baselines.txt
+python "$here/baselines.py" data-bin/emotions --text-encoder "$minilm" | tee report/baselines.txt
 cat report/table2_settings.md

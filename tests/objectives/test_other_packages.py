@@ -71,6 +71,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> type[Objective]:
     """The package, as if installed before this interpreter started."""
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(OBJECTIVES, "_outside", None)
+    OBJECTIVES.names()  # reads the folder, so that the copy has it all
     monkeypatch.setattr(OBJECTIVES, "_found", dict(OBJECTIVES._found))
     return OBJECTIVES.get("loudness")
 
@@ -145,3 +146,12 @@ def test_training_with_it_then_going_on_where_it_is_not_installed(
         run.model.load_state_dict(load_safely(checkpoint)["model"])
     assert "trained on the objective loudness, which is not installed here" in caplog.text
     run.train(1)
+
+
+def test_the_example_objective_works_in_the_folder_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It registers itself on import, as CONTRIBUTING.md says of every kind."""
+    OBJECTIVES.names()  # reads the folder, so that the copy has it all
+    monkeypatch.setattr(OBJECTIVES, "_found", dict(OBJECTIVES._found))
+    source = (ROOT / "examples/extension/memobert_extension/objective.py").read_text(encoding="utf-8")
+    exec(compile(source, "speech_level.py", "exec"), {"__name__": "memobert_plugin.objectives.speech_level"})
+    assert OBJECTIVES.get("speech_level").title == "level of speech"

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from memobert_plugin.nn.heads import ClassHead, HeadPlan
-from memobert_plugin.objectives.base import FrameObjective, InputSizes
+from memobert_plugin.objectives.base import OBJECTIVES, FrameObjective, InputSizes
 
 
+@OBJECTIVES.register("speech_level")
 class SpeechLevel(FrameObjective):
     """Hides spans of speech frames as the paper does, and regresses their mean over dimensions."""
 

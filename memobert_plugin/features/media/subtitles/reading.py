@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from ....core.errors import DefectiveClip, UserError
 from ....core.files import regular
@@ -237,23 +238,11 @@ def _parsed(path: Path, text: str, picture_rate: float | None) -> tuple[list[Lin
 
 def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: float | None) -> tuple[list[Line], str]:
     pysubs2 = _import_pysubs2()
-    guessed = ""
     try:
-        if _MICRODVD.match(text):
-            try:
-                found = pysubs2.SSAFile.from_string(text, "microdvd")
-            except pysubs2.exceptions.UnknownFPSError:
-                if picture_rate is None:
-                    raise DefectiveClip(
-                        f"{path}: MicroDVD counts pictures, and neither it nor a film says how many a second; put "
-                        "{1}{1} and the rate into its first line, such as {1}{1}25"
-                    ) from None
-                found = pysubs2.SSAFile.from_string(text, "microdvd", fps=picture_rate)
-                guessed = f"MicroDVD without a rate: the film's {picture_rate:.6g} pictures per second were taken"
-        elif _LYRICS.match(text):
-            raise ValueError("lyrics (.lrc) do not say when lines end; give .srt or .vtt")
-        else:
-            found = pysubs2.SSAFile.from_string("\n".join(text.splitlines()), format_)
+        # pysubs2 warns of fields that it cannot read, such as a margin, and takes their defaults.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found, guessed = _parsed_by_pysubs2(path, text, format_, picture_rate)
     # The reader of TTML raises SyntaxError for broken XML and NotImplementedError for times that it does not know.
     except (pysubs2.exceptions.Pysubs2Error, SyntaxError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from None
@@ -262,6 +251,25 @@ def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: floa
         events = [line for line in events if line.text.strip()]
     lines, run_on = _finished(events, rolling=found.format not in ("ass", "ssa"))
     return lines, "; ".join(filter(None, (guessed, run_on)))
+
+
+def _parsed_by_pysubs2(path: Path, text: str, format_: str | None, picture_rate: float | None) -> tuple[Any, str]:
+    """Return pysubs2's file, and what had to be guessed."""
+    pysubs2 = _import_pysubs2()
+    if _LYRICS.match(text):
+        raise ValueError("lyrics (.lrc) do not say when lines end; give .srt or .vtt")
+    if not _MICRODVD.match(text):
+        return pysubs2.SSAFile.from_string("\n".join(text.splitlines()), format_), ""
+    try:
+        return pysubs2.SSAFile.from_string(text, "microdvd"), ""
+    except pysubs2.exceptions.UnknownFPSError:
+        if picture_rate is None:
+            raise DefectiveClip(
+                f"{path}: MicroDVD counts pictures, and neither it nor a film says how many a second; put "
+                "{1}{1} and the rate into its first line, such as {1}{1}25"
+            ) from None
+    found = pysubs2.SSAFile.from_string(text, "microdvd", fps=picture_rate)
+    return found, f"MicroDVD without a rate: the film's {picture_rate:.6g} pictures per second were taken"
 
 
 def _finished(lines: Iterable[Line], rolling: bool = True) -> tuple[list[Line], str]:

@@ -83,6 +83,18 @@ def test_the_stream_with_the_most_text_inside_a_film(tmp_path: Path) -> None:
         embedded_subtitles(write_film(tmp_path / "bare.mkv", seconds=0.5))
 
 
+def test_a_field_that_pysubs2_cannot_read_makes_no_warning_of_python(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "f.ass").write_text(
+        "[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        "Dialogue: 0,0:00:02.00,0:00:03.50,Default,,0,wide,0,,Two\n"
+    )
+    assert read_subtitles(tmp_path / "f.ass").lines == [Line(2.0, 3.5, "Two", 1)]
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("later", [0.0, 5.0])
 @pytest.mark.parametrize("pictures_later", [0.0, 0.1, 1.0])
 def test_lines_inside_a_film_count_from_the_same_zero_as_its_pictures(

@@ -24,6 +24,8 @@ PICTURE_WIDTH = 240
 """About the width of these pictures, in pixels."""
 LONGEST_SHOWN = 12.0
 """Seconds of a clip that the page shows if the model reads less."""
+_LOOKED_AT = 8
+"""Pictures of a folder in which MediaPipe looks for a face."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
 
 
@@ -175,6 +177,27 @@ class FaceReader:
         if self.obstacle:
             raise UserError(self.obstacle)
         return self.encoder.encode(crops)
+
+
+def pictures_with_faces(crops: np.ndarray) -> tuple[int, int] | None:
+    """Return in how many of some pictures uint8 (T, 64, 64) MediaPipe finds a face, and their number.
+
+    At most eight are looked at, evenly spaced. None without MediaPipe.
+    """
+    from ..features.speakers.face_sources import load_face_source
+
+    try:
+        detector = load_face_source("mediapipe")
+    except UserError:
+        return None
+    chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _LOOKED_AT).round().astype(int))]
+    found = 0
+    for crop in chosen:
+        # The detector wants more than 64 pixels and some room around a face.
+        larger = np.pad(crop, len(crop) // 4, mode="edge").repeat(3, axis=0).repeat(3, axis=1)
+        detector.start(Path())
+        found += bool(detector.faces(0.0, np.repeat(larger[..., None], 3, axis=2)))
+    return found, len(chosen)
 
 
 def read_face_pictures(folder: Path) -> np.ndarray:

@@ -21,8 +21,18 @@ from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
-from .faces import LONGEST_SHOWN, PICTURES_SHOWN, FaceOptions, FaceReader, read_face_pictures, stills
+from .faces import (
+    LONGEST_SHOWN,
+    PICTURES_SHOWN,
+    FaceOptions,
+    FaceReader,
+    pictures_with_faces,
+    read_face_pictures,
+    stills,
+)
+from .prediction import covered_seconds
 from .speech import MOST_TRANSCRIBED, SpeechReader, WordReader, file_facts
+from .unlike_training import clipped, unlike_photographs, unlike_speech, unlike_words
 from .utterance import PLAIN_NAMES, Evidence, Preview, Utterance, modality_letters
 
 if TYPE_CHECKING:
@@ -197,7 +207,12 @@ class ClipReader:
         given = evidence.utterance
         if path.is_dir():
             crops = read_face_pictures(path)
-            return self._with_crops(evidence, crops, *self.faces.encode(crops))
+            evidence = self._with_crops(evidence, crops, *self.faces.encode(crops))
+            seen = pictures_with_faces(crops)
+            if seen is not None and seen[0] < seen[1] / 2:
+                note = f"pictures without faces: MediaPipe finds one in {seen[0]} of {seen[1]} that were looked at"
+                evidence = evidence.noted(note, unlike="v")
+            return evidence
         if path.suffix.lower() not in FILM_SUFFIXES:
             return evidence.lacking("v", "a sound file has no faces")
         if self.faces.obstacle:
@@ -214,9 +229,14 @@ class ClipReader:
         evidence = replace(evidence, preview=preview)
         if sound.frames is None:
             return evidence.lacking("a", sound.reason)
-        if not preview.voiced:
-            evidence = evidence.noted("no speech was found: what is heard is not a voice, though it is read like one")
-        return self._with_acoustic(evidence, checked_frames("acoustic", sound.frames, self.description.acoustic_dim))
+        frames = checked_frames("acoustic", sound.frames, self.description.acoustic_dim)
+        evidence = self._with_acoustic(evidence, frames)
+        assert evidence.acoustic_times is not None
+        limit = min(len(frames), self.description.limits["acoustic_frames"])
+        heard = samples[: round(covered_seconds(evidence.acoustic_times, limit) * SAMPLE_RATE)]
+        if note := unlike_speech(heard, preview.voiced or ()):
+            evidence = evidence.noted(note, unlike="a")
+        return evidence.noted(note) if (note := clipped(heard)) else evidence
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
         times = frame_times(len(frames), self.description.acoustic_extractor, 1.0 / STEP_SECONDS)
@@ -255,6 +275,8 @@ class ClipReader:
             times = frame_times(len(visual), self.description.visual_extractor, PICTURE_RATE)
         preview = replace(evidence.preview, faces=crops)
         shown = None if expression is None else self.faces.encoder.calibrated(expression)
+        if note := unlike_photographs(crops[: self.description.limits["visual_frames"]]):
+            evidence = evidence.noted(note, unlike="v")
         return replace(evidence, visual=visual, expression=shown, visual_times=times, preview=preview)
 
     def _visual_input(self, frames: np.ndarray, expression: np.ndarray | None) -> np.ndarray:
@@ -282,6 +304,8 @@ class ClipReader:
             evidence = evidence.noted(f"transcribed words are unsure: {transcript.unsure}", "l")
         if unknown := int((read == UNKNOWN_ROW).sum()):
             evidence = evidence.noted(f"words unknown to the model: {unknown} of {len(read)} pieces")
+        if "l" in evidence.present and (note := unlike_words(evidence.utterance.text, read, self.tokenizer)):
+            evidence = evidence.noted(note, unlike="l")
         for letter in evidence.present:
             if letter not in self.description.trained_on:
                 evidence = evidence.noted(f"read on request: {PLAIN_NAMES[letter]}, on which the model was not trained")

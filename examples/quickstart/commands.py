@@ -13,6 +13,7 @@ REPOSITORY = HERE.parents[1]
 SIZES = {"films": (24, 64), "emotions": (6, 140)}  # speakers, utterances of each
 PRETRAINED = "checkpoints/pretraining"
 VERBALIZER = "anger=angry happy=happy neutral=neutral sad=sad"
+NOTE = "trained on drawn faces and synthetic voices: answers nothing about people"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Quickstart:
                     *(self.test("mixture", fold, case) for case in ("l", "v", "a", "lva") for fold in folds),
                 ],
             ),
-            ("Results", [self.results(), self.plot()]),
+            ("Results", [self.results(), self.plot(), self.bundle()]),
         ]
 
     def outside(self, path: Path) -> str:
@@ -167,6 +168,15 @@ class Quickstart:
 
     def plot(self) -> Step:
         return self.script("plot_losses", "losses.png", "plot_losses.py", "logs/pretraining.log", "losses.png")
+
+    def bundle(self) -> Step:
+        """Return the step that packs a model, calibrated on all folds' test speakers, with a note on its training."""
+        folds = range(1, SIZES["emotions"][0] + 1)
+        command = (
+            "memobert-export", "checkpoints/mixture/fold1/checkpoint_best.pt", "bundle",
+            "--calibrate", *(f"predictions/mixture_lva/fold{fold}.jsonl" for fold in folds), "--note", NOTE,
+        )  # fmt: skip
+        return Step("bundle", command, Path("bundle"))
 
     def host(self, program: str, part: str, task: str) -> tuple[str, ...]:
         """What all of the host's commands have in common."""

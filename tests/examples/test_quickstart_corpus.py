@@ -273,6 +273,17 @@ def test_a_dry_run_prints_every_command_for_a_shell_and_writes_nothing(
     assert len({step.name for step in steps}) == len({step.output for step in steps}) == len(steps)
 
 
+def test_the_model_says_first_that_it_knows_no_people(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    steps = [step for _, steps in scripts.commands.Quickstart(tmp_path, 1).phases() for step in steps]
+    [bundle] = [step for step in steps if step.name == "bundle"]
+    assert (
+        bundle.command[-2:] == ("--note", scripts.commands.NOTE)
+        and "answers nothing about people" in bundle.command[-1]
+    )
+    tests = {str(step.output) for step in steps if step.name.startswith("test_mixture_lva")}
+    assert tests == {argument for argument in bundle.command if argument.startswith("predictions/")}
+
+
 class OneStepPerPhase:
     """A job of two phases whose steps append a line to a file outside their output."""
 

@@ -126,8 +126,6 @@ def main() -> None:
     Reading([utterance.row for utterance in emotions], [], []).write(arguments.output / "emotions.tsv")
     Reading(unlabelled, [], []).with_valid_share(0.1).write(arguments.output / "pretraining.tsv")
     write_sources(arguments.output / "sources.tsv", [*emotions, *pretraining])
-    words = [line.text for line in lines.left] + [row.text for row in unlabelled]
-    (arguments.output / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     print(f"{arguments.output}: {len(emotions)} labelled utterances, {copies} copies for pre-training")
     write_visual_frames(arguments.output / "visual", [*emotions, *pretraining], pictures.images, arguments.denseface)
 

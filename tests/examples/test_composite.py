@@ -36,7 +36,7 @@ def load(script: str) -> ModuleType:
 def forget_modules() -> Iterator[None]:
     """The scripts' short names belong to no other test."""
     yield
-    for name in ("pairing", "baselines", "word_pieces", "build"):
+    for name in ("pairing", "baselines", "build"):
         sys.modules.pop(name, None)
 
 
@@ -182,14 +182,6 @@ def test_the_corpus_is_built_from_the_three_sources(
     assert min(int(number) for numbers in of_speaker.values() for number in numbers) >= 20
     info = read_extractor_info(out / "visual")
     assert (info.name, info.frame_rate, info.options) == ("flat", 10.0, {"enlarged_from": 48})
-
-
-def test_the_vocabulary_spells_rare_words_and_keeps_the_prompts() -> None:
-    symbols = load("word_pieces").vocabulary(["Yes, yes!", "yes no"], fewest=2)
-    assert symbols[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    assert len(symbols) == len(set(symbols))
-    assert {"yes", "angry", "neutral", "i", "am", "n", "##o", "’"} <= set(symbols)
-    assert "no" not in symbols
 
 
 def test_the_simple_systems_learn_what_their_stream_tells(tmp_path: Path) -> None:

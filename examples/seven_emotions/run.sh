@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Trains the model that this package ships. See README.md.
+#   bash examples/seven_emotions/run.sh RAVDESS GOEMOTIONS EMORYNLP FERPLUS MINILM [work folder]
+set -euo pipefail
+
+ravdess=$(realpath "${1:?give the folder of RAVDESS speech}")
+goemotions=$(realpath "${2:?give the folder with train.tsv and labels.txt}")
+emorynlp=$(realpath "${3:?give the folder with emorynlp_train_final.csv}")
+ferplus=$(realpath "${4:?give the folder with fer2013.csv and fer2013new.csv}")
+minilm=$(realpath "${5:?give the folder of MiniLM, a Hugging Face BERT}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=${6:-$here/work}
+held_out=Actor_13,Actor_14,Actor_15,Actor_16
+words='neutral=neutral happiness=happy surprise=surprised sadness=sad anger=angry disgust=disgusted fear=afraid'
+mkdir -p "$work" && cd "$work"
+export OMP_NUM_THREADS=1
+
+set -x
+[[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
+[[ -f manifest.tsv ]] || python "$here/build.py" --ravdess "$ravdess" --goemotions "$goemotions" --emorynlp "$emorynlp" \
+    --ferplus ferplus --output . --test-speakers "$held_out"
+memobert-extract acoustic --manifest manifest.tsv --output acoustic --encoder whisper --pool 8 # 160 ms
+[[ -f data-bin/corpus.json ]] || memobert-binarize --manifest manifest.tsv --visual visual --visual-input expressions \
+    --acoustic acoustic --vocab "$minilm/vocab.txt" --output data-bin
+
+fairseq-train data-bin --user-dir "$(memobert-inspect --user-dir)" \
+    --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny --text-encoder "$minilm" \
+    --init-std 0.05 --position-init-std 0.01 --dropout 0.2 --standardize-frames --frame-dropout 0.6 \
+    --modality-mixture --mixture-full-weight 2 --mix-streams --mask-words labels --verbalizer "$words" \
+    --labels neutral,happiness,surprise,sadness,anger,disgust,fear --max-acoustic-seconds 10 --max-visual-seconds 6 \
+    --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
+    --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 2000 --max-update 1900 \
+    --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
+    --no-epoch-checkpoints --no-save-optimizer-state --save-dir checkpoints
+
+for case in lva l v a; do
+    fairseq-validate data-bin --user-dir "$(memobert-inspect --user-dir)" --task memobert_prompt --batch-size 64 --cpu \
+        --path checkpoints/checkpoint_last.pt --valid-subset test --modalities $case --predictions test-$case.jsonl
+done
+memobert-export checkpoints/checkpoint_last.pt seven_emotions --calibrate test-lva.jsonl test-l.jsonl test-v.jsonl test-a.jsonl

@@ -1,0 +1,50 @@
+"""The corpus of the shipped model: which lines and faces an utterance gets."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "seven_emotions" / "build.py"
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_seven_emotions", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lines_of_one_known_label_are_taken_without_place_holders(build: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("joy\ncuriosity\nneutral\n")
+    rows = ["text\tlabel\tid", "so [NAME]  happy\t0\ta", "why\t1\tb", "both\t0,2\tc", 'a "quote\t2\td']
+    (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
+    assert list(build.goemotions_lines(tmp_path, "train")) == [("happiness", "so happy"), ("neutral", 'a "quote')]
+    (tmp_path / "emorynlp_dev_final.csv").write_text('Utterance,Emotion\n"Oh, no",Scared\nHm,Powerful\n')
+    assert list(build.emorynlp_lines(tmp_path, "dev")) == [("fear", "Oh, no")]
+
+
+def test_items_come_again_only_when_all_have_been(build: ModuleType) -> None:
+    turns = build.Turns({"fear": [1, 2, 3]}, np.random.default_rng(0))
+    drawn = [turns.next("fear") for _ in range(6)]
+    assert sorted(drawn[:3]) == sorted(drawn[3:]) == [1, 2, 3]
+
+
+def test_a_single_face_shows_the_emotion_and_several_do_so_in_part(build: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    number = {emotion: index for index, emotion in enumerate(build.EMOTIONS)}
+    faces = build.Turns({emotion: [index] for emotion, index in number.items()}, rng)
+    drawn = [build.draw_faces("fear", faces, rng) for _ in range(600)]
+    single = [shown for shown in drawn if len(shown) == 1]
+    assert 0.25 < len(single) / len(drawn) < 0.35
+    assert all(shown[0] == number["fear"] for shown in single)
+    several = np.concatenate([shown for shown in drawn if len(shown) > 1])
+    shares = np.bincount(several, minlength=7) / len(several)
+    assert shares[number["fear"]] == pytest.approx(0.55 + 0.45 * 0.3 / 7, abs=0.05)
+    assert shares[number["neutral"]] == pytest.approx(0.45 * (0.7 + 0.3 / 7), abs=0.05)

@@ -125,6 +125,11 @@ def pictures_by_emotion(pictures: ExpressionPictures, tested: bool | None) -> di
     return found
 
 
+def enlarged(images: np.ndarray) -> np.ndarray:
+    """Return FER+'s pictures ``(N, 48, 48)`` uint8 as ``(N, 64, 64)``, as the face encoder's training enlarged them."""
+    return resized(torch.from_numpy(images).float(), SIDE).round().to(torch.uint8).numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     for flag, text in (
@@ -168,8 +173,7 @@ def write_faces(folder: Path, rows: Sequence[ManifestRow], shown: Sequence[np.nd
     """Encode each picture once and write every utterance's frames."""
     numbers = np.unique(np.concatenate(list(shown)))
     encoder = DenseFace.from_shipped()
-    enlarged = resized(torch.from_numpy(images[numbers]).float(), SIDE).round().to(torch.uint8).numpy()
-    features, expressions = encoder.encode(enlarged)
+    features, expressions = encoder.encode(enlarged(images[numbers]))
     folder.mkdir(parents=True, exist_ok=True)
     write_extractor_info(folder, replace(encoder.info(enlarged_from=images.shape[1]), frame_rate=FACES_PER_SECOND))
     for row, pictures in zip(rows, shown, strict=True):

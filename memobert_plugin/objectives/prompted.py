@@ -248,7 +248,10 @@ class PromptedExpression(PromptedObjective):
 
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
         """Return softmax(sharpness x sum over faces of an expression's probability), NaN without faces."""
-        lengths, expression = batch["net_input"]["visual_lengths"], batch["expression"].float()
+        lengths = batch["net_input"]["visual_lengths"]
+        if "expression" not in batch:  # a shard without faces
+            return torch.full((len(lengths), len(self.labels)), torch.nan, device=batch["net_input"]["text"].device)
+        expression = batch["expression"].float()
         owner = torch.from_numpy(owners_and_positions(lengths)[0]).to(expression.device, non_blocking=True)
         sums = expression.new_zeros(len(lengths), expression.shape[1]).index_add_(0, owner, expression)
         found = (self.settings.expression_sharpness * sums[:, self._classes]).softmax(dim=-1)

@@ -178,3 +178,23 @@ def test_similarity_needs_a_text_encoder(folder: Path) -> None:
     flags = (*off, "--prompted-similarity-ratio", "1", "--prompt-words", "anger=angry happiness=happy")
     with pytest.raises(SystemExit, match="give --text-encoder"):
         TrainingRun(folder / "expressions", "memobert_pretraining", *flags)
+
+
+def test_utterances_without_faces_have_no_expression_to_learn(folder: Path) -> None:
+    off = [part for other in ("wwmlm", "mvfr", "mvfc", "mafr") for part in (f"--{other}-ratio", "0")]
+    words = ("--prompt-words", "anger=angry happiness=happy neutral=neutral sadness=sad")
+    host = run(folder, "memobert_pretraining", *off, "--prompted-expression-ratio", "1", *words)
+    batch = host.task.dataset("train").collater(range(20))
+    objective = host.task.objectives["prompted_expression"]
+    masked = objective.masked(batch, 1, 1)
+    with_faces = batch["net_input"]["visual_lengths"] > 0
+    assert 0 < with_faces.sum() < 20
+    assert len(masked["target"]) == len(masked["net_input"]["rows"]) == with_faces.sum()
+    classes = [0, 1, 3, 4]  # neutral, happiness, sadness, anger among FER+'s
+    first = batch["expression"][: int(batch["net_input"]["visual_lengths"][0])].float().sum(0)
+    if with_faces[0]:
+        order = [list(objective.labels).index(name) for name in ("neutral", "happiness", "sadness", "anger")]
+        assert torch.allclose(masked["target"][0][order], (0.5 * first[classes]).softmax(0), atol=1e-4)
+    without = {key: value for key, value in batch.items() if key != "expression"}
+    nothing = objective.masked(without, 1, 1)
+    assert len(nothing["target"]) == len(nothing["net_input"]["rows"]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from build import EMOTIONS, enlarged, pictures_by_emotion
+from seven_corpus import EMOTIONS, enlarged, pictures_by_emotion
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.core.errors import run_command

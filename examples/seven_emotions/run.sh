@@ -17,7 +17,7 @@ export OMP_NUM_THREADS=1
 
 set -x
 [[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
-[[ -f manifest.tsv ]] || python "$here/build.py" --ravdess "$ravdess" --goemotions "$goemotions" --emorynlp "$emorynlp" \
+[[ -f manifest.tsv ]] || python "$here/seven_corpus.py" --ravdess "$ravdess" --goemotions "$goemotions" --emorynlp "$emorynlp" \
     --ferplus ferplus --output . --test-speakers "$held_out"
 memobert-extract acoustic --manifest manifest.tsv --output acoustic --encoder whisper --pool 8 # 160 ms
 [[ -f data-bin/corpus.json ]] || memobert-binarize --manifest manifest.tsv --visual visual --visual-input expressions \

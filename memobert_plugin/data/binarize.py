@@ -143,15 +143,9 @@ def binarize(
             usable utterance, an output that exists or is being written by another process.
     """
     survey = _surveyed(manifest, tokenizer)
-    folders = FeatureFolders(
-        None if visual_folder is None else _existing(visual_folder),
-        None if acoustic_folder is None else _existing(acoustic_folder),
-        visual_input,
-    )
-    visual, acoustic = (
-        None if folder is None else read_extractor_info(folder) for folder in (folders.visual, folders.acoustic)
-    )
-    agreement = FrameAgreement(visual and described_visual_input(visual, visual_input), acoustic)
+    folders = FeatureFolders(_existing(visual_folder), _existing(acoustic_folder), visual_input)
+    visual = described_visual_input(read_extractor_info(folders.visual), visual_input) if folders.visual else None
+    agreement = FrameAgreement(visual, read_extractor_info(folders.acoustic) if folders.acoustic else None)
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
@@ -289,7 +283,9 @@ def _dry_folder(output: str | os.PathLike[str], overwrite: bool) -> Iterator[Pat
         yield Path(folder)
 
 
-def _existing(folder: str | os.PathLike[str]) -> Path:
+def _existing(folder: str | os.PathLike[str] | None) -> Path | None:
+    if folder is None:
+        return None
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such folder; give the folder with one .npz per utterance")
     return Path(folder)

@@ -9,12 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "seven_emotions" / "build.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "seven_emotions" / "seven_corpus.py"
 
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_seven_emotions", SCRIPT)
+    spec = importlib.util.spec_from_file_location("seven_corpus", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

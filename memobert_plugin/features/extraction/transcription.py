@@ -36,9 +36,8 @@ NO_SPEECH: Final = 0.6
 DETECTED: Final = 0.5
 """Probability of the language below which it is called unsure."""
 
-_MARGIN: Final = 0.2
-"""Seconds of sound around the voice."""
-_NO_PAUSE: Final = 0.1
+_MARGIN, _NO_PAUSE = 0.2, 0.1
+"""Seconds of sound around the voice; of a gap between words that is no pause."""
 _STRETCH: Final = 300.0
 """Seconds in which voice is sought at a time."""
 _ENDS: Final = tuple(".?!…。？！")
@@ -439,13 +438,12 @@ def _shortened(line: list[HeardWord]) -> Iterator[list[HeardWord]]:
     if _seconds(line) <= LONGEST_LINE or len(line) < 2:
         yield line
         return
-    middle = (line[0].start + line[-1].end) / 2
     best = max(
         range(1, len(line)),
         key=lambda place: (
             round(max(0.0, line[place].start - line[place - 1].end), 1),
             line[place - 1].text.rstrip().endswith((",", ";", ":", "、", "，")),
-            -abs(line[place].start - middle),
+            -abs(2 * line[place].start - line[0].start - line[-1].end),
         ),
     )
     yield from _shortened(line[:best])

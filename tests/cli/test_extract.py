@@ -87,6 +87,14 @@ def test_failures_over_the_share_give_status_1(manifest: Path, capsys: pytest.Ca
     assert main([*arguments, "--max-failed-share", "0.25"]) == 0
 
 
+def test_whisper_needs_no_weights(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = manifest.parent / "whisper"
+    assert main(["acoustic", "--manifest", str(manifest), "--output", str(output), "--encoder", "whisper"]) == 0
+    assert "whisper: 384 dimensions, 16.67 frames per second; the shipped encoder of tiny.en" in capsys.readouterr().out
+    stored = read_frames(output / "u0.npz")
+    assert stored is not None and stored.frames.shape == (17, 384)
+
+
 def test_a_dry_run_names_missing_files_and_writes_nothing(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (manifest.parent / "1.flac").unlink()
     output = manifest.parent / "out"

@@ -1,7 +1,8 @@
-"""Whisper's encoder as a frozen speech encoder (Radford et al., 2022), read from a folder of any of its sizes.
+"""Whisper's encoder as a frozen speech encoder (Radford et al., 2022): the shipped tiny.en, or a folder of any size.
 
-Two formats are read: CTranslate2's (``model.bin``) and Hugging Face's (``config.json`` beside ``model.safetensors`` or
-``pytorch_model.bin``). The decoder is not needed.
+Two formats of folders are read: CTranslate2's (``model.bin``) and Hugging Face's (``config.json`` beside
+``model.safetensors`` or ``pytorch_model.bin``). The decoder is not needed. ``whisper_tiny_en.md`` says how the shipped
+weights were made.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
+
+    from ...data.frames import ExtractorInfo
+
+SHIPPED: Final = Path(__file__).with_name("whisper_tiny_en.safetensors")
+"""The encoder of tiny.en in half precision, under CTranslate2's names."""
+HEADS: Final = "num_heads"
+ORIGIN: Final = "converted_from"
+"""Key of the shipped file's header: the sha256 of the weights that it was converted from."""
 
 _FFT, _HOP = 400, 160
 _NORM_EPS: Final = 1e-5
@@ -43,7 +53,13 @@ _LAYER_PARTS: Final = {
 class WhisperOptions:
     """The folder of weights, and which layer is read."""
 
-    weights: Path = field(metadata={"help": "a folder of Whisper (CTranslate2 or Hugging Face)", "metavar": "PATH"})
+    weights: Path | None = field(
+        default=None,
+        metadata={
+            "help": "a folder of Whisper, CTranslate2 or Hugging Face (default: the shipped encoder of tiny.en)",
+            "metavar": "PATH",
+        },
+    )
     layer: int | None = field(
         default=None,
         metadata={"help": "read the encoder's layer K, from 1, unnormalised (default: the last one, normalised)"},
@@ -59,23 +75,25 @@ class Whisper(SpeechEncoder):
     """
 
     name = "whisper"
-    summary = "Whisper's encoder, from a folder of any size"
+    summary = "Whisper's encoder: the shipped tiny.en, or a folder of any size"
     Options = WhisperOptions
     batched = True
     frame_rate = SAMPLE_RATE / _HOP / 2
     shortest = _FFT
 
-    def __init__(self, folder: Path, layer: int | None = None, device: str = "cpu") -> None:
+    def __init__(self, folder: Path | None = None, layer: int | None = None, device: str = "cpu") -> None:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
-        weights, self.heads, self.weights_sha256 = read_whisper(folder)
+        self.shipped = folder is None
+        weights, self.heads, self.weights_sha256 = _read_shipped() if folder is None else read_whisper(folder)
         self.layers = sum(name.endswith("self_attention/layer_norm/gamma") for name in weights)
         self.dim = len(weights["layer_norm/gamma"])
         self.positions = len(weights["position_encodings/encodings"])
         if layer is not None and not 1 <= layer <= self.layers:
-            raise UserError(f"--layer {layer}: {folder} has {self.layers} layers; give 1 to {self.layers}")
+            of = folder or "the shipped encoder"
+            raise UserError(f"--layer {layer}: {of} has {self.layers} layers; give 1 to {self.layers}")
         self.layer, self.device = layer, device
         self.weights = {name: value.to(device) for name, value in weights.items()}
         self.filters = torch.from_numpy(mel_filters(weights["conv1/weight"].shape[1])).to(device)
@@ -90,10 +108,30 @@ class Whisper(SpeechEncoder):
         """
         return cls(options.weights, options.layer, device)
 
+    @classmethod
+    def from_info(cls, info: ExtractorInfo, weights: Path | None = None, device: str = "cpu") -> SpeechEncoder:
+        """Build the encoder of a model's training; without ``weights`` the shipped one, if the model was trained on it.
+
+        A model that was trained on the folder from which the shipped weights were converted is read with these: that
+        folder holds the same numbers. Its sha256 is then the encoder's ``weights_sha256``.
+        """
+        if weights is None and info.weights_sha256 is not None:
+            _, _, sha256 = _read_shipped()
+            if info.weights_sha256 in (sha256, _origin()):
+                encoder = cls(None, info.options.get("layer"), device)
+                encoder.weights_sha256 = info.weights_sha256
+                return encoder
+        return super().from_info(info, weights, device)
+
     @property
     def options(self) -> dict[str, Any]:
         """Return what the frames depend on besides the weights."""
         return {"layer": self.layer}
+
+    @property
+    def remark(self) -> str:
+        """Return that the weights are the shipped ones; empty for those of a folder."""
+        return "the shipped encoder of tiny.en" if self.shipped else ""
 
     def encode(self, waveforms: np.ndarray) -> np.ndarray:
         """Encode clips of equal length.
@@ -183,6 +221,28 @@ def log_mel(samples: Tensor, filters: Tensor) -> Tensor:
     logarithm = (filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
     logarithm = torch.maximum(logarithm, logarithm.amax(dim=(1, 2), keepdim=True) - 8.0)
     return (logarithm + 4.0) / 4.0
+
+
+@cache
+def _read_shipped() -> tuple[dict[str, Tensor], int, str]:
+    """Return the shipped weights as :func:`read_whisper` does."""
+    from safetensors.torch import load
+
+    try:
+        content = SHIPPED.read_bytes()
+    except OSError as error:
+        raise UserError(f"{SHIPPED}: cannot be read ({error.strerror}); install the package again") from None
+    weights = load(content)
+    heads = int(weights.pop(HEADS))
+    return {name: value.float() for name, value in weights.items()}, heads, hashlib.sha256(content).hexdigest()
+
+
+def _origin() -> str:
+    """Return the sha256 of the weights that the shipped ones were converted from."""
+    from safetensors import safe_open
+
+    with safe_open(SHIPPED, framework="pt") as file:
+        return str(file.metadata()[ORIGIN])
 
 
 def read_whisper(folder: Path) -> tuple[dict[str, Tensor], int, str]:

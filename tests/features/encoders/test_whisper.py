@@ -1,8 +1,9 @@
-"""Whisper's encoder equals transformers' in both formats of its weights."""
+"""Whisper's encoder equals transformers' in both formats of its weights, and the shipped one equals CTranslate2's."""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from examples.whisper import convert
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.features.encoders import whisper
+from memobert_plugin.features.encoders.base import ENCODERS, PooledEncoder, SpeechOptions, build_speech
 from memobert_plugin.features.encoders.whisper import Whisper, mel_filters
 
+REFERENCE = Path(__file__).with_name("reference") / "whisper_tiny_en.npy"
+"""What CTranslate2 4.8.5 computes in float32 with tiny.en for :func:`rising_tone`."""
 KINDS = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
 
 
@@ -164,3 +170,79 @@ def test_a_truncated_file_is_refused(hugging_face: Path, tmp_path: Path) -> None
         (tmp_path / "model.bin").write_bytes(content[: int(share * len(content))])
         with pytest.raises(UserError, match=r"is damaged|no encoder of Whisper"):
             Whisper(tmp_path)
+
+
+def rising_tone(seconds: float = 0.8) -> np.ndarray:
+    """Return a rising tone with a fluttering one above it, on the grid of 16-bit samples."""
+    t = np.arange(int(16_000 * seconds)) / 16_000
+    tones = 0.3 * np.sin(2 * np.pi * (120 + 300 * t) * t) + 0.1 * np.sin(2 * np.pi * 1900 * t) * np.sin(6 * np.pi * t)
+    return (np.round(32_768 * tones) / 32_768).astype(np.float32)
+
+
+def test_shipped_frames_equal_ctranslate2() -> None:
+    encoder = build_speech(SpeechOptions("whisper")).encoder
+    np.testing.assert_allclose(encoder.encode(rising_tone()[None])[0], np.load(REFERENCE), atol=1e-4)
+    assert (encoder.dim, encoder.frame_rate) == (384, 50.0)
+
+
+def test_shipped_frames_equal_those_of_the_folder_they_were_converted_from() -> None:
+    folder = os.environ.get("MEMOBERT_TEST_WHISPER")
+    if folder is None:
+        pytest.skip("MEMOBERT_TEST_WHISPER names no folder of Whisper")
+    np.testing.assert_array_equal(Whisper().encode(noise()), Whisper(Path(folder)).encode(noise()))
+
+
+def test_a_model_of_shipped_frames_needs_no_weights() -> None:
+    info = PooledEncoder(Whisper(layer=3)).info()
+    rebuilt = PooledEncoder.from_info(info)
+    assert rebuilt.info() == info
+    np.testing.assert_array_equal(rebuilt.encoder.encode(noise()), Whisper(layer=3).encode(noise()))
+
+
+def test_a_model_of_the_folder_that_was_converted_needs_no_weights(
+    hugging_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert.main([str(hugging_face), str(tmp_path / "shipped.safetensors")])
+    monkeypatch.setattr(whisper, "SHIPPED", tmp_path / "shipped.safetensors")
+    whisper._read_shipped.cache_clear()
+    try:
+        info = PooledEncoder(Whisper(hugging_face)).info()
+        assert info.weights_sha256 != Whisper().weights_sha256
+        rebuilt = PooledEncoder.from_info(info)
+        assert rebuilt.info() == info
+        np.testing.assert_allclose(rebuilt.encoder.encode(noise()), Whisper(hugging_face).encode(noise()), atol=1e-2)
+    finally:
+        whisper._read_shipped.cache_clear()
+
+
+def test_a_model_of_other_weights_still_needs_them(hugging_face: Path) -> None:
+    info = PooledEncoder(Whisper(hugging_face)).info()
+    with pytest.raises(UserError, match="this model was trained on whisper frames; name its weights, a folder"):
+        PooledEncoder.from_info(info)
+    assert PooledEncoder.from_info(info, hugging_face).info() == info
+    with pytest.raises(UserError, match=r"not the weights this model was trained with \(another sha256\)"):
+        PooledEncoder.from_info(PooledEncoder(Whisper()).info(), hugging_face)
+
+
+def test_a_missing_shipped_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisper, "SHIPPED", tmp_path / "none.safetensors")
+    whisper._read_shipped.cache_clear()
+    with pytest.raises(UserError, match=r"none\.safetensors: cannot be read .*; install the package again"):
+        ENCODERS.get("whisper").from_options(whisper.WhisperOptions())
+
+
+def test_conversion_gives_equal_bytes_for_equal_weights(
+    hugging_face: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        assert convert.main([str(hugging_face), str(tmp_path / name)]) == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert "largest change of a weight: " in capsys.readouterr().out
+
+
+def test_weights_beyond_half_precision_are_refused(hugging_face: Path, tmp_path: Path) -> None:
+    arrays = ctranslate2_arrays(hugging_face)
+    arrays["encoder/conv1/bias"] = arrays["encoder/conv1/bias"] + 1e6
+    write_ctranslate2(tmp_path / "model.bin", arrays)
+    with pytest.raises(UserError, match="conv1/bias does not fit into half precision"):
+        convert.main([str(tmp_path), str(tmp_path / "out")])

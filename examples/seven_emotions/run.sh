@@ -37,4 +37,6 @@ for case in lva l v a; do
     fairseq-validate data-bin --user-dir "$(memobert-inspect --user-dir)" --task memobert_prompt --batch-size 64 --cpu \
         --path checkpoints/checkpoint_last.pt --valid-subset test --modalities $case --predictions test-$case.jsonl
 done
-memobert-export checkpoints/checkpoint_last.pt seven_emotions --calibrate test-lva.jsonl test-l.jsonl test-v.jsonl test-a.jsonl
+memobert-export checkpoints/checkpoint_last.pt seven_emotions \
+    --calibrate lva=test-lva.jsonl l=test-l.jsonl v=test-v.jsonl a=test-a.jsonl
+python "$here/evaluate.py" seven_emotions --ferplus ferplus

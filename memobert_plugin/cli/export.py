@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, run_command
+from ..core.names import MODALITY_CASES
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
@@ -70,13 +71,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--calibrate",
-        type=Path,
         nargs="+",
         default=[],
-        metavar="JSONL",
+        metavar="[CASE=]JSONL",
         help="fit a temperature to predictions for held-out speakers (fairseq-validate --predictions), so that the "
         "bundle's answers are as often right as they are sure; several files count together, also of other folds' "
-        "models",
+        "models; with CASE=, such as lva=a.jsonl v=b.jsonl, each modality case has its own temperature",
     )
     parser.add_argument(
         "--note",
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def described(description: ModelDescription, predictions: Sequence[Path], note: str) -> ModelDescription:
+def described(description: ModelDescription, predictions: Sequence[str | Path], note: str) -> ModelDescription:
     """Return the description with a calibration on files of predictions and with a note, where they are given.
 
     Raises:
@@ -109,10 +109,18 @@ def described(description: ModelDescription, predictions: Sequence[Path], note: 
     if description.kind == PRETRAINED:
         raise UserError("--calibrate: this model was only pre-trained and tells no emotions apart; leave the flag out")
     fold = description.training.get("fold") or {}
-    found = read_probabilities(predictions, description.labels, fold.get("number"), fold.get("train", ()))
-    if len(found[0]) < FEWEST:
-        raise UserError(f"--calibrate: {len(found[0])} predictions; give at least {FEWEST}")
-    return replace(description, calibration=calibrate(*found))
+    files: dict[str, list[Path]] = {}
+    for entry in map(str, predictions):
+        case, _, file = entry.partition("=")
+        case, file = (case, file) if case in MODALITY_CASES and file else ("", entry)
+        files.setdefault(case, []).append(Path(file))
+    parts = {
+        case: read_probabilities(paths, description.labels, fold.get("number"), fold.get("train", ()))
+        for case, paths in files.items()
+    }
+    if (fewest := min(len(found[0]) for found in parts.values())) < FEWEST:
+        raise UserError(f"--calibrate: {fewest} predictions; give at least {FEWEST}")
+    return replace(description, calibration=calibrate(parts))
 
 
 def describe(description: ModelDescription) -> str:

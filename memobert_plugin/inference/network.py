@@ -52,8 +52,6 @@ class Network:
             self._label_words = LabelWords(words, len(symbols))
             self._candidates = CandidateWords(self._label_words.rows, *self.prompt.around_mask())
         self._inputs = InputBuilder(symbols)
-        found = model.description.calibration
-        self._temperature = found.temperature if found is not None else 1.0
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         """Put utterances together, cut to the model's limits; nothing is padded."""
@@ -84,14 +82,25 @@ class Network:
         """
         if self.description.kind == PRETRAINED:
             raise UserError("this model was only pre-trained and tells no emotions apart; fill_mask and encode work")
+        temperatures = self._temperatures(batch)
         if self.description.kind == FINETUNED:
             rows = first_rows(batch.net_input["text_lengths"])
-            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)) / self._temperature, None
+            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)) / temperatures, None
         if self.description.mask_words == "labels":
             logits = self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=self._candidates)
-            return self._label_words.scores_of_candidates(upcast(logits)) / self._temperature, None
+            return self._label_words.scores_of_candidates(upcast(logits)) / temperatures, None
         logits = self.vocabulary_logits(batch)
-        return self._label_words.scores(logits) / self._temperature, logits.argmax(dim=-1)
+        return self._label_words.scores(logits) / temperatures, logits.argmax(dim=-1)
+
+    def _temperatures(self, batch: NetworkInput) -> Tensor:
+        """Return the temperature of each utterance's answer, (B, 1): that of the modalities it has."""
+        found = self.description.calibration
+        lengths = [batch.piece_lengths, batch.net_input["visual_lengths"], batch.net_input["acoustic_lengths"]]
+        cases = [
+            "".join(letter for letter, own in zip("lva", of, strict=True) if own) for of in zip(*lengths, strict=True)
+        ]
+        values = [found.of_case(case) if found is not None else 1.0 for case in cases]
+        return torch.tensor(values, device=self.device)[:, None]
 
     def vocabulary_logits(self, batch: NetworkInput) -> Tensor:
         """Return logits (B, vocabulary) at the prompt's mask."""

@@ -29,8 +29,6 @@ def with_description(model: MEmoBERT, **changes: object) -> MEmoBERT:
     network = Network.__new__(Network)
     network.__dict__.update(model.network.__dict__)
     network.description = replace(model.description, **changes)  # type: ignore[arg-type]
-    found = network.description.calibration
-    network._temperature = found.temperature if found is not None else 1.0
     return MEmoBERT(network, ClipReader(network.description, network.tokenizer, ReadingOptions()))
 
 

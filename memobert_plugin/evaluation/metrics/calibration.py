@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from ...core.names import MODALITY_CASES
 
 Floats = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.integer]
@@ -34,6 +36,7 @@ class Calibration:
         error_after: expected calibration error at the temperature.
         utterances: number of predictions.
         threshold: confidence from which the right answer is at least 60 % likely; 1 if none is.
+        temperatures: by modality case, where each was calibrated by itself; empty for one temperature.
     """
 
     temperature: float
@@ -41,15 +44,27 @@ class Calibration:
     error_after: float
     utterances: int
     threshold: float
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+    def of_case(self, case: str) -> float:
+        """Return the temperature for answers from these modalities."""
+        return self.temperatures.get(case, self.temperature)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return asdict(self)
+        """Return plain values for a JSON file; earlier versions read it where there is one temperature."""
+        return {name: value for name, value in asdict(self).items() if value != {}}
 
     @staticmethod
     def fits(value: object) -> bool:
         """Tell whether a file's values describe a calibration."""
-        if not isinstance(value, Mapping) or set(value) != set(_RANGES):
+        if not isinstance(value, Mapping) or set(value) - {"temperatures"} != set(_RANGES):
+            return False
+        cases = value.get("temperatures", {})
+        least, most = TEMPERATURES
+        if not isinstance(cases, Mapping) or not all(
+            case in MODALITY_CASES and isinstance(found, float) and least <= found <= most
+            for case, found in cases.items()
+        ):
             return False
         return all(
             isinstance(value[name], (int, float))
@@ -69,21 +84,24 @@ _RANGES: Final = {
 }
 
 
-def calibrate(probabilities: Floats, targets: Targets) -> Calibration:
+def calibrate(parts: Mapping[str, tuple[Floats, Targets]]) -> Calibration:
     """Fit a calibration to predictions for speakers that the model was not trained on.
 
     Args:
-        probabilities: (N, C), N at least 1.
-        targets: (N,) labels in range(C).
+        parts: probabilities (N, C) and labels (N,) in range(C), by the modality case that was read; under an empty name
+            where all cases share a temperature. N is at least 1.
     """
+    probabilities = np.concatenate([shares for shares, _ in parts.values()])
+    targets = np.concatenate([labels for _, labels in parts.values()])
     temperature = fit_temperature(probabilities, targets)
-    scaled = at_temperature(probabilities, temperature)
+    cases = {case: fit_temperature(*part) for case, part in parts.items() if case}
+    scaled = np.concatenate([at_temperature(part[0], cases.get(case, temperature)) for case, part in parts.items()])
     errors = []
     for shares in (probabilities, scaled):
         right = shares.argmax(axis=1) == targets
         errors.append(round(expected_calibration_error(shares.max(axis=1), right), 6))
     threshold = sure_from(scaled.max(axis=1), scaled.argmax(axis=1) == targets)
-    return Calibration(temperature, errors[0], errors[1], len(targets), threshold)
+    return Calibration(temperature, errors[0], errors[1], len(targets), threshold, cases)
 
 
 def at_temperature(probabilities: Floats, temperature: float) -> npt.NDArray[np.float64]:

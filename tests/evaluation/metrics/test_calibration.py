@@ -105,7 +105,7 @@ def test_no_answer_is_sure_where_too_few_are_right(right: np.ndarray) -> None:
 def test_a_calibration_lowers_the_error_of_a_model_that_is_too_sure() -> None:
     shares = np.array([[0.95, 0.05], [0.05, 0.95]] * 50)
     targets = np.where(np.arange(100) % 10 < 7, [0, 1] * 50, [1, 0] * 50)
-    found = calibrate(shares, targets)
+    found = calibrate({"": (shares, targets)})
     assert (found.error_before, found.utterances) == (pytest.approx(0.25), 100)
     assert found.error_after == pytest.approx(0.0, abs=1e-4) and found.temperature > 2
     assert found.threshold == 0.6
@@ -131,3 +131,18 @@ GOOD = Calibration(1.5, 0.2, 0.03, 100, 0.55)
 def test_values_of_a_file_are_checked(change: dict[str, object], fits: bool) -> None:
     assert Calibration.fits({**GOOD.to_dict(), **change}) == fits
     assert not Calibration.fits([GOOD.to_dict()]) and replace(GOOD) == GOOD
+
+
+def test_each_modality_case_may_have_its_own_temperature() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4000, 3)) * 2
+    targets = np.array([rng.choice(3, p=row) for row in at_temperature(np.exp(logits), 1.0)])
+    parts = {"lva": (at_temperature(np.exp(logits), 2.0), targets), "l": (at_temperature(np.exp(logits), 0.5), targets)}
+    found = calibrate(parts)
+    assert found.of_case("lva") == pytest.approx(0.5, rel=0.1)
+    assert found.of_case("l") == pytest.approx(2.0, rel=0.1)
+    assert found.of_case("v") == found.temperature
+    assert found.error_after < 0.02 < found.error_before and found.utterances == 8000
+    assert Calibration.fits(found.to_dict()) and Calibration(**found.to_dict()) == found
+    assert not Calibration.fits({**found.to_dict(), "temperatures": {"lx": 1.0}})
+    assert "temperatures" not in calibrate({"": parts["l"]}).to_dict()

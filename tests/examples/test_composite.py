@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames, write_frames
-from memobert_plugin.data.manifest import ManifestRow, read_manifest
+from memobert_plugin.data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
+from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.features.denseface.pictures import ExpressionPictures
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "composite"
@@ -36,7 +36,7 @@ def load(script: str) -> ModuleType:
 def forget_modules() -> Iterator[None]:
     """The scripts' short names belong to no other test."""
     yield
-    for name in ("pairing", "baselines", "build"):
+    for name in ("pairing", "build"):
         sys.modules.pop(name, None)
 
 
@@ -182,26 +182,3 @@ def test_the_corpus_is_built_from_the_three_sources(
     assert min(int(number) for numbers in of_speaker.values() for number in numbers) >= 20
     info = read_extractor_info(out / "visual")
     assert (info.name, info.frame_rate, info.options) == ("flat", 10.0, {"enlarged_from": 48})
-
-
-def test_the_simple_systems_learn_what_their_stream_tells(tmp_path: Path) -> None:
-    baselines = load("baselines")
-    rng = np.random.default_rng(1)
-    rows: list[ManifestRow] = []
-    for folder in ("visual", "acoustic"):
-        (tmp_path / folder).mkdir()
-    for number in range(48):
-        speaker, emotion = f"s{number % 3}", EMOTIONS[number // 12]
-        rows.append(ManifestRow(0, f"u{number}", speaker, text="the same words", emotion=emotion))
-        expression = np.full((4, 8), 0.125)
-        write_frames(frame_file(tmp_path / "visual", rows[-1].id), rng.normal(size=(4, 3)), expression)
-        sound = rng.normal(size=(5, 4)) + 10.0 * (np.arange(4) == EMOTIONS.index(emotion))
-        write_frames(frame_file(tmp_path / "acoustic", rows[-1].id), sound)
-    scores = baselines.fold_scores(rows, baselines.read_streams(rows, tmp_path / "visual", tmp_path / "acoustic"))
-    accuracy = {name: np.mean([fold.as_dict()["wa"] for fold in folds]) for name, folds in scores.items()}
-    assert list(accuracy) == ["majority", "text", "visual", "acoustic", "fused"]
-    assert accuracy["acoustic"] == accuracy["fused"] == 1.0
-    assert accuracy["majority"] == accuracy["text"] == accuracy["visual"] == 0.25
-    frame_file(tmp_path / "visual", "u7").unlink()
-    with pytest.raises(UserError, match=r"u7\.npz: there is no such file"):
-        baselines.read_streams(rows, tmp_path / "visual", tmp_path / "acoustic")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UserError, run_command
 from ..core.files import messages_kept_apart, replaced_when_complete
 from ..core.flags import add_flags, options_from
+from ..core.version import license_of, shipped_model, version_text
 from ..data.manifest import TRANSCRIBED
 from ..features.media.streams import StreamChoice, wanted_language
 from .extract_flags import add_transcribe_flag
@@ -52,7 +53,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("clips", nargs="*", type=Path, metavar="CLIP", help="films, sound files, or folders of them (or of faces)")
-    add("--model", type=Path, required=True, metavar="MODEL", help="bundle of memobert-export, or checkpoint_best.pt")
+    add(
+        "--model",
+        type=Path,
+        metavar="MODEL",
+        help="bundle of memobert-export, or checkpoint_best.pt (default: the shipped model)",
+    )
+    add(
+        "--labels",
+        metavar="LABELS",
+        help="choose among these alone: some of the model's, as in happiness,anger, or new ones with the words that "
+        "the prompt reads, as in calm=calm,anger",
+    )
+    add(
+        "--version",
+        action="version",
+        version=version_text("memobert-predict"),
+        help="print the version and the licences of the code and of the shipped weights",
+    )
     add("--output", type=Path, metavar="JSONL", help="write the results here (-: standard output)")
     add("--report", type=Path, metavar="HTML", help="write a page with the words and moments that answers relied on")
     what = parser.add_argument_group("texts and times").add_mutually_exclusive_group()
@@ -72,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
     add("--faces", metavar="SOURCE", default=MEDIAPIPE, help="mediapipe (default), or a tracker's CSV file or folder")
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
-    add("--weights", type=Path, metavar="PATH", help="wav2vec 2.0, for a model trained on its frames")
+    add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
     add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
     add("--data-bin", type=Path, metavar="FOLDER", help="data-bin of an older checkpoint without its tokenizer")
     add(
@@ -119,8 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         streams=streams,
         transcribe=options.transcribe,
         preview=explained,
+        labels=options.labels,
     )
-    page = Page(model.description, request.timeline) if explained else None
+    page = Page(model.description, request.timeline, license_of(options.model)) if explained else None
     outcomes = run(
         model, request.utterances, modalities=options.modalities, batch_size=options.batch_size, explained=explained
     )
@@ -210,7 +229,7 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
 
 
 def _refuse_wrong(options: argparse.Namespace) -> None:
-    """Refuse mistakes before anything is imported."""
+    """Refuse mistakes before anything is imported, and take the shipped model where none is named."""
     if options.subtitle_stream is not None:
         if options.subtitles not in (None, "embedded") or options.text or options.every or options.manifest:
             raise UserError("--subtitle-stream: cuts one film by a stream inside it; leave the other cuts out")
@@ -233,6 +252,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
     for path in (options.output, options.report):
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
+    if options.model is None:
+        options.model = shipped_model()
 
 
 def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:

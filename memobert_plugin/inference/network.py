@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.bundle import read_bundle
 from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
-from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED
+from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED, ModelDescription
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
 from ..core.ragged import first_rows
@@ -32,13 +33,17 @@ class Network:
         model: weights, description and tokenizer.
         device: runs the network.
         dtype: the parameters'; answers are computed in float32 at least.
+        wanted: from :func:`wanted_labels`; empty for the labels of the training.
 
     Raises:
-        UserError: weights, tokenizer and description do not belong together, or the prompt cannot be encoded.
+        UserError: weights, tokenizer and description do not belong together, the prompt cannot be encoded, or the
+            model cannot choose among the wanted labels.
     """
 
-    def __init__(self, model: TrainedModel, device: torch.device, dtype: torch.dtype) -> None:
-        self.description = model.description
+    def __init__(
+        self, model: TrainedModel, device: torch.device, dtype: torch.dtype, wanted: Mapping[str, str] | None = None
+    ) -> None:
+        self.description = _limited(model.description, wanted) if wanted else model.description
         self.tokenizer = model.tokenizer()
         self.module = model.build(device, dtype)
         self.device = device
@@ -48,10 +53,20 @@ class Network:
         """The template appended to every text; None for a finetuned model."""
         if model.description.kind == PROMPTED:
             self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
-            words = Verbalizer.parse(model.description.verbalizer, self.labels).encode(self.tokenizer)
+            words = self._words_of_labels(limited=bool(wanted))
             self._label_words = LabelWords(words, len(symbols))
             self._candidates = CandidateWords(self._label_words.rows, *self.prompt.around_mask())
+        elif model.description.kind == FINETUNED:
+            self._columns = [model.description.labels.index(label) for label in self.labels]
         self._inputs = InputBuilder(symbols)
+        # Other labels take the temperature of the training too.
+        self._calibration = model.description.calibration
+
+    def _words_of_labels(self, *, limited: bool) -> list[list[int]]:
+        try:
+            return Verbalizer.parse(self.description.verbalizer, self.labels).encode(self.tokenizer)
+        except UserError as error:
+            raise UserError(f"--labels: {error}") from None if limited else error
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         """Put utterances together, cut to the model's limits; nothing is padded."""
@@ -85,7 +100,8 @@ class Network:
         temperatures = self._temperatures(batch)
         if self.description.kind == FINETUNED:
             rows = first_rows(batch.net_input["text_lengths"])
-            return upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows)) / temperatures, None
+            scores = upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows))
+            return scores[:, self._columns] / temperatures, None
         if self.description.mask_words == "labels":
             logits = self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=self._candidates)
             return self._label_words.scores_of_candidates(upcast(logits)) / temperatures, None
@@ -94,7 +110,7 @@ class Network:
 
     def _temperatures(self, batch: NetworkInput) -> Tensor:
         """Return the temperature of each utterance's answer, (B, 1): that of the modalities it has."""
-        found = self.description.calibration
+        found = self._calibration
         lengths = [batch.piece_lengths, batch.net_input["visual_lengths"], batch.net_input["acoustic_lengths"]]
         cases = [
             "".join(letter for letter, own in zip("lva", of, strict=True) if own) for of in zip(*lengths, strict=True)
@@ -136,25 +152,104 @@ class Network:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+Labels = str | Sequence[str] | Mapping[str, str]
+"""Labels to choose among, as a user gives them: see :meth:`MEmoBERT.from_pretrained`."""
+
+
+def wanted_labels(given: Labels) -> dict[str, str]:
+    """Return the words of the labels that a user wants; the word is empty where the training's is meant.
+
+    Args:
+        given: ``"happiness,calm=calm"``, a list of such entries, or words by label.
+
+    Raises:
+        UserError: an entry of another form, a label given twice, or less than two labels.
+    """
+    if isinstance(given, Mapping):
+        entries = [f"{label}={word}" for label, word in given.items()]
+    else:
+        entries = given.split(",") if isinstance(given, str) else list(given)
+    wanted: dict[str, str] = {}
+    for entry in entries:
+        label, equals, word = (part.strip() for part in entry.partition("="))
+        if not label or bool(equals) != bool(word):
+            raise UserError(f'--labels: "{entry}" is not of the form label or label=word, separated by commas')
+        if word and len(label.split()) > 1:
+            raise UserError(f'--labels: label "{label}" has a blank; write it as one word')
+        if label.casefold() in map(str.casefold, wanted):
+            raise UserError(f'--labels: "{label}" is given twice')
+        if len(word.split()) > 1:
+            raise UserError(f'--labels: the word of "{label}", "{word}", is not one word; give one')
+        wanted[label] = word
+    if len(wanted) < 2:
+        raise UserError("--labels: give at least two labels to choose among, such as happiness,anger")
+    return wanted
+
+
+def _limited(description: ModelDescription, wanted: Mapping[str, str]) -> ModelDescription:
+    """Return the description of a model that chooses among other labels than in its training.
+
+    Raises:
+        UserError: the model was only pre-trained, a label is unknown, or words are given for a finetuned model.
+    """
+    if description.kind == PRETRAINED:
+        raise UserError("--labels: this model was only pre-trained and tells no emotions apart; leave the flag out")
+    known = ", ".join(description.labels)
+    trained = dict.fromkeys(description.labels, "")
+    if description.kind == PROMPTED:
+        verbalizer = Verbalizer.parse(description.verbalizer, description.labels)
+        trained = {label: ",".join(words) for label, words in zip(verbalizer.labels, verbalizer.words, strict=True)}
+    elif any(wanted.values()):
+        raise UserError(f"--labels: this model was finetuned and has no words; choose among {known}")
+    by_name = {label.casefold(): label for label in trained}
+    words = {by_name.get(label.casefold(), label): word for label, word in wanted.items()}
+    for label, word in words.items():
+        if not word and label not in trained:
+            new = f"; for a new label give its word, {label}=WORD" if description.kind == PROMPTED else ""
+            raise UserError(f'--labels: unknown label "{label}"; the model has {known}{new}')
+    chosen = {label: word or trained[label] for label, word in words.items()}
+    if chosen == trained:
+        return replace(description, labels=list(chosen))
+    words_of_chosen = ""
+    if description.kind == PROMPTED:
+        words_of_chosen = Verbalizer(tuple(chosen), tuple(tuple(word.split(",")) for word in chosen.values())).text()
+    note = f"asked to choose among {', '.join(chosen)} alone (--labels): another answer may be the right one"
+    return replace(
+        description,
+        labels=list(chosen),
+        verbalizer=words_of_chosen,
+        note="; ".join(filter(None, (description.note, note))),
+        # Nobody compared the confidence in new words with how often they are right.
+        calibration=description.calibration if chosen.items() <= trained.items() else None,
+    )
+
+
 def load_network(
-    path: Path, device: str, dtype: str | torch.dtype, data_bin: Path | None = None, zero_frames: bool = False
+    path: Path,
+    device: str,
+    dtype: str | torch.dtype,
+    data_bin: Path | None = None,
+    zero_frames: bool = False,
+    labels: Labels | None = None,
 ) -> Network:
     """Load a bundle (a folder) or a checkpoint of ``fairseq-train`` (a file).
 
     Args:
-        path, data_bin: see :meth:`MEmoBERT.from_pretrained`.
+        path, data_bin, labels: see :meth:`MEmoBERT.from_pretrained`.
         device, dtype: of the parameters.
         zero_frames: let the model read one zero frame for faces or speech that a clip lacks.
 
     Raises:
-        UserError: not a model, an altered file, no such device or an unknown dtype.
+        UserError: not a model, an altered file, no such device, an unknown dtype, or labels that the model cannot
+            choose among.
     """
+    wanted = None if labels is None else wanted_labels(labels)
     if not path.exists():
         raise UserError(f"{path}: no such bundle or checkpoint")
     model = read_bundle(path) if path.is_dir() else read_fairseq_checkpoint(path, data_bin)
     if zero_frames:
         model.description.training["zero_frames"] = True
-    return Network(model, _device(device), _dtype(dtype))
+    return Network(model, _device(device), _dtype(dtype), wanted)
 
 
 def _device(name: str) -> torch.device:

@@ -90,10 +90,11 @@ class Page:
     Args:
         description: the model's.
         timeline: True if the utterances follow each other in one file.
+        weights_license: of the model's weights, where it is known.
     """
 
-    def __init__(self, description: ModelDescription, timeline: bool) -> None:
-        self._description, self._timeline = description, timeline
+    def __init__(self, description: ModelDescription, timeline: bool, weights_license: str = "") -> None:
+        self._description, self._timeline, self._license = description, timeline, weights_license
         self._colors = emotion_colors([*description.labels, *description.expression_classes])
         self._sections: list[Section] = []
 
@@ -246,6 +247,8 @@ class Page:
                 value = description.training[name]
                 shown = f"{value:.4g}" if isinstance(value, float) else str(value)
                 facts.append((f"training: {name.replace('_', ' ')}", shown))
+        if self._license:
+            facts.append(("licence of the model's weights", self._license))
         return facts
 
 

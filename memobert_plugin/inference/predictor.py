@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..checkpoints.model_description import ModelDescription
     from ..features.media.streams import StreamChoice
-    from .network import Network
+    from .network import Labels, Network
     from .reading import ClipReader
 
 
@@ -45,7 +45,7 @@ class MEmoBERT:
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         device: str = "cpu",
         dtype: str | torch.dtype = "float32",
@@ -58,11 +58,12 @@ class MEmoBERT:
         streams: StreamChoice | None = None,
         transcribe: str | os.PathLike[str] | None = None,
         preview: bool = False,
+        labels: Labels | None = None,
     ) -> MEmoBERT:
         """Load a model; no code in its files is run, and nothing is fetched.
 
         Args:
-            path: a bundle of ``memobert-export``, or a checkpoint of ``fairseq-train``.
+            path: a bundle of ``memobert-export``, or a checkpoint of ``fairseq-train``; None: the shipped model.
             device: runs the model and the encoders: ``cpu``, ``cuda`` …
             dtype: the parameters' type: ``float32``, ``bfloat16`` or ``float16``.
             data_bin: the data-bin an older checkpoint was trained on, for its tokenizer and extractor settings.
@@ -76,10 +77,17 @@ class MEmoBERT:
             transcribe: a folder of Whisper in CTranslate2's format, which recognises the words of utterances without
                 text, in the language of ``streams``, else in the one that a film states, else in the likeliest.
             preview: keep pictures of the clips that are read, for a page.
+            labels: the emotions to choose among: some of the model's (``"sad,anger"`` or a list); for a prompted model
+                also others with their word in the prompt (``"calm=calm,anger"``, or words by label).
 
         Raises:
-            UserError: not a model, an altered file, no such device, or no Whisper in the folder ``transcribe``.
+            UserError: not a model, none is shipped, an altered file, no such device, labels that the model cannot
+                choose among, or no Whisper in the folder ``transcribe``.
+
+        >>> MEmoBERT.from_pretrained(bundle, labels="sad,happy").labels
+        ['sad', 'happy']
         """
+        from ..core.version import shipped_model
         from ..features.media.streams import ANY_STREAMS
         from .faces import FaceOptions
         from .network import load_network
@@ -88,18 +96,10 @@ class MEmoBERT:
 
         streams = streams or ANY_STREAMS
         words = None if transcribe is None else transcribe_options(Path(transcribe), streams, device, voice)
-        network = load_network(Path(path), device, dtype, None if data_bin is None else Path(data_bin), zero_frames)
-        options = ReadingOptions(
-            weights=None if weights is None else Path(weights),
-            faces=FaceOptions(
-                tracker=None if tracker is None else Path(tracker),
-                voice=voice,
-                weights=None if face_weights is None else Path(face_weights),
-                streams=streams,
-            ),
-            preview=preview,
-            transcribe=words,
-        )
+        model = _path(path) or shipped_model()
+        network = load_network(model, device, dtype, _path(data_bin), zero_frames, labels)
+        faces = FaceOptions(_path(tracker), voice, _path(face_weights), streams)
+        options = ReadingOptions(weights=_path(weights), faces=faces, preview=preview, transcribe=words)
         return cls(network, ClipReader(network.description, network.tokenizer, options, device))
 
     @property
@@ -317,6 +317,10 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _parts(present: str, *, leave_out: bool, compare: bool) -> list[str]:

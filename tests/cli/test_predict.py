@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import soundfile
 
+from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli.predict import main
+from memobert_plugin.core import version
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
@@ -254,6 +256,54 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
 def test_mistakes_are_told_before_anything_is_loaded(flags: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         main([*flags, "--model", "none"])
+
+
+def test_without_a_shipped_model_one_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version, "SHIPPED_MODEL", tmp_path / "none")
+    message = "no model is shipped in this installation; give --model, a bundle of memobert-export"
+    with pytest.raises(UserError, match=message) as caught:
+        main(["--text", "we love it"])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=message):
+        MEmoBERT.from_pretrained()
+
+
+def test_the_shipped_model_answers_where_none_is_named_and_the_page_has_its_licence(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(version, "SHIPPED_MODEL", bundle.resolve())
+    page = tmp_path / "page.html"
+    assert main(["--text", "we love it", "--report", str(page)]) == 0
+    assert MEmoBERT.from_pretrained().labels == MEmoBERT.from_pretrained(bundle).labels
+    assert "CC BY-NC-SA 4.0" in page.read_text(encoding="utf-8")
+    monkeypatch.setattr(version, "SHIPPED_MODEL", tmp_path / "none")
+    assert main(["--text", "we love it", "--report", str(page), "--model", str(bundle)]) == 0
+    assert "CC BY-NC-SA" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_version_names_the_licences(
+    bundle: Path, there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(version, "SHIPPED_MODEL", bundle.resolve() if there else bundle / "none")
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    printed = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert printed.startswith(f"memobert-predict {version.VERSION}, MIT licence\n")
+    assert "CC BY-NC-SA 4.0: RAVDESS, under this licence" in printed and "GoEmotions, EmoryNLP and FER+" in printed
+    assert ("not in this installation" in printed) != there
+
+
+def test_labels_are_chosen_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    given = ["--text", "we love it", "--model", str(bundle), "--output", str(output)]
+    assert main([*given, "--labels", "calm=table,sad"]) == 0
+    (line,) = lines_of(output)
+    assert list(line["probabilities"]) == ["calm", "sad"]
+    assert sum(line["probabilities"].values()) == pytest.approx(1.0)
+    with pytest.raises(UserError, match='--labels: unknown label "joy"; the model has anger, happy'):
+        main([*given, "--labels", "joy,sad"])
 
 
 def test_what_is_not_one_of_the_modalities_is_refused(bundle: Path) -> None:

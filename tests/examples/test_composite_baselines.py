@@ -37,7 +37,7 @@ def baselines() -> Iterator[ModuleType]:
     sys.modules["composite_baselines"] = module  # where a dataclass looks for its own module
     spec.loader.exec_module(module)
     # Streams made here have few dimensions.
-    module.INVERSE_PENALTY = dict.fromkeys(module.INVERSE_PENALTY, 1.0)
+    vars(module)["INVERSE_PENALTY"] = dict.fromkeys(module.INVERSE_PENALTY, 1.0)
     yield module
     del sys.modules["composite_baselines"]
 

@@ -100,4 +100,6 @@ def test_the_numbers_of_the_streams_are_those_of_earlier_versions() -> None:
         "VALID_SHARE": 7,
         "PICTURE_AUGMENTATION": 8,
         "PICTURE_REPEATS": 9,
+        "FRAME_DROPOUT": 10,
+        "STREAM_MIXING": 11,
     }

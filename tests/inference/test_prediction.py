@@ -29,6 +29,7 @@ def with_description(model: MEmoBERT, **changes: object) -> MEmoBERT:
     network = Network.__new__(Network)
     network.__dict__.update(model.network.__dict__)
     network.description = replace(model.description, **changes)  # type: ignore[arg-type]
+    network._calibration = network.description.calibration
     return MEmoBERT(network, ClipReader(network.description, network.tokenizer, ReadingOptions()))
 
 

@@ -1,4 +1,4 @@
-"""--center-frames: the mean frame is projected to zero at the start of a training from scratch, and only then."""
+"""--center-frames: the mean training frame is projected to zero at the start of a training from scratch, and only then."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def test_projections_start_around_zero_and_nothing_else_changes(data_bin: Path, 
         (centred.model.acoustic_embedder, corpus.acoustic, corpus.meta.acoustic_dim),
     ):
         assert reader is not None and dim
-        frames = torch.from_numpy(np.array(reader.data, dtype=np.float32)).view(-1, dim)
+        trained = [reader.view(row) for row in centred.task.training_rows()]
+        frames = torch.from_numpy(np.concatenate(trained).astype(np.float32)).view(-1, dim)
         assert embedder.linear(frames).mean(0).abs().max() < 1e-4
 
 

@@ -1,4 +1,4 @@
-"""--center-frames: the mean training frame is projected to zero at the start of a training from scratch, and only then."""
+"""--center-frames: the mean training frame is projected to zero when a training starts from scratch, and only then."""
 
 from __future__ import annotations
 

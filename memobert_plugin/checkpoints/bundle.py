@@ -76,7 +76,7 @@ def _confidence(description: ModelDescription) -> list[str]:
     else:
         sure = "none of its answers is" if found.threshold >= 1 else f"answers of at least {found.threshold:.3g} are"
         text = (
-            f"Calibrated on {found.utterances} predictions for held-out speakers: temperature {found.temperature:.4g}, "
+            f"Calibrated on {found.utterances} predictions for held-out speakers: {found.describe()}, "
             f"expected calibration error (15 bins) {found.error_before:.3f} before and {found.error_after:.3f} after. "
             f"There {sure} right in at least 60 % of cases; the others are marked unsure. On other speakers, "
             "recordings and modalities than those it may be wrong."

@@ -133,7 +133,7 @@ def describe(description: ModelDescription) -> str:
     lines = [f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"]
     if found := description.calibration:
         lines.append(
-            f"calibrated on {found.utterances} predictions: temperature {found.temperature:.4g}, expected calibration "
+            f"calibrated on {found.utterances} predictions: {found.describe()}, expected calibration "
             f"error {found.error_before:.3f} before, {found.error_after:.3f} after; unsure below {found.threshold:.3g}"
         )
     return "\n".join(lines)

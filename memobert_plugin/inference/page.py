@@ -219,7 +219,7 @@ class Page:
             else f"At {found.threshold:.0%} and above they were"
         )
         return (
-            f"The probability of the answer, at a temperature of {found.temperature:.3g} that was fitted to "
+            f"The probability of the answer, at {found.describe()}, fitted to "
             f"{found.utterances} answers about people the model was not trained on. “Unsure” stands where such answers "
             f"were right in less than 60 % of cases. {sure}. {unsure}"
         )

@@ -20,7 +20,7 @@ from .packing import PackedLayout
 from .transformer import LAYER_NORM_EPS, CrossModalityTransformer
 
 ENCODER_PREFIX = "text_embedder.encoder."
-"""Where the frozen weights stand in a network's state dictionary."""
+"""Beginning of the frozen weights' names in a network's state dictionary."""
 _CACHED_BYTES = 256 << 20
 
 

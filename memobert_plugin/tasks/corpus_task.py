@@ -3,6 +3,7 @@
 # Annotations are not postponed: fairseq reads the types of the flags.
 import functools
 import logging
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +169,8 @@ class CorpusTask(StoppableTask):
             raise UserError(f"--frame-dropout {self.cfg.frame_dropout:g}: give a share from 0 to below 1")
         encoder = None
         path = getattr(cfg, "text_encoder", "")
+        if not path and not from_checkpoint and getattr(cfg, "text_encoder_layers", False):
+            raise UserError("--text-encoder-layers: give --text-encoder, which sets the sizes and brings the weights")
         if path and not (from_checkpoint and cfg.text_encoder_layers):
             encoder = self._read_text_encoder(cfg, path)
         model = super().build_model(cfg, from_checkpoint)
@@ -201,9 +204,9 @@ class CorpusTask(StoppableTask):
             )
         return encoder
 
+    @abstractmethod
     def training_rows(self) -> np.ndarray:
-        """Return the rows of the data-bin that a new model is fitted to: those that train it."""
-        raise NotImplementedError
+        """Return the rows ``(n,)`` of the data-bin that a new model is fitted to: those that train it."""
 
     def longest_text(self) -> int:
         """Return the most text positions that an utterance can take."""

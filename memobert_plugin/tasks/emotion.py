@@ -133,6 +133,10 @@ class EmotionClassificationTask(CorpusTask):
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the model, after everything that a checkpoint must carry is known."""
+        if self.cfg.mixture_full_weight < 1 or (self.cfg.mixture_full_weight > 1 and not self.cfg.modality_mixture):
+            raise UserError(
+                f"--mixture-full-weight {self.cfg.mixture_full_weight}: give 1 or more, and --modality-mixture with it"
+            )
         logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
         return super().build_model(cfg, from_checkpoint)
 

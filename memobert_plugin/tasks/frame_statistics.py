@@ -14,7 +14,7 @@ _SMALLEST_DEVIATION = 1e-3
 
 
 def frame_sample(reader: IndexedReader, rows: np.ndarray, dim: int) -> np.ndarray:
-    """Return all frames of utterances taken evenly from ``rows``, about 20 000 or fewer, float64 ``(n, dim)``.
+    """Return all frames of utterances taken evenly from ``rows``, about 20 000 at most, float64 ``(n, dim)``.
 
     Args:
         reader: flattened float16 frames.
@@ -22,7 +22,7 @@ def frame_sample(reader: IndexedReader, rows: np.ndarray, dim: int) -> np.ndarra
         dim: numbers per frame.
     """
     frames = reader.sizes[rows] // dim
-    step = max(1, int(frames.sum(dtype=np.int64)) // _SAMPLED_FRAMES)
+    step = max(1, -(-int(frames.sum(dtype=np.int64)) // _SAMPLED_FRAMES))
     parts = [reader.view(int(row)).view(np.float16).reshape(-1, dim) for row in rows[frames > 0][::step]]
     return np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, dim))
 

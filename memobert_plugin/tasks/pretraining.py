@@ -145,7 +145,12 @@ class MEmoBERTPretrainingTask(CorpusTask):
                 raise UserError(f"--first-objective {name}: the data-bin has no frames or distributions for it")
             else:
                 logger.warning("objective %s is left out: the data-bin has no frames or distributions for it", name)
-        if not any(ratios.values()) and not first:
+        if first and not any(ratios.values()):
+            raise UserError(
+                f"--first-objective {first}: nothing follows it, every ratio is 0; give it a ratio instead, or a ratio "
+                "above 0 to another objective"
+            )
+        if not ratios:
             flags = ", ".join(f"--{name}-ratio" for name in in_order(OBJECTIVES.own()))
             raise UserError(f"no objective is left; set one of {flags} above 0")
         return ratios
@@ -358,6 +363,6 @@ def _weighted_loss(meters: Any, ratios: Mapping[str, float]) -> float:
     if not seen:
         return float("nan")
     weights = {name: ratios[name] for name in seen}
-    if not any(weights.values()):  # only the first objective, whose ratio is 0
+    if not any(weights.values()):  # so far only the first objective was seen, whose ratio may be 0
         weights = dict.fromkeys(seen, 1.0)
     return round(sum(weights[name] * mean for name, mean in seen.items()) / sum(weights.values()), 6)

@@ -112,6 +112,10 @@ def test_a_checkpoint_without_text_encoder_is_not_taken_for_one(folder: Path, tm
         run(folder, "memobert_prompt", *PROMPTED).trainer.load_checkpoint(str(start), reset_optimizer=True)
 
 
+FIRST_ALONE = (
+    "--wwmlm-ratio", "0", "--mvfr-ratio", "0", "--mvfc-ratio", "0", "--mafr-ratio", "0",
+    "--prompted-expression-ratio", "0", "--first-objective", "prompted_expression",
+)  # fmt: skip
 PRETRAINED = (
     "--wwmlm-ratio", "0", "--mvfr-ratio", "0", "--mvfc-ratio", "0", "--mafr-ratio", "0", "--co-prompting-ratio", "1",
     "--first-objective", "prompted_expression", "--first-updates", "3", "--co-prompting-updates", "4",
@@ -166,11 +170,21 @@ def test_every_prompted_objective_lowers_its_own_loss(folder: Path) -> None:
         (("--expression-sharpness", "0"), "give a number above 0"),
         (("--prompt-template", "i am ."), "exactly one"),
         (("--first-objective", "mvfr"), "give both, or neither"),
+        (("--text-encoder", "", "--text-encoder-layers", "2"), "give --text-encoder"),
+        ((*FIRST_ALONE, "--first-updates", "2"), "nothing follows it"),
     ],
 )
 def test_flags_that_cannot_be_are_refused_before_training(folder: Path, flags: tuple[str, ...], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         run(folder, "memobert_pretraining", "--prompted-expression-ratio", "1", *flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--mixture-full-weight", "0", "--modality-mixture"), ("--mixture-full-weight", "3")]
+)
+def test_a_weight_that_would_do_nothing_is_refused(folder: Path, flags: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match="--mixture-full-weight"):
+        TrainingRun(folder / "expressions", "memobert_prompt", "--fold", "1", *flags)
 
 
 def test_similarity_needs_a_text_encoder(folder: Path) -> None:

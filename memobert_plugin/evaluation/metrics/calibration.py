@@ -50,6 +50,13 @@ class Calibration:
         """Return the temperature for answers from these modalities."""
         return self.temperatures.get(case, self.temperature)
 
+    def describe(self) -> str:
+        """Return the temperature, or those of the modality cases, in words."""
+        if not self.temperatures:
+            return f"temperature {self.temperature:.4g}"
+        listed = ", ".join(f"{case} {found:.4g}" for case, found in self.temperatures.items())
+        return f"temperatures {listed}, {self.temperature:.4g} for other modality cases"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file; earlier versions read it where there is one temperature."""
         return {name: value for name, value in asdict(self).items() if value != {}}

@@ -21,7 +21,7 @@ from memobert_plugin.features.encoders.base import ENCODERS, PooledEncoder, Spee
 from memobert_plugin.features.encoders.whisper import Whisper, mel_filters
 
 REFERENCE = Path(__file__).with_name("reference") / "whisper_tiny_en.npy"
-"""What CTranslate2 4.8.5 computes in float32 with tiny.en for :func:`rising_tone`."""
+"""CTranslate2 4.8.5's frames in float32 with tiny.en for :func:`rising_tone`."""
 KINDS = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
 
 

@@ -7,7 +7,8 @@ Per fold, which leaves one speaker out, three regressions read the mean of an ut
   p(e | all) ~ p(e | text) p(e | faces) p(e | speech) / p(e)^2;
 * with few labels or none also expectation-maximisation (EM): the product labels the training speakers' unlabelled
   utterances, the regressions are refitted on these soft labels, and so on. Given labels stay as they are. Without
-  labels the first soft labels are softmax(0.5 x sum over faces of an expression's probability).
+  labels the first soft labels are softmax(0.5 x sum over faces of an expression's probability). "EM, equal shares"
+  also knows that the emotions are about equally frequent, as --co-prompting-shares equal does.
 
 Training speakers and draws of labelled utterances are those of the tasks (protocol "strict", --train-fraction,
 --seed). The regressions' penalties and the number of refits are the better of two sets that were tried on all test
@@ -44,13 +45,14 @@ from memobert_plugin.evaluation.metrics.scores import Counts, confusion
 from memobert_plugin.evaluation.metrics.significance import accuracy, bootstrap_interval, unweighted_recall
 from memobert_plugin.evaluation.report.formats import Table, as_markdown, interval, percent
 from memobert_plugin.nn.text_encoder import FrozenTextEncoder
+from memobert_plugin.objectives.prompted import prior_of_shares
 
 Array = npt.NDArray[np.float64]
 Features: TypeAlias = Any
 """An array ``(n, D)``, or a sparse matrix of that shape."""
 
 TEXT, PIECES, FACES, SPEECH = "text", "text (TF-IDF)", "faces", "speech"
-PRODUCT, EM, EXPRESSIONS = "product", "EM", "expressions"
+PRODUCT, EM, EM_EQUAL, EXPRESSIONS = "product", "EM", "EM, equal shares", "expressions"
 INVERSE_PENALTY = {TEXT: 0.01, PIECES: 1.0, FACES: 1.0, SPEECH: 0.003}
 """scikit-learn's C of each stream's regression: its default, and less for streams of many dimensions."""
 ROUNDS = 5
@@ -207,13 +209,27 @@ class Floors:
     log_prior: Array
 
     @classmethod
-    def fit(cls, streams: dict[str, Features], targets: Array, start: Floors | None = None) -> Floors:
-        """Fit each stream's regression on distributions ``(n, C)``."""
+    def fit(
+        cls, streams: dict[str, Features], targets: Array, start: Floors | None = None, equal: bool = False
+    ) -> Floors:
+        """Fit each stream's regression on distributions ``(n, C)``.
+
+        Args:
+            streams: of the utterances.
+            targets: their distributions.
+            start: regressions to start from.
+            equal: choose the prior so that the product makes all emotions equally frequent, instead of the targets'.
+        """
         regressions = {
             name: Regression.fit(values, targets, INVERSE_PENALTY[name], start.regressions[name] if start else None)
             for name, values in streams.items()
         }
-        return cls(regressions, np.log(targets.mean(axis=0)))
+        if not equal:
+            return cls(regressions, np.log(targets.mean(axis=0)))
+        answers = sum(regressions[name].log_probabilities(values) for name, values in streams.items())
+        number = torch.full((len(targets), 1), len(streams))
+        shares = torch.full((targets.shape[1],), 1 / targets.shape[1], dtype=torch.float64)
+        return cls(regressions, prior_of_shares(torch.from_numpy(np.asarray(answers)), number, shares).numpy())
 
     def answers(self, streams: dict[str, Features]) -> dict[str, Array]:
         """Return log-probabilities ``(n, C)`` by stream, and those of the product, not normalised."""
@@ -221,19 +237,22 @@ class Floors:
         return {**found, PRODUCT: sum(found.values(), np.zeros(1)) - (len(found) - 1) * self.log_prior}
 
 
-def maximise_expectation(streams: dict[str, Features], targets: Array, labelled: npt.NDArray[np.int64]) -> Floors:
+def maximise_expectation(
+    streams: dict[str, Features], targets: Array, labelled: npt.NDArray[np.int64], equal: bool = False
+) -> Floors:
     """Refit the product on its own soft labels.
 
     Args:
         streams: of all utterances of the training speakers.
         targets: (n, C) first soft labels.
         labelled: indices of utterances whose targets stay as they are.
+        equal: hold all emotions equally frequent.
     """
-    floors = Floors.fit(streams, targets)
+    floors = Floors.fit(streams, targets, equal=equal)
     for _ in range(ROUNDS - 1):
         updated = softmax(floors.answers(streams)[PRODUCT], axis=1)
         updated[labelled] = targets[labelled]
-        floors = Floors.fit(streams, updated, floors)
+        floors = Floors.fit(streams, updated, floors, equal)
     return floors
 
 
@@ -261,8 +280,9 @@ def fold_counts(
             if utterances.expression is not None:
                 yield share, EXPRESSIONS, counts(utterances.expression[tested])
                 first = softmax(SHARPNESS * utterances.expression[trained], axis=1)
-                floors = maximise_expectation(train, first, np.empty(0, np.int64))
-                yield share, EM, counts(floors.answers(test)[PRODUCT])
+                for system, equal in ((EM, False), (EM_EQUAL, True)):
+                    floors = maximise_expectation(train, first, np.empty(0, np.int64), equal)
+                    yield share, system, counts(floors.answers(test)[PRODUCT])
             continue
         for seed in seeds if share < 1 else [0]:
             drawn = train_fraction(utterances.uid[trained], emotion, share, seed)
@@ -272,7 +292,9 @@ def fold_counts(
             if share < 1:
                 first = softmax(floors.answers(train)[PRODUCT], axis=1)
                 first[drawn] = one_hot[drawn]
-                yield share, EM, counts(maximise_expectation(train, first, drawn).answers(test)[PRODUCT])
+                for system, equal in ((EM, False), (EM_EQUAL, True)):
+                    refitted = maximise_expectation(train, first, drawn, equal)
+                    yield share, system, counts(refitted.answers(test)[PRODUCT])
 
 
 def _scaled(

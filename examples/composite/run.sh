@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
 # Builds the composite corpus from its three sources and gives its table: all settings, with the floors. It goes on where
 # it stopped. See README.md.
-#   bash examples/composite/run.sh RAVDESS MELD FERPLUS MINILM [WHISPER] [work folder]
+#   bash examples/composite/run.sh RAVDESS MELD FERPLUS MINILM [work folder]
+# SPEECH=speech_embedding takes the smaller speech encoder of the two in this package.
 set -euo pipefail
 
 ravdess=$(realpath "${1:?give the folder of RAVDESS speech}")
 meld=$(realpath "${2:?give the folder with train_sent_emo.csv and dev_sent_emo.csv}")
 ferplus=$(realpath "${3:?give the folder with fer2013.csv and fer2013new.csv}")
 minilm=$(realpath "${4:?give the folder of MiniLM, or of another Hugging Face BERT}")
-whisper=${5:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-work=${6:-$here/work}
+work=${5:-$here/work}
 mkdir -p "$work"
-if [[ -n $whisper ]]; then
-    speech=(--encoder whisper --weights "$(realpath "$whisper")" --pool 8) # 160 ms
-else
-    speech=(--encoder speech_embedding --pool 2) # 160 ms
-fi
+# Frames of 160 ms, whose encoder is in the package.
+case ${SPEECH:-whisper} in
+whisper) speech=(--encoder whisper --pool 8) ;;
+speech_embedding) speech=(--encoder speech_embedding --pool 2) ;;
+*) echo "SPEECH is whisper or speech_embedding, not $SPEECH" >&2 && exit 1 ;;
+esac
 cd "$work"
 export OMP_NUM_THREADS=1
 

@@ -5,7 +5,9 @@ Three sources of such distributions, each an objective:
 * ``prompted_expression``: the facial expressions that the face encoder saw, while the faces are mostly hidden, so that
   words and voice learn what faces show;
 * ``co_prompting``: the network's own answers from single streams. Streams that are independent witnesses of the emotion
-  e give p(e | all) ~ p(e | text) p(e | faces) p(e | speech) / p(e)^2, so the target is that product;
+  e give p(e | all) ~ p(e | text) p(e | faces) p(e | speech) / p(e)^2, so the target is that product. How frequent
+  each emotion is stays the same in all rounds: if a round could change it, an emotion that is chosen too rarely would
+  be chosen more rarely in the next, and vanish;
 * ``prompted_similarity``: how near the sentence is to "i am WORD ." in the frozen text encoder.
 """
 
@@ -40,7 +42,9 @@ _VIEW = 0
 """Counter of the draw of an utterance's view."""
 _LABEL_OF_EXPRESSION = {"anger": "anger", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
 """Expression classes that have a word in the paper, and the label under which it has one."""
-_PRIOR_STEPS = 5
+_PRIOR_STEPS = 100
+_RAREST = 1e-4
+"""The least share of an emotion that the prior is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,13 @@ class PromptedOptions:
     )
     co_prompting_views: str = field(
         default="l v a la lv va lva=3", metadata={"help": "modality cases that co_prompting shows, with weights"}
+    )
+    co_prompting_shares: str = field(
+        default="start",
+        metadata={
+            "help": "how frequent co_prompting makes each emotion in its targets: 'start': as in the answers before "
+            "its first round; 'equal'; or every emotion's weight, such as 'anger=1 sadness=2'"
+        },
     )
     similarity_temperature: float = field(
         default=1.0, metadata={"help": "prompted_similarity divides standardised similarities by this number"}
@@ -271,6 +282,8 @@ class CoPrompting(PromptedObjective):
         super().__init__(name, sizes, symbols, options)
         self._round: int | None = None
         self._teacher: MEmoBERTNetwork | None = None
+        self._given: Tensor | None = None
+        self._shares: Tensor | None = None
         self._log_prior = torch.zeros(0)
         self._known: dict[int, Tensor] = {}
 
@@ -280,14 +293,15 @@ class CoPrompting(PromptedObjective):
         return sizes.visual_dim > 0 or sizes.acoustic_dim > 0
 
     def configure(self, settings: Any, tokenizer: Tokenizer, expression_classes: Sequence[str]) -> None:
-        """Check the length of a round.
+        """Check the length of a round and the emotions' shares.
 
         Raises:
-            UserError: it is not positive.
+            UserError: the length is not positive, or shares are not those of the emotions.
         """
         super().configure(settings, tokenizer, expression_classes)
         if settings.co_prompting_updates < 1:
             raise UserError(f"--co-prompting-updates {settings.co_prompting_updates}: give 1 or more")
+        self._given = parse_shares(settings.co_prompting_shares, self.labels)
 
     def prepare(self, training: Training) -> None:
         """Make the network of this moment the teacher, at the start of a round.
@@ -311,9 +325,27 @@ class CoPrompting(PromptedObjective):
             training.remember(f"{self.name}-{number}", learned)
         with torch.no_grad():
             evidence = [self._evidence(batch) for batch in training.sampled_batches()]
-        self._log_prior = self._prior_of(
-            torch.cat([answers for answers, _ in evidence]), torch.cat([streams for _, streams in evidence])
-        )
+        answers = torch.cat([of_batch for of_batch, _ in evidence])
+        streams = torch.cat([of_batch for _, of_batch in evidence])
+        shares = self._shares_at_start(answers, streams, training) if self._given is None else self._given.to(answers)
+        self._log_prior = prior_of_shares(answers, streams, shares)
+
+    def _shares_at_start(self, answers: Tensor, streams: Tensor, training: Training) -> Tensor:
+        """Return how often each emotion was the answer before the first round, which is kept beside the teacher."""
+        if self._shares is not None:
+            return self._shares
+        name = f"{self.name}_shares-0"
+        kept = training.recall(name) if training.trains else None
+        if kept is not None:
+            shares = kept["shares"].to(answers)
+        else:
+            shares = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).clamp(min=_RAREST)
+            shares = shares / shares.sum()
+        if training.trains:
+            self._shares = shares
+            if kept is None:
+                training.remember(name, {"shares": shares})
+        return shares
 
     def _evidence(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return the summed log-probabilities ``(B, C)`` of the teacher's answers from single streams, and the number
@@ -325,14 +357,6 @@ class CoPrompting(PromptedObjective):
         there = torch.from_numpy(lengths > 0).to(net_input["text"].device)
         answers = torch.stack([self.log_probabilities(self._teacher, batch, letter) for letter in _LETTERS])
         return (answers * there[:, :, None]).sum(dim=0), there.sum(dim=0)[:, None]
-
-    @staticmethod
-    def _prior_of(answers: Tensor, streams: Tensor) -> Tensor:
-        """Return log p(e) such that it is the mean of the targets that it gives, nearly."""
-        log_prior = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).log()
-        for _ in range(_PRIOR_STEPS):
-            log_prior = (answers - (streams - 1) * log_prior).softmax(dim=-1).mean(dim=0).log()
-        return log_prior
 
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the product of the answers from single streams over the prior; the same all through a round."""
@@ -350,6 +374,53 @@ class CoPrompting(PromptedObjective):
 
 
 _MOST_KNOWN = 1 << 17
+
+
+def parse_shares(text: str, labels: Sequence[str]) -> Tensor | None:
+    """Return each label's share ``(C,)`` of a text such as ``anger=1 sadness=2``; None for ``start``.
+
+    Raises:
+        UserError: a label is missing, unknown or named twice, or a weight is not positive.
+    """
+    if text.strip() == "start":
+        return None
+    if text.strip() == "equal":
+        return torch.full((len(labels),), 1 / len(labels))
+    weights = [(name, _positive(weight)) for name, _, weight in (entry.partition("=") for entry in text.split())]
+    if sorted(name for name, _ in weights) != sorted(labels) or not all(weight for _, weight in weights):
+        raise UserError(
+            f"--co-prompting-shares {text!r}: give start, equal, or a weight above 0 for each of {', '.join(labels)}, "
+            "such as anger=1"
+        )
+    by_label = dict(weights)
+    found = torch.tensor([by_label[label] for label in labels])
+    return found / found.sum()
+
+
+def _positive(text: str) -> float:
+    """Return a positive finite number; 0 for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if 0 < number < float("inf") else 0.0
+
+
+def prior_of_shares(answers: Tensor, streams: Tensor, shares: Tensor) -> Tensor:
+    """Return log p(e) for which the products of the answers from single streams have given shares in the mean.
+
+    Args:
+        answers: ``(n, C)``, log-probabilities summed over an utterance's streams.
+        streams: ``(n, 1)``, their number. An utterance of one stream keeps its answer whatever the prior.
+        shares: ``(C,)``, with the sum 1.
+    """
+    log_prior = torch.zeros_like(shares)
+    most = int(streams.max()) - 1
+    for _ in range(_PRIOR_STEPS if most > 0 else 0):
+        found = (answers - (streams - 1) * log_prior).softmax(dim=-1).mean(dim=0).clamp(min=_RAREST / 100)
+        # A step of iterative proportional fitting on the logits of the utterances that have all streams.
+        log_prior = log_prior + (found.log() - shares.log()) / most
+    return log_prior
 
 
 def _copied(network: MEmoBERTNetwork) -> MEmoBERTNetwork:

@@ -13,10 +13,12 @@ import logging
 import signal
 from typing import Any
 
+from fairseq.criterions import FairseqCriterion
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
+from ..core.errors import UserError, exits_in_one_line
 from ..core.signals import STOP_SIGNAL, listen, stop_mark, stop_requested
 from .resuming import ResumableTask, fairseq_configuration
 from .utterance_dataset import UtteranceDataset
@@ -36,6 +38,14 @@ logger = logging.getLogger(__name__)
 
 REQUESTS = "stop_requests"
 _AT_ONCE = 1e-9
+_OTHERS = (
+    "cross_entropy",  # fairseq's default
+    "memobert_pretraining",
+    "memobert_prompt",
+    "memobert_finetune",
+    "memobert_facial_expression",
+)
+"""Criterions that fit one task or none here."""
 
 
 class StoppableTask(ResumableTask):
@@ -50,6 +60,18 @@ class StoppableTask(ResumableTask):
         self._updates = 0
         if self._stop_mark is not None:
             listen(STOP_SIGNAL, signal.SIGTERM)
+
+    @exits_in_one_line
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
+        """Build the criterion.
+
+        Raises:
+            UserError: none was named, or that of another task.
+        """
+        own = self.cfg._name
+        if own in _OTHERS and cfg._name in _OTHERS and cfg._name != own:
+            raise UserError(f"--criterion {cfg._name} does not fit --task {own}; give --criterion {own}")
+        return super().build_criterion(cfg, from_checkpoint)
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
         """Return fairseq's iterator; remember that of the training set, to know where an epoch and its worker processes

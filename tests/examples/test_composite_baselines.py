@@ -102,7 +102,7 @@ def test_labelled_utterances_are_those_of_the_tasks(
     monkeypatch.setattr(baselines, "train_fraction", recorded)
     fold = make_folds(utterances.sessions, "strict")[1]
     systems = [(share, system) for share, system, _ in baselines.fold_counts(utterances, fold, [0.1], [3, 4])]
-    of_draw = [(0.1, name) for name in ("text", "faces", "speech", "product", "EM")]
+    of_draw = [(0.1, name) for name in ("text", "faces", "speech", "product", "EM", "EM, equal shares")]
     assert systems == of_draw * 2
     rows = np.flatnonzero(np.isin(utterances.speaker, ["s1", "s4"]))  # s2 tests, s3 validates
     for (uid, emotion, share, seed, chosen), expected in zip(drawn, (3, 4), strict=True):
@@ -126,9 +126,9 @@ def test_em_keeps_given_labels(baselines: ModuleType, utterances: Any, monkeypat
     fitted: list[np.ndarray] = []
     fit = baselines.Floors.fit.__func__
 
-    def recorded(cls: Any, streams: Any, targets: np.ndarray, start: Any = None) -> Any:
+    def recorded(cls: Any, streams: Any, targets: np.ndarray, start: Any = None, equal: bool = False) -> Any:
         fitted.append(targets.copy())
-        return fit(cls, streams, targets, start)
+        return fit(cls, streams, targets, start, equal)
 
     monkeypatch.setattr(baselines.Floors, "fit", classmethod(recorded))
     first = np.full((640, 4), 0.25)
@@ -138,6 +138,15 @@ def test_em_keeps_given_labels(baselines: ModuleType, utterances: Any, monkeypat
     assert len(fitted) == baselines.ROUNDS
     assert all((targets[labelled] == first[labelled]).all() for targets in fitted)
     assert not (fitted[-1][40:] == first[40:]).all(axis=1).any()
+
+
+def test_a_prior_of_equal_shares_makes_the_emotions_equally_frequent(baselines: ModuleType, utterances: Any) -> None:
+    skewed = 0.9 * np.eye(4)[np.where(utterances.emotion == 0, 1, utterances.emotion)] + 0.025
+    for equal, spread in ((False, 0.1), (True, 0.0)):
+        floors = baselines.Floors.fit(utterances.streams, skewed, equal=equal)
+        product = floors.answers(utterances.streams)[baselines.PRODUCT]
+        shares = np.exp(product - np.logaddexp.reduce(product, axis=1, keepdims=True)).mean(axis=0)
+        assert (np.ptp(shares) > spread) if spread else np.allclose(shares, 0.25, atol=1e-3)
 
 
 def test_a_data_bin_without_the_labels_expressions_has_no_floor_without_labels(
@@ -178,7 +187,7 @@ def test_the_command_prints_a_table_and_writes_it(
     assert "2 x 2 |" in printed
     with open(tmp_path / "floors.tsv", newline="") as stream:
         records = {(record["system"], record["share"]): record for record in csv.DictReader(stream, delimiter="\t")}
-    assert len(records) == 4 + 5
+    assert len(records) == 4 + 6
     # The generated frames tell the emotion.
     assert float(records["speech", "1.0"]["uar"]) > 0.9
     record = records["EM", "0.5"]

@@ -142,6 +142,7 @@ def test_a_pretraining_that_resumes_within_a_round_goes_on_with_its_teacher(fold
     kept = dict(taught._teacher.named_parameters())
     assert all(torch.equal(kept[name], value) for name, value in teaching._teacher.named_parameters())
     assert any(not torch.equal(now[name], value) for name, value in kept.items() if name in now)
+    assert torch.equal(taught._shares, teaching._shares)
     assert torch.allclose(taught._log_prior, teaching._log_prior)
     assert [path.name for path in (tmp_path / "saved").glob("co_prompting-*.pt")] == ["co_prompting-1.pt"]
 
@@ -168,6 +169,7 @@ def test_every_prompted_objective_lowers_its_own_loss(folder: Path) -> None:
         (("--prompt-words", "anger=angry"), "give two or more entries"),
         (("--expression-views", "a=2 vx"), "'vx' is no modality case"),
         (("--expression-sharpness", "0"), "give a number above 0"),
+        (("--co-prompting-ratio", "1", "--co-prompting-shares", "anger=1 happiness=2"), "a weight above 0 for each of"),
         (("--prompt-template", "i am ."), "exactly one"),
         (("--first-objective", "mvfr"), "give both, or neither"),
         (("--text-encoder", "", "--text-encoder-layers", "2"), "give --text-encoder"),

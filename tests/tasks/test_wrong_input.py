@@ -40,6 +40,8 @@ FLAGS = {
     "a single label": (["--fold", "1", "--labels", "sad"], "name two or more of these"),
     "no part of the training set": (["--fold", "1", "--train-fraction", "0"], "must be above 0 and at most 1, not 0"),
     "more than the training set": (["--fold", "1", "--train-fraction", "1.5"], "at most 1, not 1.5"),
+    "no criterion": (["--criterion", "cross_entropy"], "give --criterion memobert_finetune"),
+    "another task's criterion": (["--criterion", "memobert_prompt"], "does not fit --task memobert_finetune"),
     "more pieces than positions": (["--fold", "1", "--max-pieces", "79"], "81 positions"),
     "more frames than positions": (["--fold", "1", "--max-visual-frames", "99"], "--max-visual-frames: 99 positions"),
 }  # fmt: skip

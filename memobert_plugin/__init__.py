@@ -16,7 +16,14 @@ __all__ = ["MEmoBERT", "register"]
 
 
 def register() -> None:
-    """Register everything with fairseq and allow-list what its checkpoints hold; repeated calls do nothing."""
+    """Register everything with fairseq and allow-list what its checkpoints hold; repeated calls do nothing.
+
+    Raises:
+        UserError: fairseq is not installed.
+    """
+    from .core.fairseq_quirks import require_fairseq
+
+    require_fairseq("memobert_plugin.register()")
     from . import registration  # noqa: F401
 
 
@@ -33,5 +40,5 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-if "fairseq" in sys.modules:
+if sys.modules.get("fairseq"):
     register()

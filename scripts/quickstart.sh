@@ -4,5 +4,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
+[[ $(uname -s) == Linux && $(uname -m) == x86_64 ]] ||
+    fail "the quickstart trains, which needs fairseq: Linux x86-64 with Python 3.11 or 3.12 (docs/install.md)"
 set_up plot,video
 exec "$VENV/bin/python" "$ROOT/examples/quickstart/run.py" "$@"

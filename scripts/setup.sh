@@ -29,7 +29,7 @@ find_python() {
     local candidate version seen=""
     if [[ -n ${PYTHON:-} ]]; then
         version=$(python_version "$PYTHON") || fail "PYTHON=$PYTHON does not start, or lacks the venv module"
-        [[ $version =~ ^3\.1[012]$ ]] || fail "PYTHON=$PYTHON is Python $version; 3.11 or 3.12 is needed (or 3.10, with a C++ compiler)"
+        [[ $version =~ ^3\.1[0-4]$ ]] || fail "PYTHON=$PYTHON is Python $version; 3.11 or 3.12 is needed (3.10 with a C++ compiler; 3.13 and 3.14 without training)"
         echo "$PYTHON"
         return
     fi
@@ -54,7 +54,7 @@ make_environment() {
     local python version asked
     if environment_is_whole; then
         version=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        [[ $version =~ ^3\.1[012]$ ]] || fail "$VENV holds Python $version; remove that folder to have it made anew with 3.11 or 3.12"
+        [[ $version =~ ^3\.1[0-4]$ ]] || fail "$VENV holds Python $version; remove that folder to have it made anew with 3.11 or 3.12"
         if [[ -n ${PYTHON:-} ]]; then
             asked=$(python_version "$PYTHON") || fail "PYTHON=$PYTHON does not start, or lacks the venv module"
             [[ $asked == "$version" ]] || fail "$VENV holds Python $version and PYTHON asks for $asked; remove that folder or name another with VENV=folder"
@@ -108,7 +108,7 @@ set_up() {
         if "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then
             pip_install "pip<24.1" || fail "pip could not install an older pip (see above)"
         fi
-        pip_install --constraint "$ROOT/constraints.txt" --editable "${ROOT}[$extra]" ||
+        pip_install --constraint "$ROOT/constraints.txt" --editable "${ROOT}[$extra,fairseq]" ||
             fail "the installation failed (see above); run the script again to go on"
         remove_broken_torchaudio
         for included in "$@"; do

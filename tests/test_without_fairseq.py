@@ -16,6 +16,13 @@ import fairseq.tasks
 import memobert_plugin
 assert "memobert_prompt" in fairseq.tasks.TASK_REGISTRY
 """
+PREDICTED = """
+import sys
+from memobert_plugin import MEmoBERT
+assert MEmoBERT.from_pretrained(sys.argv[1]).predict(text="we love the fun").label
+host = {"fairseq", "fairseq_cli", "hydra", "omegaconf"} & set(sys.modules)
+assert not host, host
+"""
 LIGHT = """
 import sys
 import memobert_plugin
@@ -39,7 +46,13 @@ def test_extraction_prediction_export_and_report_import_no_fairseq(tmp_path: Pat
     assert finished.stdout.endswith("work without fairseq\n")
 
 
+def test_prediction_imports_no_fairseq_where_it_is_installed(tmp_path: Path) -> None:
+    finished = run("-c", PREDICTED, str(ROOT / "tests" / "checkpoints" / "made_at_17cffec" / "bundle"), cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_importing_the_package_registers_it_where_fairseq_is_imported(tmp_path: Path) -> None:
+    pytest.importorskip("fairseq")
     finished = run("-c", IMPORTED_FIRST, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
 

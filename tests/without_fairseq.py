@@ -1,40 +1,75 @@
-"""Extract, binarize, predict, export and report where fairseq, hydra and omegaconf cannot be imported.
+"""Extract, binarize, predict, export and report without fairseq, and without what Windows lacks.
 
-Run as ``python -m tests.without_fairseq FOLDER``: by a test, which forbids the imports, and by
-``scripts/test_without_fairseq.sh`` in an environment without these packages. It needs the core and PyAV.
+fairseq, hydra and omegaconf cannot be imported here, and the package sees ``sys.platform == "win32"`` and no module or
+name of POSIX only. Run as ``python -m tests.without_fairseq FOLDER``. It needs the core and PyAV.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 import sys
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 FORBIDDEN = ("fairseq", "fairseq_cli", "hydra", "omegaconf")
+POSIX_MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty")
+POSIX_NAMES = {
+    "mmap": "MADV_WILLNEED",
+    "multiprocessing.context": "ForkProcess ForkContext",
+    "os": "O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK chown fork forkpty getegid geteuid getgid getloadavg getpgid"
+    " getuid killpg mkfifo mknod nice openpty posix_fadvise pread pwrite register_at_fork sched_getaffinity sendfile"
+    " setpgid setsid statvfs sync sysconf ttyname uname",
+    "signal": "ITIMER_REAL SIGALRM SIGCHLD SIGHUP SIGKILL SIGPIPE SIGQUIT SIGUSR1 SIGUSR2 alarm pthread_sigmask"
+    " setitimer sigwait",
+}
 MADE = Path(__file__).parent / "checkpoints" / "made_at_17cffec"
 
 
-class Forbidden(MetaPathFinder):
-    """An import hook that refuses fairseq and what it brings."""
+class OnWindows(ModuleType):
+    """A module as it is on Windows: without some names."""
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Refuse a forbidden module; leave all others to the next hook."""
-        if fullname.partition(".")[0] in FORBIDDEN:
-            raise ModuleNotFoundError(f"{fullname} must not be imported here", name=fullname)
-        return None
+    def __init__(self, module: ModuleType) -> None:
+        super().__init__(module.__name__)
+        self._module, self._missing = module, frozenset(POSIX_NAMES.get(module.__name__, "").split())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._missing:
+            raise AttributeError(f"Windows has no {self.__name__}.{name}")
+        return "win32" if (self.__name__, name) == ("sys", "platform") else getattr(self._module, name)
 
 
-sys.meta_path.insert(0, Forbidden())
+def import_on_windows(
+    name: str,
+    globals: Mapping[str, object] | None = None,
+    locals: Mapping[str, object] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    """Import a module, for the package as it is on Windows; everybody else gets the machine's own."""
+    importer = str((globals or {}).get("__name__", ""))
+    if level or importer.partition(".")[0] != "memobert_plugin":
+        return original_import(name, globals, locals, fromlist, level)
+    if name.partition(".")[0] in POSIX_MODULES:
+        raise ModuleNotFoundError(f"Windows has no {name}", name=name)
+    module = original_import(name, globals, locals, fromlist, level)
+    return OnWindows(module) if name == "sys" or name in POSIX_NAMES else module
+
+
+sys.modules.update(dict.fromkeys(FORBIDDEN))  # type: ignore[arg-type]  # None: cannot be imported
+original_import, builtins.__import__ = builtins.__import__, import_on_windows
 
 import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 import soundfile  # noqa: E402
 
+import memobert_plugin  # noqa: E402
 from memobert_plugin import MEmoBERT  # noqa: E402
 from memobert_plugin.checkpoints.last_checkpoint import settle_last_checkpoint  # noqa: E402
 from memobert_plugin.cli import binarize, export, extract, import_, inspect, predict, report, sweep  # noqa: E402
+from memobert_plugin.core.errors import UserError  # noqa: E402
 from memobert_plugin.data.manifest import ManifestRow, write_manifest  # noqa: E402
 from tests.checkpoints.made_at_17cffec.make import expected as probabilities  # noqa: E402
 from tests.evaluation.sweeps import write_grid  # noqa: E402
@@ -66,6 +101,7 @@ def extraction(folder: Path) -> None:
     frames = ["--visual", out / "visual", "--acoustic", out / "acoustic"]
     made = ["--manifest", out / "manifest.tsv", "--vocab", vocabulary, "--output", folder / "bin"]
     run(binarize.main, *made, *frames)
+    run(binarize.main, *made, *frames, "--overwrite", "--workers", 2)
     run(inspect.main, folder / "bin")
 
 
@@ -97,16 +133,27 @@ def files(folder: Path) -> None:
     saved.mkdir()
     (saved / "checkpoint1.pt").write_bytes((MADE / "memobert_prompt.pt").read_bytes())
     assert settle_last_checkpoint(saved, print) == 4 and (saved / "checkpoint_last.pt").is_file()
-    for command in (import_, sweep):
-        assert command.build_parser().format_help()
+    assert import_.build_parser().format_help()
+    (folder / "sweep" / "sweep.json").write_text("{}")
+    run(sweep.main, "status", folder / "sweep")
+
+
+def training(folder: Path) -> None:
+    """Ask for a training, and be told which platforms have fairseq."""
+    run(inspect.main, "--user-dir")
+    plan = Path(__file__).parents[1] / "examples" / "sweep" / "small.yaml"
+    with pytest.raises(UserError, match=r"needs fairseq, .* Linux x86-64 with Python 3\.11 or 3\.12"):
+        memobert_plugin.register()
+    with pytest.raises(UserError, match="a sweep needs fairseq"):
+        sweep.main([str(plan), "--output", str(folder / "trained")])
 
 
 def main(folder: Path) -> None:
     """Try everything in an empty folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for step in (extraction, prediction, files):
+    for step in (extraction, prediction, files, training):
         step(folder)
-    loaded = sorted(name for name in sys.modules if name.partition(".")[0] in FORBIDDEN)
+    loaded = sorted(name for name, module in sys.modules.items() if module and name.partition(".")[0] in FORBIDDEN)
     assert not loaded, loaded
     print("extraction, prediction, export and report work without fairseq")
 

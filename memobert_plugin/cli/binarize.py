@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -102,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--max-failed-share {options.max_failed_share:g}: give a share from 0 to 1")
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}: give at least 1")
+    from ..core.processes import usable_cores
     from ..data.binarize import binarize
     from ..data.corpus import Corpus
     from ..data.limits import notes_on_limits
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.output,
             visual_input=options.visual_input,
             max_failed_share=options.max_failed_share,
-            workers=options.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
+            workers=options.workers or min(_MOST_WORKERS, usable_cores()),
             progress=sys.stderr.isatty(),
             overwrite=options.overwrite,
             dry_run=options.dry_run,

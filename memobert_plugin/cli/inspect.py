@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import UserError, run_command
+from ..core.errors import UserError, pip_install, run_command
 from ..core.files import regular
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.user_dir:
         if options.data_bin or options.plot or options.json:
             raise UserError("--user-dir: prints one directory and takes nothing else; call the command twice")
+        from ..core.fairseq_quirks import fairseq_is_missing
+
         print(Path(__file__).resolve().parents[1])
+        if missing := fairseq_is_missing("training"):
+            print(f"memobert-inspect: note: {missing}", file=sys.stderr)
         return 0
     if options.data_bin is None:
         raise UserError("no data-bin given; give the folder that memobert-binarize wrote, or --user-dir")
@@ -254,7 +259,7 @@ def plot_lengths(corpus: Corpus, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("--plot: matplotlib is not installed; pip install 'memobert-plugin[plot]'") from None
+        raise UserError(f"--plot: matplotlib is not installed; {pip_install('plot')}") from None
     modalities = [
         (name, lengths[lengths > 0])
         for name, lengths in (

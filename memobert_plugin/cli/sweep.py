@@ -85,6 +85,9 @@ def show_status(path: Path) -> int:
 
 def start(options: argparse.Namespace) -> int:
     """Start a sweep or resume it."""
+    from ..core.fairseq_quirks import require_fairseq
+
+    require_fairseq("a sweep")
     from ..sweep.plan import read_plan
     from ..sweep.records import SweepFolder
     from ..sweep.slurm import PACKAGE, take_snapshot

@@ -25,6 +25,11 @@ class UserError(ValueError):
     """A mistake in a file, a flag or a call: one line that names the place, says what is wrong and what to do."""
 
 
+def pip_install(extra: str) -> str:
+    """Return the command that installs an extra; the package is on no index, so it names the project's folder."""
+    return f'pip install ".[{extra}]" in the project\'s folder'
+
+
 class DiskFull(UserError):
     """No space is left for an output."""
 

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import logging
 import os
+import platform
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from .errors import UserError
+
+
+def fairseq_is_missing(purpose: str) -> str:
+    """Return a line that names the platforms with fairseq, which a purpose needs; empty where it is installed."""
+    if importlib.util.find_spec("fairseq") is not None:
+        return ""
+    return (
+        f"{purpose} needs fairseq, which is installed with this package on Linux x86-64 with Python 3.11 or 3.12 only; "
+        f"this is {platform.system()} {platform.machine()} with Python {platform.python_version()} (docs/install.md)"
+    )
+
+
+def require_fairseq(purpose: str) -> None:
+    """Raise :class:`UserError` where fairseq is not installed; the message names the platforms that have it."""
+    if missing := fairseq_is_missing(purpose):
+        raise UserError(missing)
 
 
 @contextmanager
@@ -55,6 +76,6 @@ def return_free_memory() -> None:
     Ordering an epoch's utterances leaves holes as large as the corpus in the heap. A forked worker shares these pages
     until the training process writes to them; then the worker keeps a copy of its own, which it never uses.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -23,13 +22,12 @@ def taken(descriptor: int) -> bool:
     On NFS the lock holds across machines unless the mount has ``nolock`` or ``local_lock``. On a file system without
     locks the answer is always True.
     """
+    from filelock import lock_descriptor
+
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock_descriptor(descriptor, blocking=False)
     except OSError:
         return True
-    return True
 
 
 class OutputBusy(UserError):
@@ -98,18 +96,25 @@ def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
     target = Path(output).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
-    while True:
-        with open(path, "a") as stream:
-            if not taken(stream.fileno()):
-                raise OutputBusy(f"{output}: another process is writing it; wait for it or choose another output")
-            # The previous holder removes the lock file: the lock counts only if the file is still there.
-            if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                continue
-            try:
-                yield
-            finally:
+    try:
+        while True:
+            with open(path, "a", encoding="utf-8") as stream:
+                if not taken(stream.fileno()):
+                    raise OutputBusy(f"{output}: another process is writing it; wait for it or choose another output")
+                # The previous holder removes the lock file: the lock counts only if the file is still there.
+                if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                    continue
+                try:
+                    yield
+                finally:
+                    if sys.platform != "win32":
+                        path.unlink()
+                return
+    finally:
+        # Windows removes no file that is open here or in another process.
+        if sys.platform == "win32":
+            with suppress(OSError):
                 path.unlink()
-            return
 
 
 PathLike = TypeVar("PathLike", bound="str | os.PathLike[str]")
@@ -199,7 +204,7 @@ def _own_descriptor(path: str | os.PathLike[str]) -> int | None:
     place = os.path.join(os.getcwd(), path)
     for _ in range(_MOST_LINKS):
         folder, name = os.path.split(place)
-        if name.isdigit() and os.path.realpath(folder) == f"/proc/{os.getpid()}/fd":
+        if name.isdigit() and os.path.realpath(folder) in (f"/proc/{os.getpid()}/fd", "/dev/fd"):  # Linux, macOS
             return int(name)
         try:
             place = os.path.join(folder, os.readlink(place))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-STOP_SIGNAL = signal.SIGUSR2
+STOP_SIGNAL = signal.SIGTERM if sys.platform == "win32" else signal.SIGUSR2
 STOP_MARK_VARIABLE = "MEMOBERT_STOP_MARK"
 """Environment variable with the name of a file. A training that has saved and stopped before its end writes it, because
 fairseq's exit status does not tell; it listens to the signal only if the variable is set."""

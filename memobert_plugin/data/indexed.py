@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +87,7 @@ class IndexedReader:
             indices: (B,) items.
             counts: (B,) how many elements of each, from its beginning.
         """
-        if self._map is None:
+        if self._map is None or sys.platform == "win32":
             return
         begins = self.pointers[indices]
         firsts = begins // mmap.PAGESIZE * mmap.PAGESIZE

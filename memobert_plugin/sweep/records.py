@@ -159,7 +159,7 @@ class RunFolder:
             UserError: another process still works on it after ``patience`` seconds.
         """
         deadline = time.monotonic() + patience
-        with open(self.path / ".lock", "w") as stream:
+        with open(self.path / ".lock", "w", encoding="utf-8") as stream:
             while not taken(stream.fileno()):
                 if time.monotonic() > deadline:
                     raise UserError(f"{self.path}: another process is working on this run; wait for it or end it")
@@ -169,7 +169,7 @@ class RunFolder:
     def is_owned(self) -> bool:
         """Tell whether a process on this machine works on the run."""
         try:
-            with open(self.path / ".lock") as stream:
+            with open(self.path / ".lock", encoding="utf-8") as stream:
                 return not taken(stream.fileno())
         except FileNotFoundError:
             return False
@@ -232,7 +232,7 @@ class SweepFolder:
         others = [path.name for path in self.path.iterdir() if not path.name.startswith(".")]
         if others and SWEEP_FILE not in others:
             raise UserError(f"{self.path}: exists and holds something else (no {SWEEP_FILE}); choose another --output")
-        with room_is_needed(self.path), open(self.path / ".lock", "w") as stream:
+        with room_is_needed(self.path), open(self.path / ".lock", "w", encoding="utf-8") as stream:
             if not taken(stream.fileno()):
                 raise UserError(
                     f"{self.path}: another memobert-sweep is at work there; memobert-sweep status {self.path} shows "

@@ -6,7 +6,6 @@ traceback, and where that file is missing among others, training begins from zer
 a line that says so.
 """
 
-import fcntl
 import os
 import platform
 import sys
@@ -21,6 +20,7 @@ from omegaconf import II
 
 from ..checkpoints.last_checkpoint import LAST, is_whole
 from ..core.errors import UserError, as_disk_full
+from ..core.files import taken
 from ..core.signals import stop_mark
 
 
@@ -36,7 +36,7 @@ class SaveFolderConfig(FairseqDataclass):
 
 _LOCK = ".lock"
 _held: dict[Path, TextIO] = {}
-"""Locked folders of this process. The locks end with it; forked processes do not inherit them."""
+"""Locked folders of this process. The locks end with it."""
 _REPAIR = "python -m memobert_plugin.checkpoints.last_checkpoint {} puts the newest whole checkpoint in its place"
 
 
@@ -92,8 +92,8 @@ def _explain_full_disk(folder: Path) -> None:
 def _claim(folder: Path) -> None:
     """Hold the folder's lock until this process ends.
 
-    The lock belongs to the process, not to the open file: data-loading workers may live some seconds longer, and must
-    not keep it. File systems without locks, and those that cannot be written to, refuse nobody.
+    Forked processes close the file: data-loading workers may live some seconds longer, and must not keep the lock. File
+    systems without locks, and those that cannot be written to, refuse nobody.
     """
     real = folder.resolve()
     if real in _held:
@@ -102,16 +102,12 @@ def _claim(folder: Path) -> None:
         stream = open(real / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError:
         return
-    try:
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    if not taken(stream.fileno()):
         stream.seek(0)
         owner = stream.read().strip() or "another process"
         stream.close()
-        raise UserError(f"{folder}: {owner} is training there; give this training another --save-dir") from None
-    except OSError:
-        stream.close()
-        return
+        raise UserError(f"{folder}: {owner} is training there; give this training another --save-dir")
+    os.register_at_fork(after_in_child=stream.close)
     stream.truncate(0)
     stream.write(f"process {os.getpid()} of {platform.node()}\n")
     stream.flush()

@@ -117,7 +117,7 @@ def test_the_histogram_is_a_picture(data_bin: Path, tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"--plot: matplotlib is not installed; pip install 'memobert-plugin\[plot\]'"):
+    with pytest.raises(UserError, match=r'--plot: matplotlib is not installed; pip install "\.\[plot\]"'):
         main([str(data_bin), "--plot", "lengths.png"])
 
 

@@ -32,6 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> None:
+    pytest.importorskip("fairseq")
     memobert_plugin.register()
 
 

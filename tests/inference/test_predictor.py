@@ -271,4 +271,4 @@ def test_a_bundle_works_where_only_the_core_is_installed(clip_bundle: Path, tmp_
     )
     assert finished.returncode == 0, finished.stderr
     read, missing = finished.stdout.splitlines()[-2:]
-    assert read == "['acoustic', 'text']" and "memobert-plugin[video]" in missing
+    assert read == "['acoustic', 'text']" and 'pip install ".[video]"' in missing

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.errors import UserError
+from ...core.errors import UserError, pip_install
 from ...core.names import MODALITY_CASES
 from .curves import Curves, Line, mean_line
 from .results import Provenance, Result, coverage, marks, training_name
@@ -93,9 +93,7 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         import matplotlib.style
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError(
-            "matplotlib is not installed; pip install 'memobert-plugin[plot]', or give --no-pictures"
-        ) from None
+        raise UserError(f"matplotlib is not installed; {pip_install('plot')}, or give --no-pictures") from None
     with matplotlib.style.context(["default", _SETTINGS]):
         yield Figure(figsize=(width, height), layout="constrained")
 

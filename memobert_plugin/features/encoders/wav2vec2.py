@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ...core.errors import UserError
-from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq
+from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq, require_fairseq
 from ...core.files import regular
 from ...core.names import SAMPLE_RATE
 from .base import ENCODERS, SpeechEncoder
@@ -409,6 +409,7 @@ def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
     """
     import torch
 
+    require_fairseq("--encoder wav2vec2")
     with quiet_fairseq():
         from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 

@@ -103,7 +103,7 @@ def frames_are_written(
 def _held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / _LOCK_NAME, "a")  # noqa: SIM115
+        lock = open(folder / _LOCK_NAME, "a", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another --output") from None
     with lock:

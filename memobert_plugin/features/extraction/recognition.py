@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from ...core.errors import UserError
+from ...core.errors import UserError, pip_install
 from ...core.files import regular
 from ...core.names import SAMPLE_RATE
 from ..media.streams import wanted_language
@@ -307,9 +307,7 @@ def import_ctranslate2() -> Any:
     try:
         import ctranslate2
     except (ImportError, OSError) as error:
-        raise UserError(
-            f"--transcribe needs CTranslate2 ({error}): pip install 'memobert-plugin[transcribe]'"
-        ) from None
+        raise UserError(f"--transcribe needs CTranslate2 ({error}): {pip_install('transcribe')}") from None
     return ctranslate2
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from ...core.errors import DefectiveClip, UserError
+from ...core.errors import DefectiveClip, UserError, pip_install
 from .streams import ANY_STREAMS, Kind, StreamChoice, StreamFacts, choose_audio, choose_video
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def import_av() -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise UserError("films need PyAV: pip install 'memobert-plugin[video]'") from None
+        raise UserError(f"films need PyAV: {pip_install('video')}") from None
 
 
 @contextmanager

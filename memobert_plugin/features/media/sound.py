@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from ...core.errors import DefectiveClip, UserError
+from ...core.errors import DefectiveClip, UserError, pip_install
 from ...core.names import SAMPLE_RATE
 from .container import FILM_SUFFIXES, media_facts
 from .soundtrack import RATES, Soundtrack, mix_down
@@ -202,7 +202,7 @@ def _open(path: Path, streams: StreamChoice = ANY_STREAMS) -> _Source:
         except DefectiveClip:
             raise defect from None
         except UserError:
-            raise DefectiveClip(f"{defect}; PyAV reads more: pip install 'memobert-plugin[video]'") from None
+            raise DefectiveClip(f"{defect}; PyAV reads more: {pip_install('video')}") from None
 
 
 class _SoundFile:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from ...core.errors import DefectiveClip, UserError
+from ...core.errors import DefectiveClip, UserError, pip_install
 
 Kind = Literal["video", "audio", "subtitle"]
 
@@ -150,7 +150,7 @@ def _iso639(code: str) -> Language | None:
     try:
         import iso639
     except ImportError:
-        raise UserError("--language needs python-iso639: pip install 'memobert-plugin[video]'") from None
+        raise UserError(f"--language needs python-iso639: {pip_install('video')}") from None
     # Codes are lower case and names begin with a capital: "En" is a language of Papua.
     for spelling in (code.lower(), code.title(), f"{code.title()} (macrolanguage)"):
         try:

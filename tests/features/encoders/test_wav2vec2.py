@@ -20,6 +20,7 @@ from memobert_plugin.features.extraction.acoustic import AcousticJob
 from memobert_plugin.features.extraction.job import extract
 
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("fairseq")
 
 TOLERANCE = 1e-4
 CONV = {"conv_dim": (16,) * 7, "conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2)}

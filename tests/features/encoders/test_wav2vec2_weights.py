@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,14 @@ def test_parameters_that_do_not_fit_are_named(tmp_path: Path) -> None:
         Wav2Vec2(hugging_face_folder(tmp_path))
 
 
+def test_without_fairseq_the_platforms_that_have_it_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fairseq", None)
+    with pytest.raises(UserError, match=r"--encoder wav2vec2 needs fairseq, .* on Linux x86-64 with Python 3\.11"):
+        Wav2Vec2(fairseq_file(tmp_path / "w.pt", {}))
+
+
 def test_settings_that_fairseq_cannot_build_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fairseq")
     with pytest.raises(UserError, match="fairseq cannot build a network"):
         Wav2Vec2(fairseq_file(tmp_path / "w.pt", {"encoder_embed_dim": 16, "encoder_attention_heads": 3}))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from ....core.errors import DefectiveClip, UserError
+from ....core.errors import DefectiveClip, UserError, pip_install
 from ....core.files import regular
 from ..container import media_facts, opened, time_origin
 from ..streams import ANY_STREAMS, StreamChoice, StreamFacts, agreement, listed, numbered, purpose, wanted_language
@@ -332,5 +332,5 @@ def _import_pysubs2() -> ModuleType:
     try:
         import pysubs2
     except ImportError:
-        raise UserError("subtitles need pysubs2: pip install 'memobert-plugin[video]'") from None
+        raise UserError(f"subtitles need pysubs2: {pip_install('video')}") from None
     return pysubs2

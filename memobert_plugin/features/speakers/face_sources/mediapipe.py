@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ....core.errors import UserError
+from ....core.errors import UserError, pip_install
 from ..face import Box, Face, overlap
 from . import FACE_SOURCES
 
@@ -74,9 +74,7 @@ class MediaPipeFaces:
             try:
                 from mediapipe.python.solutions import face_detection, face_mesh
             except ImportError as error:
-                raise UserError(
-                    f"faces by mediapipe: cannot be imported ({error}); needs `pip install 'memobert-plugin[faces]'`"
-                ) from None
+                raise UserError(f"faces by mediapipe: cannot be imported ({error}); {pip_install('faces')}") from None
             self._detectors = [
                 face_detection.FaceDetection(min_detection_confidence=min_confidence, model_selection=model)
                 for model in (0, 1)

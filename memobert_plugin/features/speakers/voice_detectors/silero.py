@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ....core.errors import UserError
+from ....core.errors import UserError, pip_install
 from ...media.sound import SAMPLE_RATE
 from ..voice import Interval
 from . import VOICE_DETECTORS
@@ -48,9 +48,7 @@ class SileroVoice:
         try:
             import silero_vad
         except ImportError as error:
-            raise UserError(
-                f"voice activity by silero: cannot be imported ({error}); needs `pip install 'memobert-plugin[faces]'`"
-            ) from None
+            raise UserError(f"voice activity by silero: cannot be imported ({error}); {pip_install('faces')}") from None
         finally:
             torch.set_num_threads(threads)  # importing the package sets it to 1
         with warnings.catch_warnings():

@@ -25,5 +25,5 @@ def test_an_unknown_source_is_named() -> None:
 def test_without_mediapipe_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions", None)
-    with pytest.raises(UserError, match=r"pip install 'memobert-plugin\[faces\]'"):
+    with pytest.raises(UserError, match=r'pip install "\.\[faces\]"'):
         load_face_source("mediapipe")

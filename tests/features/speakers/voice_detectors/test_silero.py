@@ -18,7 +18,7 @@ from memobert_plugin.features.speakers.voice_detectors.silero import SileroVoice
 
 def test_without_silero_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "silero_vad", None)
-    with pytest.raises(UserError, match=r"pip install 'memobert-plugin\[faces\]'"):
+    with pytest.raises(UserError, match=r'pip install "\.\[faces\]"'):
         load_voice_detector("silero")
 
 

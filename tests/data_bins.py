@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class CorpusShape:
     emotions: tuple[str, ...] = field(default=tuple(WORDS))
     split: str = ""
     """Split of every utterance; empty: the last in ten are ``valid``, the rest ``train``."""
+    dialogues: bool = False
+    """Two dialogues for each session, in whose order the later rows come first."""
 
 
 def write_vocabulary(folder: Path) -> Path:
@@ -66,7 +68,11 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
             words = rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, 12)))
             text = " ".join(words).replace(" ##", "")
             speaker_and_session = (f"spk{speaker}", f"ses{speaker // 2}")
-            rows.append(ManifestRow(0, identity, *speaker_and_session, split, text, emotion, "", "", None, None))
+            row = ManifestRow(0, identity, *speaker_and_session, split, text, emotion, "", "", None, None)
+            if shape.dialogues:
+                start = float(shape.utterances - number) + speaker / 10
+                row = replace(row, video=f"{speaker // 2}_{number % 2}.avi", start=start, end=start + 0.5)
+            rows.append(row)
             for modality, dim in dims.items():
                 if rng.random() < shape.absent:
                     continue

@@ -1,9 +1,10 @@
 """Base of the comparators: systems without pre-training that learn the same task on the same folds as MEmoBERT.
 
 A comparator is one file. It derives a configuration from :class:`ComparatorConfig` and a network from
-:class:`EmotionNetwork`, and names both with :func:`comparator`. That makes it an architecture of ``fairseq-train``, a
-setting of ``memobert-sweep`` and a row of ``memobert-report``. The file lies in this folder, or in another package
-that declares an entry point of the group ``memobert_plugin.comparators``.
+:class:`EmotionNetwork` (each modality embedded, one vector per utterance, MEmoBERT's classifier) or from
+:class:`StreamNetwork` (vectors as they are, everything else its own), and names both with :func:`comparator`. That
+makes it an architecture of ``fairseq-train``, a setting of ``memobert-sweep`` and a row of ``memobert-report``.
+The file lies in this folder, or in another package with an entry point of the group ``memobert_plugin.comparators``.
 """
 
 import logging
@@ -23,85 +24,12 @@ from ..core.names import SETTINGS, Setting
 from ..core.ragged import first_rows
 from ..core.registry import Registry
 from ..models.state_upgrade import StagedModel
-from ..nn.heads import EmotionHead
-from ..nn.network import FINGERPRINT, dictionary_fingerprint
-from ..nn.packing import to_device
+from ..nn.heads import EMOTION_HEAD, EmotionHead
+from ..nn.network import FINGERPRINT, dictionary_fingerprint, text_encoder_sizes
+from ..nn.packing import MODALITIES, to_device
+from .inputs import FrameSequences, FrameVectors, Sequences, TextSequences, TextVectors
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """One modality of B utterances without padding.
-
-    Attributes:
-        rows: ``(N, D)``, utterance after utterance.
-        lengths: ``(B,)`` rows of each utterance, a numpy array; none is 0.
-    """
-
-    rows: Tensor
-    lengths: np.ndarray
-
-
-class TextSequences(nn.Module):
-    """``Dropout(LN(word))``; an utterance without text still has its [CLS] and [SEP].
-
-    Args:
-        vocabulary: rows of the dictionary.
-        embed_dim: width D.
-        dropout: applied to the result.
-    """
-
-    def __init__(self, vocabulary: int, embed_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.word = nn.Embedding(vocabulary, embed_dim)
-        self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.word.weight, std=embed_dim**-0.5)
-
-    def forward(self, pieces: Tensor, lengths: np.ndarray) -> Sequences:
-        """Embed pieces ``(sum(lengths),)`` int64 with [CLS] and [SEP]."""
-        return Sequences(self.dropout(self.norm(self.word(pieces))), lengths)
-
-
-class FrameSequences(nn.Module):
-    """``Dropout(LN(Linear(frames)))``, and one learned row for an utterance without frames.
-
-    Args:
-        frame_dim: size of a frame's feature; 0 where the corpus has none, every utterance then is the learned row.
-        embed_dim: width D.
-        dropout: applied to the result.
-    """
-
-    def __init__(self, frame_dim: int, embed_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(frame_dim, embed_dim) if frame_dim else None
-        self.norm = nn.LayerNorm(embed_dim) if frame_dim else None
-        self.absent = nn.Parameter(torch.empty(1, embed_dim))
-        self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.absent, std=embed_dim**-0.5)
-
-    def forward(self, frames: Tensor | None, lengths: np.ndarray) -> Sequences:
-        """Project frames ``(sum(lengths), F)`` of any float type, or None when no utterance has any.
-
-        Every parameter has a gradient whatever the batch holds: without frames the projection runs on zero rows, and
-        where every utterance has frames the learned row is still part of the table that rows are selected from.
-        """
-        with_one = np.maximum(lengths, 1)
-        is_absent = np.repeat(lengths == 0, with_one)
-        source = np.full(len(is_absent), int(lengths.sum()))
-        source[~is_absent] = np.arange(int(lengths.sum()))
-        rows = torch.cat([self._projected(frames), self.absent])
-        return Sequences(self.dropout(rows.index_select(0, to_device(source, rows.device))), with_one)
-
-    def _projected(self, frames: Tensor | None) -> Tensor:
-        if self.linear is None or self.norm is None:
-            if frames is not None and len(frames):
-                raise ValueError("the batch has frames of a modality that the model was built without")
-            return self.absent[:0]
-        weight = self.linear.weight
-        frames = weight.new_empty(0, weight.shape[1]) if frames is None else frames.to(weight.dtype)
-        return self.norm(self.linear(frames))
 
 
 @dataclass
@@ -118,6 +46,31 @@ class ComparatorConfig(FairseqDataclass):
         default=512,
         metadata={"help": "longest sequence of a modality, in pieces or frames; the task's limits must not exceed it"},
     )
+    text_encoder: str = field(
+        default="",
+        metadata={
+            "help": "read text as the last layer's states of this frozen BERT (a Hugging Face folder, or the file of "
+            "memobert-import bert) instead of learning word vectors"
+        },
+    )
+    text_encoder_layers: int = field(default=0, metadata={"help": "of the frozen text encoder; --text-encoder sets it"})
+    text_encoder_embed_dim: int = field(default=0, metadata={"help": "its width; --text-encoder sets it"})
+    text_encoder_ffn_embed_dim: int = field(
+        default=0, metadata={"help": "its feed-forward width; --text-encoder sets it"}
+    )
+    text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
+    text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
+
+
+def refuse_other_heads(head: str) -> None:
+    """Raise a :class:`UserError` for any head but the emotion classifier."""
+    if head != EMOTION_HEAD:
+        raise UserError(f"head {head!r}: a comparator has an emotion classifier only")
+
+
+def read_utterances(text_lengths: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the numbers ``(n,)`` of the utterances whose [CLS] are at ``rows``."""
+    return np.searchsorted(first_rows(text_lengths), rows)
 
 
 class EmotionNetwork(nn.Module):
@@ -151,9 +104,9 @@ class EmotionNetwork(nn.Module):
         width = config.encoder_embed_dim
         if width % 2:
             raise UserError(f"--encoder-embed-dim {width}: give an even width")
-        self.text = TextSequences(vocabulary, width, config.dropout)
-        self.visual = FrameSequences(visual_dim, width, config.dropout)
-        self.acoustic = FrameSequences(acoustic_dim, width, config.dropout)
+        self.text_embedder = TextSequences(vocabulary, width, config.dropout, text_encoder_sizes(config))
+        self.visual_embedder = FrameSequences(visual_dim, width, config.dropout)
+        self.acoustic_embedder = FrameSequences(acoustic_dim, width, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = EmotionHead(fused_dim, labels)
 
@@ -187,25 +140,71 @@ class EmotionNetwork(nn.Module):
         Returns:
             ``(n, C)``. Every parameter has a gradient whatever the batch lacks.
         """
-        if head != "classify":
-            raise UserError(f"head {head!r}: a comparator has an emotion classifier only")
+        refuse_other_heads(head)
         fused = self.fuse(
-            self.text(text, text_lengths),
-            self.visual(visual, visual_lengths),
-            self.acoustic(acoustic, acoustic_lengths),
+            self.text_embedder(text, text_lengths),
+            self.visual_embedder(visual, visual_lengths),
+            self.acoustic_embedder(acoustic, acoustic_lengths),
         )
-        utterances = to_device(np.searchsorted(first_rows(text_lengths), rows), fused.device)
+        utterances = to_device(read_utterances(text_lengths, rows), fused.device)
         return self.classifier(self.dropout(fused.index_select(0, utterances)))
+
+
+class StreamNetwork(nn.Module):
+    """Base of published systems that read the vectors of the three modalities as they are.
+
+    An absent modality is one zero row, which is the mean frame where frames are standardised.
+
+    Args:
+        config: the width of word vectors, or the sizes of the frozen text encoder.
+        vocabulary: rows of the dictionary.
+        visual_dim: size of a face frame's feature; 0 where the corpus has none.
+        acoustic_dim: size of a speech frame's feature; 0 where the corpus has none.
+    """
+
+    def __init__(self, config: ComparatorConfig, vocabulary: int, visual_dim: int, acoustic_dim: int) -> None:
+        super().__init__()
+        self.text_embedder = TextVectors(vocabulary, config.encoder_embed_dim, text_encoder_sizes(config))
+        self.visual_embedder = FrameVectors(visual_dim)
+        self.acoustic_embedder = FrameVectors(acoustic_dim)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Return the width of each modality's vectors."""
+        return {name: getattr(self, f"{name}_embedder").width for name in MODALITIES}
+
+    def streams(
+        self,
+        text: Tensor,
+        text_lengths: np.ndarray,
+        visual: Tensor | None,
+        visual_lengths: np.ndarray,
+        acoustic: Tensor | None,
+        acoustic_lengths: np.ndarray,
+    ) -> dict[str, Sequences]:
+        """Return the vectors of each modality; arguments as in :meth:`EmotionNetwork.forward`."""
+        return {
+            "text": self.text_embedder(text, text_lengths, self.visual_embedder.mean.dtype),
+            "visual": self.visual_embedder(visual, visual_lengths),
+            "acoustic": self.acoustic_embedder(acoustic, acoustic_lengths),
+        }
 
 
 class Comparator(StagedModel):
     """The part of a comparator that fairseq calls; :func:`comparator` joins it with a network.
 
+    A network that is trained in stages may define ``from_earlier_stage(state)``, which makes the checkpoint of one
+    stage loadable into the next, in place.
+
     Attributes:
         setting: its place in a sweep's plan and its title in reports.
+        own_criterion: the criterion that alone trains it; empty for that of the task.
+        reads_dialogues: it reads whole dialogues, in order.
     """
 
     setting: Setting
+    own_criterion = ""
+    reads_dialogues = False
 
     @classmethod
     @exits_in_one_line
@@ -231,21 +230,35 @@ class Comparator(StagedModel):
         super().__init__()
         self.register_buffer(FINGERPRINT, torch.zeros(1, dtype=torch.int64))
 
+    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
+        """Fit a checkpoint, also one of the time when embedders had other names, to this model, in place."""
+        for key in list(state_dict):
+            modality, _, rest = key.partition(".")
+            if modality in MODALITIES:
+                state_dict[f"{modality}_embedder.{rest}"] = state_dict.pop(key)
+        from_earlier_stage = getattr(self, "from_earlier_stage", None)
+        if from_earlier_stage is not None:
+            from_earlier_stage(state_dict)
+        super().upgrade_state_dict_named(state_dict, name)
+
 
 COMPARATORS: Registry[type[Comparator]] = Registry(
     "comparator", "memobert_plugin.comparators", "memobert_plugin.comparators"
 )
 
-Network = TypeVar("Network", bound=EmotionNetwork)
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def comparator(name: str, title: str, config: type[ComparatorConfig]) -> Callable[[type[Network]], type[Network]]:
+def comparator(
+    name: str, title: str, config: type[ComparatorConfig], **of_setting: Any
+) -> Callable[[type[Network]], type[Network]]:
     """Return a decorator that makes a network a comparator.
 
     Args:
         name: the setting's name in a plan; fairseq's ``--arch`` is ``memobert_NAME``.
         title: its name in tables and pictures.
         config: its sizes, which become flags of ``fairseq-train``.
+        of_setting: more of its :class:`~memobert_plugin.core.names.Setting`: ``flags``, ``note`` and so on.
 
     Raises:
         ValueError: the name is no identifier, or another setting's.
@@ -255,7 +268,7 @@ def comparator(name: str, title: str, config: type[ComparatorConfig]) -> Callabl
 
     def join(network: type[Network]) -> type[Network]:
         architecture = f"memobert_{name}"
-        setting = Setting(title, "memobert_finetune", "nothing", architecture)
+        setting = Setting(title, "memobert_finetune", "nothing", architecture, **of_setting)
         attributes = {"__doc__": network.__doc__, "__module__": network.__module__, "setting": setting}
         # The network comes first: its constructor runs, and calls the adapter's, which takes no arguments.
         model = type(f"{network.__name__}Model", (network, Comparator), attributes)

@@ -2,30 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from ..core.errors import UserError
-from ..core.ragged import owners_and_positions
-from ..nn.packing import to_device
-from .base import ComparatorConfig, EmotionNetwork, Sequences, comparator
-
-
-def time_major_order(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row order of a ``PackedSequence``: all first rows, then all second rows, longest utterance first.
-
-    Args:
-        lengths: ``(B,)``, none of them 0.
-
-    Returns:
-        ``(N,)`` row of each packed row, and ``(max(lengths),)`` how many utterances have a row at each time.
-    """
-    rank = np.empty(len(lengths), dtype=np.int64)
-    rank[np.argsort(-lengths, kind="stable")] = np.arange(len(lengths))
-    owners, positions = owners_and_positions(lengths)
-    return np.lexsort((rank[owners], positions)), np.bincount(positions)
+from .base import ComparatorConfig, EmotionNetwork, comparator
+from .inputs import Sequences, recurrent_outputs, row_means
 
 
 class RecurrentEncoder(nn.Module):
@@ -43,13 +25,7 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Encode the ``(N, D)`` rows of B utterances as ``(B, D)``."""
-        rows, lengths = sequences.rows, sequences.lengths
-        order, alive = time_major_order(lengths)
-        packed = PackedSequence(rows.index_select(0, to_device(order, rows.device)), torch.from_numpy(alive))
-        hidden = self.gru(packed)[0].data
-        owners = to_device(owners_and_positions(lengths)[0][order], rows.device)
-        sums = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add(0, owners, hidden)
-        return sums / to_device(lengths, rows.device).to(sums.dtype)[:, None]
+        return row_means(Sequences(recurrent_outputs(self.gru, sequences), sequences.lengths))
 
 
 @dataclass

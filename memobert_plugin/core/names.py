@@ -74,6 +74,10 @@ class Setting:
         architecture: a registered model instead of the plan's; empty for the plan's.
         flags: of fairseq and the task, which overrule the plan's.
         trains: False where nothing is learned from labels, so that their share does not matter.
+        note: what a reader of a table has to know of its row.
+        first: flags of a training on the same fold and labels that comes before and whose checkpoint this one starts
+            from; None for none.
+        unlabelled: the training also reads the data-bin of the plan's pre-training, without labels.
     """
 
     title: str
@@ -82,6 +86,9 @@ class Setting:
     architecture: str = ""
     flags: Mapping[str, Any] = field(default_factory=dict)
     trains: bool = True
+    note: str = ""
+    first: Mapping[str, Any] | None = None
+    unlabelled: bool = False
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {

@@ -37,6 +37,7 @@ class Stream(IntEnum):
     PICTURE_REPEATS = 9
     FRAME_DROPOUT = 10
     STREAM_MIXING = 11
+    UNLABELLED = 12
 
 
 def uniform(seed: int, update: int, stream: int, uid: npt.ArrayLike, counter: npt.ArrayLike) -> npt.NDArray[np.float64]:

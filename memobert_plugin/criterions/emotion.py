@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -93,7 +94,7 @@ class ClassificationCriterion(FairseqCriterion):
             if any(counts in log for log in logging_outputs):
                 metrics.log_scalar_sum(f"_{counts}", sum(log[counts] for log in logging_outputs if counts in log))
                 for metric in METRICS:
-                    metrics.log_derived(f"{prefix}{metric}", _percentage(f"_{counts}", metric))
+                    metrics.log_derived(f"{prefix}{metric}", percentage(f"_{counts}", metric))
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
@@ -101,7 +102,9 @@ class ClassificationCriterion(FairseqCriterion):
         return True
 
 
-def _percentage(counts: str, metric: str) -> Callable[[MetersDict], float]:
+def percentage(counts: str, metric: str) -> Callable[[MetersDict], float]:
+    """Return the function that computes a metric in per cent from the confusion counts logged under a name."""
+
     def derived(meters: MetersDict) -> float:
         matrix = meters[counts].sum
         if not torch.is_tensor(matrix):  # just reset, nothing counted yet
@@ -150,6 +153,12 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))
 
 
+def read_rows(sample: dict[str, Any]) -> np.ndarray:
+    """Return the rows of the [CLS] of a batch's utterances that have a target."""
+    rows = first_rows(sample["net_input"]["text_lengths"])
+    return rows[sample["read"]] if "read" in sample else rows
+
+
 @dataclass
 class FinetuneCriterionConfig(FairseqDataclass):
     """No options."""
@@ -160,10 +169,8 @@ class MEmoBERTFinetuneCriterion(ClassificationCriterion):
     """Cross-entropy over the emotions."""
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
-        """Read the [CLS] position of every utterance."""
-        logits = upcast(
-            model(**sample["net_input"], head=EMOTION_HEAD, rows=first_rows(sample["net_input"]["text_lengths"]))
-        )
+        """Read the [CLS] position of every utterance, or of those that are no context."""
+        logits = upcast(model(**sample["net_input"], head=EMOTION_HEAD, rows=read_rows(sample)))
         loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
         return Decisions(loss, logits.detach().softmax(dim=-1))
 

@@ -82,6 +82,9 @@ ARRAYS: dict[str, np.dtype] = {
     "row_offset": np.dtype("<i8"),
 }
 """One value per utterance each, as ``<name>.npy``; ``duration`` in seconds, NaN where unknown, lengths in frames."""
+ORDER: dict[str, np.dtype] = {"dialogue": np.dtype("<i4"), "start": np.dtype("<f4")}
+"""Two more arrays, which earlier data-bins lack. Utterances that are cut from one film or sound file of a session have
+the same ``dialogue``; ``start`` is where they begin, in seconds. Both are -1 and NaN without times in the manifest."""
 OFFSETS = "row_offset"
 """The array with one more value: the byte at which each row of ``utterances.tsv`` begins, and the file's size."""
 COUNTS = (
@@ -210,6 +213,10 @@ class Corpus:
         self.visual_lengths = self._array("visual_length")
         self.acoustic_lengths = self._array("acoustic_length")
         self._offsets = self._array(OFFSETS)
+        self.order: tuple[np.ndarray, np.ndarray] | None = None
+        """``dialogue`` and ``start`` of each utterance; None in data-bins of earlier versions."""
+        if (self.path / "dialogue.npy").exists():
+            self.order = (self._array("dialogue"), self._array("start"))
         self._rows = self._row_bytes()
 
     def __len__(self) -> int:
@@ -272,8 +279,9 @@ class Corpus:
             raise UserError(
                 f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"
             ) from None
-        if array.dtype != ARRAYS[name] or array.shape != (count,):
-            raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{ARRAYS[name]} ({count},)")
+        expected = {**ARRAYS, **ORDER}[name]
+        if array.dtype != expected or array.shape != (count,):
+            raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{expected} ({count},)")
         return np.asarray(array)
 
     def _row_bytes(self) -> np.ndarray:

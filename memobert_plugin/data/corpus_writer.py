@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, UTTERANCES_FILE, write_dictionary
+from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, UTTERANCES_FILE, write_dictionary
 from .folds import natural_order
 from .indexed import IndexedWriter
 from .manifest import utterance_uid
@@ -75,7 +76,8 @@ class CorpusWriter:
         self._visual = IndexedWriter(folder / "visual", np.float16) if visual else None
         self._acoustic = IndexedWriter(folder / "acoustic", np.float16) if acoustic else None
         self._expression: IndexedWriter | None = None
-        self._arrays = {name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        self._arrays = {name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in {**ARRAYS, **ORDER}.items()}
+        self._dialogues: dict[tuple[str, str], int] = {}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in CODED}
         self._rows = open(folder / UTTERANCES_FILE, "wb")  # noqa: SIM115
         self._rows.write(("\t".join(("id", *CODED)) + "\n").encode())
@@ -97,7 +99,11 @@ class CorpusWriter:
             "visual_length": 0 if utterance.visual is None else len(utterance.visual),
             "acoustic_length": 0 if utterance.acoustic is None else len(utterance.acoustic),
             OFFSETS: self._rows.tell(),
+            "start": math.nan if row.start is None else row.start,
+            "dialogue": -1,
         }
+        if row.start is not None and (media := row.video or row.audio):
+            values["dialogue"] = self._dialogues.setdefault((row.session, media), len(self._dialogues))
         for name in CODED:
             codes, value = self._codes[name], getattr(row, name)
             values[name] = codes.setdefault(value, len(codes)) if value or name != "emotion" else -1

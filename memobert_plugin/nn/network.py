@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +74,8 @@ class NetworkSizes:
     )
 
 
-def text_encoder_sizes(sizes: NetworkSizes) -> TextEncoderSizes:
-    """Return the sizes of the frozen text encoder."""
+def text_encoder_sizes(sizes: Any) -> TextEncoderSizes:
+    """Return the sizes of the frozen text encoder, given those of a network that has the five fields."""
     return TextEncoderSizes(
         sizes.text_encoder_layers,
         sizes.text_encoder_embed_dim,

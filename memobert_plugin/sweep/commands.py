@@ -12,6 +12,8 @@ from .plan import Plan, Resources
 
 Command = tuple[str, ...]
 
+FIRST = "first"
+"""Folder, inside a run's, of a training whose checkpoint the run's own training starts from."""
 _FIRST_PORT, _PORTS = 20000, 20000
 
 
@@ -75,7 +77,7 @@ class CommandWriter:
             "task": setting.task,
             "criterion": setting.task,
             **self._training(folder, identity["seed"], start),
-            **({"arch": setting.architecture} if setting.architecture else self.plan.model),
+            **self._architecture(setting),
             "distributed_world_size": 1,
             "fold": identity["fold"],
             "protocol": self.plan.protocol,
@@ -103,6 +105,12 @@ class CommandWriter:
             **self.plan.common,
         }
         return ("fairseq-validate", str(self.plan.corpus), *flag_arguments(chosen))
+
+    def _architecture(self, setting: Setting) -> Mapping[str, Any]:
+        """Return the plan's model; of a comparator its architecture, which reads the plan's text encoder too."""
+        if not setting.architecture:
+            return self.plan.model
+        return {"arch": setting.architecture, "text_encoder": self.plan.model.get("text_encoder")}
 
     def _training(self, folder: Path, seed: int, start: Path | None) -> dict[str, Any]:
         """Return the flags of every training."""

@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.names import FULL, PROTOCOLS
 from ..data.corpus import Corpus
 from ..data.folds import choose_fold, make_folds
-from .commands import Command, CommandWriter
+from .commands import FIRST, Command, CommandWriter
 from .plan import Plan
 
 MANIFEST_SPLIT = 0
@@ -45,11 +45,13 @@ class EmotionCorpus:
         labels: the emotions that are classified.
         sha256: of ids, emotions and speakers, so that results of different corpora are never mixed.
         folds: the plan's.
+        dialogues: the data-bin says of all labelled utterances which follow each other.
     """
 
     labels: tuple[str, ...]
     sha256: str
     folds: tuple[TestPart, ...]
+    dialogues: bool
 
 
 def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int]) -> EmotionCorpus:
@@ -74,7 +76,8 @@ def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds:
     digest = hashlib.sha256()
     for name in ("uid", "emotion", "speaker"):
         digest.update((path / f"{name}.npy").read_bytes())
-    return EmotionCorpus(chosen, digest.hexdigest(), tuple(_test_parts(corpus, labelled, protocol, folds)))
+    dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
+    return EmotionCorpus(chosen, digest.hexdigest(), tuple(_test_parts(corpus, labelled, protocol, folds)), dialogues)
 
 
 def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
@@ -134,7 +137,8 @@ class Expansion:
         writer: of the commands.
 
     Raises:
-        UserError: the plan says that pre-training has other speakers than the folds, but it shares some.
+        UserError: the plan says that pre-training has other speakers than the folds, but it shares some; or a setting
+            reads dialogues and the data-bin does not tell their order.
     """
 
     def __init__(
@@ -156,6 +160,14 @@ class Expansion:
                 f"without_test_speaker (one pre-training per fold) or all (marked transductive), or other names to "
                 f"other people"
             )
+
+        for name, setting in plan.settings.items():
+            if setting.flags.get("dialogues") and not corpus.dialogues:
+                raise UserError(
+                    f"{plan.path}: settings: {name} reads dialogues, and {plan.corpus} does not say which utterances "
+                    f"follow each other; give its manifest start and video or audio (files of whole dialogues), "
+                    f"binarize it with this version, or leave {name} out"
+                )
 
     def runs(self) -> list[Run]:
         """Return all runs, each after those it depends on."""
@@ -192,13 +204,20 @@ class Expansion:
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
         predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
         checkpoints = folder / "checkpoints"
-        commands = [self.writer.emotion(checkpoints, setting, flags, identity, start)]
+        commands = []
+        if setting.unlabelled and plan.pretraining is not None:
+            flags = {"unlabelled": plan.pretraining.data[0], **flags}
+        if setting.first is not None:
+            commands.append(self.writer.emotion(folder / FIRST, setting, {**flags, **setting.first}, identity, start))
+            start = folder / FIRST / PROTOCOLS[plan.protocol].checkpoint
+        commands.append(self.writer.emotion(checkpoints, setting, flags, identity, start))
         for case, path in predictions.items():
             commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
         budget = {key: flags.get(key) for key in _BUDGET}
         details = {
             "setting": setting_name,
             "setting_title": setting.title,
+            "setting_note": setting.note,
             "ablation": ablation,
             "corpus": {"path": str(plan.corpus), "name": plan.corpus_name, "sha256": self.corpus.sha256},
             **identity,
@@ -207,7 +226,7 @@ class Expansion:
             "selection": PROTOCOLS[plan.protocol].selection,
             "test_speaker": fold.speaker,
             "train_modalities": plan.train_modalities,
-            "modality_mixture": plan.modality_mixture,
+            "modality_mixture": flags.get("modality_mixture", plan.modality_mixture),
             "budget": budget if plan.budgets == "equal" else {},
             "budget_of_setting": {} if plan.budgets == "equal" else budget,
             "transductive": setting.starts_from == "pretraining" and self._is_transductive(fold),

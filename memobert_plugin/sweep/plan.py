@@ -306,6 +306,9 @@ def _check(plan: Plan, top: Section) -> None:
         raise top.error("pretraining", f"is missing; settings {', '.join(plan.settings)} need it")
     if "bert" in starts and plan.bert is None:
         raise top.error("bert", "is missing; give a Hugging Face BERT folder")
+    for name, setting in plan.settings.items():
+        if setting.unlabelled and (plan.pretraining is None or len(plan.pretraining.data) != 1):
+            raise top.error("pretraining", f"needs data of one data-bin, which {name} reads without labels")
     if len(plan.ablations) > 1 and "pretraining" not in starts:
         raise top.error("ablations", "change pre-training; name a setting that has it")
     for case in plan.modality_cases:

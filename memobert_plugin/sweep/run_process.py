@@ -21,7 +21,7 @@ from ..checkpoints.last_checkpoint import settle_last_checkpoint
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
-from .commands import flag_value, is_training
+from .commands import FIRST, flag_value, is_training
 from .forked_commands import ForkedCommands
 from .records import DONE, FAILED, RUNNING, STOPPED, RunFolder, now
 
@@ -150,7 +150,7 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
             return STOPPED, None
         command = commands[number]
         folder.stop_mark.unlink(missing_ok=True)
-        updates = settle_last_checkpoint(folder.checkpoints, folder.say) if is_training(command) else None
+        updates = settle_last_checkpoint(_save_dir(command), folder.say) if is_training(command) else None
         needed = not _is_trained(command, updates)
         tell_ranks(folder, options.key, needed)
         if needed:
@@ -169,6 +169,11 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
     if description["kind"] == "emotion":
         _remove_checkpoints(folder, commands, options.keep_checkpoints)
     return DONE, 0
+
+
+def _save_dir(command: Sequence[str]) -> Path:
+    """Return the folder of a training's checkpoints."""
+    return Path(flag_value(command, "--save-dir") or "checkpoints")
 
 
 def _is_trained(command: Sequence[str], updates: int | None) -> bool:
@@ -193,7 +198,7 @@ def _remove_checkpoints(folder: RunFolder, commands: Sequence[Sequence[str]], ke
     if kept == "all":
         return
     tested = {flag_value(command, "--path") for command in commands} if kept == "selected" else set()
-    for path in folder.checkpoints.glob("checkpoint*.pt"):
+    for path in (*folder.checkpoints.glob("checkpoint*.pt"), *(folder.path / FIRST).glob("checkpoint*.pt")):
         if str(path) not in tested:
             path.unlink()
 

@@ -25,8 +25,6 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
-from ..models.memobert import MEmoBERTModel
-from ..nn.text_encoder import EncodedTextEmbedder
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .save_folder import SaveFolderConfig
@@ -174,10 +172,9 @@ class CorpusTask(StoppableTask):
         if path and not (from_checkpoint and cfg.text_encoder_layers):
             encoder = self._read_text_encoder(cfg, path)
         model = super().build_model(cfg, from_checkpoint)
-        if from_checkpoint or not isinstance(model, MEmoBERTModel):
+        if from_checkpoint:
             return model
         if encoder is not None:
-            assert isinstance(model.text_embedder, EncodedTextEmbedder)
             model.text_embedder.encoder.load_state_dict(dict(encoder.weights))
         if self.cfg.center_frames or self.cfg.standardize_frames:
             fit_embedders(
@@ -258,7 +255,10 @@ class CorpusTask(StoppableTask):
             UserError: another dictionary, another frame dimension or other expression classes.
         """
         self.state.origins  # noqa: B018
-        corpus = self.corpus(epoch)
+        return self.refuse_unfit(self.corpus(epoch))
+
+    def refuse_unfit(self, corpus: Corpus) -> Corpus:
+        """Return a data-bin, after checking its dictionary and frames as :meth:`fitting_corpus` does."""
         if list(corpus.symbols) != list(self.state.symbols):
             raise UserError(
                 f"{corpus.path}: its dictionary is not the checkpoint's or the first shard's; binarize it with the "

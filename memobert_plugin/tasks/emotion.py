@@ -24,7 +24,7 @@ from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, 
 from ..data.tokenizer import load_tokenizer
 from .corpus_task import CorpusTask, CorpusTaskConfig
 from .predictions import PredictionFile
-from .utterance_dataset import Modalities, UtteranceDataset
+from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_to_train_on
 
 logger = logging.getLogger(__name__)
 
@@ -159,9 +159,16 @@ class EmotionClassificationTask(CorpusTask):
             ]
         logger.info("%s: %d utterances", split, len(rows))
         self.log_beyond_limits(split, corpus, rows)
+        rows = self.nonempty(corpus, rows, split)
+        dialogues, unlabelled = None, None
+        if getattr(self.cfg, "dialogues", False):
+            context = self._part(corpus, split, emotions) if training else np.arange(len(corpus))
+            rows, dialogues = in_dialogues(corpus, rows, context)
+        if training and bool(getattr(self.cfg, "unlabelled", "")):
+            unlabelled = self.unlabelled_dataset(corpus, emotions)
         self.datasets[split] = UtteranceDataset(
             corpus,
-            self.nonempty(corpus, rows, split),
+            rows,
             self.limits(),
             Modalities(
                 self.modalities,
@@ -174,7 +181,21 @@ class EmotionClassificationTask(CorpusTask):
             emotions=emotions,
             prompt=self.prompt(),
             shuffle=training,
+            dialogues=dialogues,
+            unlabelled=unlabelled,
         )
+
+    def unlabelled_dataset(self, corpus: Corpus, emotions: np.ndarray) -> UtteranceDataset:
+        """Return the training utterances of ``--unlabelled`` without the fold's test speakers.
+
+        Raises:
+            UserError: its dictionary or frames are not the corpus', or nothing is left.
+        """
+        pool = self.refuse_unfit(Corpus(self.cfg.unlabelled))
+        tested = {corpus.speakers[code] for code in np.unique(corpus.speaker[self._part(corpus, "test", emotions)])}
+        rows = self.nonempty(pool, rows_to_train_on(pool, tested), "train")
+        logger.info("unlabelled: %d utterances", len(rows))
+        return UtteranceDataset(pool, rows, self.limits(), Modalities(self.modalities, seed=self.cfg.seed))
 
     def training_rows(self) -> np.ndarray:
         """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
@@ -196,15 +217,19 @@ class EmotionClassificationTask(CorpusTask):
         return np.array([*codes, -1], dtype=np.int64)
 
     def _rows(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
-        labelled = emotions[corpus.emotion] >= 0
+        rows = self._part(corpus, split, emotions)
+        return rows[emotions[corpus.emotion[rows]] >= 0]
+
+    def _part(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
+        """Return the rows of a subset, those without one of the task's emotions too."""
         if not self.cfg.fold:
             if split not in corpus.splits:
                 raise UserError(
                     f"{corpus.path}: the split column has no '{split}' (it has: "
                     f"{', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
                 )
-            return np.flatnonzero(labelled & (corpus.split == corpus.splits.index(split)))
-        fold = self.fold(corpus, labelled)
+            return np.flatnonzero(corpus.split == corpus.splits.index(split))
+        fold = self.fold(corpus, emotions[corpus.emotion] >= 0)
         valid = (fold.valid,) if fold.valid else ()
         speakers = {"train": fold.train, "valid": valid, "test": (fold.test,)}.get(split)
         if speakers is None:
@@ -215,7 +240,7 @@ class EmotionClassificationTask(CorpusTask):
                 "train with --disable-validation and a fixed --max-epoch"
             )
         codes = [corpus.speakers.index(speaker) for speaker in speakers]
-        return np.flatnonzero(labelled & np.isin(corpus.speaker, codes))
+        return np.flatnonzero(np.isin(corpus.speaker, codes))
 
     def fold(self, corpus: Corpus, labelled: np.ndarray) -> Fold:
         """Return the fold of ``--fold``; it is logged, and stored with the checkpoint."""
@@ -373,7 +398,23 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
 
 @dataclass
 class FinetuneConfig(EmotionClassificationConfig):
-    """Flags of finetuning: those of both tasks."""
+    """Flags of finetuning: those of both tasks, and what some comparators read beside the utterance."""
+
+    dialogues: bool = field(
+        default=False,
+        metadata={
+            "help": "read whole dialogues, in the order of the manifest's times, with other speakers' and unlabelled "
+            "utterances as context (in training: of training speakers only); --batch-size then counts dialogues. "
+            "For --arch memobert_clstm_mma"
+        },
+    )
+    unlabelled: str = field(
+        default="",
+        metadata={
+            "help": "data-bin, usually that of pre-training, of which as many utterances as of each batch are read "
+            "without labels, never the test speaker's. For --criterion memobert_ssmm"
+        },
+    )
 
 
 @register_task("memobert_finetune", dataclass=FinetuneConfig)
@@ -381,7 +422,28 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
     """Emotion by finetuning a classifier on the pooled [CLS] (MEmoBERT, section 4)."""
 
     cfg: FinetuneConfig
+    _own_criterion: str | None = None
 
     def model_sizes(self) -> dict[str, Any]:
         """Return the sizes of a model, with the number of emotions."""
         return {**super().model_sizes(), "labels": len(self.labels)}
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Build the model, which must read dialogues if and only if the task gives them."""
+        model = super().build_model(cfg, from_checkpoint)
+        if getattr(model, "reads_dialogues", False) != self.cfg.dialogues:
+            raise UserError(f"--arch {cfg._name}: {'leave out' if self.cfg.dialogues else 'give'} --dialogues")
+        self._own_criterion = getattr(model, "own_criterion", "")
+        return model
+
+    @exits_in_one_line
+    def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Build the criterion: the model's own if it has one, and one that reads unlabelled utterances if there are."""
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.cfg.unlabelled and not getattr(criterion, "reads_unlabelled", False):
+            raise UserError(f"--unlabelled: --criterion {cfg._name} does not read unlabelled utterances; leave it out")
+        own = self._own_criterion
+        if own is not None and cfg._name != own and (own or getattr(criterion, "of_comparator", False)):
+            raise UserError(f"--criterion {cfg._name}: this --arch takes --criterion {own or 'memobert_finetune'}")
+        return criterion

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..core.errors import UserError
 from ..data.corpus import Corpus
 from ..data.indexed import IndexedReader
-from ..nn.embedders import FrameEmbedder
 
 _SAMPLED_FRAMES = 20_000
 _SMALLEST_DEVIATION = 1e-3
@@ -27,20 +30,32 @@ def frame_sample(reader: IndexedReader, rows: np.ndarray, dim: int) -> np.ndarra
     return np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, dim))
 
 
+class FrameReader(Protocol):
+    """A module that reads frames less their mean and over their deviation; most project them by ``linear`` then."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
 @torch.no_grad()
-def center(embedder: FrameEmbedder, mean: np.ndarray) -> None:
+def center(embedder: FrameReader, mean: np.ndarray) -> None:
     """Set the projection's bias to ``-W mean``, so that the mean frame is projected to zero.
 
     Features after a ReLU, such as DenseFace's, have a mean several times as long as their deviation. The LayerNorm
     after the projection then sees little but the mean, and a short training does not learn the rest. Only the start
     changes.
+
+    Raises:
+        UserError: the embedder has no projection.
     """
-    projection = embedder.linear
+    projection = getattr(embedder, "linear", None)
+    if projection is None:
+        raise UserError("--center-frames: this --arch reads frames without a projection; give --standardize-frames")
     projection.bias.copy_(-(projection.weight @ torch.from_numpy(mean).to(projection.weight)))
 
 
 @torch.no_grad()
-def standardize(embedder: FrameEmbedder, sample: np.ndarray, distributions: bool) -> None:
+def standardize(embedder: FrameReader, sample: np.ndarray, distributions: bool) -> None:
     """Have an embedder read frames less their mean and over their deviation, in every dimension.
 
     Args:
@@ -60,8 +75,8 @@ def standardize(embedder: FrameEmbedder, sample: np.ndarray, distributions: bool
 def fit_embedders(
     corpus: Corpus,
     rows: np.ndarray,
-    visual: FrameEmbedder | None,
-    acoustic: FrameEmbedder | None,
+    visual: FrameReader | None,
+    acoustic: FrameReader | None,
     *,
     standardized: bool,
     centered: bool,

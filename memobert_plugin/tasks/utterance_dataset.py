@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
+from ..core.errors import UserError
 from ..core.names import MODALITY_CASES
 from ..core.rng import Stream, integers
 from ..data.batches import (
@@ -73,6 +74,52 @@ class Modalities:
         return np.where(kept.any(axis=0), kept, wanted)
 
 
+@dataclass(frozen=True)
+class Dialogues:
+    """Items of a dataset as dialogues: a batch holds whole ones, their utterances in the order in which they are said.
+
+    Attributes:
+        items: of each dialogue, in order.
+        read: (items,) bool, False for utterances that are context only.
+    """
+
+    items: Sequence[npt.NDArray[np.int64]]
+    read: npt.NDArray[np.bool_]
+
+
+def in_dialogues(corpus: Corpus, rows: np.ndarray, context: np.ndarray) -> tuple[npt.NDArray[np.int64], Dialogues]:
+    """Return the rows of all dialogues with one of ``rows``, ordered, and these dialogues.
+
+    Args:
+        corpus: the open data-bin.
+        rows: utterances that are read.
+        context: further utterances that may be seen.
+
+    Raises:
+        UserError: the data-bin does not say which utterances follow each other.
+    """
+    if corpus.order is None or (corpus.order[0][rows] < 0).any():
+        raise UserError(
+            f"--dialogues: {corpus.path} does not say which utterances follow each other; give its manifest start and "
+            "video or audio (files of whole dialogues), and binarize it with this version"
+        )
+    dialogue, start = corpus.order
+    seen = np.union1d(rows, context)
+    seen = seen[np.isin(dialogue[seen], dialogue[rows])]
+    ordered = seen[np.lexsort((seen, start[seen], dialogue[seen]))].astype(np.int64)
+    ends = np.flatnonzero(np.diff(dialogue[ordered])) + 1
+    return ordered, Dialogues(np.split(np.arange(len(ordered)), ends), np.isin(ordered, rows))
+
+
+def rows_to_train_on(corpus: Corpus, tested: Collection[str]) -> npt.NDArray[np.int64]:
+    """Return the utterances of the split ``train``, all where there is none, but for those of tested speakers."""
+    codes = [code for code, name in enumerate(corpus.speakers) if name and name in tested]
+    kept = ~np.isin(corpus.speaker, codes)
+    if "train" in corpus.splits:
+        kept &= corpus.split == corpus.splits.index("train")
+    return np.flatnonzero(kept)
+
+
 class UtteranceDataset(FairseqDataset):
     """Some utterances of a corpus. An item is its own index; the collater reads a batch from the memory maps.
 
@@ -85,6 +132,8 @@ class UtteranceDataset(FairseqDataset):
         prompt: appended to every text; None for none.
         shuffle: new order and new batches every epoch (training).
         with_words: also return the pieces, word starts and expressions that masking needs.
+        dialogues: keep the utterances of a dialogue together; batch sizes then count dialogues.
+        unlabelled: utterances of which as many as of the batch are drawn and added, as ``unlabelled``.
     """
 
     def __init__(
@@ -98,6 +147,8 @@ class UtteranceDataset(FairseqDataset):
         prompt: PromptPieces | None = None,
         shuffle: bool = False,
         with_words: bool = False,
+        dialogues: Dialogues | None = None,
+        unlabelled: UtteranceDataset | None = None,
     ) -> None:
         super().__init__()
         self.corpus, self.rows, self.limits, self.modalities = (
@@ -107,6 +158,7 @@ class UtteranceDataset(FairseqDataset):
             modalities,
         )
         self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
+        self.dialogues, self.unlabelled = dialogues, unlabelled
         self.batches_divisible_by = 1
         self._inputs = InputBuilder(corpus.symbols)
         # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
@@ -144,8 +196,15 @@ class UtteranceDataset(FairseqDataset):
         return not self.shuffle
 
     def ordered_indices(self) -> np.ndarray:
-        """Return a permutation in training (numpy is seeded by fairseq), else the order of the data-bin."""
-        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        """Return a permutation in training (numpy is seeded by fairseq), else the order of the data-bin.
+
+        Dialogues stay whole.
+        """
+        if self.dialogues is None:
+            return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        count = len(self.dialogues.items)
+        order = np.random.permutation(count) if self.shuffle else np.arange(count)
+        return np.concatenate([self.dialogues.items[number] for number in order])
 
     def batch_by_size(
         self,
@@ -154,7 +213,7 @@ class UtteranceDataset(FairseqDataset):
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
     ) -> list[np.ndarray]:
-        """Cut ``indices`` into consecutive batches.
+        """Cut ``indices`` into consecutive batches, of whole dialogues where there are any.
 
         Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
         anything. The number of batches is brought to a multiple of ``batches_divisible_by`` by halving the largest (or,
@@ -163,7 +222,19 @@ class UtteranceDataset(FairseqDataset):
         """
         if not len(indices):
             return []
-        ends = np.cumsum(self.sizes[indices])
+        if self.dialogues is None:
+            return self._batches(indices, self.sizes, max_tokens, max_sentences)
+        items = self.dialogues.items
+        dialogue = self._dialogue_of_item[indices]
+        order = dialogue[np.sort(np.unique(dialogue, return_index=True)[1])]
+        sizes = np.array([self.sizes[one].sum() for one in items])
+        batches = self._batches(order, sizes, max_tokens, max_sentences)
+        return [np.concatenate([items[number] for number in batch]) for batch in batches]
+
+    def _batches(
+        self, indices: np.ndarray, sizes: np.ndarray, max_tokens: int | None, max_sentences: int | None
+    ) -> list[np.ndarray]:
+        ends = np.cumsum(sizes[indices])
         batches, start = [], 0
         while start < len(indices):
             stop = len(indices)
@@ -174,16 +245,16 @@ class UtteranceDataset(FairseqDataset):
                 stop = min(stop, start + max_sentences)
             batches.append(indices[start:stop])
             start = stop
-        return self._divisible(batches)
+        return self._divisible(batches, sizes)
 
-    def _divisible(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+    def _divisible(self, batches: list[np.ndarray], sizes: np.ndarray) -> list[np.ndarray]:
         utterances, divisor = sum(map(len, batches)), self.batches_divisible_by
         if utterances < divisor:
             logger.warning("%d utterances are too few for %d micro-batches per update", utterances, divisor)
             return batches
         missing, spare = -len(batches) % divisor, len(batches) % divisor
         if len(batches) + missing > utterances:
-            return self._joined(batches, spare)
+            return self._joined(batches, spare, sizes)
         lengths = np.array([len(batch) for batch in batches])
         for _ in range(missing):
             largest = int(np.argmax(lengths))
@@ -193,9 +264,10 @@ class UtteranceDataset(FairseqDataset):
             lengths = np.insert(lengths, largest, half)
         return batches
 
-    def _joined(self, batches: list[np.ndarray], spare: int) -> list[np.ndarray]:
+    @staticmethod
+    def _joined(batches: list[np.ndarray], spare: int, sizes: np.ndarray) -> list[np.ndarray]:
         """Return ``spare`` batches fewer: join the smallest in pairs, the least with the largest of them."""
-        by_size = np.argsort([self.sizes[batch].sum() for batch in batches], kind="stable").tolist()
+        by_size = np.argsort([sizes[batch].sum() for batch in batches], kind="stable").tolist()
         pairs = zip(by_size[:spare], reversed(by_size[spare : 2 * spare]), strict=True)
         joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
         return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
@@ -216,7 +288,8 @@ class UtteranceDataset(FairseqDataset):
         widest = max((meta.visual_dim or 0) + classes, meta.acoustic_dim or 0)
         limits = [max_tokens] if max_tokens else []
         if max_sentences and len(self):
-            limits.append(max_sentences * int(self.sizes.max()))
+            units = [np.arange(len(self))[:, None]] if self.dialogues is None else self.dialogues.items
+            limits.append(max_sentences * max(int(self.sizes[unit].sum(axis=-1).max()) for unit in units))
         size = bytes_for([min(limits) * widest, 1, 1, 1]) if limits and widest else 0
         return BufferPool(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
 
@@ -242,15 +315,23 @@ class UtteranceDataset(FairseqDataset):
         network_input = self._inputs.build(
             pieces, lengths + stand_ins, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
         )
+        read = np.arange(len(indices))
+        if self.dialogues is not None:
+            read = np.flatnonzero(self.dialogues.read[indices])
         batch: dict[str, Any] = {
-            "id": as_small_tensor(indices),
-            "nsentences": len(indices),
+            "id": as_small_tensor(indices[read]),
+            "nsentences": len(read),
             "ntokens": len(network_input),
             "uids": uids,
             "net_input": network_input.net_input,
         }
         if self.emotions is not None:
-            batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows]])
+            batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows[read]]])
+        if self.dialogues is not None:
+            batch["read"] = read
+            batch["net_input"]["dialogue_lengths"] = self._dialogue_lengths(indices)
+        if self.unlabelled is not None:
+            batch["unlabelled"] = self._unlabelled_batch(uids)["net_input"]
         if self.prompt is not None:
             batch["mask_rows"] = network_input.mask_rows
         if self.with_words:
@@ -259,6 +340,22 @@ class UtteranceDataset(FairseqDataset):
             if "expression" in frames:
                 batch["expression"] = frames["expression"]
         return batch
+
+    def _dialogue_lengths(self, indices: np.ndarray) -> npt.NDArray[np.int64]:
+        """Return how many utterances each dialogue of a batch has, in their order."""
+        numbers = self._dialogue_of_item[indices]
+        return np.diff(np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)))
+
+    @cached_property
+    def _dialogue_of_item(self) -> npt.NDArray[np.int64]:
+        assert self.dialogues is not None
+        return np.repeat(np.arange(len(self.dialogues.items)), [len(one) for one in self.dialogues.items])
+
+    def _unlabelled_batch(self, uids: np.ndarray) -> dict[str, Any]:
+        """Return as many unlabelled utterances, drawn anew for each of these and every epoch."""
+        assert self.unlabelled is not None
+        drawn = integers(self.modalities.seed, int(self._epoch), Stream.UNLABELLED, uids, 0, len(self.unlabelled))
+        return self.unlabelled.collater(drawn.tolist())
 
     def _sources(self, rows: np.ndarray, uids: np.ndarray) -> list[np.ndarray]:
         """Return the utterances whose text, faces and speech are shown, ``(B,)`` each: these, or mixed ones."""

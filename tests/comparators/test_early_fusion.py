@@ -64,13 +64,13 @@ def test_an_absent_modality_is_one_learned_row(corpus: Corpus) -> None:
     sample = checks.batch(corpus, "la")
     before = checks.logits(model, sample)
     with torch.no_grad():
-        model.visual.absent.add_(1.0)
+        model.visual_embedder.absent.add_(1.0)
     assert not torch.allclose(checks.logits(model, sample), before)
     seen = {**sample, "net_input": checks.batch(corpus, "va")["net_input"]}
     present = torch.from_numpy(seen["net_input"]["visual_lengths"] > 0)
     shown = checks.logits(model, seen)[present]
     with torch.no_grad():
-        model.visual.absent.sub_(1.0)
+        model.visual_embedder.absent.sub_(1.0)
     torch.testing.assert_close(checks.logits(model, seen)[present], shown)
 
 
@@ -78,7 +78,7 @@ def test_a_corpus_without_frames_needs_no_projection(corpus: Corpus) -> None:
     model = EarlyFusion(EarlyFusionConfig(encoder_embed_dim=16), len(corpus.symbols), 0, 0, checks.LABELS)
     sample = checks.batch(corpus, "l")
     sample["net_input"].update(visual=None, acoustic=None)
-    assert model.visual.linear is None
+    assert model.visual_embedder.linear is None
     checks.assert_gradient_everywhere(model, sample)
     with pytest.raises(ValueError, match="built without"):
         checks.logits(model, checks.batch(corpus, "lv"))

@@ -82,10 +82,10 @@ def test_modalities_reach_each_other_before_the_classifier(corpus: Corpus) -> No
     """The summary of the text changes with the frames, which early fusion's cannot."""
     model = build(corpus).eval()
     inputs = checks.batch(corpus)["net_input"]
-    text = model.text(inputs["text"], inputs["text_lengths"])
-    acoustic = model.acoustic(inputs["acoustic"], inputs["acoustic_lengths"])
+    text = model.text_embedder(inputs["text"], inputs["text_lengths"])
+    acoustic = model.acoustic_embedder(inputs["acoustic"], inputs["acoustic_lengths"])
     summaries = [
-        model.fuse(text, model.visual(frames, inputs["visual_lengths"]), acoustic)[:, :32]
+        model.fuse(text, model.visual_embedder(frames, inputs["visual_lengths"]), acoustic)[:, :32]
         for frames in (inputs["visual"], -inputs["visual"])
     ]
     seen = torch.from_numpy(inputs["visual_lengths"] > 0)

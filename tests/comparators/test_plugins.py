@@ -67,6 +67,17 @@ def test_a_name_that_is_taken_or_cannot_be_a_folder_is_refused(name: str) -> Non
     assert comparator_settings()["mult"].title == "MulT"
 
 
+def run_from(folder: Path, environment: dict[str, str], command: str, *arguments: object) -> str:
+    """Run a command of this package in a fresh interpreter; what it printed."""
+    code = f"from memobert_plugin.cli.{command} import cli_main; cli_main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_a_comparator_of_another_package_is_trained_and_reported(tmp_path: Path) -> None:
     package = tmp_path / "package"
@@ -77,18 +88,33 @@ def test_a_comparator_of_another_package_is_trained_and_reported(tmp_path: Path)
     values = plan_values(corpus, settings=["late_fusion", "direct"], folds=[1])
     values["emotion"]["setting_flags"] = {"late_fusion": {"text_weight": 0.5}}
     plan, runs = write_plan(tmp_path, values), tmp_path / "runs"
-
-    def run(command: str, *arguments: object) -> str:
-        code = f"from memobert_plugin.cli.{command} import cli_main; cli_main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    assert "2 done, 0 failed" in run("sweep", plan, "--output", runs)
+    assert "2 done, 0 failed" in run_from(tmp_path, environment, "sweep", plan, "--output", runs)
     log = (runs / "emotion/late_fusion/full/fraction100/fold01/seed1/log.txt").read_text()
     assert "LateFusionModel" in log and "'text_weight': 0.5" in log
-    table = run("report", runs, "--out", tmp_path / "report", "--no-pictures")
+    table = run_from(tmp_path, environment, "report", runs, "--out", tmp_path / "report", "--no-pictures")
     assert "| Late fusion " in table and table.index("| Late fusion ") < table.index("| Direct ")
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_tests_and_reports_the_published_systems(tmp_path: Path) -> None:
+    """MMIN's teacher is part of its run; notes say what a reader has to know of each row."""
+    corpus = make_data_bin(tmp_path, CorpusShape(speakers=4, utterances=8, dialogues=True))
+    settings = ["clstm_mma", "mmin", "ssmm"]
+    values = plan_values(corpus, settings=settings, folds=[1], modality_cases=["lva", "l", "va"])
+    values["corpus"]["name"] = "IEMOCAP"
+    plan, runs = write_plan(tmp_path, values), tmp_path / "runs"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert "3 done, 0 failed" in run_from(tmp_path, environment, "sweep", plan, "--output", runs)
+    folder = runs / "emotion/mmin/full/fraction100/fold01/seed1"
+    assert sorted(path.name for path in (folder / "predictions").iterdir()) == [
+        "test-l.jsonl", "test-lva.jsonl", "test-va.jsonl"
+    ]  # fmt: skip
+    assert not list((folder / "first").glob("*.pt")) and (folder / "checkpoints" / "checkpoint_best.pt").exists()
+    log = (folder / "log.txt").read_text()
+    assert log.index("'mmin_stage': teacher") < log.index("valid_patterns_uar")
+    table = run_from(tmp_path, environment, "report", runs, "--out", tmp_path / "report", "--no-pictures")
+    for row, published in (("cLSTM-MMA, with dialogue context", "73.94"), ("MMIN", "78.12"), ("SSMM (our", "75.60")):
+        [line] = [line for line in table.splitlines() if line.startswith(f"| {row}")]
+        assert published in line
+    for note in ("reads the earlier utterances of the dialogue", "over the six patterns", "sizes and weights are not"):
+        assert note in table

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from memobert_plugin.comparators.base import Sequences
-from memobert_plugin.comparators.early_fusion import RecurrentEncoder, time_major_order
+from memobert_plugin.comparators.early_fusion import RecurrentEncoder
+from memobert_plugin.comparators.inputs import Sequences, time_major_order
 
 
 def test_rows_are_ordered_by_time_and_longest_first() -> None:

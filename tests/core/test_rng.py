@@ -102,4 +102,5 @@ def test_the_numbers_of_the_streams_are_those_of_earlier_versions() -> None:
         "PICTURE_REPEATS": 9,
         "FRAME_DROPOUT": 10,
         "STREAM_MIXING": 11,
+        "UNLABELLED": 12,
     }

@@ -13,7 +13,7 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.binarize import binarize
-from memobert_plugin.data.corpus import ARRAYS, Corpus
+from memobert_plugin.data.corpus import ARRAYS, ORDER, Corpus
 from memobert_plugin.data.manifest import ManifestRow, utterance_uid, write_manifest
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from tests.data.sources import ACOUSTIC_DIM, VISUAL_DIM, Sources, minilm_vocabulary
@@ -172,6 +172,7 @@ FILES = [
         for suffix in ("bin", "idx")
     ),
     *(f"{name}.npy" for name in ARRAYS),
+    "start.npy",
     "utterances.tsv",
     "dict.txt",
 ]
@@ -239,7 +240,7 @@ def _grow(data_bin: Path, count: int) -> None:
             stream.write((np.arange(count) * pieces * width).astype("<i8").tobytes())
         with open(data_bin / f"{name}.bin", "r+b") as stream:
             stream.truncate(count * pieces * width)
-    for name, dtype in ARRAYS.items():
+    for name, dtype in {**ARRAYS, **ORDER}.items():
         rows = count + (name == "row_offset")
         array = np.lib.format.open_memmap(data_bin / f"{name}.npy", mode="w+", dtype=dtype, shape=(rows,))
         array[-1:] = (data_bin / "utterances.tsv").stat().st_size if name == "row_offset" else 0

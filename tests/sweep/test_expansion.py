@@ -124,6 +124,49 @@ def test_the_manifests_own_split_is_fold_0(tmp_path: Path) -> None:
 def test_comparators_bring_their_own_architecture(tmp_path: Path, corpus: Path) -> None:
     command = expand(tmp_path, corpus, settings=["mult"])["emotion/mult/full/fraction100/fold01/seed1"].commands[0]
     assert flag_value(command, "--arch") == "memobert_mult" and "--encoder-layers" not in command
+    model = {"arch": "memobert_tiny", "text_encoder": "bert.pt"}
+    runs = expand(tmp_path, corpus, settings=["mult", "mmin", "direct"], model=model, folds=[1], modality_mixture=True)
+    assert {flag_value(run.commands[0], "--text-encoder") for run in runs.values()} == {"bert.pt"}
+    mixture = {run.description["setting"]: "--modality-mixture" in run.commands[-2] for run in runs.values()}
+    assert mixture == {"mult": True, "mmin": False, "direct": True}
+    assert {run.description["setting"]: run.description["modality_mixture"] for run in runs.values()} == mixture
+
+
+def test_a_setting_of_two_stages_trains_both_in_one_run(tmp_path: Path, corpus: Path) -> None:
+    run = expand(tmp_path, corpus, settings=["mmin"], modality_cases=["lva", "l"])[
+        "emotion/mmin/full/fraction100/fold01/seed1"
+    ]
+    teacher, student, *tests = run.commands
+    folder = tmp_path / "runs" / run.name
+    assert [flag_value(one, "--arch") for one in (teacher, student)] == ["memobert_mmin"] * 2
+    assert flag_value(teacher, "--mmin-stage") == "teacher" and flag_value(student, "--mmin-stage") is None
+    assert flag_value(teacher, "--save-dir") == str(folder / "first")
+    assert flag_value(student, "--finetune-from-model") == str(folder / "first" / "checkpoint_best.pt")
+    metrics = [flag_value(one, "--best-checkpoint-metric") for one in (teacher, student)]
+    assert metrics == ["uar", "patterns_uar"]
+    assert {flag_value(one, "--path") for one in tests} == {str(folder / "checkpoints" / "checkpoint_best.pt")}
+    assert flag_value(student, "--criterion") == "memobert_mmin" and "six patterns" in run.description["setting_note"]
+
+
+def test_ssmm_reads_the_pretraining_data_without_labels(tmp_path: Path, corpus: Path) -> None:
+    runs = expand(tmp_path, corpus, settings=["ssmm"])
+    assert list(runs) == [f"emotion/ssmm/full/fraction100/fold{fold:02d}/seed1" for fold in (1, 2)]
+    run = runs["emotion/ssmm/full/fraction100/fold01/seed1"]
+    assert flag_value(run.commands[0], "--unlabelled") == str(corpus) and not run.description["transductive"]
+    for pretraining in (
+        None,
+        {"data": f"{corpus}:{corpus}", "speakers": "all", "flags": {**OPTIMISER, "max_update": 2}},
+    ):
+        with pytest.raises(UserError, match="pretraining: needs data of one data-bin, which ssmm reads without labels"):
+            expand(tmp_path, corpus, settings=["ssmm"], pretraining=pretraining)
+
+
+def test_dialogues_are_refused_where_their_order_is_unknown(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(UserError, match=r"settings: clstm_mma reads dialogues, and .* or leave clstm_mma out"):
+        expand(tmp_path, corpus, settings=["clstm_mma"])
+    ordered = make_data_bin(tmp_path / "ordered", CorpusShape(dialogues=True))
+    run = expand(tmp_path, ordered, settings=["clstm_mma"])["emotion/clstm_mma/full/fraction100/fold01/seed1"]
+    assert "--dialogues" in run.commands[0] and "earlier utterances" in run.description["setting_note"]
 
 
 def test_several_processes_get_a_port_of_the_runs_own(tmp_path: Path, corpus: Path) -> None:
@@ -143,7 +186,8 @@ def test_fairseq_parses_the_commands(tmp_path: Path, corpus: Path) -> None:
     import memobert_plugin
 
     memobert_plugin.register()
-    for run in expand(tmp_path, corpus).values():
+    settings = ["direct", "pretrain_prompt", "mmin", "ssmm"]
+    for run in expand(tmp_path, corpus, settings=settings).values():
         for command in run.commands:
             training = command[0] == "fairseq-train"
             parser = options.get_training_parser() if training else options.get_validation_parser()

@@ -255,6 +255,7 @@ class Provenance:
             notes.append(f"With {fewest} test speakers a 95 % interval is too narrow: it cannot leave their range.")
         if any(result.transductive for result in chosen):
             notes.append(TRANSDUCTIVE_NOTE)
+        notes += dict.fromkeys(result.condition.note for result in chosen if result.condition.note)
         if not all(result.complete for result in chosen):
             notes.append("Partial: numbers with [n/N folds] rest on the runs that were there, the others on all.")
         return tuple(notes)

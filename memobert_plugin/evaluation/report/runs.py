@@ -27,6 +27,7 @@ class Condition:
         train_modalities: the modality case trained on.
         modality_mixture: trained on cases within ``train_modalities``, drawn per utterance.
         title: the setting's name in tables; conditions that differ in it only are equal.
+        note: what a reader of its row has to know; likewise.
     """
 
     setting: str
@@ -35,6 +36,7 @@ class Condition:
     train_modalities: str
     modality_mixture: bool
     title: str = field(default="", compare=False)
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
             train_modalities=_modality_case(path, fields.take("train_modalities", str)),
             modality_mixture=fields.take("modality_mixture", bool),
             title=_title(fields, setting),
+            note=fields.take("setting_note", str) if "setting_note" in fields.values else "",
         ),
         fold=fields.take("fold", int),
         seed=fields.take("seed", int),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ...core.names import FULL, MODALITY_CASES
+from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
 from .formats import Table, interval, percent
 from .predictions import LABEL_WORDS
@@ -21,20 +21,20 @@ class PublishedRow:
 
     Attributes:
         name: as published.
-        setting: ours that it corresponds to, None for other systems.
+        setting: ours that it corresponds to.
         ablation: ours that it corresponds to.
         scores: (WA, UAR) by corpus, as :func:`published_corpus` names it.
     """
 
     name: str
-    setting: str | None
+    setting: str
     ablation: str
     scores: dict[str, tuple[float | None, float | None]]
 
 
 def _row(
     name: str,
-    setting: str | None,
+    setting: str,
     ablation: str,
     iemocap: tuple[float | None, float | None],
     msp_improv: tuple[float | None, float | None],
@@ -44,9 +44,9 @@ def _row(
 
 NOTHING = (None, None)
 PUBLISHED = (
-    _row("cLSTM-MMA", None, FULL, (73.94, None), NOTHING),
-    _row("SSMM", None, FULL, (75.60, 74.50), NOTHING),
-    _row("MMIN", None, FULL, (None, 78.12), (None, 68.55)),
+    _row("cLSTM-MMA", "clstm_mma", FULL, (73.94, None), NOTHING),
+    _row("SSMM", "ssmm", FULL, (75.60, 74.50), NOTHING),
+    _row("MMIN", "mmin", FULL, (None, 78.12), (None, 68.55)),
     _row("Direct", "direct", FULL, (74.64, 75.76), (67.17, 65.57)),
     _row("BERT+Finetune", "bert_finetune", FULL, (77.98, 78.98), (70.08, 69.67)),
     _row("Pretrain+Finetune", "pretrain_finetune", FULL, (79.63, 80.61), (71.77, 71.35)),
@@ -75,9 +75,10 @@ def published_row(setting: str, ablation: str) -> PublishedRow | None:
     return next((row for row in PUBLISHED if (row.setting, row.ablation) == (setting, ablation)), None)
 
 
-def other_systems(corpus: str) -> list[PublishedRow]:
-    """Return rows of other people's systems, published on that corpus."""
-    return [row for row in PUBLISHED if row.setting is None and any(row.scores[corpus])]
+def other_systems(corpus: str, settings: Collection[str] = ()) -> list[PublishedRow]:
+    """Return rows of other people's systems, published on that corpus, but for those that are among ``settings``."""
+    others = {*SETTINGS, *settings}
+    return [row for row in PUBLISHED if row.setting not in others and any(row.scores[corpus])]
 
 
 SHOWN = ("wa", "uar")
@@ -179,7 +180,7 @@ def _score_table(
     if corpus and others:
         rows += [
             (system.name, *[""] * (len(header) - 3), *map(_published, system.scores[corpus]))
-            for system in other_systems(corpus)
+            for system in other_systems(corpus, {result.condition.setting for result in results})
         ]
     notes = (SCORE_NOTE, *provenance.notes(results), *([CONFOUNDS] if corpus else []))
     return Table(stem, title, tuple(header), tuple(rows), notes, tuple(records))

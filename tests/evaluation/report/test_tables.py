@@ -7,6 +7,7 @@ import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from memobert_plugin.evaluation.report.report import Choices, build_report
 from memobert_plugin.evaluation.report.runs import find_runs
 from tests.evaluation.sweeps import emotion_log, write_grid, write_pretraining
 
+IEMOCAP: dict[str, Any] = {"corpus": {"path": "bin", "name": "IEMOCAP", "sha256": "cd" * 32}}
 NASTY = '<script>alert("1")</script> a|b & $x_1$ 50% #{}~^\\ [l](http://x) `c` *d*\nnext'
 
 
@@ -87,3 +89,14 @@ def test_equal_runs_give_equal_bytes(nasty_sweep: Path) -> None:
     assert first == second
     assert any(name.endswith(".svg") for name in first)
     assert all(b"<dc:date>" not in content for name, content in first.items() if name.endswith(".svg"))
+
+
+def test_a_comparator_has_its_published_numbers_and_its_note_and_the_others_stay(tmp_path: Path) -> None:
+    write_grid(tmp_path, settings=["mmin"], setting_title="MMIN", setting_note="MMIN reads these inputs.", **IEMOCAP)
+    write_grid(tmp_path, settings=["direct"], **IEMOCAP)
+    files = build_report(*find_runs([tmp_path]), Choices(pictures=False)).files()
+    lines = files["table2_settings.md"].decode().splitlines()
+    [mmin] = [line for line in lines if line.startswith("| MMIN ")]
+    assert "78.12" in mmin and sum("|" in line and "78.12" in line for line in lines) == 1
+    assert len([line for line in lines if line.startswith(("| cLSTM-MMA", "| SSMM"))]) == 2
+    assert sum("MMIN reads these inputs." in line for line in lines) == 1

@@ -190,6 +190,7 @@ def test_sound_encoded_window_by_window_in_jobs_is_that_encoded_here(
     from memobert_plugin.features.extraction.job import extract
 
     if name == "wav2vec2":
+        pytest.importorskip("fairseq")
         pytest.importorskip("transformers")
         from tests.features.encoders.test_wav2vec2 import save_hugging_face
 

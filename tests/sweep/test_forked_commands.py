@@ -170,6 +170,7 @@ def test_a_signal_to_the_runner_ends_the_children(tmp_path: Path, number: signal
 
 def test_fairseq_is_imported_once_and_its_commands_run_in_children(tmp_path: Path) -> None:
     """In an interpreter of its own, which nothing has computed in before."""
+    pytest.importorskip("fairseq")
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from memobert_plugin.sweep.forked_commands import ForkedCommands\n"

@@ -193,6 +193,7 @@ def test_a_hugging_face_folder_without_a_part_is_named(tmp_path: Path) -> None:
 
 
 def test_parameters_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("fairseq")
     with pytest.raises(UserError, match=r"unknown parameter encoder\.surprise"):
         read_weights(hugging_face_folder(tmp_path, {"encoder.surprise": torch.zeros(2)}))
     with pytest.raises(UserError, match="lacks encoder"):

@@ -13,6 +13,8 @@ from memobert_plugin.features.media.pictures import pictures
 from memobert_plugin.features.speakers.face import Face
 from memobert_plugin.features.speakers.face_sources import FaceSource, load_face_source
 
+pytest.importorskip("mediapipe")
+
 
 @pytest.fixture(scope="module")
 def source() -> FaceSource:

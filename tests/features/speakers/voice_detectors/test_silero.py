@@ -23,6 +23,7 @@ def test_without_silero_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_silero_leaves_the_number_of_threads_and_hears_no_tones(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("silero_vad")
     import torch
 
     for name in [name for name in sys.modules if name.startswith("silero_vad")]:
@@ -41,6 +42,7 @@ def test_silero_leaves_the_number_of_threads_and_hears_no_tones(monkeypatch: pyt
 
 def test_both_find_the_words_of_a_real_clip(real_data: Path) -> None:
     """A recorded sentence between two pauses of silence; each call begins anew."""
+    pytest.importorskip("silero_vad")
     sentence = read_clip(sorted((real_data / "ravdess_speech" / "Actor_01").glob("*.flac"))[0], max_seconds=10.0)
     silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
     sound = np.concatenate([silence, sentence, silence])

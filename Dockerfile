@@ -2,13 +2,13 @@
 #
 #   docker build --build-arg TORCH_OPTIONS="--index-url URL" --tag memobert .     URL: PyTorch's index of CPU wheels
 #   docker build --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 --tag memobert .
-#   docker run --rm --volume "$PWD:/data" memobert memobert-predict /data/clip.mp4 --text "I can't believe it"
+#   docker run --rm --volume "$PWD:/data" memobert memobert-predict /data/clip.mp4 --modalities a
 #
 # BASE is a Debian or Ubuntu with Python 3.11 or 3.12. Without TORCH_OPTIONS pip takes a torch that brings CUDA's libraries.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 ARG TORCH_OPTIONS=""
-ARG EXTRAS=faces
+ARG EXTRAS=video
 
 RUN if ! python3 -m ensurepip --version; then \
         apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv && \

@@ -10,8 +10,12 @@ import memobert_plugin
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-SIZES = {"films": (24, 64), "emotions": (6, 140)}  # speakers, utterances of each
+SIZES = {"films": (16, 48), "emotions": (6, 60)}  # speakers, utterances of each
 PRETRAINED = "checkpoints/pretraining"
+SHARES = {"all": 1.0, "tenth": 0.1}
+CASES = ("l", "v", "a")
+SETTINGS = ("direct", "pretrain_finetune", "pretrain_prompt")
+WHOLE = "pretrain_prompt_all"
 VERBALIZER = "anger=angry happy=happy neutral=neutral sad=sad"
 NOTE = "trained on drawn faces and synthetic voices: answers nothing about people"
 
@@ -35,7 +39,9 @@ class Quickstart:
     def phases(self) -> list[tuple[str, list[Step]]]:
         """Titles and steps, in order."""
         folds = range(1, SIZES["emotions"][0] + 1)
-        settings = ("pretrain_finetune", "pretrain_prompt", "mixture")
+        trained = [(f"{setting}_{share}", fold) for share in SHARES for setting in SETTINGS for fold in folds]
+        trained += [("zero_shot", fold) for fold in folds]
+        direct = [(name, fold) for name, fold in trained if name.startswith("direct")]
         return [
             ("Generate films of drawn faces with voices and subtitles", [self.generate(part) for part in SIZES]),
             ("Films to utterances and frames: who speaks, the face, the voice", [self.extract_films()]),
@@ -44,14 +50,17 @@ class Quickstart:
             ("Write the data-bins", [self.binarize("films"), self.binarize("emotions")]),
             (
                 "Pre-train on films; beside it train without pre-training",
-                [self.pretrain(), *(self.train("direct", fold) for fold in folds)],
+                [self.pretrain(), *(self.train(name, fold) for name, fold in direct)],
             ),
-            ("Train from the pre-trained model", [self.train(setting, fold) for setting in settings for fold in folds]),
+            (
+                "Train from the pre-trained model",
+                [self.train(name, fold) for name, fold in trained if (name, fold) not in direct],
+            ),
             (
                 "Test every fold",
                 [
-                    *(self.test(setting, fold) for setting in ("direct", *settings[:2]) for fold in folds),
-                    *(self.test("mixture", fold, case) for case in ("l", "v", "a", "lva") for fold in folds),
+                    *(self.test(name, fold) for name, fold in trained),
+                    *(self.test(WHOLE, fold, case) for case in CASES for fold in folds),
                 ],
             ),
             ("Results", [self.results(), self.plot(), self.bundle()]),
@@ -124,44 +133,57 @@ class Quickstart:
         return Step(f"binarize_{part}", command, Path("data-bin", part))
 
     def pretrain(self) -> Step:
+        """Return the step that first learns words, in which films name emotions, then what single streams agree on."""
         command = (
             *self.host("fairseq-train", "films", "memobert_pretraining"), "--criterion", "memobert_pretraining",
-            *self.training(PRETRAINED, batch=16, learning_rate="5e-4", updates=2400, warmup=100),
-            # More targets per sentence than the paper's 15 %: the training is short.
-            "--wwmlm-ratio", "4", "--word-mask-ratio", "0.3", "--center-frames",
+            *self.training(PRETRAINED, "1e-3", 700, 50), "--validate-interval", "1000",
+            "--validate-interval-updates", "50",
+            "--first-objective", "wwmlm", "--first-updates", "300", "--word-mask-ratio", "0.3",
+            "--co-prompting-ratio", "1", "--co-prompting-updates", "100", "--co-prompting-shares", "equal",
+            "--wwmlm-ratio", "0", "--mvfr-ratio", "0", "--mvfc-ratio", "0", "--mafr-ratio", "0",
+            "--prompt-words", VERBALIZER,
         )  # fmt: skip
         return Step("pretraining", command, Path(PRETRAINED))
 
-    def train(self, setting: str, fold: int) -> Step:
-        """Training of one fold; what is kept is the epoch with the best UAR on the validation speaker."""
-        task, folder = self.task(setting), f"checkpoints/{setting}/fold{fold}"
+    def train(self, name: str, fold: int) -> Step:
+        """Return the training of one fold; what is kept is what has the best UAR on the validation speaker.
+
+        What is pre-trained takes few and small steps, since larger ones forget.
+        """
+        task, folder = self.task(name), f"checkpoints/{name}/fold{fold}"
+        rate, updates, warmup = "2e-4", 60, 0
+        if name.startswith("direct"):
+            rate, updates, warmup = "1e-3", 200, 20
+        elif name.endswith("_all"):
+            rate, updates, warmup = "5e-4", 100, 20
+        elif name == "zero_shot":  # one update of size 0 gives the checkpoint its prompt
+            rate, updates, warmup = "0", 1, 0
         command = [
             *self.host("fairseq-train", "emotions", task), "--criterion", task, "--fold", str(fold),
-            *self.training(folder, batch=16, learning_rate="5e-4", updates=600, warmup=40),
+            *self.training(folder, rate, updates, warmup), "--no-last-checkpoints", "--modality-mixture",
             "--best-checkpoint-metric", "uar", "--maximize-best-checkpoint-metric",
+            "--validate-interval", "1000", "--validate-interval-updates", "20",
         ]  # fmt: skip
+        if name.endswith("_tenth"):
+            command += ["--train-fraction", str(SHARES["tenth"])]
         if task == "memobert_prompt":
             command += ["--template", "i am [MASK] .", "--verbalizer", VERBALIZER]
-        if setting == "mixture":
-            command += ["--modality-mixture"]
-        if setting == "direct":
-            command += ["--center-frames"]
-        else:
-            command += ["--finetune-from-model", f"{PRETRAINED}/checkpoint_best.pt"]
-        return Step(f"{setting}_fold{fold}", tuple(command), Path(folder))
+        if not name.startswith("direct"):
+            command += ["--finetune-from-model", f"{PRETRAINED}/checkpoint_last.pt"]
+        return Step(f"{name}_fold{fold}", tuple(command), Path(folder))
 
-    def test(self, setting: str, fold: int, modalities: str = "") -> Step:
-        """Test of one fold on its test speaker; of a model trained on a mixture, with some modalities only."""
-        name = f"{setting}_{modalities}" if modalities else setting
-        predictions = f"predictions/{name}/fold{fold}.jsonl"
+    def test(self, name: str, fold: int, modalities: str = "") -> Step:
+        """Return the test of one fold on its test speaker, with some modalities only where they are given."""
+        of_case = f"{name}_{modalities}" if modalities else name
+        predictions = f"predictions/{of_case}/fold{fold}.jsonl"
         command = [
-            *self.host("fairseq-validate", "emotions", self.task(setting)), "--batch-size", "64",
-            "--path", f"checkpoints/{setting}/fold{fold}/checkpoint_best.pt",
+            *self.host("fairseq-validate", "emotions", self.task(name)), "--batch-size", "64",
+            "--path", f"checkpoints/{name}/fold{fold}/checkpoint_best.pt",
             "--valid-subset", "test", "--predictions", predictions,
         ]  # fmt: skip
         if modalities:
             command += ["--modalities", modalities]
-        return Step(f"test_{name}_fold{fold}", tuple(command), Path(predictions))
+        return Step(f"test_{of_case}_fold{fold}", tuple(command), Path(predictions))
 
     def results(self) -> Step:
         return self.script("results", "results.json", "results.py", "predictions", "results.json")
@@ -173,8 +195,8 @@ class Quickstart:
         """Return the step that packs a model, calibrated on all folds' test speakers, with a note on its training."""
         folds = range(1, SIZES["emotions"][0] + 1)
         command = (
-            "memobert-export", "checkpoints/mixture/fold1/checkpoint_best.pt", "bundle",
-            "--calibrate", *(f"predictions/mixture_lva/fold{fold}.jsonl" for fold in folds), "--note", NOTE,
+            "memobert-export", f"checkpoints/{WHOLE}/fold1/checkpoint_best.pt", "bundle",
+            "--calibrate", *(f"predictions/{WHOLE}/fold{fold}.jsonl" for fold in folds), "--note", NOTE,
         )  # fmt: skip
         return Step("bundle", command, Path("bundle"))
 
@@ -183,19 +205,20 @@ class Quickstart:
         user_dir = self.outside(Path(memobert_plugin.__file__).parent)
         return (program, f"data-bin/{part}", "--user-dir", user_dir, "--task", task, "--cpu", "--num-workers", "0")
 
-    def training(self, folder: str, batch: int, learning_rate: str, updates: int, warmup: int) -> tuple[str, ...]:
-        """Model, optimiser and checkpoints of a training run."""
+    def training(self, folder: str, learning_rate: str, updates: int, warmup: int) -> tuple[str, ...]:
+        """Return the flags of model, optimiser and checkpoints of a training."""
         return (
-            "--arch", "memobert_tiny", "--dropout", "0", "--attention-dropout", "0",
-            "--batch-size", str(batch), "--seed", self.seed,
+            "--arch", "memobert_tiny", "--init-std", "0.05", "--dropout", "0.1", "--attention-dropout", "0",
+            "--standardize-frames", "--batch-size", "32", "--seed", self.seed,
             "--optimizer", "memobert_adamw", "--adam-betas", "(0.9, 0.98)", "--adam-eps", "1e-6",
             "--weight-decay", "0.01", "--clip-norm", "5.0", "--lr", learning_rate,
             "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(warmup),
-            "--total-num-update", str(updates), "--max-update", str(updates),
-            "--save-dir", folder, "--no-epoch-checkpoints", "--no-last-checkpoints", "--no-save-optimizer-state",
+            "--total-num-update", str(updates * 6 // 5 + 1), "--max-update", str(updates),
+            "--save-dir", folder, "--no-epoch-checkpoints", "--no-save-optimizer-state",
             "--log-format", "json", "--log-interval", "10",
         )  # fmt: skip
 
     @staticmethod
-    def task(setting: str) -> str:
-        return "memobert_finetune" if setting in ("direct", "pretrain_finetune") else "memobert_prompt"
+    def task(name: str) -> str:
+        """Return the task of a setting."""
+        return "memobert_finetune" if name.startswith(("direct", "pretrain_finetune")) else "memobert_prompt"

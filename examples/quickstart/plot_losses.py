@@ -15,6 +15,7 @@ OBJECTIVES = {
     "mvfr": "SpanMVFR: face features (squared error)",
     "mvfc": "SpanMVFC-KL: expressions (divergence)",
     "mafr": "SpanMAFR: voice features (squared error)",
+    "co_prompting": "Co-prompting: emotion words (divergence)",
 }
 LOG_LINE = re.compile(r"\| (train_inner|train|valid) \| (\{.*\})$")
 
@@ -54,12 +55,14 @@ def main() -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 2, figsize=(9, 6), sharex=True, layout="constrained")
-    for axis, (objective, title) in zip(axes.flat, OBJECTIVES.items(), strict=True):
+    shown = [objective for objective in OBJECTIVES if objective in {name for name, _ in curves}]
+    size = (4.5 * len(shown), 3.5)
+    figure, axes = pyplot.subplots(1, len(shown), figsize=size, squeeze=False, layout="constrained")
+    for axis, objective in zip(axes.flat, shown, strict=True):
         for subset, style in (("train", {"color": "0.7", "linewidth": 1}), ("valid", {"color": "C0", "marker": "."})):
             updates, losses = zip(*curves.get((objective, subset), [(0, float("nan"))]), strict=True)
             axis.plot(updates, losses, label=subset, **style)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(OBJECTIVES[objective], fontsize=10)
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
     figure.supxlabel("updates")

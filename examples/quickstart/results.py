@@ -1,4 +1,4 @@
-"""Prints WA and UAR of every setting, mean and standard deviation over the folds, from the files of predictions."""
+"""Prints the UAR of every setting with all, few and no labels: mean and standard deviation over the folds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from tabulate import tabulate
 from memobert_plugin.core.errors import UserError, run_command
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 
+COLUMNS = ("all labels", "a tenth", "none")
 ROWS = (
-    ("Text alone *", "mixture_l"),
-    ("Faces alone *", "mixture_v"),
-    ("Voice alone *", "mixture_a"),
-    ("All three *", "mixture_lva"),
-    ("Direct", "direct"),
-    ("Pretrain + Finetune", "pretrain_finetune"),
-    ("Pretrain + Prompt", "pretrain_prompt"),
+    ("Text alone *", ("pretrain_prompt_all_l", "", "")),
+    ("Faces alone *", ("pretrain_prompt_all_v", "", "")),
+    ("Voice alone *", ("pretrain_prompt_all_a", "", "")),
+    ("Direct", ("direct_all", "direct_tenth", "")),
+    ("Pretrain + Finetune", ("pretrain_finetune_all", "pretrain_finetune_tenth", "")),
+    ("Pretrain + Prompt", ("pretrain_prompt_all", "pretrain_prompt_tenth", "zero_shot")),
 )
-FOOTNOTE = (
-    "* one Pretrain + Prompt model per fold, trained with --modality-mixture (each utterance with a random choice of\n"
-    "  modalities) and tested with --modalities l, v, a and lva."
-)
+"""The table's rows, and the folder of predictions behind each cell."""
+FOOTNOTE = "* the models of Pretrain + Prompt, all labels, tested with --modalities l, v and a."
 
 
 def read_decisions(path: Path) -> tuple[list[str], list[str], list[str]]:
@@ -67,17 +65,21 @@ def majority_scores(folder: Path) -> list[Scores]:
 
 
 def table(predictions: Path) -> tuple[str, dict[str, dict[str, list[float]]]]:
-    """The printed table, and the percentages per fold behind it: name -> metric -> list."""
-    percent: dict[str, dict[str, list[float]]] = {}
-    listed = [("Chance: most frequent", majority_scores(predictions / "direct"))]
-    listed += [(name, fold_scores(predictions / folder)) for name, folder in ROWS]
-    for name, folds in listed:
-        percent[name] = {metric: [100 * fold.as_dict()[metric] for fold in folds] for metric in ("wa", "uar")}
-    classes = len(listed[0][1][0].counts)
-    cells = [["Chance: uniform", f"{100 / classes:.1f}", f"{100 / classes:.1f}"]]
-    for name, metrics in percent.items():
-        cells.append([name, *(f"{np.mean(folds):.1f} ± {np.std(folds, ddof=1):.1f}" for folds in metrics.values())])
-    return tabulate(cells, ["", "WA %", "UAR %"], disable_numparse=True, colalign=("left", "right", "right")), percent
+    """Return the printed table of UARs, and the percentages per fold behind it: folder -> metric -> list."""
+    of_folder = {name: fold_scores(predictions / name) for _, names in ROWS for name in names if name}
+    of_folder["most_frequent"] = majority_scores(predictions / "direct_all")
+    percent = {
+        name: {metric: [100 * fold.as_dict()[metric] for fold in folds] for metric in ("wa", "uar")}
+        for name, folds in of_folder.items()
+    }
+
+    def cell(name: str) -> str:
+        uars = percent[name]["uar"] if name else []
+        return f"{np.mean(uars):.1f} ± {np.std(uars, ddof=1):.1f}" if uars else ""
+
+    cells = [["Chance: most frequent", cell("most_frequent"), "", ""]]
+    cells += [[title, *map(cell, names)] for title, names in ROWS]
+    return tabulate(cells, ["UAR %", *COLUMNS], disable_numparse=True, colalign=("left", *["right"] * 3)), percent
 
 
 def main() -> None:

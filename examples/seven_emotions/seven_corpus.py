@@ -1,6 +1,7 @@
 """Pairs RAVDESS voices, GoEmotions and EmoryNLP lines, and FER+ faces of one emotion: data of the shipped model.
 
-Every part is real, the pairing is not. A clip comes several times, each time with another line and other faces.
+Every part is real, the pairing is not. A clip comes several times, each time with another line and other faces. More
+lines come alone, each emotion as often as people write it: most lines are neutral.
 """
 
 from __future__ import annotations
@@ -104,6 +105,16 @@ def lines_by_emotion(goemotions: Path, emorynlp: Path, part: str) -> dict[str, l
     return lines
 
 
+def lines_alone(lines: Mapping[str, Sequence[str]], count: int, rng: np.random.Generator) -> list[ManifestRow]:
+    """Return rows of text only, drawn from all lines."""
+    every = [(emotion, text) for emotion, texts in lines.items() for text in texts]
+    chosen = rng.permutation(len(every))[:count]
+    return [
+        ManifestRow(line=0, id=f"line_{number:05d}", text=text, emotion=emotion, split="train")
+        for number, (emotion, text) in enumerate(every[place] for place in chosen)
+    ]
+
+
 def pictures_by_emotion(pictures: ExpressionPictures, tested: bool | None) -> dict[str, list[int]]:
     """Return the numbers of the pictures of each emotion that the face encoder was not trained on.
 
@@ -140,7 +151,8 @@ def main() -> None:
         ("--output", "where to write"),
     ):
         parser.add_argument(flag, type=Path, required=True, metavar="FOLDER", help=text)
-    parser.add_argument("--copies", type=int, default=8, help="how often each clip comes (default: %(default)s)")
+    parser.add_argument("--copies", type=int, default=12, help="how often each clip comes (default: %(default)s)")
+    parser.add_argument("--lines", type=int, default=8000, help="lines that come alone (default: %(default)s)")
     parser.add_argument("--test-speakers", default="", help="comma-separated actors of the split test")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
     arguments = parser.parse_args()
@@ -162,10 +174,11 @@ def main() -> None:
             text = str(texts[split].next(clip.emotion))
             rows.append(replace(clip, id=f"{clip.id}_{copy}", text=text, split=split))
             shown.append(draw_faces(clip.emotion, faces[split], rng))
+    alone = lines_alone(lines["train"], arguments.lines, rng)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    Reading(rows, [], []).write(arguments.output / "manifest.tsv")
+    Reading([*rows, *alone], [], []).write(arguments.output / "manifest.tsv")
     counts = ", ".join(f"{emotion} {len(found)}" for emotion, found in lines["train"].items())
-    print(f"{arguments.output}: {len(rows)} utterances of {len(clips)} clips; lines: {counts}")
+    print(f"{arguments.output}: {len(rows)} utterances of {len(clips)} clips, {len(alone)} lines alone; lines: {counts}")
     write_faces(arguments.output / "visual", rows, shown, pictures.images)
 
 

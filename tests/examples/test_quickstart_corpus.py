@@ -222,18 +222,31 @@ def write_predictions(folder: Path, decisions: list[list[tuple[str, str]]]) -> N
 def test_the_table_averages_over_folds_and_knows_chance(scripts: SimpleNamespace, tmp_path: Path) -> None:
     half_right = [("anger", "anger"), ("anger", "anger"), ("sad", "anger")]
     all_right = [("anger", "anger"), ("sad", "sad"), ("sad", "sad")]
-    for _, setting in scripts.results.ROWS:
-        write_predictions(tmp_path / setting, [half_right, all_right])
+    for _, settings in scripts.results.ROWS:
+        for setting in filter(None, settings):
+            right = all_right if setting == "direct_tenth" else half_right
+            write_predictions(tmp_path / setting, [right, all_right])
     text, percent = scripts.results.table(tmp_path)
-    assert percent["Direct"]["wa"] == pytest.approx([200 / 3, 100])
-    assert percent["Direct"]["uar"] == pytest.approx([50, 100])
-    assert percent["Chance: most frequent"]["wa"] == pytest.approx([100 / 3, 100 / 3])
-    assert "75.0 ± 35.4" in next(line for line in text.splitlines() if line.startswith("Direct"))
-    assert "50.0" in next(line for line in text.splitlines() if line.startswith("Chance: uniform"))
+    assert percent["direct_all"]["wa"] == pytest.approx([200 / 3, 100])
+    assert percent["direct_all"]["uar"] == pytest.approx([50, 100])
+    assert percent["most_frequent"]["wa"] == pytest.approx([100 / 3, 100 / 3])
+    lines = {line[:21].strip(): line[21:].split("  ") for line in text.splitlines()}
+    assert [cell.strip() for cell in lines["Direct"] if cell.strip()] == ["75.0 ± 35.4", "100.0 ± 0.0"]
+    assert [cell.strip() for cell in lines["Chance: most frequent"] if cell.strip()] == ["50.0 ± 0.0"]
+
+
+def test_the_table_reads_what_the_job_writes(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    written = {
+        step.output.parent.name
+        for _, steps in scripts.commands.Quickstart(tmp_path, 1).phases()
+        for step in steps
+        if step.name.startswith("test_")
+    }
+    assert written == {name for _, names in scripts.results.ROWS for name in names if name}
 
 
 def test_missing_predictions_are_named(scripts: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="mixture_l: no fold"):
+    with pytest.raises(UserError, match="pretrain_prompt_all_l: no fold"):
         scripts.results.table(tmp_path)
 
 
@@ -280,7 +293,7 @@ def test_the_model_says_first_that_it_knows_no_people(scripts: SimpleNamespace, 
         bundle.command[-2:] == ("--note", scripts.commands.NOTE)
         and "answers nothing about people" in bundle.command[-1]
     )
-    tests = {str(step.output) for step in steps if step.name.startswith("test_mixture_lva")}
+    tests = {str(step.output) for step in steps if step.name.startswith("test_pretrain_prompt_all_fold")}
     assert tests == {argument for argument in bundle.command if argument.startswith("predictions/")}
 
 

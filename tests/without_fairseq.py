@@ -102,6 +102,7 @@ def extraction(folder: Path) -> None:
     made = ["--manifest", out / "manifest.tsv", "--vocab", vocabulary, "--output", folder / "bin"]
     run(binarize.main, *made, *frames)
     run(binarize.main, *made, *frames, "--overwrite", "--workers", 2)
+    assert not list(folder.glob(".*.lock")), "a lock file stayed"
     run(inspect.main, folder / "bin")
 
 

@@ -178,7 +178,9 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     Reading([*rows, *alone], [], []).write(arguments.output / "manifest.tsv")
     counts = ", ".join(f"{emotion} {len(found)}" for emotion, found in lines["train"].items())
-    print(f"{arguments.output}: {len(rows)} utterances of {len(clips)} clips, {len(alone)} lines alone; lines: {counts}")
+    print(
+        f"{arguments.output}: {len(rows)} utterances of {len(clips)} clips, {len(alone)} lines alone; lines: {counts}"
+    )
     write_faces(arguments.output / "visual", rows, shown, pictures.images)
 
 

@@ -100,7 +100,7 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
     from ..features.speakers.voice_detectors import VOICE_DETECTORS
 
     add = parser.add_argument
-    _add_plugin_flags(parser, "--faces", "face detector", FACE_SOURCES, "mediapipe")
+    _add_plugin_flags(parser, "--faces", "face detector", FACE_SOURCES, "litert")
     _add_plugin_flags(parser, "--voice", "voice detector", VOICE_DETECTORS, "silero")
     _add_plugin_flags(parser, "--face-encoder", "encoder of faces", FACE_ENCODERS, "denseface")
     add(

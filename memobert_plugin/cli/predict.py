@@ -31,7 +31,7 @@ failed it has id and error. The exit status is 1 if any clip failed, 2 if the co
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
 """
-MEDIAPIPE = "mediapipe"
+DETECTORS = ("litert", "mediapipe")
 NEVER_READ = "this model was not trained on"
 NOT_GIVEN = "not given"
 LONGEST_TEXT = 40
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("reading")
     add = how.add_argument
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
-    add("--faces", metavar="SOURCE", default=MEDIAPIPE, help="mediapipe (default), or a tracker's CSV file or folder")
+    add("--faces", type=Path, metavar="PATH", help="a tracker's CSV file or folder (default: faces are detected)")
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
     add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data_bin=options.data_bin,
         zero_frames=options.zero_frames,
         weights=options.weights,
-        tracker=None if options.faces == MEDIAPIPE else options.faces,
+        tracker=options.faces,
         face_weights=options.face_weights,
         voice=options.voice,
         streams=streams,
@@ -245,6 +245,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError("--subtitles transcribed: needs --transcribe FOLDER, the recogniser")
     if options.every is not None and not 0.5 <= options.every <= 60.0:
         raise UserError(f"--every {options.every:g}: give 0.5 to 60 seconds")
+    if str(options.faces) in DETECTORS and not options.faces.exists():
+        raise UserError(f"--faces {options.faces}: takes a tracker's file or folder; without it faces are detected")
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
     if options.output is not None and options.output == options.report:

@@ -39,5 +39,6 @@ def version_text(command: str) -> str:
             f"{command} {VERSION}, MIT licence",
             f"shipped model{there}: {license_of(SHIPPED_MODEL)}",
             "shipped speech encoders: Whisper tiny.en's MIT (OpenAI), speech embedding Apache 2.0 (Google)",
+            "shipped face detectors and face mesh: Apache 2.0 (Google)",
         ]
     )

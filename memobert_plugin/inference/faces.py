@@ -16,6 +16,7 @@ from ..features.media.streams import ANY_STREAMS, StreamChoice
 if TYPE_CHECKING:
     from ..features.denseface.encoder import FaceEncoder
     from ..features.extraction.clip import ClipFrames, FrontEnd, Region
+    from ..features.speakers.face_sources import FaceSource
     from ..features.speakers.voice_detectors import VoiceDetector
 
 PICTURES_SHOWN = 8
@@ -25,7 +26,7 @@ PICTURE_WIDTH = 240
 LONGEST_SHOWN = 12.0
 """Seconds of a clip that the page shows if the model reads less."""
 _LOOKED_AT = 8
-"""Pictures of a folder in which MediaPipe looks for a face."""
+"""Pictures of a folder in which a face is looked for."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
 
 
@@ -34,7 +35,7 @@ class FaceOptions:
     """Sources of faces and of voice activity.
 
     Attributes:
-        tracker: CSV of a face tracker, or a folder with one per film; None: MediaPipe finds the faces.
+        tracker: CSV of a face tracker, or a folder with one per film; None: they are found in the pictures.
         voice: ``silero`` or ``energy``; None: the detector of the model's training, else Silero if it is installed.
         weights: another DenseFace than the shipped one, for a model that was trained on its frames.
         streams: the film's streams that the user asked for.
@@ -114,7 +115,7 @@ class FaceReader:
 
         tracker = self._options.tracker
         if tracker is None:
-            source = load_face_source("mediapipe")
+            source = self._detector()
         else:
             source = load_face_source("tracker", FACE_SOURCES.get("tracker").Options(tracker))
         settings = FilmSettings(
@@ -126,6 +127,23 @@ class FaceReader:
         )
         return FrontEnd(source, self.voice, self.encoder, None, settings=settings)
 
+    def _detector(self) -> FaceSource:
+        """Return the detector of the model's training if it is installed, else the shipped one."""
+        from ..features.speakers.face_sources import FACE_SOURCES, load_face_source
+
+        name = self._trained_source
+        if name in FACE_SOURCES.names() and name != "tracker":
+            try:
+                return load_face_source(name)
+            except UserError:
+                pass  # other_source says so.
+        return load_face_source("litert")
+
+    @property
+    def _trained_source(self) -> Any:
+        trained = self._trained("faces")
+        return trained.get("name") if isinstance(trained, dict) else None
+
     @property
     def max_seconds(self) -> float:
         """Return the seconds of a clip in which faces are looked for."""
@@ -136,8 +154,7 @@ class FaceReader:
     @property
     def other_source(self) -> str:
         """Return a note if faces come from another source than in the model's training; empty if not."""
-        trained = self._trained("faces")
-        name, own = trained.get("name") if isinstance(trained, dict) else None, self.front_end.faces.name
+        name, own = self._trained_source, self.front_end.faces.name
         if name is None or name == own:
             return ""
         return f"faces from {own}: the model was trained on faces from {name}, which may be cut otherwise"
@@ -180,14 +197,14 @@ class FaceReader:
 
 
 def pictures_with_faces(crops: np.ndarray) -> tuple[int, int] | None:
-    """Return in how many of some pictures uint8 (T, 64, 64) MediaPipe finds a face, and their number.
+    """Return in how many of some pictures uint8 (T, 64, 64) the detector finds a face, and their number.
 
-    At most eight are looked at, evenly spaced. None without MediaPipe.
+    At most eight are looked at, evenly spaced. None if the detector is not installed.
     """
     from ..features.speakers.face_sources import load_face_source
 
     try:
-        detector = load_face_source("mediapipe")
+        detector = load_face_source("litert")
     except UserError:
         return None
     chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _LOOKED_AT).round().astype(int))]

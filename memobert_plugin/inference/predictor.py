@@ -70,7 +70,7 @@ class MEmoBERT:
             zero_frames: read one zero frame for faces or speech that a clip lacks, as the authors' code does; for
                 imported weights (a training's own ``--zero-frames`` is kept).
             weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
-            tracker: CSV of a face tracker, or a folder with one per film, instead of MediaPipe.
+            tracker: CSV of a face tracker, or a folder with one per film, instead of faces found in the pictures.
             face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
             voice: ``silero`` or ``energy``, the detector that tells speech from silence.
             streams: a film's streams to read, by language or number (None: as players choose).

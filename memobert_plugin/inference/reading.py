@@ -210,7 +210,7 @@ class ClipReader:
             evidence = self._with_crops(evidence, crops, *self.faces.encode(crops))
             seen = pictures_with_faces(crops)
             if seen is not None and seen[0] < seen[1] / 2:
-                note = f"pictures without faces: MediaPipe finds one in {seen[0]} of {seen[1]} that were looked at"
+                note = f"pictures without faces: there is one in {seen[0]} of {seen[1]} that were looked at"
                 evidence = evidence.noted(note, unlike="v")
             return evidence
         if path.suffix.lower() not in FILM_SUFFIXES:

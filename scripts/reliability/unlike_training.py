@@ -155,7 +155,7 @@ def by_picture(crops: np.ndarray) -> list[str]:
 
 def film_faces(path: Path) -> Iterator[np.ndarray]:
     """Yield the faces of each track of a film, five a second."""
-    source, tracks = load_face_source("mediapipe"), TrackBuilder()
+    source, tracks = load_face_source("litert"), TrackBuilder()
     source.start(path)
     for picture in pictures(path, 5.0, 0.0, 20.0):
         tracks.add(picture.time, picture.rgb, source.faces(picture.time, picture.rgb))

@@ -242,7 +242,7 @@ def main() -> int:
     folder = Path(os.environ.get("MEMOBERT_TEST_DATA", ""), "talking_heads")
     if not folder.is_dir():
         parser.error(f"{folder}: no such folder; set MEMOBERT_TEST_DATA to the folder that holds talking_heads")
-    source = load_face_source("mediapipe")
+    source = load_face_source("litert")
     clips = list(read_clips(folder, source, for_fit=options.fit is not None))
     maps: dict[str, dict[str, lip_sync.OpeningMap]] = {"taken after": {}}
     if options.fit is not None:

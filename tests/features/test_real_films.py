@@ -18,7 +18,7 @@ from tests.films import Cue, join_clips, write_srt
 from tests.host import ROOT, USER_DIR
 
 pytest.importorskip("av")
-pytest.importorskip("mediapipe")
+pytest.importorskip("ai_edge_litert")
 pytest.importorskip("silero_vad")
 pytestmark = pytest.mark.slow
 SENTENCES = {

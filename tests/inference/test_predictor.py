@@ -240,7 +240,7 @@ def test_the_documentation_is_true(bundle: Path) -> None:
 
 CORE_ONLY = """
 import sys
-for name in ("av", "mediapipe", "silero_vad", "pysubs2", "matplotlib", "transformers"):
+for name in ("av", "ai_edge_litert", "silero_vad", "pysubs2", "matplotlib", "transformers"):
     sys.modules[name] = None
 import soundfile
 import numpy as np

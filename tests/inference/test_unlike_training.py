@@ -154,15 +154,15 @@ def test_a_folder_of_pictures_without_faces_is_noted(
 ) -> None:
     crops = np.stack([photograph(np.random.default_rng(number)) for number in range(20)])
     monkeypatch.setattr(reading, "read_face_pictures", lambda _: crops)
-    said = "pictures without faces: MediaPipe finds one in 3 of 8 that were looked at"
+    said = "pictures without faces: there is one in 3 of 8 that were looked at"
     for seen, noted in (((3, 8), True), ((4, 8), False), (None, False)):
         monkeypatch.setattr(reading, "pictures_with_faces", lambda _, seen=seen: seen)
         evidence = clip_model.read(Utterance(tmp_path))
         assert (said in evidence.notes, "v" in evidence.unlike) == (noted, noted)
 
 
-def test_mediapipe_sees_no_face_in_shades() -> None:
-    pytest.importorskip("mediapipe")
+def test_no_face_is_seen_in_shades() -> None:
+    pytest.importorskip("ai_edge_litert")
     from memobert_plugin.inference.faces import pictures_with_faces
 
     assert pictures_with_faces(np.stack([photograph(np.random.default_rng(1))] * 20)) == (0, 8)

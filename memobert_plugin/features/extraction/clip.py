@@ -259,7 +259,7 @@ class FrontEnd:
 class FrontEndOptions:
     """A front end as plain values, from which every process that works on a job builds the same one."""
 
-    faces: str = "mediapipe"
+    faces: str = "litert"
     face_options: Any = None
     """The face source's ``Options``; None: their defaults."""
     face_encoder: str = "denseface"

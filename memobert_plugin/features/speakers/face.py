@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,8 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels. May extend beyond the picture."""
 
 
+_SAME_FACE: Final = 0.3
+"""Overlap of two boxes from which on they are taken for one face."""
 _SCALE_IN_BOX: Final = 0.61
 """Median over 965 FER+ pictures of :func:`face_scale` divided by the size of the face mesh's box."""
 
@@ -72,3 +75,27 @@ def overlap(one: Box, other: Box) -> float:
         return 0.0
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return width * height / (sum(areas) - width * height)
+
+
+def same_face(one: Box, other: Box) -> bool:
+    """Return whether two boxes of one picture are of one face."""
+    return overlap(one, other) >= _SAME_FACE
+
+
+def distinct(faces: Iterable[Face]) -> list[Face]:
+    """Return the faces without those whose box overlaps an earlier one much."""
+    kept: list[Face] = []
+    for face in faces:
+        if not any(same_face(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def surest_first(face: Face) -> tuple[float, Box]:
+    """Return the key that sorts faces by falling confidence."""
+    return -face.confidence, face.box
+
+
+def left_to_right(points: np.ndarray) -> np.ndarray:
+    """Return points ``(N, 2)`` in the order of their x."""
+    return points[np.argsort(points[:, 0], kind="stable")]

@@ -75,7 +75,7 @@ def test_ferplus_pictures_are_cut_out_of_a_larger_picture_as_they_are(real_data:
     from memobert_plugin.features.speakers.face_sources import load_face_source
 
     pictures = np.load(real_data / "ferplus_train_valid.npz", allow_pickle=False)["images"][::240]
-    source = load_face_source("mediapipe")
+    source = load_face_source("litert")
     framings = []
     for grey in pictures:
         large = np.pad(np.kron(grey, np.ones((5, 5), dtype=np.uint8)), 60, mode="edge")

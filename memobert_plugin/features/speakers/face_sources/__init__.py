@@ -9,6 +9,10 @@ of :class:`FaceSource`. If it has an attribute ``streams``, that is set to the f
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -18,6 +22,9 @@ from ....core.registry import Registry
 from ..face import Face
 
 FACE_SOURCES: Final[Registry[Any]] = Registry("face source", __name__, "memobert_plugin.face_sources")
+
+_SHARED: Final = 0.2
+"""Of a square's width, with the next one."""
 
 
 class FaceSource(Protocol):
@@ -70,3 +77,32 @@ def load_face_source(name: str, options: Any = None) -> FaceSource:
     source = FACE_SOURCES.get(name)
     made: FaceSource = source.from_options(source.Options() if options is None else options)
     return made
+
+
+def squares(rgb: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield left edge and pixels of squares, as high as the picture, that cover a wide picture."""
+    height, width = rgb.shape[:2]
+    count = round((width / height - _SHARED) / (1 - _SHARED))
+    for left in np.linspace(0, width - height, count).astype(int).tolist() if count > 1 else ():
+        yield left, rgb[:, left : left + height]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what C++ code writes to file descriptor 2 off the terminal, unless it fails."""
+    try:
+        terminal = os.dup(2)
+    except OSError:
+        yield
+        return
+    with tempfile.TemporaryFile() as logged:
+        os.dup2(logged.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            logged.seek(0)
+            os.write(terminal, logged.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,11 +1,12 @@
-"""Find faces and their landmarks with MediaPipe, whose wheel contains the models."""
+"""Find faces and their landmarks with MediaPipe, as before the source ``litert``: for more frames like earlier ones.
+
+``pip install mediapipe==0.10.21`` brings it; its wheel contains the models, and it needs NumPy below 2.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +14,13 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ....core.errors import UserError, pip_install
-from ..face import Box, Face, overlap
-from . import FACE_SOURCES
+from ....core.errors import UserError
+from ..face import Box, Face, distinct, left_to_right, same_face, surest_first
+from . import FACE_SOURCES, quiet, squares
 
 _LEFT_EYE_CORNERS: Final = (33, 133)
 _RIGHT_EYE_CORNERS: Final = (362, 263)
 _MOUTH: Final = (61, 291, 13, 14)
-_SAME_FACE: Final = 0.3
-_SHARED: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class MediaPipeFaces:
     """
 
     name: Final = "mediapipe"
-    summary: ClassVar = "MediaPipe's detectors and face mesh"
+    summary: ClassVar = "MediaPipe, if it is installed: frames as before the source litert"
     Options: ClassVar = MediaPipeOptions
 
     @classmethod
@@ -70,11 +69,14 @@ class MediaPipeFaces:
             "in_parts": in_parts,
         }
         self._smallest, self._most, self._in_parts = smallest, most, in_parts
-        with _quiet():
+        with quiet():
             try:
                 from mediapipe.python.solutions import face_detection, face_mesh
             except ImportError as error:
-                raise UserError(f"faces by mediapipe: cannot be imported ({error}); {pip_install('faces')}") from None
+                raise UserError(
+                    f"faces by mediapipe: cannot be imported ({error}); needs `pip install mediapipe==0.10.21`; "
+                    "`--faces litert` does without"
+                ) from None
             self._detectors = [
                 face_detection.FaceDetection(min_detection_confidence=min_confidence, model_selection=model)
                 for model in (0, 1)
@@ -98,18 +100,13 @@ class MediaPipeFaces:
         """Return the faces of one picture, uint8 ``(H, W, 3)``, from left to right; time and place are not used."""
         near, far = self._detectors
         whole = [*_detected(near, rgb), *_detected(far, rgb)]
-        parts = [face for left, square in self._squares(rgb) for face in _detected(far, square, left)]
-        found = [*sorted(whole, key=_surest_first), *sorted(parts, key=_surest_first)]
+        searched = squares(rgb) if self._in_parts else ()
+        squared = ((left, np.ascontiguousarray(square)) for left, square in searched)
+        parts = [face for left, square in squared for face in _detected(far, square, left)]
+        found = [*sorted(whole, key=surest_first), *sorted(parts, key=surest_first)]
         wide_enough = (face for face in found if face.box[2] - face.box[0] >= self._smallest)
-        largest = sorted(_distinct(wide_enough), key=lambda face: (-face.size, face.box))[: self._most]
-        return sorted(_distinct(self._with_landmarks(rgb, face) for face in largest), key=lambda face: face.box)
-
-    def _squares(self, rgb: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield left edge and pixels of squares, as high as the picture, that cover a wide picture."""
-        height, width = rgb.shape[:2]
-        count = round((width / height - _SHARED) / (1 - _SHARED)) if self._in_parts else 1
-        for left in np.linspace(0, width - height, count).astype(int).tolist() if count > 1 else ():
-            yield left, np.ascontiguousarray(rgb[:, left : left + height])
+        largest = sorted(distinct(wide_enough), key=lambda face: (-face.size, face.box))[: self._most]
+        return sorted(distinct(self._with_landmarks(rgb, face) for face in largest), key=lambda face: face.box)
 
     def _with_landmarks(self, rgb: np.ndarray, face: Face) -> Face:
         """Return the face with the mesh's box, eyes and mouth, or unchanged if the mesh finds nothing."""
@@ -118,7 +115,7 @@ class MediaPipeFaces:
         cutout = np.ascontiguousarray(rgb[top : int(y + reach) + 1, left : int(x + reach) + 1])
         if not cutout.size:
             return face
-        with nullcontext() if self._mesh_has_logged else _quiet():
+        with nullcontext() if self._mesh_has_logged else quiet():
             meshes = self._mesh.process(cutout).multi_face_landmarks
         if not meshes:
             return face
@@ -126,11 +123,11 @@ class MediaPipeFaces:
         height, width = cutout.shape[:2]
         points = np.array([(left + point.x * width, top + point.y * height) for point in meshes[0].landmark])
         box: Box = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-        if overlap(box, face.box) < _SAME_FACE:
+        if not same_face(box, face.box):
             return face
         eyes = np.stack([points[list(corners)].mean(axis=0) for corners in (_LEFT_EYE_CORNERS, _RIGHT_EYE_CORNERS)])
         mouth = points[list(_MOUTH)]
-        return Face(box, _left_to_right(eyes), np.concatenate([_left_to_right(mouth[:2]), mouth[2:]]), face.confidence)
+        return Face(box, left_to_right(eyes), np.concatenate([left_to_right(mouth[:2]), mouth[2:]]), face.confidence)
 
 
 def _detected(detector: Any, rgb: np.ndarray, left_edge: int = 0) -> Iterator[Face]:
@@ -141,48 +138,6 @@ def _detected(detector: Any, rgb: np.ndarray, left_edge: int = 0) -> Iterator[Fa
         left, top = left_edge + place.xmin * width, place.ymin * height
         yield Face(
             box=(left, top, left + place.width * width, top + place.height * height),
-            eyes=_left_to_right(np.array([(left_edge + point.x * width, point.y * height) for point in points[:2]])),
+            eyes=left_to_right(np.array([(left_edge + point.x * width, point.y * height) for point in points[:2]])),
             confidence=float(detection.score[0]),
         )
-
-
-def _surest_first(face: Face) -> tuple[float, Box]:
-    return -face.confidence, face.box
-
-
-def _distinct(faces: Iterable[Face]) -> list[Face]:
-    """Return the faces without those whose box overlaps an earlier one much."""
-    distinct: list[Face] = []
-    for face in faces:
-        if all(overlap(face.box, other.box) < _SAME_FACE for other in distinct):
-            distinct.append(face)
-    return distinct
-
-
-def _left_to_right(points: np.ndarray) -> np.ndarray:
-    return points[np.argsort(points[:, 0], kind="stable")]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the log lines of MediaPipe's C++ code off the terminal, unless it fails.
-
-    It writes to file descriptor 2 directly: while it loads its models, which ends with the first picture, and once
-    more with the first mesh.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:
-        yield
-        return
-    with tempfile.TemporaryFile() as logged:
-        os.dup2(logged.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            logged.seek(0)
-            os.write(terminal, logged.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)

@@ -13,17 +13,26 @@ from memobert_plugin.features.speakers.face_sources.tracker import TrackerFaces,
 
 
 def test_sources_are_built_by_name_and_options(tmp_path: Path) -> None:
-    assert set(FACE_SOURCES.names()) >= {"mediapipe", "tracker"}
+    assert set(FACE_SOURCES.names()) >= {"litert", "mediapipe", "tracker"}
     assert isinstance(load_face_source("tracker", TrackerOptions(tmp_path)), TrackerFaces)
 
 
 def test_an_unknown_source_is_named() -> None:
-    with pytest.raises(UserError, match="unknown face source 'dlib': choose from mediapipe, tracker"):
+    with pytest.raises(UserError, match="unknown face source 'dlib': choose from litert, mediapipe, tracker"):
         load_face_source("dlib")
 
 
-def test_without_mediapipe_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions", None)
-    with pytest.raises(UserError, match=r'pip install "\.\[faces\]"'):
-        load_face_source("mediapipe")
+@pytest.mark.parametrize(
+    ("name", "module", "needed"),
+    [
+        ("litert", "ai_edge_litert.interpreter", r'pip install "\.\[faces\]"'),
+        ("mediapipe", "mediapipe.python.solutions", r"pip install mediapipe==0.10.21`; `--faces litert` does without"),
+    ],
+)
+def test_without_its_library_a_source_names_what_it_needs(
+    name: str, module: str, needed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=needed):
+        load_face_source(name)

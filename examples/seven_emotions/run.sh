@@ -19,7 +19,8 @@ set -x
 [[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
 [[ -f manifest.tsv ]] || python "$here/seven_corpus.py" --ravdess "$ravdess" --goemotions "$goemotions" --emorynlp "$emorynlp" \
     --ferplus ferplus --output . --test-speakers "$held_out"
-memobert-extract acoustic --manifest manifest.tsv --output acoustic --encoder whisper --pool 8 # 160 ms
+# Layer 3 of 4 tells more of emotions than the last one; frames of 160 ms.
+memobert-extract acoustic --manifest manifest.tsv --output acoustic --encoder whisper --layer 3 --pool 8 --workers 2
 [[ -f data-bin/corpus.json ]] || memobert-binarize --manifest manifest.tsv --visual visual --visual-input expressions \
     --acoustic acoustic --vocab "$minilm/vocab.txt" --output data-bin
 
@@ -29,7 +30,7 @@ fairseq-train data-bin --user-dir "$(memobert-inspect --user-dir)" \
     --modality-mixture --mixture-full-weight 2 --mix-streams --mask-words labels --verbalizer "$words" \
     --labels neutral,happiness,surprise,sadness,anger,disgust,fear --max-acoustic-seconds 10 --max-visual-seconds 6 \
     --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
-    --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 2000 --max-update 1900 \
+    --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 2100 --max-update 2000 \
     --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
     --no-epoch-checkpoints --no-save-optimizer-state --save-dir checkpoints
 

@@ -48,3 +48,12 @@ def test_a_single_face_shows_the_emotion_and_several_do_so_in_part(build: Module
     shares = np.bincount(several, minlength=7) / len(several)
     assert shares[number["fear"]] == pytest.approx(0.55 + 0.45 * 0.3 / 7, abs=0.05)
     assert shares[number["neutral"]] == pytest.approx(0.45 * (0.7 + 0.3 / 7), abs=0.05)
+
+
+def test_lines_alone_are_as_frequent_as_they_are_written_and_come_once(build: ModuleType) -> None:
+    lines = {"neutral": [f"n{number}" for number in range(900)], "fear": [f"f{number}" for number in range(100)]}
+    rows = build.lines_alone(lines, 400, np.random.default_rng(0))
+    assert len({row.id for row in rows}) == len({row.text for row in rows}) == 400
+    assert all(row.split == "train" and not row.audio and not row.video for row in rows)
+    assert all(row.text in lines[row.emotion] for row in rows)
+    assert sum(row.emotion == "fear" for row in rows) / 400 == pytest.approx(0.1, abs=0.04)

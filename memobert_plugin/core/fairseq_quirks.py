@@ -22,7 +22,8 @@ def fairseq_is_missing(purpose: str) -> str:
         return ""
     return (
         f"{purpose} needs fairseq, which is installed with this package on Linux x86-64 with Python 3.11 or 3.12 only; "
-        f"this is {platform.system()} {platform.machine()} with Python {platform.python_version()} (docs/install.md)"
+        f"this is {platform.uname().system} {platform.machine()} with Python {platform.python_version()} "
+        "(docs/install.md)"
     )
 
 

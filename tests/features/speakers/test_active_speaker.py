@@ -237,7 +237,10 @@ def interview(source: FaceSource, real_data: Path) -> Clip:
 @pytest.mark.slow
 @pytest.mark.parametrize("voice", [SileroVoice, EnergyVoice])
 def test_the_interview(interview: Clip, voice: type[VoiceDetector]) -> None:
-    """Left until about the 9th second, then right; from the 15th on the left one breaks in, which counts as wrong."""
+    """Left until about the 9th second, then right; from the 15th on the left one breaks in, which counts as wrong.
+
+    By energy instead of voice activity the change is found two seconds late.
+    """
     left, right = sorted(interview.tracks, key=lambda track: track.boxes[0, 0])
     assert len(left.times) == len(right.times) == len(interview.pictures)
     spans = speaker_over_time(
@@ -248,7 +251,7 @@ def test_the_interview(interview: Clip, voice: type[VoiceDetector]) -> None:
     )
     by_second = [[span.track for span in spans if int(span.begin) == second] for second in range(17)]
     assert all(left.number in found for found in by_second[:9])
-    assert all(right.number in found for found in by_second[9:15])
+    assert all(right.number in found for found in by_second[9 if voice is SileroVoice else 11 : 15])
     if voice is SileroVoice:
         truth = [(left if span.begin < 9.0 else right).number for span in spans if span.end <= 17.0]
         right_ones = sum(span.track == number for span, number in zip(spans, truth, strict=False))

@@ -45,7 +45,7 @@ from memobert_plugin.evaluation.metrics.scores import Counts, confusion
 from memobert_plugin.evaluation.metrics.significance import accuracy, bootstrap_interval, unweighted_recall
 from memobert_plugin.evaluation.report.formats import Table, as_markdown, interval, percent
 from memobert_plugin.nn.text_encoder import FrozenTextEncoder
-from memobert_plugin.objectives.prompted import prior_of_shares
+from memobert_plugin.objectives.prompt_flags import prior_of_shares
 
 Array = npt.NDArray[np.float64]
 Features: TypeAlias = Any

@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..core.errors import UserError
-from ..core.names import MODALITY_CASES
 from ..core.ragged import owners_and_positions
 from ..data.batches import InputBuilder
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, Template, Verbalizer
@@ -36,15 +35,13 @@ from ..nn.network import MEmoBERTNetwork
 from ..nn.text_encoder import ENCODER_PREFIX, EncodedTextEmbedder
 from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, Training
 from .draws import Draws
+from .prompt_flags import RAREST, parse_shares, parse_views, prior_of_shares
 
 _LETTERS = "lva"
 _VIEW = 0
 """Counter of the draw of an utterance's view."""
 _LABEL_OF_EXPRESSION = {"anger": "anger", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
 """Expression classes that have a word in the paper, and the label under which it has one."""
-_PRIOR_STEPS = 100
-_RAREST = 1e-4
-"""The least share of an emotion that the prior is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -89,26 +86,6 @@ class PromptedOptions:
     similarity_views: str = field(
         default="l", metadata={"help": "modality cases that prompted_similarity shows, with weights"}
     )
-
-
-def parse_views(flag: str, text: str) -> list[str]:
-    """Return modality cases, each as often as its weight says, of a text such as ``l la=2``.
-
-    Raises:
-        UserError: an unknown case, a weight that is no whole number from 1 on, or nothing at all.
-    """
-    views: list[str] = []
-    for entry in text.split():
-        case, _, weight = entry.partition("=")
-        if case not in MODALITY_CASES or not (weight or "1").isdecimal() or not int(weight or 1):
-            raise UserError(
-                f"--{flag} {text!r}: {entry!r} is no modality case with a weight; give entries such as la=2, of "
-                f"{', '.join(MODALITY_CASES)}"
-            )
-        views += [case] * int(weight or 1)
-    if not views:
-        raise UserError(f"--{flag}: empty; name at least one of {', '.join(MODALITY_CASES)}")
-    return views
 
 
 class PromptedObjective(Objective):
@@ -339,7 +316,7 @@ class CoPrompting(PromptedObjective):
         if kept is not None:
             shares = kept["shares"].to(answers)
         else:
-            shares = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).clamp(min=_RAREST)
+            shares = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).clamp(min=RAREST)
             shares = shares / shares.sum()
         if training.trains:
             self._shares = shares
@@ -374,53 +351,6 @@ class CoPrompting(PromptedObjective):
 
 
 _MOST_KNOWN = 1 << 17
-
-
-def parse_shares(text: str, labels: Sequence[str]) -> Tensor | None:
-    """Return each label's share ``(C,)`` of a text such as ``anger=1 sadness=2``; None for ``start``.
-
-    Raises:
-        UserError: a label is missing, unknown or named twice, or a weight is not positive.
-    """
-    if text.strip() == "start":
-        return None
-    if text.strip() == "equal":
-        return torch.full((len(labels),), 1 / len(labels))
-    weights = [(name, _positive(weight)) for name, _, weight in (entry.partition("=") for entry in text.split())]
-    if sorted(name for name, _ in weights) != sorted(labels) or not all(weight for _, weight in weights):
-        raise UserError(
-            f"--co-prompting-shares {text!r}: give start, equal, or a weight above 0 for each of {', '.join(labels)}, "
-            "such as anger=1"
-        )
-    by_label = dict(weights)
-    found = torch.tensor([by_label[label] for label in labels])
-    return found / found.sum()
-
-
-def _positive(text: str) -> float:
-    """Return a positive finite number; 0 for anything else."""
-    try:
-        number = float(text)
-    except ValueError:
-        return 0.0
-    return number if 0 < number < float("inf") else 0.0
-
-
-def prior_of_shares(answers: Tensor, streams: Tensor, shares: Tensor) -> Tensor:
-    """Return log p(e) for which the products of the answers from single streams have given shares in the mean.
-
-    Args:
-        answers: ``(n, C)``, log-probabilities summed over an utterance's streams.
-        streams: ``(n, 1)``, their number. An utterance of one stream keeps its answer whatever the prior.
-        shares: ``(C,)``, with the sum 1.
-    """
-    log_prior = torch.zeros_like(shares)
-    most = int(streams.max()) - 1
-    for _ in range(_PRIOR_STEPS if most > 0 else 0):
-        found = (answers - (streams - 1) * log_prior).softmax(dim=-1).mean(dim=0).clamp(min=_RAREST / 100)
-        # A step of iterative proportional fitting on the logits of the utterances that have all streams.
-        log_prior = log_prior + (found.log() - shares.log()) / most
-    return log_prior
 
 
 def _copied(network: MEmoBERTNetwork) -> MEmoBERTNetwork:

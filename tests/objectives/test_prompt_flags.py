@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.objectives.prompted import parse_shares, prior_of_shares
+from memobert_plugin.objectives.prompt_flags import parse_shares, prior_of_shares
 
 
 def random_answers(streams: list[int], sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:

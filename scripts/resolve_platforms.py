@@ -31,7 +31,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 OLDEST_MACOS = "14.0"
 """Of the wheels of torch."""
 FROM_SOURCE = ("antlr4-python3-runtime",)
-"""What omegaconf, and so fairseq, needs: pure Python that is published as source only."""
+"""A need of omegaconf, and so of fairseq: pure Python that is published as source only."""
 CORE = "(core)"
 EXTRAS = ("plot", "video", "faces", "transcribe", "words", "hydra", "test")
 

@@ -1,4 +1,4 @@
-"""Docstrings follow the rules of CONTRIBUTING: an order first, no riddles."""
+"""Docstrings follow the rules of CONTRIBUTING: an order first, no riddles, also of attributes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ OPENINGS = (
     ('def f():\n    """The number."""', True),
     ('def f():\n    """Return the number."""', False),
     ('class C:\n    """A number."""', False),
+    ('NUMBER = 1\n"""What is meant."""', True),
+    ('NUMBER = 1\n"""A number."""', False),
 )
 
 
 def offending(source: str) -> Iterator[tuple[int, str]]:
     """Yield line and text of each docstring that opens with a question word or, of a function, with no order."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            text = ast.get_docstring(node) or ""
-            is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            if text and (QUESTIONS.match(text) or (is_function and NO_ORDER.match(text))):
-                yield getattr(node, "lineno", 1), text.partition("\n")[0]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            text, riddle = ast.get_docstring(node) or "", NO_ORDER
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            text, riddle = node.value.value, QUESTIONS
+        else:
+            continue
+        if riddle.match(text):
+            yield node.lineno, text.partition("\n")[0]
 
 
 @pytest.mark.parametrize(("source", "offends"), OPENINGS)

@@ -144,8 +144,7 @@ def _encoded(corpus: Corpus, rows: npt.NDArray[np.int64], folder: Path) -> Array
     encoder.load_state_dict(dict(source.weights))
     encoder.eval()
     most = source.sizes.positions - 2
-    texts = [np.concatenate([[CLS], _pieces(corpus, row)[:most], [SEP]]) for row in rows]
-    means = []
+    texts, means = [np.concatenate([[CLS], _pieces(corpus, row)[:most], [SEP]]) for row in rows], []
     for begin in range(0, len(texts), 64):
         part = texts[begin : begin + 64]
         lengths = np.array([len(text) for text in part])
@@ -212,11 +211,9 @@ class Floors:
     def fit(
         cls, streams: dict[str, Features], targets: Array, start: Floors | None = None, equal: bool = False
     ) -> Floors:
-        """Fit each stream's regression on distributions ``(n, C)``.
+        """Fit each stream's regression on the distributions ``(n, C)`` of n utterances.
 
         Args:
-            streams: of the utterances.
-            targets: their distributions.
             start: regressions to start from.
             equal: choose the prior so that the product makes all emotions equally frequent, instead of the targets'.
         """
@@ -226,10 +223,10 @@ class Floors:
         }
         if not equal:
             return cls(regressions, np.log(targets.mean(axis=0)))
-        answers = sum(regressions[name].log_probabilities(values) for name, values in streams.items())
-        number = torch.full((len(targets), 1), len(streams))
-        shares = torch.full((targets.shape[1],), 1 / targets.shape[1], dtype=torch.float64)
-        return cls(regressions, prior_of_shares(torch.from_numpy(np.asarray(answers)), number, shares).numpy())
+        each = [regressions[name].log_probabilities(values) for name, values in streams.items()]
+        number, classes = torch.full((len(targets), 1), len(streams)), targets.shape[1]
+        shares = torch.full((classes,), 1 / classes, dtype=torch.float64)
+        return cls(regressions, prior_of_shares(torch.from_numpy(np.sum(each, axis=0)), number, shares).numpy())
 
     def answers(self, streams: dict[str, Features]) -> dict[str, Array]:
         """Return log-probabilities ``(n, C)`` by stream, and those of the product, not normalised."""
@@ -275,14 +272,16 @@ def fold_counts(
     def counts(scores: Array) -> Counts:
         return confusion(utterances.emotion[tested], scores.argmax(axis=1), classes, outside=True)
 
+    def refitted(share: float, first: Array, labelled: npt.NDArray[np.int64]) -> Iterator[tuple[float, str, Counts]]:
+        for system, equal in ((EM, False), (EM_EQUAL, True)):
+            yield share, system, counts(maximise_expectation(train, first, labelled, equal).answers(test)[PRODUCT])
+
     for share in shares:
         if not share:
             if utterances.expression is not None:
                 yield share, EXPRESSIONS, counts(utterances.expression[tested])
                 first = softmax(SHARPNESS * utterances.expression[trained], axis=1)
-                for system, equal in ((EM, False), (EM_EQUAL, True)):
-                    floors = maximise_expectation(train, first, np.empty(0, np.int64), equal)
-                    yield share, system, counts(floors.answers(test)[PRODUCT])
+                yield from refitted(share, first, np.empty(0, np.int64))
             continue
         for seed in seeds if share < 1 else [0]:
             drawn = train_fraction(utterances.uid[trained], emotion, share, seed)
@@ -292,9 +291,7 @@ def fold_counts(
             if share < 1:
                 first = softmax(floors.answers(train)[PRODUCT], axis=1)
                 first[drawn] = one_hot[drawn]
-                for system, equal in ((EM, False), (EM_EQUAL, True)):
-                    refitted = maximise_expectation(train, first, drawn, equal)
-                    yield share, system, counts(refitted.answers(test)[PRODUCT])
+                yield from refitted(share, first, drawn)
 
 
 def _scaled(

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 SIZES = {"films": (16, 48), "emotions": (6, 60)}  # speakers, utterances of each
 PRETRAINED = "checkpoints/pretraining"
-SHARES = {"all": 1.0, "tenth": 0.1}
+SHARES = ("all", "tenth")
 CASES = ("l", "v", "a")
 SETTINGS = ("direct", "pretrain_finetune", "pretrain_prompt")
 WHOLE = "pretrain_prompt_all"
@@ -165,7 +165,7 @@ class Quickstart:
             "--validate-interval", "1000", "--validate-interval-updates", "20",
         ]  # fmt: skip
         if name.endswith("_tenth"):
-            command += ["--train-fraction", str(SHARES["tenth"])]
+            command += ["--train-fraction", "0.1"]
         if task == "memobert_prompt":
             command += ["--template", "i am [MASK] .", "--verbalizer", VERBALIZER]
         if not name.startswith("direct"):

@@ -11,6 +11,7 @@ which is not built here.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,29 +85,24 @@ class ClstmMma(StreamNetwork):
             nn.Linear(HIDDEN_DIM, labels),
         )
 
-    def forward(
-        self,
-        text: Tensor,
-        text_lengths: np.ndarray,
-        visual: Tensor | None,
-        visual_lengths: np.ndarray,
-        acoustic: Tensor | None,
-        acoustic_lengths: np.ndarray,
-        head: str,
-        rows: np.ndarray,
-        dialogue_lengths: np.ndarray | None = None,
-    ) -> Tensor:
-        """Classify utterances of dialogues; arguments as in :meth:`.base.EmotionNetwork.forward`.
+    def forward(self, head: str, rows: np.ndarray, dialogue_lengths: np.ndarray | None = None, **inputs: Any) -> Tensor:
+        """Classify utterances of dialogues.
 
         Args:
+            head: ``classify``, the only one.
+            rows: rows of the [CLS] of the n utterances that are read.
             dialogue_lengths: ``(G,)`` utterances of each dialogue, one dialogue after another; None: each utterance is
                 one.
+            inputs: of :meth:`.base.StreamNetwork.streams`.
+
+        Returns:
+            ``(n, C)``.
         """
         refuse_other_heads(head)
-        streams = self.streams(text, text_lengths, visual, visual_lengths, acoustic, acoustic_lengths)
+        streams = self.streams(**inputs)
         projected = [self.dropout(functional.relu(self.project[name](row_means(streams[name])))) for name in MODALITIES]
         attended = self.attention(torch.stack(projected, dim=1)).flatten(1)
         lengths = np.ones(len(attended), dtype=np.int64) if dialogue_lengths is None else dialogue_lengths
         hidden = recurrent_outputs(self.lstm, Sequences(attended, lengths))
-        utterances = to_device(read_utterances(text_lengths, rows), hidden.device)
+        utterances = to_device(read_utterances(inputs["text_lengths"], rows), hidden.device)
         return self.classifier(hidden.index_select(0, utterances))

@@ -44,7 +44,7 @@ NOTE = (
 )
 STAGES = ("imagination", "teacher")
 PATTERNS = ("a", "v", "l", "va", "la", "lv")
-"""What is shown; the rest is missing."""
+"""Modalities that are shown; the rest is missing."""
 SHOWN = np.array([[letter in pattern for letter in "lva"] for pattern in PATTERNS])
 """``(6, 3)``: whether a pattern shows text, faces and speech."""
 JOINED_DIM = len(CONCATENATED) * CODE_DIM
@@ -157,33 +157,26 @@ class Mmin(StreamNetwork):
         self._is_taught = False
         start_as_kaiming(self)
 
-    def forward(
-        self,
-        text: Tensor,
-        text_lengths: np.ndarray,
-        visual: Tensor | None,
-        visual_lengths: np.ndarray,
-        acoustic: Tensor | None,
-        acoustic_lengths: np.ndarray,
-        head: str,
-        rows: np.ndarray,
-        shown: np.ndarray | None = None,
-    ) -> Tensor | Imagined:
-        """Classify utterances; arguments as in :meth:`.base.EmotionNetwork.forward`, but for the heads.
+    def forward(self, head: str, rows: np.ndarray, shown: np.ndarray | None = None, **inputs: Any) -> Tensor | Imagined:
+        """Classify utterances.
 
         Args:
             head: ``classify``, or in the second stage ``patterns`` for the logits ``(6, n, C)`` of all patterns and
                 ``imagine`` for the tensors of its loss.
             rows: rows of the [CLS] of the n utterances that are read.
             shown: ``(B, 3)`` for ``imagine``: whether text, faces and speech are shown.
+            inputs: of :meth:`.base.StreamNetwork.streams`.
+
+        Returns:
+            ``(n, C)``, unless the head says otherwise.
         """
-        streams = self.streams(text, text_lengths, visual, visual_lengths, acoustic, acoustic_lengths)
-        read = to_device(read_utterances(text_lengths, rows), self.visual_embedder.mean.device)
+        streams = self.streams(**inputs)
+        read = to_device(read_utterances(inputs["text_lengths"], rows), self.visual_embedder.mean.device)
         if self.stage != "teacher" and head == "imagine":
             assert shown is not None  # the criterion gives them
             return self._imagine(streams, shown, read)
         if self.stage != "teacher" and head == "patterns":
-            each = [_by_modality(np.tile(pattern, (len(text_lengths), 1)), read.device) for pattern in SHOWN]
+            each = [_by_modality(np.tile(pattern, (len(inputs["text_lengths"]), 1)), read.device) for pattern in SHOWN]
             return self.classifier(self.cascade(self.encoders(streams, each)[:, read])[1])
         refuse_other_heads(head)
         joined = self.encoders(streams)[read]

@@ -113,38 +113,25 @@ class Ssmm(StreamNetwork):
         start_as_kaiming(self)
 
     def forward(
-        self,
-        text: Tensor,
-        text_lengths: np.ndarray,
-        visual: Tensor | None,
-        visual_lengths: np.ndarray,
-        acoustic: Tensor | None,
-        acoustic_lengths: np.ndarray,
-        head: str,
-        rows: np.ndarray,
-        unlabelled: Mapping[str, Any] | None = None,
+        self, head: str, rows: np.ndarray, unlabelled: Mapping[str, Any] | None = None, **inputs: Any
     ) -> Tensor | Autoencoded:
-        """Classify utterances; arguments as in :meth:`.base.EmotionNetwork.forward`, but for the heads.
+        """Classify utterances.
 
         Args:
             head: ``classify``, or ``autoencode`` for the tensors of the loss.
             rows: rows of the [CLS] of the n utterances that are read.
-            unlabelled: the network's arguments for further utterances, for ``autoencode``.
+            unlabelled: the same as ``inputs`` for further utterances, for ``autoencode``.
+            inputs: of :meth:`.base.StreamNetwork.streams`.
+
+        Returns:
+            ``(n, C)``, unless the head says otherwise.
         """
-        labelled: dict[str, Any] = {
-            "text": text,
-            "text_lengths": text_lengths,
-            "visual": visual,
-            "visual_lengths": visual_lengths,
-            "acoustic": acoustic,
-            "acoustic_lengths": acoustic_lengths,
-        }
-        parts: list[Mapping[str, Any]] = (
-            [labelled] if unlabelled is None or head != "autoencode" else [labelled, unlabelled]
-        )
+        parts: list[Mapping[str, Any]] = [inputs]
+        if unlabelled is not None and head == "autoencode":
+            parts.append(unlabelled)
         streams = [self.streams(**part) for part in parts]
         codes = torch.cat([self.encoders(part) for part in streams])
-        read = to_device(read_utterances(text_lengths, rows), codes.device)
+        read = to_device(read_utterances(inputs["text_lengths"], rows), codes.device)
         logits = self.classifier(codes.index_select(0, read))
         if head != "autoencode":
             refuse_other_heads(head)

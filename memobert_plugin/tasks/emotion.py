@@ -160,12 +160,7 @@ class EmotionClassificationTask(CorpusTask):
         logger.info("%s: %d utterances", split, len(rows))
         self.log_beyond_limits(split, corpus, rows)
         rows = self.nonempty(corpus, rows, split)
-        dialogues, unlabelled = None, None
-        if getattr(self.cfg, "dialogues", False):
-            context = self._part(corpus, split, emotions) if training else np.arange(len(corpus))
-            rows, dialogues = in_dialogues(corpus, rows, context)
-        if training and bool(getattr(self.cfg, "unlabelled", "")):
-            unlabelled = self.unlabelled_dataset(corpus, emotions)
+        rows, beside = self.beside(corpus, rows, split, emotions)
         self.datasets[split] = UtteranceDataset(
             corpus,
             rows,
@@ -181,21 +176,21 @@ class EmotionClassificationTask(CorpusTask):
             emotions=emotions,
             prompt=self.prompt(),
             shuffle=training,
-            dialogues=dialogues,
-            unlabelled=unlabelled,
+            **beside,
         )
 
-    def unlabelled_dataset(self, corpus: Corpus, emotions: np.ndarray) -> UtteranceDataset:
-        """Return the training utterances of ``--unlabelled`` without the fold's test speakers.
+    def beside(
+        self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the rows of a subset with those read beside them, and further arguments of its dataset: none here.
 
-        Raises:
-            UserError: its dictionary or frames are not the corpus', or nothing is left.
+        Args:
+            corpus: the open data-bin.
+            rows: utterances with a target.
+            split: ``train``, ``valid`` or ``test``.
+            emotions: the task's code of each emotion of the data-bin, -1 for none.
         """
-        pool = self.refuse_unfit(Corpus(self.cfg.unlabelled))
-        tested = {corpus.speakers[code] for code in np.unique(corpus.speaker[self._part(corpus, "test", emotions)])}
-        rows = self.nonempty(pool, rows_to_train_on(pool, tested), "train")
-        logger.info("unlabelled: %d utterances", len(rows))
-        return UtteranceDataset(pool, rows, self.limits(), Modalities(self.modalities, seed=self.cfg.seed))
+        return rows, {}
 
     def training_rows(self) -> np.ndarray:
         """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
@@ -427,6 +422,30 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
     def model_sizes(self) -> dict[str, Any]:
         """Return the sizes of a model, with the number of emotions."""
         return {**super().model_sizes(), "labels": len(self.labels)}
+
+    def beside(
+        self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Add the dialogues of ``--dialogues`` and, in training, the utterances of ``--unlabelled``."""
+        found: dict[str, Any] = {}
+        if self.cfg.dialogues:
+            context = self._part(corpus, split, emotions) if split == "train" else np.arange(len(corpus))
+            rows, found["dialogues"] = in_dialogues(corpus, rows, context)
+        if split == "train" and self.cfg.unlabelled:
+            found["unlabelled"] = self.unlabelled_dataset(corpus, emotions)
+        return rows, found
+
+    def unlabelled_dataset(self, corpus: Corpus, emotions: np.ndarray) -> UtteranceDataset:
+        """Return the training utterances of ``--unlabelled`` without the fold's test speakers.
+
+        Raises:
+            UserError: its dictionary or frames are not the corpus', or nothing is left.
+        """
+        pool = self.refuse_unfit(Corpus(self.cfg.unlabelled))
+        tested = {corpus.speakers[code] for code in np.unique(corpus.speaker[self._part(corpus, "test", emotions)])}
+        rows = self.nonempty(pool, rows_to_train_on(pool, tested), "train")
+        logger.info("unlabelled: %d utterances", len(rows))
+        return UtteranceDataset(pool, rows, self.limits(), Modalities(self.modalities, seed=self.cfg.seed))
 
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:

@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 REQUESTS = "stop_requests"
 _AT_ONCE = 1e-9
-_OTHERS = (
+_OF_ONE_TASK = (
     "cross_entropy",  # fairseq's default
     "memobert_pretraining",
     "memobert_prompt",
     "memobert_finetune",
     "memobert_facial_expression",
 )
-"""Criterions that fit one task or none here."""
+"""Criterions that fit the task of their name alone, or none."""
 
 
 class StoppableTask(ResumableTask):
@@ -69,7 +69,7 @@ class StoppableTask(ResumableTask):
             UserError: none was named, or that of another task.
         """
         own = self.cfg._name
-        if own in _OTHERS and cfg._name in _OTHERS and cfg._name != own:
+        if own in _OF_ONE_TASK and cfg._name in _OF_ONE_TASK and cfg._name != own:
             raise UserError(f"--criterion {cfg._name} does not fit --task {own}; give --criterion {own}")
         return super().build_criterion(cfg, from_checkpoint)
 

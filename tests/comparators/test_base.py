@@ -52,7 +52,7 @@ def bert(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(corpus: Corpus, name: str, text_encoder: str = "", **flags: Any) -> Any:
-    """What the task builds."""
+    """The model that the task builds."""
     task = checks.task_of(corpus, dialogues=name == "clstm_mma", **flags)
     torch.manual_seed(0)
     config = CONFIGS[name](_name=f"memobert_{name}", text_encoder=text_encoder)

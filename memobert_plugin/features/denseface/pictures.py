@@ -16,7 +16,7 @@ from ...core.files import regular, replaced_when_complete
 from ...data.frames import FERPLUS_CLASSES
 
 VOTE_COLUMNS = (*FERPLUS_CLASSES, "unknown", "NF")
-"""What an annotator could vote for: eight expressions, "cannot say", "not a face"."""
+"""The votes an annotator could give: eight expressions, "cannot say", "not a face"."""
 SPLITS = ("train", "valid", "test")
 PICTURES_FILE = "pictures.npz"
 """The packed file in its folder; fairseq wants a folder."""

@@ -61,7 +61,7 @@ class Wav2Vec2Weights:
     conv_layers: list[tuple[int, int, int]]
     """(channels, kernel, stride) of every convolution over the waveform."""
     wants_normalized: bool
-    """Whether the weights were trained on clips of zero mean and unit variance."""
+    """True if the weights were trained on clips of zero mean and unit variance."""
     layer_norm_eps: float
     sha256: str
     """Of the file that holds the weights."""
@@ -430,8 +430,7 @@ def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:
 
 def _fill(path: Path, network: Wav2Vec2Model, state: dict[str, torch.Tensor]) -> None:
     own = network.state_dict()
-    absent = sorted(own.keys() - state.keys() - {"mask_emb"})
-    unknown = sorted(state.keys() - own.keys())
+    absent, unknown = sorted(own.keys() - state.keys() - {"mask_emb"}), sorted(state.keys() - own.keys())
     other_shape = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
     for names, what in ((absent, "lacks"), (unknown, "has unknown"), (other_shape, "has other shapes of")):
         if names:

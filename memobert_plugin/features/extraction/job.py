@@ -85,7 +85,7 @@ class Report:
     stages: Counter[str] = field(default_factory=Counter)
     """Wall seconds."""
     remarks: list[str] = field(default_factory=list)
-    """Which streams were read, of films that have several; each once."""
+    """Streams that were read, of films that have several; each once."""
 
     @property
     def failed_share(self) -> float:
@@ -99,7 +99,7 @@ class FrameJob(ABC):
     name: ClassVar[str]
     """Of the frames, on the progress bar."""
     medium: ClassVar[str]
-    """What an utterance needs, for messages."""
+    """Name of what an utterance needs, for messages."""
     column: ClassVar[str]
     """Of the manifest, for messages."""
     streams: StreamChoice = ANY_STREAMS

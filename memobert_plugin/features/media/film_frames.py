@@ -21,8 +21,8 @@ _WITHOUT_SHOWN_TIMES: Final = frozenset({"avi"})
 _NO_TIMESTAMPS: Final = 0x80
 """FFmpeg's flag of formats without any times, such as a bare H.264 stream."""
 _SETTLING_SECONDS: Final = {"mpeg": 1.0, "mpegts": 1.0}
-"""How long times may be wrong after seeking: FFmpeg gives the time in a packet's header to the end of a picture that
-began before it. Headers have a time every 0.7 seconds at least (ISO 13818-1, 2.7.4)."""
+"""Span in which times may be wrong after seeking: FFmpeg gives the time in a packet's header to the end of a picture
+that began before it. Headers have a time every 0.7 seconds at least (ISO 13818-1, 2.7.4)."""
 _MOST_FAULTS: Final = 10_000
 """Packets in one film; a file that is nothing but faults ends here."""
 _USUAL_RATE: Final = 25.0
@@ -36,7 +36,7 @@ class Shown:
     begin: float
     """Seconds from the film's beginning."""
     end: float
-    """Where its own duration ends; a variable frame rate may show it for longer."""
+    """End of its own duration; a variable frame rate may show it for longer."""
     frame: av.VideoFrame
 
 

@@ -34,11 +34,11 @@ class Geometry:
     aspect: float = 1.0
     """Width of a stored pixel over its height."""
     transposed: bool = False
-    """Whether rows become columns; then comes the mirroring."""
+    """True if rows become columns; then comes the mirroring."""
     mirrored: bool = False
-    """Whether left and right of the shown picture are exchanged."""
+    """True if left and right of the shown picture are exchanged."""
     upside_down: bool = False
-    """Whether top and bottom of the shown picture are exchanged."""
+    """True if top and bottom of the shown picture are exchanged."""
 
     @property
     def stretched_size(self) -> tuple[int, int]:

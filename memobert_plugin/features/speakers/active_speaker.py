@@ -23,7 +23,7 @@ _CLOSED: Final = 0.02
 _SYLLABLE: Final = 0.2
 _PICTURE: Final = 0.1
 _BEGAN_EARLIER: Final = 0.02
-"""What a moment shows began up to one picture of the film before it: half of that, in seconds, at 24 to 30 a second."""
+"""A mouth moves up to one picture of the film before it is shown: half of that, in seconds, at 24 to 30 a second."""
 _SHRUNK_BY: Final = 10
 
 
@@ -87,7 +87,7 @@ class TrackEvidence:
     synchrony: float
     """Sum of four correlations with the sound's level, in [-4, 4]; see :func:`synchrony`."""
     score: float
-    """What candidates are compared by."""
+    """Score by which candidates are compared."""
     reason: str
     """The reason that the face is no candidate; empty for a candidate."""
 

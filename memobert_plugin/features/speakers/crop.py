@@ -14,7 +14,7 @@ CROP_SIZE: Final = 64
 _SCALE_IN_CROP: Final = 0.529
 """Length of (eye to eye, eyes to mouth) over the side of a FER+ picture."""
 _CENTRE_IN_CROP: Final = (0.503, 0.584)
-"""Where the point midway between eyes and mouth lies in a FER+ picture, as shares of its side."""
+"""Place of the point midway between eyes and mouth in a FER+ picture, as shares of its side."""
 _EYES_IN_CROP: Final = (0.5, 0.397)
 _EYE_DISTANCE_IN_CROP: Final = 0.358
 _GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)

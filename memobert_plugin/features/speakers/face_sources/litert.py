@@ -37,7 +37,7 @@ _MOUTH_CORNERS: Final = (61, 291)
 _LIPS: Final = (13, 14)
 """Middle of the upper lip's inner edge and of the lower lip's."""
 _REFINED: Final = np.array([[0.009, 0.011], [-0.009, 0.011], [0.012, 0.007], [-0.012, 0.007]])
-"""Where a refined mesh has eyes and corners of the mouth: to the right and down, as shares of the face's scale.
+"""Shifts to a refined mesh's eyes and corners of the mouth: to the right and down, as shares of the face's scale.
 
 Means of 1 062 talking faces by MediaPipe's refined mesh, with which the framing of crops was measured.
 """

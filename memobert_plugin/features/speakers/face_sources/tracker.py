@@ -67,7 +67,7 @@ class TrackerRows:
     mouths: np.ndarray
     """(N, 4, 2), NaN where unknown."""
     in_stored_pixels: bool = False
-    """Whether places count the pixels that the film stores, not those that players show."""
+    """True if places count the pixels that the film stores, not those that players show."""
 
     def shown(self, geometry: Geometry) -> TrackerRows:
         """Move places from the pixels that the film stores to those that players show."""

@@ -25,7 +25,7 @@ from ..core.ragged import first_rows
 from ..core.registry import Registry
 from ..models.state_upgrade import StagedModel
 from ..nn.heads import EMOTION_HEAD, EmotionHead
-from ..nn.network import FINGERPRINT, dictionary_fingerprint, text_encoder_sizes
+from ..nn.network import FINGERPRINT, TextEncoderFlags, dictionary_fingerprint, text_encoder_sizes
 from ..nn.packing import MODALITIES, to_device
 from .inputs import FrameSequences, FrameVectors, Sequences, TextSequences, TextVectors
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class ComparatorConfig(FairseqDataclass):
+class ComparatorConfig(TextEncoderFlags, FairseqDataclass):
     """Sizes that all comparators have."""
 
     encoder_embed_dim: int = field(
@@ -53,13 +53,6 @@ class ComparatorConfig(FairseqDataclass):
             "memobert-import bert) instead of learning word vectors"
         },
     )
-    text_encoder_layers: int = field(default=0, metadata={"help": "of the frozen text encoder; --text-encoder sets it"})
-    text_encoder_embed_dim: int = field(default=0, metadata={"help": "its width; --text-encoder sets it"})
-    text_encoder_ffn_embed_dim: int = field(
-        default=0, metadata={"help": "its feed-forward width; --text-encoder sets it"}
-    )
-    text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
-    text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
 
 
 def refuse_other_heads(head: str) -> None:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,31 @@ it saves into float32, and ``--store-ema`` would average them."""
 
 
 @dataclass
-class NetworkSizes:
+class TextEncoderFlags:
+    """The sizes as flags of a network that may have a frozen text encoder."""
+
+    text_encoder_layers: int = field(default=0, metadata={"help": "of the frozen text encoder; --text-encoder sets it"})
+    text_encoder_embed_dim: int = field(default=0, metadata={"help": "its width; --text-encoder sets it"})
+    text_encoder_ffn_embed_dim: int = field(
+        default=0, metadata={"help": "its feed-forward width; --text-encoder sets it"}
+    )
+    text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
+    text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
+
+
+def text_encoder_sizes(flags: TextEncoderFlags) -> TextEncoderSizes:
+    """Return the sizes that the flags name."""
+    return TextEncoderSizes(
+        flags.text_encoder_layers,
+        flags.text_encoder_embed_dim,
+        flags.text_encoder_ffn_embed_dim,
+        flags.text_encoder_attention_heads,
+        flags.text_encoder_max_positions,
+    )
+
+
+@dataclass
+class NetworkSizes(TextEncoderFlags):
     """Sizes of the network; the defaults are BERT-base, the backbone of the paper (section 4)."""
 
     encoder_layers: int = field(default=12, metadata={"help": "transformer layers (BERT-base: 12)"})
@@ -58,30 +81,12 @@ class NetworkSizes:
     position_init_std: float = field(
         default=0.0, metadata={"help": "the same for the position tables (0: as --init-std)"}
     )
-    text_encoder_layers: int = field(default=0, metadata={"help": "of the frozen text encoder; --text-encoder sets it"})
-    text_encoder_embed_dim: int = field(default=0, metadata={"help": "its width; --text-encoder sets it"})
-    text_encoder_ffn_embed_dim: int = field(
-        default=0, metadata={"help": "its feed-forward width; --text-encoder sets it"}
-    )
-    text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
-    text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
     compile_layers: bool = field(
         default=False,
         metadata={
             "help": "compile normalisation, dropout and feed-forward of the layers with torch.compile, for GPUs (a CPU "
             "gains nothing); the first updates take a minute more; checkpoints are the same"
         },
-    )
-
-
-def text_encoder_sizes(sizes: Any) -> TextEncoderSizes:
-    """Return the sizes of the frozen text encoder, given those of a network that has the five fields."""
-    return TextEncoderSizes(
-        sizes.text_encoder_layers,
-        sizes.text_encoder_embed_dim,
-        sizes.text_encoder_ffn_embed_dim,
-        sizes.text_encoder_attention_heads,
-        sizes.text_encoder_max_positions,
     )
 
 

@@ -120,6 +120,48 @@ class ModelDescription:
         return description
 
 
+def facts(description: ModelDescription) -> dict[str, str]:
+    """Return what a model is, as lines for a reader: architecture, labels, streams, training, calibration."""
+    sizes, limits, training = description.architecture, description.limits, description.training
+    shape = "{encoder_layers} layers of {encoder_embed_dim}, {encoder_attention_heads} heads".format(**sizes)
+    if "text_encoder_layers" in sizes:
+        shape += "; text by a frozen encoder of {text_encoder_layers} layers of {text_encoder_embed_dim}".format(
+            **sizes
+        )
+    trained_for = {PRETRAINED: "masked modelling only", PROMPTED: "prompting", FINETUNED: "a classifier head"}
+    rows = {
+        "architecture": f"{shape}; {description.vocabulary} word pieces",
+        "trained for": trained_for[description.kind],
+    }
+    if description.labels:
+        rows["labels"] = ", ".join(description.labels)
+    if description.template:
+        rows["prompt"] = f"{description.template} ({description.verbalizer})"
+    makers = {"v": description.visual_extractor, "a": description.acoustic_extractor}
+    names = {
+        "l": f"text ({limits['pieces']} word pieces)",
+        "v": f"faces ({limits['visual_frames']} frames{_made_by(makers['v'])})",
+        "a": f"sound ({limits['acoustic_frames']} frames{_made_by(makers['a'])})",
+    }
+    rows["reads at most"] = ", ".join(names[letter] for letter in description.trained_on)
+    told = {"data": "on {}", "updates": "{} updates", "selected_by": "selected by {}"}
+    trained = [form.format(training[name]) for name, form in told.items() if training.get(name) not in (None, "")]
+    if trained:
+        rows["training"] = ", ".join(trained)
+    if description.calibration is not None:
+        rows["calibration"] = f"{description.calibration.describe()}, {description.calibration.utterances} answers"
+    if description.note:
+        rows["note"] = description.note
+    return rows
+
+
+def _made_by(extractor: ExtractorInfo | None) -> str:
+    if extractor is None:
+        return ""
+    rate = f", {extractor.frame_rate:g} per second" if extractor.frame_rate else ""
+    return f" of {extractor.name}{rate}"
+
+
 def _size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 

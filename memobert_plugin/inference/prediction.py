@@ -1,20 +1,29 @@
-"""The answer about one utterance."""
+"""The answer about one utterance, a list of answers, and how they show themselves."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.errors import UserError, pip_install
 from ..evaluation.metrics.calibration import SURE
-from ..pages.drawings import time_step
-from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence
+from ..pages.drawings import emotion_colors, probability_bars, small_bar, time_step
+from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence, Utterance
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
     from ..checkpoints.model_description import ModelDescription
     from ..features.extraction.transcription import Transcript
+    from .predictor import MEmoBERT
+
+UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,17 @@ class ModalityUse:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The question that an answer belongs to: reading it again gives the page its pictures and reasons."""
+
+    model: MEmoBERT
+    utterance: Utterance
+    modalities: str | None
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """The answer about one utterance.
+    """The answer about one utterance: ``print`` shows a small table, a notebook bars.
 
     Attributes:
         name: the utterance's name.
@@ -54,6 +72,7 @@ class Prediction:
         text: the text as given, or as transcribed.
         text_source: ``typed``, ``subtitles``, ``manifest`` or ``transcribed``; empty without text.
         transcript: the recogniser of transcribed words, and how sure they are.
+        asked: the question, for :meth:`page`; not part of the answer's value, and not pickled.
         start: beginning of the utterance in its file, in seconds.
         end: end of the utterance in its file, in seconds.
         word: the most likely word of the whole vocabulary at the mask (prompted models).
@@ -73,6 +92,56 @@ class Prediction:
     notes: tuple[str, ...] = field(default=())
     text_source: str = ""
     transcript: Transcript | None = None
+    asked: Asked | None = field(default=None, compare=False)
+
+    @property
+    def headline(self) -> str:
+        """Return the answer in a few words."""
+        return f"{self.label}, {self.confidence:.0%}{', unsure' if self.unsure else ''}"
+
+    @property
+    def parts_read(self) -> str:
+        """Return what was read, such as ``36 faces, 50 sound frames``."""
+        counts = {what: self.modalities[name].frames for name, what in UNITS.items()}
+        return ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+
+    @property
+    def parts_missing(self) -> dict[str, str]:
+        """Return the reason for each modality that was not read, by its plain name."""
+        uses = {PLAIN_NAMES[letter]: self.modalities[name] for letter, name in MODALITY_NAMES.items()}
+        return {name: use.reason for name, use in uses.items() if not use.present}
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.headline}>"
+
+    def __str__(self) -> str:
+        width = max(map(len, self.probabilities))
+        rows = sorted(self.probabilities.items(), key=lambda row: -row[1])
+        lines = [f"{self.name}: {self.headline}"]
+        lines += [f"  {label:<{width}}  {share:>4.0%}  {'#' * round(24 * share)}".rstrip() for label, share in rows]
+        lines.append(f"read: {self.parts_read}")
+        lines += [f"not read: {name} ({reason})" for name, reason in self.parts_missing.items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        colors = emotion_colors(self.probabilities)
+        return str(probability_bars(f"{self.name}: {self.headline}", self.probabilities, colors, self._remarks()))
+
+    def _remarks(self) -> list[str]:
+        missing = [f"not read: {name} ({reason})" for name, reason in self.parts_missing.items()]
+        return [f"read: {self.parts_read}", *missing, *self.notes]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model out of pickles and copies for other processes."""
+        return {**self.__dict__, "asked": None}
+
+    def to_frame(self) -> DataFrame:
+        """Return a table with one row; see :meth:`Predictions.to_frame`."""
+        return Predictions([self]).to_frame()
+
+    def page(self, path: str | os.PathLike[str]) -> Path:
+        """Write a page with the words and moments that the answer relied on; see :meth:`Predictions.page`."""
+        return Predictions([self]).page(path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON line."""
@@ -101,6 +170,109 @@ class Prediction:
             },
             "notes": list(self.notes),
         }
+
+
+class Predictions(list[Prediction]):
+    """Answers in the order of the clips, or of the stretches of one film.
+
+    Attributes:
+        timeline: True if the utterances follow each other in one file.
+        failed: the reason for each stretch of a timeline that has no answer, by its name.
+    """
+
+    def __init__(
+        self, answers: Sequence[Prediction] = (), *, timeline: bool = False, failed: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(answers)
+        self.timeline, self.failed = timeline, dict(failed or {})
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        rows = [
+            (one.name, one.label + (" (unsure)" if one.unsure else ""), f"{one.confidence:.0%}", one.parts_read)
+            for one in self
+        ]
+        table = tabulate(rows, headers=("clip", "answer", "", "read"), disable_numparse=True)
+        return "\n".join([table, *(f"failed: {name}: {reason}" for name, reason in self.failed.items())])
+
+    def _repr_html_(self) -> str:
+        from markupsafe import Markup
+
+        colors = emotion_colors(label for one in self for label in one.probabilities)
+        row = Markup("<tr><td>{}</td><td>{}</td><td>{}</td></tr>")
+        rows = [row.format(one.name, one.headline, small_bar(one.probabilities, colors)) for one in self]
+        rows += [row.format(name, "failed", reason) for name, reason in self.failed.items()]
+        head = Markup("<tr><th>clip</th><th>answer</th><th>probabilities</th></tr>")
+        return str(Markup("<table>{}{}</table>").format(head, Markup("").join(rows)))
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return plain values, one dictionary for each answer."""
+        return [one.to_dict() for one in self]
+
+    def to_frame(self) -> DataFrame:
+        """Return a table with a row for each answer; a column for each emotion holds its probability.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise UserError("to_frame: pandas is not installed; pip install pandas") from None
+        columns = ("id", "start", "end", "text", "label", "confidence", "unsure")
+        rows = []
+        for values in self.to_dict():
+            read = {f"{name}_frames": use["frames"] for name, use in values["modalities"].items()}
+            notes = "; ".join(values["notes"])
+            rows.append({name: values[name] for name in columns} | values["probabilities"] | read | {"notes": notes})
+        return DataFrame(rows)
+
+    def page(self, path: str | os.PathLike[str]) -> Path:
+        """Write a page with the words and moments that the answers relied on, and return its path.
+
+        The clips are read again for it.
+
+        Raises:
+            UserError: the answers belong to no model (they were unpickled), or the page cannot be written.
+        """
+        asked = [one.asked for one in self if one.asked is not None]
+        if not asked or len(asked) < len(self):
+            raise UserError(f"{path}: these answers have lost their model; predict again, then write the page")
+        asked[0].model.write_page(asked, Path(path), timeline=self.timeline)
+        return Path(path)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the probabilities over time (over the clips, for answers that are no timeline), stacked.
+
+        Args:
+            axes: draws there; None: into a new figure.
+
+        Raises:
+            UserError: there is no answer, or matplotlib is not installed.
+        """
+        if not self:
+            raise UserError("plot: there is no answer to draw")
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise UserError(f"plot: matplotlib is not installed; {pip_install('plot')}") from None
+        if axes is None:
+            _, axes = pyplot.subplots(figsize=(9, 2.8), layout="constrained")
+        spans = [(float(index), index + 0.9) for index in range(len(self))]
+        if self.timeline:
+            spans = [(one.start or 0.0, one.end or 0.0) for one in self]
+        lefts, widths = [begin for begin, _ in spans], [end - begin for begin, end in spans]
+        below = np.zeros(len(self))
+        for label, color in emotion_colors(self[0].probabilities).items():
+            shares = np.array([one.probabilities[label] for one in self])
+            axes.bar(lefts, shares, widths, bottom=below, align="edge", color=color, label=label, linewidth=0)
+            below += shares
+        axes.set(ylabel="probability", ylim=(0, 1), xlabel="seconds" if self.timeline else "clip")
+        if not self.timeline:
+            axes.set_xticks([left + 0.45 for left in lefts], [one.name for one in self])
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        return axes
 
 
 @dataclass(frozen=True)

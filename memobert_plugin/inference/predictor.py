@@ -12,14 +12,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ..core.errors import UserError
-from .prediction import Encoding, Prediction, named, prediction
+from .prediction import Asked, Encoding, Prediction, Predictions, named, prediction
 from .utterance import Clip, Clips, Evidence, Utterance, one_utterance, utterances
 
 if TYPE_CHECKING:
@@ -39,8 +42,25 @@ class MEmoBERT:
         reader: reads media as the frames that the model was trained on.
     """
 
-    def __init__(self, network: Network, reader: ClipReader) -> None:
-        self.network, self.reader = network, reader
+    def __init__(self, network: Network, reader: ClipReader, weights_license: str = "") -> None:
+        self.network, self.reader, self._license = network, reader, weights_license
+
+    def __repr__(self) -> str:
+        rows = self._facts()
+        width = max(map(len, rows))
+        return "\n".join(["MEmoBERT", *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
+
+    def _repr_html_(self) -> str:
+        from markupsafe import Markup
+
+        row = Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>')
+        rows = Markup("").join(row.format(*fact) for fact in self._facts().items())
+        return str(Markup("<div><strong>MEmoBERT</strong><table>{}</table></div>").format(rows))
+
+    def _facts(self) -> dict[str, str]:
+        from ..checkpoints.model_description import facts
+
+        return {**facts(self.description), **({"licence": self._license} if self._license else {})}
 
     @classmethod
     def from_pretrained(
@@ -87,20 +107,23 @@ class MEmoBERT:
         >>> MEmoBERT.from_pretrained(bundle, labels="sad,happy").labels
         ['sad', 'happy']
         """
-        from ..core.version import shipped_model
+        from ..core.version import license_of, shipped_model
         from ..features.media.streams import ANY_STREAMS
-        from .faces import FaceOptions
-        from .network import load_network
-        from .reading import ClipReader, ReadingOptions
-        from .speech import transcribe_options
 
-        streams = streams or ANY_STREAMS
-        words = None if transcribe is None else transcribe_options(Path(transcribe), streams, device, voice)
-        model = _path(path) or shipped_model()
-        network = load_network(model, device, dtype, _path(data_bin), zero_frames, labels)
-        faces = FaceOptions(_path(tracker), voice, _path(face_weights), streams)
-        options = ReadingOptions(weights=_path(weights), faces=faces, preview=preview, transcribe=words)
-        return cls(network, ClipReader(network.description, network.tokenizer, options, device))
+        with _surroundings_kept():
+            from .faces import FaceOptions
+            from .network import load_network
+            from .reading import ClipReader, ReadingOptions
+            from .speech import transcribe_options
+
+            streams = streams or ANY_STREAMS
+            words = None if transcribe is None else transcribe_options(Path(transcribe), streams, device, voice)
+            model = _path(path) or shipped_model()
+            network = load_network(model, device, dtype, _path(data_bin), zero_frames, labels)
+            faces = FaceOptions(_path(tracker), voice, _path(face_weights), streams)
+            options = ReadingOptions(weights=_path(weights), faces=faces, preview=preview, transcribe=words)
+            reader = ClipReader(network.description, network.tokenizer, options, device)
+        return cls(network, reader, license_of(model))
 
     @property
     def description(self) -> ModelDescription:
@@ -134,7 +157,7 @@ class MEmoBERT:
         leave_out: bool = False,
         batch_size: int = 16,
         **utterance: Any,
-    ) -> list[Prediction]: ...
+    ) -> Predictions: ...
 
     def predict(
         self,
@@ -145,7 +168,7 @@ class MEmoBERT:
         leave_out: bool = False,
         batch_size: int = 16,
         **utterance: Any,
-    ) -> Prediction | list[Prediction]:
+    ) -> Prediction | Predictions:
         """Predict the emotion of an utterance, or of each of several.
 
         Args:
@@ -161,7 +184,8 @@ class MEmoBERT:
                 ``acoustic`` (A, D).
 
         Returns:
-            A :class:`~memobert_plugin.inference.prediction.Prediction`, or a list of them for a list of clips.
+            A :class:`~memobert_plugin.inference.prediction.Prediction`, or for a list of clips a
+            :class:`~memobert_plugin.inference.prediction.Predictions`, a list of them.
 
         Raises:
             UserError: arguments that do not go together, a missing package or missing weights.
@@ -182,12 +206,75 @@ class MEmoBERT:
         answers: list[Prediction] = []
         for first in range(0, len(given), max(1, batch_size)):
             evidence = [self.read(one, modalities) for one in given[first : first + max(1, batch_size)]]
-            answers += self.decide(evidence, leave_out=leave_out, compare=leave_out, batch_size=batch_size)
-        return answers if isinstance(clip, (list, tuple)) else answers[0]
+            found = self.decide(evidence, leave_out=leave_out, compare=leave_out, batch_size=batch_size)
+            answers += [
+                replace(answer, asked=Asked(self, one.utterance, modalities))
+                for answer, one in zip(found, evidence, strict=True)
+            ]
+        return Predictions(answers) if isinstance(clip, (list, tuple)) else answers[0]
+
+    def timeline(
+        self,
+        film: str | os.PathLike[str],
+        *,
+        every: float = 4.0,
+        subtitles: str | os.PathLike[str] | None = None,
+        modalities: str | None = None,
+        batch_size: int = 16,
+    ) -> Predictions:
+        """Predict the emotion along a film or sound file.
+
+        Args:
+            film: the file.
+            every: seconds of each stretch; the cuts move to pauses of the voice.
+            subtitles: a subtitle file, or ``embedded``: its lines are the stretches, with their words.
+            modalities: as in :meth:`predict`.
+            batch_size: stretches at a time.
+
+        Returns:
+            The answers in order; stretches without one are in ``failed``. ``plot()`` draws them.
+
+        Raises:
+            UserError: no usable subtitle line, a stretch that is too short or too long, or no answer at all.
+            DefectiveClip: the file cannot be read.
+        """
+        from .requests import of_subtitles, of_windows, run
+
+        if not 0.5 <= every <= 60.0:
+            raise UserError(f"every {every:g}: give 0.5 to 60 seconds")
+        streams = self.reader.options.faces.streams
+        with _surroundings_kept():
+            if subtitles is None:
+                request = of_windows(Path(film), every, streams)
+            else:
+                request = of_subtitles(Path(film), os.fspath(subtitles), streams)
+            outcomes = list(run(self, request.utterances, modalities=modalities, batch_size=batch_size))
+        answers = [
+            replace(one.prediction, asked=Asked(self, one.utterance, modalities))
+            for one in outcomes
+            if one.prediction is not None
+        ]
+        return Predictions(
+            answers, timeline=True, failed={one.utterance.title: one.error for one in outcomes if one.error}
+        )
+
+    def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
+        """Read the clips again and write the page of :meth:`Predictions.page`."""
+        from .page import Page
+        from .requests import run
+
+        shown = MEmoBERT(self.network, self.reader.with_preview(), self._license)
+        page = Page(self.description, timeline, self._license)
+        with _surroundings_kept():
+            for one in asked:
+                for outcome in run(shown, [one.utterance], modalities=one.modalities, explained=True):
+                    page.add(outcome)
+        page.write(path)
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
         """Read one utterance without answering; raises what :meth:`predict` raises."""
-        return self.reader.read(utterance, modalities)
+        with _surroundings_kept():
+            return self.reader.read(utterance, modalities)
 
     def decide(
         self, evidence: Sequence[Evidence], *, leave_out: bool = False, compare: bool = False, batch_size: int = 16
@@ -317,6 +404,22 @@ class MEmoBERT:
         ]
         pieces = tuple(self.network.tokenizer.symbols[row] for row in batch.net_input["text"].tolist())
         return Encoding(pieces, parts[0], parts[1], times[0], parts[2], times[1])
+
+
+@contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """Keep the caller's random state, thread count and warning filters: encoders that are built draw numbers, and
+    packages that are imported set filters and threads.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:

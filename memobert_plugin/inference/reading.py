@@ -7,6 +7,7 @@ on, and one that could not be read are told apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +106,18 @@ class ClipReader:
     def __init__(
         self, description: ModelDescription, tokenizer: Tokenizer, options: ReadingOptions, device: str = "cpu"
     ) -> None:
-        self.description, self.tokenizer, self._options = description, tokenizer, options
+        self.description, self.tokenizer, self.options = description, tokenizer, options
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
         self.words = None if options.transcribe is None else WordReader(options.transcribe)
         self.faces = FaceReader(description.visual_extractor if description.visual_dim else None, options.faces, device)
+
+    def with_preview(self) -> ClipReader:
+        """Return a reader with the same encoders that keeps pictures for a page."""
+        shown = copy(self)
+        shown.options = replace(self.options, preview=True)
+        return shown
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
         """Read an utterance.
@@ -128,7 +135,7 @@ class ClipReader:
         wanted = trained if modalities is None else modality_letters(modalities)
         unheard, seconds = "", clip_seconds(utterance)
         if self.words is not None and "l" in wanted and not utterance.text and utterance.has_sound:
-            utterance, unheard = self.words.transcribed(utterance, self._options.faces.streams)
+            utterance, unheard = self.words.transcribed(utterance, self.options.faces.streams)
         pieces, word_start = self.tokenizer.encode(utterance.text)
         evidence = Evidence(utterance, pieces.astype(np.int64), word_start, seconds=seconds)
         if unheard:
@@ -136,7 +143,7 @@ class ClipReader:
         evidence = self._read_ready(evidence, wanted)
         if utterance.clip is not None or utterance.sound is not None:
             evidence = self._read_files(evidence, wanted)
-        if self._options.preview:
+        if self.options.preview:
             evidence = self._with_stills(evidence)
         evidence = evidence.limited_to(wanted)
         reasons = {}
@@ -168,7 +175,7 @@ class ClipReader:
 
     def _read_files(self, evidence: Evidence, wanted: str) -> Evidence:
         """Read faces and sound of files, unless they were given otherwise, and note which streams were taken."""
-        given, streams = evidence.utterance, self._options.faces.streams
+        given, streams = evidence.utterance, self.options.faces.streams
         faces = "v" in wanted and given.visual is None and given.clip is not None
         sound = "a" in wanted and given.acoustic is None and given.waveform is None
         remarks = _streams_taken(given, streams) if faces or sound else {}
@@ -196,7 +203,7 @@ class ClipReader:
                 max_seconds=self.speech.max_seconds,
                 start=given.start,
                 end=end,
-                streams=self._options.faces.streams,
+                streams=self.options.faces.streams,
             )
         except DefectiveClip as defect:
             return evidence.lacking("a", str(defect).removeprefix(f"{file}: "))
@@ -293,7 +300,7 @@ class ClipReader:
         near = evidence.preview.pictures and (evidence.seconds or 0.0) <= LONGEST_SHOWN
         if near or given.clip is None or given.clip.suffix.lower() not in FILM_SUFFIXES:
             return evidence
-        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN, self._options.faces.streams)
+        pictures = stills(given.clip, given.start, evidence.seconds, PICTURES_SHOWN, self.options.faces.streams)
         return replace(evidence, preview=replace(evidence.preview, pictures=pictures))
 
     def _with_notes(self, evidence: Evidence) -> Evidence:

@@ -53,6 +53,19 @@ def small_bar(probabilities: Mapping[str, float], colors: Mapping[str, str]) -> 
     return svg("".join(parts), 14, "probabilities", 160)
 
 
+def probability_bars(
+    title: str, probabilities: Mapping[str, float], colors: Mapping[str, str], remarks: Sequence[str] = ()
+) -> Markup:
+    """Draw a bar for each probability, for a notebook: no stylesheet is needed, and its text colour is kept."""
+    row = Markup(
+        '<tr><td style="text-align:left">{}</td><td style="text-align:left;width:24em">'
+        '<div style="background:{};width:{:.1f}%;height:1em"></div></td><td>{:.0%}</td></tr>'
+    )
+    rows = Markup("").join(row.format(name, colors[name], 100 * share, share) for name, share in probabilities.items())
+    notes = Markup("").join(Markup("<div>{}</div>").format(remark) for remark in remarks)
+    return Markup("<div><strong>{}</strong><table>{}</table><small>{}</small></div>").format(title, rows, notes)
+
+
 def svg(content: str, height: float, subject: str, width: int) -> Markup:
     """Wrap SVG elements in a drawing; ``subject`` is its text for screen readers."""
     return Markup(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.cli.predict import as_text
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.calibration import Calibration, at_temperature
 from memobert_plugin.inference.network import Network
 from memobert_plugin.inference.page import Page
-from memobert_plugin.inference.prediction import NOT_CALIBRATED, Prediction, contradiction, prediction
+from memobert_plugin.inference.prediction import NOT_CALIBRATED, Prediction, Predictions, contradiction, prediction
 from memobert_plugin.inference.reading import ClipReader, ReadingOptions
 from memobert_plugin.inference.requests import Outcome, run
 from memobert_plugin.inference.utterance import Evidence, Utterance
-from tests.films import tone
+from tests.films import tone, write_sound
 
 FITTED = Calibration(2.0, 0.3, 0.04, 500, 0.55)
 NOTE = "trained on drawn faces: answers nothing about people"
@@ -142,3 +145,59 @@ def test_contradicting_streams_are_noted_by_the_command_and_where_python_leaves_
     assert said in divided.predict(clip, leave_out=True).notes
     assert said not in divided.predict(clip).notes
     assert said not in divided.predict(text="stop it", leave_out=True).notes
+
+
+def test_an_answer_shows_itself_as_a_table_and_as_bars(raw: MEmoBERT) -> None:
+    hostile = replace(CLIP, name="<b>x</b>.mp4", waveform=None)
+    answer = raw.predict(hostile)
+    lines = str(answer).splitlines()
+    assert lines[0] == f"<b>x</b>.mp4: {answer.label}, {answer.confidence:.0%}, unsure"
+    assert lines[1].split()[:2] == [answer.label, f"{answer.confidence:.0%}"] and lines[1].endswith("#")
+    assert "read: 2 word pieces, 9 faces" in lines and "not read: sound (not given)" in lines
+    assert lines[-1] == f"note: {NOT_CALIBRATED}"
+    assert repr(answer) == f"<{lines[0]}>"
+    html = answer._repr_html_()
+    assert "&lt;b&gt;x&lt;/b&gt;.mp4" in html and "<b>" not in html
+    assert all(f"width:{100 * share:.1f}%" in html for share in answer.probabilities.values())
+
+
+def test_answers_show_themselves_as_one_table(raw: MEmoBERT) -> None:
+    answers = raw.predict([replace(CLIP, name="<i>a</i>"), replace(CLIP, name="b", text="")])
+    assert isinstance(answers, Predictions) and answers == list(answers)
+    assert [line.split()[0] for line in str(answers).splitlines()[2:]] == ["<i>a</i>", "b"]
+    html = answers._repr_html_()
+    assert html.count("<svg") == 2 and "&lt;i&gt;a" in html and "<i>" not in html
+    assert json.loads(json.dumps(answers.to_dict()))[1]["label"] == answers[1].label
+
+
+def test_answers_become_a_frame_with_a_column_for_each_emotion(raw: MEmoBERT) -> None:
+    pytest.importorskip("pandas")
+    answers = raw.predict([CLIP, replace(CLIP, name="b")])
+    frame = answers.to_frame()
+    assert frame["id"].tolist() == ["clip", "b"] and frame["visual_frames"].tolist() == [9, 9]
+    assert frame[raw.labels].to_numpy() == pytest.approx(np.array([shares_of(one) for one in answers]))
+    assert answers[0].to_frame()["label"].tolist() == [answers[0].label]
+
+
+def test_an_answer_writes_its_page_and_one_without_its_model_says_so(raw: MEmoBERT, tmp_path: Path) -> None:
+    answer = raw.predict(CLIP)
+    page = answer.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "What if something had been missing?" in page and "relied on" in page
+    copied = pickle.loads(pickle.dumps(answer))
+    assert copied == answer
+    with pytest.raises(UserError, match=r"other\.html: these answers have lost their model"):
+        copied.page(tmp_path / "other.html")
+
+
+def test_a_timeline_is_plotted_over_its_seconds(raw: MEmoBERT, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    film = write_sound(tmp_path / "long.wav", tone(5.0), 16_000, "pcm_s16le")
+    answers = raw.timeline(film, every=2.0)
+    assert [(one.start, one.end) for one in answers][-1][1] == pytest.approx(5.0)
+    axes = answers.plot()
+    assert axes.get_xlabel() == "seconds" and len(axes.patches) == len(answers) * len(raw.labels)
+    assert "Over time" in answers.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"every 0: give 0\.5 to 60 seconds"):
+        raw.timeline(film, every=0)
+    with pytest.raises(UserError, match="plot: there is no answer to draw"):
+        Predictions().plot()

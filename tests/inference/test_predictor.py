@@ -22,6 +22,7 @@ from memobert_plugin.inference import predictor
 from memobert_plugin.inference.prediction import NOT_CALIBRATED
 from memobert_plugin.inference.utterance import Utterance
 from tests.data_bins import CorpusShape, make_data_bin
+from tests.films import tone, write_film
 from tests.host import ROOT, TrainingRun
 from tests.inference.models import trained_checkpoint, utterances_of
 
@@ -255,6 +256,48 @@ try:
 except ValueError as error:
     print(error)
 """
+
+
+def test_a_model_prints_what_it_is(bundle: Path, models: dict[str, MEmoBERT]) -> None:
+    shown = str(MEmoBERT.from_pretrained(bundle)).splitlines()
+    assert shown[:2] == ["MEmoBERT", "  architecture   1 layers of 16, 2 heads; 42 word pieces"]
+    facts = dict(line.strip().split(maxsplit=1) for line in shown[1:])
+    assert facts["labels"] == ", ".join(models["memobert_prompt"].labels)
+    html = models["memobert_finetune"]._repr_html_()
+    assert "a classifier head" in html and "prompt" not in html
+
+
+SURROUNDINGS = """
+import logging, os, random, signal, sys, warnings
+import numpy as np
+import torch
+from memobert_plugin import MEmoBERT
+
+def state():
+    return {
+        "level": logging.root.level, "handlers": list(logging.root.handlers), "disabled": logging.root.manager.disable,
+        "filters": list(warnings.filters), "threads": torch.get_num_threads(), "torch": torch.get_rng_state().tolist(),
+        "numpy": str(np.random.get_state()), "python": random.getstate(), "gradients": torch.is_grad_enabled(),
+        "float": torch.get_default_dtype(), "errors": np.geterr(), "signal": signal.getsignal(signal.SIGINT),
+        "environment": dict(os.environ), "path": list(sys.path), "folder": os.getcwd(),
+    }
+
+torch.set_num_threads(2)
+before = state()
+model = MEmoBERT.from_pretrained()
+loaded = state()
+model.predict(sys.argv[1], "stop it", leave_out=True)
+after = state()
+changed = {name for name in before if not before[name] == loaded[name] == after[name]}
+print(changed, "fairseq" in sys.modules)
+"""
+
+
+def test_the_callers_logging_warnings_threads_and_random_numbers_stay(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=1.0, samples=tone(1.0))
+    command = [sys.executable, "-c", SURROUNDINGS, str(film)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+    assert done.stdout == "set() False\n", done.stderr
 
 
 @pytest.mark.slow

@@ -40,5 +40,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+if sys.argv[:1] == ["-m"]:  # Python is looking for the module that it was told to run
+    from .core.console import refuse_no_command
+
+    refuse_no_command(sys.orig_argv)
+
 if sys.modules.get("fairseq"):
     register()

@@ -35,7 +35,8 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import StandardScaler
 
 from memobert_plugin.checkpoints.text_encoder import read_text_encoder
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.files import replaced_when_complete
 from memobert_plugin.data.batches import CLS, SEP
 from memobert_plugin.data.corpus import Corpus

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from pairing import EMOTIONS, Faces, Indices, Line, Lines, usable_pictures
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.meld import read_meld
 from memobert_plugin.corpora.ravdess import read_ravdess
 from memobert_plugin.corpora.reading import Reading

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.files import replaced_when_complete
 from memobert_plugin.features.denseface.encoder import DenseFace
 from memobert_plugin.features.denseface.pictures import ExpressionPictures

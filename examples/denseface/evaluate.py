@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 from memobert_plugin.features.denseface.encoder import SIDE, DenseFace
 from memobert_plugin.features.denseface.pictures import SPLITS, ExpressionPictures

@@ -7,7 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 
 LOG_LINE = re.compile(r"\| (train_inner|valid) \| (\{.*\})$")
 Curve = tuple[list[int], list[float]]

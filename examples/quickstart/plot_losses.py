@@ -8,7 +8,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 
 OBJECTIVES = {
     "wwmlm": "WWMLM: words (cross-entropy)",

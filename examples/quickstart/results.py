@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 
 COLUMNS = ("all labels", "a tenth", "none")

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from commands import HERE, Quickstart, Step
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.sweep.forked_commands import ForkedCommands
 
 THREADS = 1

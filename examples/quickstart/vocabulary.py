@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentences import LABEL_WORDS
 
-from memobert_plugin.core.errors import run_command
+from memobert_plugin.core.console import run_command
 from memobert_plugin.data.manifest import read_manifest
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

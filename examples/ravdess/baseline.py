@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.folds import make_folds
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import memobert_plugin
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.folds import natural_order
 from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.sweep.forked_commands import ForkedCommands

@@ -10,7 +10,7 @@ import numpy as np
 from seven_corpus import EMOTIONS, enlarged, pictures_by_emotion
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.core.errors import run_command
+from memobert_plugin.core.console import run_command
 from memobert_plugin.corpora.meld import read_meld
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 from memobert_plugin.features.denseface.encoder import DenseFace

@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.corpora.ravdess import read_ravdess
 from memobert_plugin.corpora.reading import Reading
 from memobert_plugin.data.frames import FERPLUS_CLASSES, frame_file, write_extractor_info, write_frames

@@ -13,7 +13,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from memobert_plugin.core.errors import UserError, run_command
+from memobert_plugin.core.console import run_command
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.files import replaced_when_complete
 from memobert_plugin.features.encoders.whisper import HEADS, ORIGIN, read_whisper
 

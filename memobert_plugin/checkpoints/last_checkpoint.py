@@ -16,7 +16,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..core.errors import UserError, run_command
+from ..core.console import run_command
+from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import replaced_when_complete
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 
 if TYPE_CHECKING:
     from ..data.binarize import BinarizeReport
@@ -33,8 +34,8 @@ nothing was written.
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-binarize",
+    parser = CommandParser(
+        command="binarize",
         description="Write a data-bin from a manifest and folders of frames.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -117,14 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             visual_input=options.visual_input,
             max_failed_share=options.max_failed_share,
             workers=options.workers or min(_MOST_WORKERS, usable_cores()),
-            progress=sys.stderr.isatty(),
+            progress=True,
             overwrite=options.overwrite,
             dry_run=options.dry_run,
         )
     notes = [*notes, *report.notes]
     if not options.dry_run and report.acceptable:
         notes += notes_on_limits(Corpus(report.output))
-    print(_summary(report, notes, options.dry_run))
+    say(_summary(report, notes, options.dry_run))
     if report.acceptable:
         return 0
     print(

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 from ..core.names import MODALITY_CASES
 
 if TYPE_CHECKING:
@@ -27,15 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model.description.training["zero_frames"] = True
     description = described(model.description, options.calibrate, options.note)
     write_bundle(replace(model, description=description), options.bundle, overwrite=options.overwrite)
-    print(describe(description))
-    print(f"written: {options.bundle}; its README.md has lines for you to complete")
+    say(describe(description))
+    say(f"written: {options.bundle}; its README.md has lines for you to complete")
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-export",
+    parser = CommandParser(
+        command="export",
         description="Write a checkpoint of fairseq-train as a bundle: a folder with safetensors weights, one JSON "
         "configuration, the tokenizer and a model card, for memobert-predict and MEmoBERT.from_pretrained.",
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import run_command
+from ..core.console import CommandParser, note, run_command, say
 from . import extract_flags as flags
 from .extract_film import add_film_commands
 
@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-extract", description="Turn media files into frames, one file per utterance."
-    )
+    parser = CommandParser(command="extract", description="Turn media files into frames, one file per utterance.")
     kinds = parser.add_subparsers(title="kinds of frames", required=True, metavar="KIND", parser_class=flags.LateParser)
     kinds.add_parser(
         "acoustic",
@@ -98,7 +96,7 @@ def extract_acoustic_frames(options: argparse.Namespace) -> int:
         elsewhere=options.executor == "slurm",
         streams=flags.stream_choice(options),
     )
-    print(describe(job.encoder))
+    say(describe(job.encoder))
     return _extract(job, options)
 
 
@@ -114,11 +112,11 @@ def _extract(job: FrameJob, options: argparse.Namespace) -> int:
     from ..data.manifest import manifest_notes
     from ..features.extraction.job import extract, survey
 
-    for note in manifest_notes(options.manifest):
-        print(f"note: {note}", flush=True)
+    for remark in manifest_notes(options.manifest):
+        note(remark)
     if options.dry_run:
         report = survey(options.manifest, options.output, job, overwrite=options.overwrite, look_for_files=True)
-        print(f"{_counts(job, report)}; {report.with_media - report.finished_before} to extract, nothing written")
+        say(f"{_counts(job, report)}; {report.with_media - report.finished_before} to extract, nothing written")
         for utterance_id, reason in report.failures:
             print(f"{utterance_id}: {reason}")
     else:
@@ -131,7 +129,7 @@ def _extract(job: FrameJob, options: argparse.Namespace) -> int:
             slurm=flags.slurm_resources(options) if options.executor == "slurm" else None,
             overwrite=options.overwrite,
         )
-        print("\n".join(summarize(job, report, options.output, time.perf_counter() - began)))
+        say(*summarize(job, report, options.output, time.perf_counter() - began))
     return flags.exit_status(
         report.failed_share, f"{len(report.failures)} of {report.with_media} utterances", options.max_failed_share
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.console import say
 from . import extract_flags as flags
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
         elsewhere=options.executor == "slurm",
     )
-    print("\n".join(describe_job(job)), flush=True)
+    say(*describe_job(job))
     if options.dry_run:
-        print("nothing written")
+        say("nothing written")
         for film, reason in job.failures:
             print(f"{film}: {reason}")
         return _status(job, options)
@@ -115,7 +116,7 @@ def _extract(options: argparse.Namespace) -> int:
         run_on_slurm(job, flags.slurm_resources(options))
     else:
         run_job(job, options.workers)
-    print("\n".join(summarize_job(job)))
+    say(*summarize_job(job))
     if options.preview is not None:
         _write_preview(job, options.preview)
     if job.anything_finished:
@@ -146,7 +147,7 @@ def _merge(folders: Sequence[Path], options: argparse.Namespace) -> MergeReport:
 
     report = merge_parts(folders, options.output, ValidSettings(options.valid_share, options.valid_by))
     where = "whole films" if report.by == "film" else "a block of each film"
-    print(
+    say(
         f"{options.output / 'manifest.tsv'}: {counted(report.train + report.valid, 'utterance')} "
         f"of {counted(report.films, 'film')}: "
         f"train {report.train}, valid {report.valid} ({where})"
@@ -159,9 +160,9 @@ def _write_preview(job: FilmJob, target: Path) -> None:
 
     pages, missing = write_sheet_pages(job.parts, job.output, target)
     for page in pages:
-        print(f"{page}: contact sheet")
+        say(f"{page}: contact sheet")
     if missing:
-        print(f"parts that are not on it: {missing}; they failed, or were extracted without --preview (--overwrite)")
+        say(f"parts that are not on it: {missing}; they failed, or were extracted without --preview (--overwrite)")
 
 
 def _status(job: FilmJob, options: argparse.Namespace) -> int:

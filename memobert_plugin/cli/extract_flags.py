@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.console import CommandParser
 from ..core.flags import add_flags, options_from
 from ..core.names import PICTURE_RATE
-from ..features.encoders.base import DEFAULT_ENCODER, ENCODERS, MAX_SECONDS, STEP_SECONDS, SpeechOptions
 
 if TYPE_CHECKING:
     from ..core.registry import Registry
     from ..core.slurm import SlurmResources
+    from ..features.encoders.base import SpeechOptions
     from ..features.extraction.clip import FrontEndOptions
     from ..features.extraction.transcription import TranscribeOptions
     from ..features.media.streams import StreamChoice
 
 
-class LateParser(argparse.ArgumentParser):
+class LateParser(CommandParser):
     """A sub-command's parser that adds its flags when it is used: plug-ins of other sub-commands stay unimported."""
 
     def __init__(self, *, add_flags: Callable[[argparse.ArgumentParser], None], **settings: Any) -> None:
@@ -30,10 +31,14 @@ class LateParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Add the flags once, then parse."""
+        self.complete()
+        return super().parse_known_args(args, namespace)
+
+    def complete(self) -> None:
+        """Add the flags, unless they are there."""
         if self._add_flags is not None:
             self._add_flags(self)
             self._add_flags = None
-        return super().parse_known_args(args, namespace)
 
 
 def count(text: str) -> int:
@@ -66,6 +71,8 @@ share = _between(0.0, 1.0, "a share from 0 to 1")
 
 def add_sound_flags(parser: argparse._ActionsContainer, *, optional: bool = False) -> None:
     """Add the flags that say how sound becomes acoustic frames; ``optional`` offers to leave them out."""
+    from ..features.encoders.base import DEFAULT_ENCODER, ENCODERS, MAX_SECONDS, STEP_SECONDS
+
     _add_plugin_flags(parser, "--encoder", "speech encoder", ENCODERS, DEFAULT_ENCODER, ("none",) if optional else ())
     add = parser.add_argument
     add(
@@ -89,6 +96,8 @@ def speech_options(options: argparse.Namespace) -> SpeechOptions:
     Raises:
         UserError: a flag that the encoder does not take, or one that it needs is not there.
     """
+    from ..features.encoders.base import ENCODERS, SpeechOptions
+
     own = _plugin_options(options, "--encoder", options.encoder, ENCODERS)
     return SpeechOptions(options.encoder, own, options.pool, options.max_seconds, options.device)
 

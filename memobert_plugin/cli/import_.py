@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-import", description="Turn other systems' weights into checkpoints for --finetune-from-model."
+    parser = CommandParser(
+        command="import", description="Turn other systems' weights into checkpoints for --finetune-from-model."
     )
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
     bert = sources.add_parser(
@@ -119,13 +120,13 @@ def _import_authors_denseface(options: argparse.Namespace, content: Mapping[str,
 
     _require(options, ("grey_mean", "grey_std"), ("config", "vocab", "labels"))
     imported = import_denseface(options.checkpoint, content, options.grey_mean, options.grey_std)
-    print(f"{imported.source}: DenseFace: memobert_denseface")
-    print(f"unused: {', '.join(imported.unused) or 'nothing'}")
+    say(f"{imported.source}: DenseFace: memobert_denseface")
+    say(f"unused: {', '.join(imported.unused) or 'nothing'}")
     if not options.dry_run:
         write_starting_point(
             options.output, imported.weights, {"_name": "memobert_denseface", "bfloat16_autocast": False}
         )
-        print(
+        say(
             f"written: {options.output}; train on with --arch memobert_denseface --finetune-from-model "
             f"{options.output}, or make frames after: python -m memobert_plugin.features.denseface.weights "
             f"{options.output} FILE"
@@ -172,11 +173,11 @@ def _finish(
 
     model = model_settings(imported.config)
     with messages_kept_apart(options.output):
-        print("\n".join([*describe(imported, model), *remarks]))
+        say(*describe(imported, model), *remarks)
         if not options.dry_run:
             write_starting_point(options.output, imported.weights, model)
             flags = " ".join([training_flags(model), *task_flags])
-            print(f"written: {options.output}; use it with {flags} --finetune-from-model {options.output}")
+            say(f"written: {options.output}; use it with {flags} --finetune-from-model {options.output}")
     return 0
 
 

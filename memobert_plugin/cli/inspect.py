@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import UserError, pip_install, run_command
+from ..core.console import CommandParser, run_command
+from ..core.errors import UserError, pip_install
 from ..core.files import regular
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ _MOST_NAMES = 12
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-inspect",
+    parser = CommandParser(
+        command="inspect",
         description="Print the content of a data-bin: counts, lengths, dimensions, hours and extractors. For a "
         "manifest, frames, a bundle, a checkpoint or predictions, print its kind and main facts.",
     )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, note, run_command, tracked
+from ..core.errors import UserError
 from ..core.files import messages_kept_apart, replaced_when_complete
 from ..core.flags import add_flags, options_from
-from ..core.version import license_of, shipped_model, version_text
+from ..core.version import license_of, shipped_model
 from ..data.manifest import TRANSCRIBED
 from ..features.media.streams import StreamChoice, wanted_language
 from .extract_flags import add_transcribe_flag
 
 if TYPE_CHECKING:
-    from ..inference.requests import Outcome, Request
+    from ..inference.requests import Request
 
 EPILOG = """\
 A file of results has one JSON object per utterance: id, start, end, text, text_source (typed, subtitles, manifest or
@@ -45,8 +45,8 @@ MOST_NOTES = 3
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-predict",
+    parser = CommandParser(
+        command="predict",
         description="Predict the emotion in video and sound clips.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -64,12 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="LABELS",
         help="choose among these alone: some of the model's, as in happiness,anger, or new ones with the words that "
         "the prompt reads, as in calm=calm,anger",
-    )
-    add(
-        "--version",
-        action="version",
-        version=version_text("memobert-predict"),
-        help="print the version and the licences of the code and of the shipped weights",
     )
     add("--output", type=Path, metavar="JSONL", help="write the results here (-: standard output)")
     add("--report", type=Path, metavar="HTML", help="write a page with the words and moments that answers relied on")
@@ -122,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DefectiveClip as defect:
         raise UserError(str(defect)) from None
     for remark in request.remarks:
-        print(f"memobert-predict: {remark}", file=sys.stderr)
+        note(remark)
     explained = options.report is not None
     model = MEmoBERT.from_pretrained(
         options.model,
@@ -144,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, request.utterances, modalities=options.modalities, batch_size=options.batch_size, explained=explained
     )
     lines = []
-    for outcome in _with_progress(outcomes, len(request.utterances)):
+    for outcome in tracked(outcomes, len(request.utterances), "predict"):
         if page is not None:
             page.add(outcome)
         lines.append(outcome.to_dict())
@@ -206,12 +200,12 @@ def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
             reason = line["modalities"][name]["reason"]
             if reason and reason != NOT_GIVEN and not reason.startswith(NEVER_READ):
                 kinds[f"no {plain} read"][f"no {plain} read: {reason}"] += 1
-        for note in line["notes"]:
-            kinds[note.partition(":")[0]][note] += 1
+        for told in line["notes"]:
+            kinds[told.partition(":")[0]][told] += 1
     shown = []
     for kind, notes in kinds.items():
-        for note, count in notes.most_common(MOST_NOTES):
-            shown.append(f"note: {note}" if len(answered) == 1 else f"note ({count} of {len(answered)}): {note}")
+        for told, count in notes.most_common(MOST_NOTES):
+            shown.append(f"note: {told}" if len(answered) == 1 else f"note ({count} of {len(answered)}): {told}")
         rest = sum(count for _, count in notes.most_common()[MOST_NOTES:])
         if rest:
             shown.append(f"note ({rest} of {len(answered)}): {kind}: otherwise (--output has each)")
@@ -284,12 +278,6 @@ def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
     if options.every is not None:
         return of_windows(options.clips[0], options.every, streams)
     return of_clips(options.clips, options.text)
-
-
-def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-    from tqdm import tqdm
-
-    yield from tqdm(outcomes, total=total, unit="utterance", disable=None)
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 
 EPILOG = """\
 Every run folder holds run.json (setting, ablation, fold, seed, protocol, budget …), its files of predictions and its
@@ -25,8 +26,8 @@ clips "transductive".
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-report",
+    parser = CommandParser(
+        command="report",
         description="Write tables, pictures and one page from the predictions and logs of runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = build_report(emotion, pretraining, choices).files()
     write_report(options.out, files, FILE_NAMES)
     if "table2_settings.md" in files:
-        print(files["table2_settings.md"].decode())
-    print(options.out / PAGE)
+        say(files["table2_settings.md"].decode())
+    say(str(options.out / PAGE))
     return 0
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 
 if TYPE_CHECKING:
     from ..sweep.expansion import Run
@@ -32,8 +33,8 @@ ended by Ctrl-C or SIGTERM (trainings save first; a second Ctrl-C ends them at o
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the flags of starting a sweep."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-sweep",
+    parser = CommandParser(
+        command="sweep",
         description="Carry out a plan: import BERT, pre-train the variants, then train every setting on every fold.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_status_parser() -> argparse.ArgumentParser:
     """Return the flags of ``memobert-sweep status``."""
-    parser = argparse.ArgumentParser(prog="memobert-sweep status", description="Show the progress of a sweep.")
+    parser = CommandParser(command="sweep status", description="Show the progress of a sweep.")
     parser.add_argument("sweep", type=Path, metavar="DIR", help="the sweep's folder, such as runs/NAME")
     return parser
 
@@ -137,10 +138,10 @@ def _carry_out(
         )
     sweep.prepare(plan.path, runs, queued)
     schedule = Schedule(sweep, runs, options.retry_failed)
-    print(f"{sweep.path}: {len(runs)} runs, {len(schedule.with_status(DONE))} done earlier", flush=True)
+    say(f"{sweep.path}: {len(runs)} runs, {len(schedule.with_status(DONE))} done earlier")
 
     def announce(name: str, state: RunState) -> None:
-        print(f"{schedule.finished()}/{len(runs)} {state.status} {name} {state.seconds:.1f} s", flush=True)
+        say(f"{schedule.finished()}/{len(runs)} {state.status} {name} {state.seconds:.1f} s")
 
     if options.executor == "local":
         run_options = RunOptions(options.threads, plan.keep_checkpoints)

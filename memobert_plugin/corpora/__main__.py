@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import UserError, run_command
+from ..core.console import CommandParser, run_command, say
+from ..core.errors import UserError
 from ..core.files import messages_kept_apart
 from ..core.flags import add_flags, options_from
 from .reading import CORPORA, Corpus, Reading, names_list
@@ -71,8 +72,8 @@ class ManifestOptions:
 
 def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
     """Return the flags of one corpus, or of every corpus."""
-    parser = argparse.ArgumentParser(
-        prog="python -m memobert_plugin.corpora",
+    parser = CommandParser(
+        prog="memobert corpora",
         description="Write the manifest of a corpus from its publisher's files.",
         epilog="A folder of films with subtitles needs none of these: memobert-extract film. "
         "Exit status: 0 done; 1 done, but more was left out than --max-failed-share allows; 2 a mistake in the "
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not isinstance(reading, Reading):
         reading.write(flags.output)
-        print("\n".join([f"{flags.output}: {reading.summary()}", *reading.other_counts]))
+        say(f"{flags.output}: {reading.summary()}", *reading.other_counts)
         return 0
     return _write_manifest(reading, flags.output, options_from(flags, ManifestOptions, flags.name))
 
@@ -127,7 +128,7 @@ def _write_manifest(reading: Reading, output: Path, options: ManifestOptions) ->
     _show_defects(reading)
     reading.write(output)
     with messages_kept_apart(output):
-        print("\n".join([f"{output}: {reading.summary()}", *reading.remarks, *reading.other_counts]))
+        say(f"{output}: {reading.summary()}", *reading.remarks, *reading.other_counts)
     if reading.failed_share > options.max_failed_share:
         print(
             f"{len(reading.defects)} left out, more than --max-failed-share {options.max_failed_share:g}",
@@ -145,5 +146,5 @@ def _show_defects(reading: Reading) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[0] = "python -m memobert_plugin.corpora"
+    sys.argv[0] = "memobert corpora"
     run_command(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.console import tracked
 from ..core.errors import UserError
 from ..core.files import refuse_existing, staged_folder
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
@@ -134,7 +135,7 @@ def binarize(
         visual_input: one of :data:`memobert_plugin.data.frames.VISUAL_INPUTS`.
         max_failed_share: share of defective rows up to which the report is ``acceptable``.
         workers: processes that read frames and tokenize.
-        progress: show a progress bar on stderr.
+        progress: show progress on standard error.
         overwrite: replace an earlier data-bin of this name.
         dry_run: read and check everything, write nothing.
 
@@ -156,7 +157,7 @@ def binarize(
                 folder, tokenizer.symbols, visual=folders.visual is not None, acoustic=folders.acoustic is not None
             )
         with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
-            shown = _with_progress(prepared, survey.rows, progress)
+            shown = tracked(prepared, survey.rows, "binarize", shown=progress)
             counts = _write_utterances(shown, agreement, skipped, writer)
         _check_usable(manifest, folders, counts, skipped)
         if writer is not None:
@@ -289,14 +290,6 @@ def _existing(folder: str | os.PathLike[str] | None) -> Path | None:
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such folder; give the folder with one .npz per utterance")
     return Path(folder)
-
-
-def _with_progress(utterances: Iterator[PreparedUtterance], rows: int, progress: bool) -> Iterator[PreparedUtterance]:
-    if not progress:
-        return utterances
-    from tqdm import tqdm
-
-    return iter(tqdm(utterances, total=rows, unit="utterance", smoothing=0.05))
 
 
 def _count(counts: dict[str, int], utterance: PreparedUtterance) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..core.errors import run_command
+from ..core.console import run_command
 from .denseface.weights import main
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..checkpoints.last_checkpoint import main
-from ..core.errors import run_command
+from ..core.console import run_command
 
 if __name__ == "__main__":
     sys.argv[0] = "python -m memobert_plugin.launch.last_checkpoint"

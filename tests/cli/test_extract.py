@@ -68,11 +68,11 @@ def test_columns_that_are_not_used_are_named(
     manifest.write_text("id\taudio\trating\nu0\t0.flac\t5\n")
     arguments = ["acoustic", "--manifest", str(manifest), "--output", str(manifest.parent / "out"), *more]
     assert main(arguments) == 0
-    assert f"note: {manifest}: columns that are not used: rating\n" in capsys.readouterr().out
+    assert f"note: {manifest}: columns that are not used: rating\n" in capsys.readouterr().err
     manifest.write_text("id\taudo\nu0\t0.flac\n")
     with pytest.raises(UserError, match="no utterance has audio"):
         main(arguments)
-    assert "not used: audo (did you mean audio?)" in capsys.readouterr().out
+    assert "not used: audo (did you mean audio?)" in capsys.readouterr().err
 
 
 def test_failures_over_the_share_give_status_1(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...core.errors import UserError, run_command
+from ...core.console import run_command
+from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_fairseq_arguments
 from ...core.files import regular, replaced_when_complete
 

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Final
 
+from ...core.console import tracked
 from ...core.errors import UserError
 from ...core.processes import ordered_map
 from ...core.slurm import SlurmResources, slurm_map
@@ -175,8 +176,6 @@ def extract(
     Raises:
         UserError: a defect of the manifest; an output that is busy or another extractor's; a process or job that died.
     """
-    from tqdm import tqdm
-
     report = survey(manifest, output, job, overwrite=overwrite)
     with frames_are_written(output, job.info(), overwrite=overwrite, streams=job.streams):
         clips = _clips(manifest, read_manifest(manifest), output, job, report.dropped, overwrite=overwrite)
@@ -186,7 +185,7 @@ def extract(
         else:
             outcomes = job.extract_here(clips, workers)
         total = report.with_media - report.finished_before
-        bar = tqdm(outcomes, total=total, desc=job.name, unit="utterance", disable=None if progress else True)
+        bar = tracked(outcomes, total, job.name, shown=progress)
         _write_dropped(output, manifest, report)
         with open(output / DROPPED, "a", encoding="utf-8", errors="backslashreplace") as journal:
             for outcome in bar:

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from ....core.console import progress as progress_of
+from ....core.console import tracked
 from ....core.errors import UserError
 from ....core.files import replaced_when_complete
 from ....core.processes import ordered_map
@@ -104,8 +106,6 @@ def plan_job(
     Raises:
         UserError: options that do not go together, missing packages, or an output that was made with other options.
     """
-    from tqdm import tqdm
-
     share = share or Share()
     made_with = _made_with(replace(options, device="cpu") if elsewhere else options)
     if not dry_run:
@@ -114,7 +114,7 @@ def plan_job(
     planned = ordered_map(
         partial(plan_film, output=None if dry_run else output, settings=settings), movies.movies, workers
     )
-    bar = tqdm(planned, total=len(movies.movies), desc="subtitles", unit="film", disable=None if progress else True)
+    bar = tracked(planned, len(movies.movies), "subtitles", "film", shown=progress)
     plans = sorted([*plans, *bar], key=lambda plan: plan.name)
     all_parts = [part for plan in plans for part in parts_of(plan, settings, made_with)]
     parts = all_parts[share.number - 1 :: share.of]
@@ -130,11 +130,9 @@ def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:
     Raises:
         UserError: a worker process died.
     """
-    from tqdm import tqdm
-
     seconds = sum(part.seconds for part in job.waiting)
-    with tqdm(total=round(seconds), desc="films", unit="s", unit_scale=True, disable=None if progress else True) as bar:
-        for report in _reports(job, workers, bar.update):
+    with progress_of(seconds, "films", "s", shown=progress) as advance:
+        for report in _reports(job, workers, advance):
             job.reports.append(report)
     write_failures(job.output, job.failures)
 

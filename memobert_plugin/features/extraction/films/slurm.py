@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....core.console import progress as progress_of
 from ....core.slurm import (
     SlurmResources,
     Watch,
@@ -31,8 +32,6 @@ def run_on_slurm(job: FilmJob, resources: SlurmResources, poll_seconds: float = 
     Raises:
         UserError: there is no SLURM on this machine, or sbatch refuses the jobs.
     """
-    from tqdm import tqdm
-
     folder = job.output / SLURM
     folder.mkdir(parents=True, exist_ok=True)
     parts = {part.key: part for part in job.waiting}
@@ -41,15 +40,9 @@ def run_on_slurm(job: FilmJob, resources: SlurmResources, poll_seconds: float = 
     watch.add({key: number for key, number in still_queued(folder).items() if key in parts})
     watch.add(_submit(job, [part for part in job.waiting if part.key not in watch.jobs], resources, folder))
     note_submission(folder, watch.jobs)
-    with tqdm(
-        total=round(sum(part.seconds for part in job.waiting)),
-        desc="films",
-        unit="s",
-        unit_scale=True,
-        disable=None if progress else True,
-    ) as bar:
+    with progress_of(sum(part.seconds for part in job.waiting), "films", "s", shown=progress) as advance:
         for key, finished in watch.follow(poll_seconds):
-            bar.update(parts[key].seconds if finished else 0)
+            advance(parts[key].seconds if finished else 0)
     job.reports += [_report(part, job.output, began, folder) for part in job.waiting]
     note_submission(folder, {})
     write_failures(job.output, job.failures)

@@ -1,0 +1,148 @@
+"""Flags of every command, notes and progress: a bar on a terminal, lines elsewhere, nothing after -q."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin.core import console
+from memobert_plugin.core.console import CommandParser, detail, note, progress, run_command, say, tracked
+from memobert_plugin.core.errors import Interrupted, UserError
+
+
+def parse(*arguments: str) -> None:
+    parser = CommandParser(command="x")
+    kinds = parser.add_subparsers()
+    kinds.add_parser("kind")
+    parser.parse_args(arguments)
+
+
+def speak() -> None:
+    say("a summary")
+    note("a remark")
+    detail("a detail")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["-q"], ("", "")),
+        ([], ("a summary\n", "x: note: a remark\n")),
+        (["kind", "--verbose"], ("a summary\n", "x: note: a remark\nx: a detail\n")),
+    ],
+)
+def test_quiet_and_verbose_choose_what_is_printed(
+    flags: list[str], told: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x"])
+    parse(*flags)
+    speak()
+    assert capsys.readouterr() == told
+
+
+def test_the_next_command_of_a_process_is_not_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    parse("-q")
+    parse()
+    say("heard")
+    assert capsys.readouterr().out == "heard\n"
+
+
+@pytest.mark.parametrize(("started_as", "shown"), [("memobert x", "memobert x"), ("/bin/memobert-x", "memobert-x")])
+def test_usage_names_the_command_as_typed(started_as: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert CommandParser(command="x").format_usage().startswith(f"usage: {shown} ")
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    for _ in tracked(range(12), 12, "acoustic"):
+        now[0] += 10.0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "acoustic: 3 of 12 utterances, 10 s each, 1:30 left"
+    assert len(lines) == 4
+
+
+def test_film_seconds_are_shown_as_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with progress(7200.0, "films", "s") as advance:
+        now[0] = 60.0
+        advance(120.0)
+    assert capsys.readouterr().err == "films: 2:00 of 2:00:00, 2 times real time, 59:00 left\n"
+
+
+def test_nothing_is_shown_after_quiet_or_where_work_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(tracked(range(3), 3, "short")) == [0, 1, 2]
+    parse("-q")
+    assert list(tracked(range(3), 3, "quiet")) == [0, 1, 2]
+    parse()
+    assert capsys.readouterr() == ("", "")
+
+
+BAR = """
+import sys
+from memobert_plugin.core.console import tracked
+for index in tracked(range(40), 40, "acoustic"):
+    if index == 5:
+        print("a result", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(tmp_path: Path) -> None:
+    import pty
+    import subprocess
+
+    leader, follower = pty.openpty()
+    with open(tmp_path / "out", "wb") as out:
+        started = subprocess.Popen(
+            [sys.executable, "-c", BAR],
+            stdout=out,
+            stderr=follower,
+            env={**os.environ, "COLUMNS": "100", "TERM": "xterm"},
+        )
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:  # Linux: the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        assert started.wait(30) == 0
+    os.close(leader)
+    text = shown.decode()
+    assert "acoustic" in text and "40 of 40 utterances" in text and "per second" in text and "━" in text
+    assert (tmp_path / "out").read_text() == "a result\n"  # the bar does not touch redirected results
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("x.tsv: empty"), 2, "x: error: x.tsv: empty\n"),
+        (KeyboardInterrupt(), 130, "x: interrupted\n"),
+        (Interrupted("3 of 9 are done"), 130, "x: interrupted; 3 of 9 are done\n"),
+    ],
+)
+def test_mistakes_and_interruptions_end_in_one_line(
+    error: BaseException,
+    status: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def main() -> int:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["/bin/x"])
+    with pytest.raises(SystemExit) as left:
+        run_command(main)
+    assert left.value.code == status and capsys.readouterr().err == line

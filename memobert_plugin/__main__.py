@@ -13,6 +13,7 @@ COMMANDS = {
     "binarize": ("cli.binarize", "write a data-bin from a manifest and frames"),
     "inspect": ("cli.inspect", "say what a file or folder is and what it holds"),
     "import": ("cli.import_", "turn weights of BERT or of MEmoBERT's authors into a checkpoint"),
+    "train": ("cli.train", "train a setting with its preset, by fairseq-train"),
     "sweep": ("cli.sweep", "carry out a plan: settings, folds, seeds, ablations"),
     "report": ("cli.report", "tables, figures and a page from the runs of a sweep"),
     "export": ("cli.export", "write a checkpoint as a bundle, one folder to hand on, or as ONNX"),
@@ -34,7 +35,7 @@ def usage() -> str:
             *lines,
             "",
             "memobert COMMAND --help shows a command's flags; --version, -q and -v work in all of them.",
-            'Training is fairseq\'s: fairseq-train --user-dir "$(memobert inspect --user-dir)" ...',
+            'train starts fairseq-train --user-dir "$(memobert inspect --user-dir)" and prints the whole command.',
         ]
     )
 

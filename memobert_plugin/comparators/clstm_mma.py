@@ -63,7 +63,25 @@ class ClstmMmaConfig(ComparatorConfig):
     classifier_dropout: float = field(default=0.5, metadata={"help": "dropout in the classifier"})
 
 
-@comparator("clstm_mma", "cLSTM-MMA, with dialogue context", ClstmMmaConfig, flags={"dialogues": True}, note=NOTE)
+@comparator(
+    "clstm_mma",
+    "cLSTM-MMA, with dialogue context",
+    ClstmMmaConfig,
+    flags={"dialogues": True},
+    # Adam, its rate and batches of dialogues are the authors'; the number of updates is ours.
+    recipe={
+        "adam_betas": "(0.9, 0.999)",
+        "adam_eps": 1e-8,
+        "weight_decay": 0.0,
+        "lr": 1e-3,
+        "warmup_updates": 0,
+        "batch_size": 8,
+        "max_epoch": 60,
+        "max_update": 900,
+        "total_num_update": 900,
+    },
+    note=NOTE,
+)
 class ClstmMma(StreamNetwork):
     """A vector per modality and utterance, attention between them, an LSTM along the dialogue, and a classifier."""
 

@@ -38,7 +38,7 @@ class EarlyFusionConfig(ComparatorConfig):
     )
 
 
-@comparator("early_fusion", "Early fusion", EarlyFusionConfig)
+@comparator("early_fusion", "Early fusion", EarlyFusionConfig, recipe={"lr": 1e-3})
 class EarlyFusion(EmotionNetwork):
     """A bidirectional GRU per modality, averaged over time; nothing passes between modalities before the classifier."""
 

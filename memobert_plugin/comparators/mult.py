@@ -151,7 +151,7 @@ class MulTConfig(ComparatorConfig):
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights (authors: 0.1)"})
 
 
-@comparator("mult", "MulT", MulTConfig)
+@comparator("mult", "MulT", MulTConfig, recipe={"lr": 1e-3})
 class MulT(EmotionNetwork):
     """Section 3 of the paper; the last elements of the three sequences go to the classifier.
 

@@ -93,7 +93,25 @@ class Autoencoded:
     discrepancy: Tensor
 
 
-@comparator("ssmm", "SSMM (our reading)", SsmmConfig, flags={"criterion": "memobert_ssmm"}, unlabelled=True, note=NOTE)
+@comparator(
+    "ssmm",
+    "SSMM (our reading)",
+    SsmmConfig,
+    flags={"criterion": "memobert_ssmm"},
+    unlabelled=True,
+    # Those of MMIN, from the same group; the paper gives none.
+    recipe={
+        "adam_betas": "(0.9, 0.999)",
+        "adam_eps": 1e-8,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "lr": 2e-4,
+        "warmup_updates": 0,
+        "batch_size": 128,
+        "max_epoch": 60,
+    },
+    note=NOTE,
+)
 class Ssmm(StreamNetwork):
     """An autoencoder per modality and a classifier of the codes."""
 

@@ -78,6 +78,7 @@ class Setting:
         first: flags of a training on the same fold and labels that comes before and whose checkpoint this one starts
             from; None for none.
         unlabelled: the training also reads the data-bin of the plan's pre-training, without labels.
+        recipe: flags of its preset (:mod:`memobert_plugin.sweep.presets`) where they differ from MEmoBERT's.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Setting:
     note: str = ""
     first: Mapping[str, Any] | None = None
     unlabelled: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.names import PROTOCOLS, Setting
-from .plan import Plan, Resources
+from .plan import Plan, Resources, with_preset
 
 Command = tuple[str, ...]
 
@@ -59,7 +59,7 @@ class CommandWriter:
             **self.plan.model,
             **self._ranks(folder),
             **self.plan.common,
-            **self.plan.pretraining.flags,
+            **with_preset(self.plan, None, self.plan.pretraining.flags, 0),
             **variant,
             "exclude_speakers": excluded or None,
         }

@@ -16,7 +16,7 @@ from ..core.names import FULL, PROTOCOLS
 from ..data.corpus import Corpus
 from ..data.folds import choose_fold, make_folds
 from .commands import FIRST, Command, CommandWriter
-from .plan import Plan
+from .plan import Plan, with_preset
 
 MANIFEST_SPLIT = 0
 """Number of the fold that is the manifest's own split."""
@@ -45,12 +45,14 @@ class EmotionCorpus:
         labels: the emotions that are classified.
         sha256: of ids, emotions and speakers, so that results of different corpora are never mixed.
         folds: the plan's.
+        utterances: labelled ones, of all folds.
         dialogues: the data-bin says of all labelled utterances which follow each other.
     """
 
     labels: tuple[str, ...]
     sha256: str
     folds: tuple[TestPart, ...]
+    utterances: int
     dialogues: bool
 
 
@@ -77,7 +79,8 @@ def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds:
     for name in ("uid", "emotion", "speaker"):
         digest.update((path / f"{name}.npy").read_bytes())
     dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
-    return EmotionCorpus(chosen, digest.hexdigest(), tuple(_test_parts(corpus, labelled, protocol, folds)), dialogues)
+    parts = tuple(_test_parts(corpus, labelled, protocol, folds))
+    return EmotionCorpus(chosen, digest.hexdigest(), parts, int(labelled.sum()), dialogues)
 
 
 def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
@@ -193,12 +196,12 @@ class Expansion:
         plan, setting = self.plan, self.plan.settings[setting_name]
         name = f"emotion/{setting_name}/{ablation}/fraction{_percent(fraction)}/fold{fold.number:02d}/seed{seed}"
         folder = self.sweep / name
-        flags = {
+        own = {
             **plan.emotion,
             **(plan.partial_data if fraction < 1 else {}),
             **plan.setting_flags[setting_name],
-            **setting.flags,
         }
+        flags = {**with_preset(plan, setting, own, round(fraction * self.corpus.utterances)), **setting.flags}
         needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
         start = self._starting_point(needed[-1]) if needed else None
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.fairseq_quirks import quiet_fairseq
 from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
 from ..core.slurm import SlurmResources
+from .presets import comparators, preset_flags, shortened
 from .section import REQUIRED, Section
 
 
@@ -99,6 +98,8 @@ class Plan:
     bert: Path | None
     pretraining: PretrainingPlan | None
     model: Mapping[str, Any]
+    presets: bool
+    """Flags that the plan does not give are those of ``memobert-train`` (:mod:`memobert_plugin.sweep.presets`)."""
     common: Mapping[str, Any]
     emotion: Mapping[str, Any]
     partial_data: Mapping[str, Any]
@@ -121,7 +122,8 @@ def read_plan(path: Path) -> Plan:
     corpus = top.section("corpus")
     settings = _settings(top)
     corpus_path = _path(corpus, "path")
-    emotion = top.section("emotion")
+    presets = top.truth("presets", False)
+    emotion = top.section("emotion", {} if presets else REQUIRED)
     plan = Plan(
         path=path,
         name=_name(top),
@@ -140,11 +142,12 @@ def read_plan(path: Path) -> Plan:
         bert=_path(top, "bert", None),
         pretraining=_pretraining(top),
         model=_model(top),
+        presets=presets,
         common=top.flags("common", _RESERVED_FLAGS),
         emotion=emotion.flags("flags", _RESERVED_FLAGS),
         partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS),
         setting_flags=_setting_flags(emotion, settings),
-        budgets=emotion.text("budgets", "equal", BUDGETS),
+        budgets=emotion.text("budgets", "by_setting" if presets else "equal", BUDGETS),
         keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
         slurm=_slurm(top),
     )
@@ -190,20 +193,9 @@ def _settings(top: Section) -> dict[str, Setting]:
     known = SETTINGS
     names = top.names("settings")
     if not set(names) <= set(known):
-        known = {**known, **_comparator_settings()}
+        known = {**known, **comparators()}
         top.choose("settings", names, known)
     return {name: known[name] for name in names}
-
-
-def _comparator_settings() -> Mapping[str, Setting]:
-    """Import the comparators, and fairseq with them; only plans that name one pay for that."""
-    # While it is imported, fairseq looks for GPUs. Asking CUDA would leave it unusable in forked processes; with this
-    # variable torch asks the driver's management library.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    with quiet_fairseq():
-        from ..comparators.base import comparator_settings
-
-        return comparator_settings()
 
 
 def _labels(corpus: Section) -> tuple[str, ...]:
@@ -299,6 +291,26 @@ def _resources(section: Section, kind: str) -> Resources:
     return resources
 
 
+def with_preset(plan: Plan, setting: Setting | None, own: Mapping[str, Any], utterances: int) -> dict[str, Any]:
+    """Return the flags of a training: a plan's own, and beside them those of the preset if the plan asks for presets.
+
+    Args:
+        plan: the plan.
+        setting: None for pre-training.
+        own: flags of the plan for this training.
+        utterances: labelled ones, of all folds.
+    """
+    if not plan.presets:
+        return dict(own)
+    preset = preset_flags(setting, str(plan.model["arch"]), utterances, plan.protocol)
+    if "max_update" in own:
+        preset |= shortened(preset, own["max_update"])
+    elif "max_epoch" in own:
+        del preset["max_update"]
+    set_elsewhere = {*_RESERVED_FLAGS, *plan.common, *plan.model}
+    return {**{name: value for name, value in preset.items() if name not in set_elsewhere}, **own}
+
+
 def _check(plan: Plan, top: Section) -> None:
     """Refuse keys that contradict each other."""
     starts = {setting.starts_from for setting in plan.settings.values()}
@@ -318,6 +330,8 @@ def _check(plan: Plan, top: Section) -> None:
         ("emotion.flags", plan.emotion),
         ("pretraining.flags", getattr(plan.pretraining, "flags", None)),
     ):
+        if plan.presets:
+            continue
         if flags is not None and not ({"batch_size", "max_tokens"} & set(flags)):
             raise top.error(key, "need batch_size")
         if flags is not None and not ({"max_epoch", "max_update"} & set(flags)):

@@ -95,8 +95,9 @@ def test_the_effective_batch_is_the_same_on_every_machine(name: str, run_config:
 
 
 @pytest.mark.parametrize("name", ["early_fusion", "mult"])
-def test_a_baseline_differs_in_the_model_only(name: str) -> None:
+def test_a_baseline_differs_in_the_model_and_its_rate_only(name: str) -> None:
     ours, theirs = preset("finetune"), preset(name)
+    theirs["optimization"]["lr"] = ours["optimization"]["lr"]
     differing = {group for group in ours if group not in ("hydra", "model") and ours[group] != theirs[group]}
     assert differing == {"checkpoint"}
     assert theirs["checkpoint"]["save_dir"] == ours["checkpoint"]["save_dir"].replace("finetune", name)

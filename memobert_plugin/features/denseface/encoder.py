@@ -22,8 +22,8 @@ from .weights import SHIPPED, DenseFaceWeights, read_weights
 SIDE: Final = 64
 """Width and height of a face, pixels."""
 
-_AT_ONCE: Final = 32
-"""Faces whose maps stay in a processor's cache: 1.5 times as fast as 64."""
+_AT_ONCE: Final = {"cpu": 16, "cuda": 512}
+"""Faces per step: on a processor, those whose maps stay in its cache."""
 
 
 class FaceEncoder(ABC):
@@ -117,7 +117,7 @@ class DenseFace(FaceEncoder):
     def __init__(self, weights: DenseFaceWeights, device: str = "cpu") -> None:
         import torch
 
-        from .network import FEATURE_DIM, DenseNet
+        from .network import FEATURE_DIM, DenseNet, FoldedDenseNet
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
@@ -125,10 +125,11 @@ class DenseFace(FaceEncoder):
         network.load_state_dict({**network.state_dict(), **weights.state})
         self.network = network.to(device).eval().requires_grad_(False)
         self.device = device
+        self._forward = self.network if device.startswith("cuda") else FoldedDenseNet(self.network)
         self.dim = FEATURE_DIM
         self.weights_sha256 = weights.sha256
         self.temperature = weights.temperature
-        self.version = f"torch {torch.__version__}"
+        self.version = f"torch {torch.__version__}, folded"
 
     @classmethod
     def from_options(cls, options: DenseFaceOptions, device: str = "cpu") -> DenseFace:
@@ -168,10 +169,11 @@ class DenseFace(FaceEncoder):
         features = np.zeros((len(crops), self.dim), dtype=np.float32)
         distributions = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
         with torch.inference_mode():
-            for first in range(0, len(crops), _AT_ONCE):
-                part = slice(first, first + _AT_ONCE)
+            at_once = _AT_ONCE["cuda" if self.device.startswith("cuda") else "cpu"]
+            for first in range(0, len(crops), at_once):
+                part = slice(first, first + at_once)
                 pictures = torch.from_numpy(np.ascontiguousarray(crops[part])).to(self.device).float()
-                feature, logits = self.network(pictures)
+                feature, logits = self._forward(pictures)
                 features[part] = feature.cpu().numpy()
                 distributions[part] = logits.softmax(dim=-1).cpu().numpy()
         return features, distributions

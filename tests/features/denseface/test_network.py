@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.features.denseface.network import DenseNet
+from memobert_plugin.features.denseface.network import DenseNet, FoldedDenseNet
 from tests.reference import dense_net as reference
 
 MEAN, STD = 129.5, 64.25
@@ -66,3 +66,25 @@ def test_every_parameter_has_a_gradient_in_its_own_memory_layout() -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.is_contiguous(), f"{name}: the host flattens gradients with view(-1)"
+
+
+@pytest.mark.parametrize(("pictures", "size"), [(3, 64), (1, 32), (17, 48)])
+def test_the_folded_network_equals_the_trained_one(network: DenseNet, pictures: int, size: int) -> None:
+    with torch.no_grad():
+        expected, folded = network(grey(pictures, size)), FoldedDenseNet(network)(grey(pictures, size))
+    torch.testing.assert_close(folded, expected, atol=1e-5, rtol=1e-5)
+    assert folded[0].min() >= 0
+
+
+def test_the_folded_network_takes_gains_of_any_sign() -> None:
+    network = DenseNet(MEAN, STD)
+    network.load_state_dict({**network.state_dict(), **reference.random_parameters(1)})
+    draws = torch.Generator().manual_seed(2)
+    for module in network.eval().modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            signs = torch.randint(-1, 2, module.weight.shape, generator=draws)
+            module.weight.data *= signs
+    folded = FoldedDenseNet(network)
+    with torch.no_grad():
+        for count in (5, 2):  # the second in memory that the first has left
+            torch.testing.assert_close(folded(grey(count)), network(grey(count)), atol=1e-5, rtol=1e-5)

@@ -14,6 +14,8 @@ QUIETEST_DECIBELS: Final = -60.0
 
 _SPEECH_BAND: Final = (300.0, 3000.0)
 _FILTER_ORDER: Final = 4
+_FILTER_RINGS: Final = 4096
+"""Samples after which the filter's response to an impulse is below 1e-12."""
 
 
 class SoundLevel:
@@ -27,10 +29,7 @@ class SoundLevel:
 
     def __init__(self, samples: np.ndarray, start: float = 0.0, *, speech_band: bool = False) -> None:
         if speech_band and len(samples):
-            from scipy.signal import butter, sosfilt
-
-            band = butter(_FILTER_ORDER, _SPEECH_BAND, "bandpass", fs=SAMPLE_RATE, output="sos")
-            samples = sosfilt(band, samples.astype(np.float64))
+            samples = _in_speech_band(samples)
         self._power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         self._start = start
 
@@ -51,6 +50,23 @@ class SoundLevel:
         )
         mean = (self._power[ends] - self._power[begins]) / (width * SAMPLE_RATE)
         return 10 * np.log10(np.maximum(mean, 10 ** (QUIETEST_DECIBELS / 10)))
+
+
+def _in_speech_band(samples: np.ndarray) -> np.ndarray:
+    """Filter samples with a Butterworth band pass, through the spectrum.
+
+    The response is that of ``scipy.signal.butter(4, (300, 3000), "bandpass", fs=16000)``, made by the bilinear
+    transform; importing ``scipy.signal`` alone would take a quarter of the time to the first answer.
+    """
+    length = -(-(len(samples) + _FILTER_RINGS) // _FILTER_RINGS) * _FILTER_RINGS
+    # The analogue frequency of each digital one; half the sampling rate is infinity there.
+    frequencies = np.tan(np.pi * np.arange(1, length // 2) / length)
+    low, high = (np.tan(np.pi * edge / SAMPLE_RATE) for edge in _SPEECH_BAND)
+    low_pass = 1j * (frequencies**2 - low * high) / (frequencies * (high - low))
+    response = np.zeros(length // 2 + 1, np.complex128)
+    poles = np.exp(0.5j * np.pi * (1 + (2 * np.arange(_FILTER_ORDER) + 1) / _FILTER_ORDER))
+    response[1:-1] = 1 / np.prod(low_pass[:, None] - poles, axis=1)
+    return np.fft.irfft(np.fft.rfft(samples, length) * response, length)[: len(samples)]
 
 
 Interval = tuple[float, float]

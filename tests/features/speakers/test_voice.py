@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfilt
 
 from memobert_plugin.features.media.sound import SAMPLE_RATE
 from memobert_plugin.features.speakers.voice import (
     QUIETEST_DECIBELS,
     SoundLevel,
+    _in_speech_band,
     joined_intervals,
     nearest_pause,
     voiced_share,
@@ -40,6 +42,13 @@ def test_only_the_speech_band_counts_where_asked_for(hertz: float, passes: bool)
     loud, in_band = (SoundLevel(sound, speech_band=band)(np.array([0.5]), 0.2)[0] for band in (False, True))
     assert (in_band > loud - 1.0) == passes
     assert passes or in_band < loud - 25.0
+
+
+@pytest.mark.parametrize("samples", [1, 4096, 16_001])
+def test_the_speech_bands_filter_is_scipys(samples: int) -> None:
+    noise = np.random.default_rng(samples).normal(size=samples).astype(np.float32)
+    band = butter(4, (300.0, 3000.0), "bandpass", fs=16_000, output="sos")
+    np.testing.assert_allclose(_in_speech_band(noise), sosfilt(band, noise.astype(np.float64)), atol=1e-12)
 
 
 def test_arithmetic_of_intervals() -> None:

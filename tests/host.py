@@ -39,12 +39,13 @@ OPTIMISER = (
 SCHEDULE = ("--lr-scheduler", "polynomial_decay", "--warmup-updates", "2", "--total-num-update", "100")
 
 
-def training_flags(data_bin: Path | str, task: str, *flags: str) -> list[str]:
-    """Flags of a small training run; later ones win."""
+def training_flags(data_bin: Path | str, task: str, *flags: str, device: str = "cpu") -> list[str]:
+    """Flags of a small training run on ``cpu`` or ``cuda``; later ones win."""
+    processor = ["--cpu"] if device == "cpu" else []
     schedule = () if "--lr-scheduler" in flags else SCHEDULE
     return [
         str(data_bin), "--user-dir", str(USER_DIR), "--task", task, "--criterion", task, *SMALLEST_MODEL, *OPTIMISER,
-        *schedule, "--batch-size", "8", "--cpu", "--num-workers", "0", "--seed", "3", *flags,
+        *schedule, "--batch-size", "8", *processor, "--num-workers", "0", "--seed", "3", *flags,
     ]  # fmt: skip
 
 
@@ -55,10 +56,10 @@ class TrainingRun:
     other; its parts do not.
     """
 
-    def __init__(self, data_bin: Path | str, task: str, *flags: str) -> None:
+    def __init__(self, data_bin: Path | str, task: str, *flags: str, device: str = "cpu") -> None:
         metrics.reset()
         with _without_warnings():
-            self._set_up(training_flags(data_bin, task, "--no-save", *flags))
+            self._set_up(training_flags(data_bin, task, "--no-save", *flags, device=device))
 
     def _set_up(self, flags: list[str]) -> None:
         parser = options.get_training_parser()

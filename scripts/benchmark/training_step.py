@@ -41,6 +41,7 @@ from training_step_profile import shares_of_operators
 from training_step_rivals import PaddedBert, bare_products
 
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from memobert_plugin.nn import attention
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = 1e-5
@@ -91,12 +92,14 @@ def peak_mebibytes(run: Callable[[], None]) -> float:
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Numbers of every step, by its name."""
     device, dtype = arguments.device, PRECISIONS[arguments.precision]
+    if arguments.without_varlen:
+        attention.varlen_kernel = lambda: None
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     config = MEmoBERTConfig(
         encoder_layers=arguments.layers,
         dropout=arguments.dropout,
-        attention_dropout=arguments.dropout,
+        attention_dropout=arguments.dropout if arguments.attention_dropout is None else arguments.attention_dropout,
         compile_layers=arguments.compile_layers,
     )
     model = MEmoBERTModel.build(config, VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES).to(device, dtype).train()
@@ -161,9 +164,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="which steps (default all)")
     parser.add_argument("--threads", type=int, help="computing threads (default: torch's choice)")
     parser.add_argument("--dropout", type=float, default=0.1, help="in all places (default 0.1)")
+    parser.add_argument("--attention-dropout", type=float, help="of attention weights (default: as elsewhere)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     parser.add_argument("--compile-layers", action="store_true", help="the model's flag of this name, packed only")
+    parser.add_argument("--without-varlen", action="store_true", help="pad for attention in half precision too")
     parser.add_argument("--profile", action="store_true", help="time per kind of operator instead of comparisons")
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     return parser.parse_args()

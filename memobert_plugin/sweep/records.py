@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..core.errors import UserError, room_is_needed
 from ..core.files import replaced_when_complete, taken
@@ -288,6 +288,9 @@ class SweepFolder:
             ) from None
 
 
+_NOTHING: Final = (None, "", [], {})
+
+
 def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> bool:
     """Tell whether a run failed with other values than these and may take these.
 
@@ -315,10 +318,11 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
         skipped = {place for place, word in enumerate(command) if word in _CARRYING_OUT}
         skipped |= {place + 1 for place in skipped}
         commands.append([word for place, word in enumerate(command) if place not in skipped])
-    return {**description, "commands": commands, "setting_title": None}
+    return {**description, "commands": commands, "setting_title": None, "setting_note": None}
 
 
 def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
+    """Say what differs; what an earlier version did not record is the same as nothing."""
     if known["commands"] != planned["commands"]:
         pairs = zip(known["commands"], planned["commands"], strict=False)
         words = [_first_difference(*pair) for pair in pairs if pair[0] != pair[1]] or ["other commands"]
@@ -326,7 +330,7 @@ def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[s
     return [
         f"{key}: {known.get(key)!r}, now {planned.get(key)!r}"
         for key in {**known, **planned}
-        if known.get(key) != planned.get(key)
+        if known.get(key) != planned.get(key) and not (known.get(key) in _NOTHING and planned.get(key) in _NOTHING)
     ]
 
 

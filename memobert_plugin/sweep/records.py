@@ -288,7 +288,7 @@ class SweepFolder:
             ) from None
 
 
-_NOTHING: Final = (None, "", [], {})
+_NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 
 
 def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> bool:

@@ -91,10 +91,14 @@ class Page:
         description: the model's.
         timeline: True if the utterances follow each other in one file.
         weights_license: of the model's weights, where it is known.
+        title: the clips' name; empty: from the utterances.
     """
 
-    def __init__(self, description: ModelDescription, timeline: bool, weights_license: str = "") -> None:
+    def __init__(
+        self, description: ModelDescription, timeline: bool, weights_license: str = "", title: str = ""
+    ) -> None:
         self._description, self._timeline, self._license = description, timeline, weights_license
+        self._given_title = title
         self._colors = emotion_colors([*description.labels, *description.expression_classes])
         self._sections: list[Section] = []
 
@@ -139,6 +143,8 @@ class Page:
         )
 
     def _title(self) -> str:
+        if self._given_title:
+            return self._given_title
         files = {str(one.outcome.utterance.clip) for one in self._sections}
         if len(files) == 1 and self._sections[0].outcome.utterance.clip is not None:
             return self._sections[0].outcome.utterance.clip.name

@@ -40,10 +40,11 @@ class MEmoBERT:
     Attributes:
         network: the model with its prompt or classifier.
         reader: reads media as the frames that the model was trained on.
+        weights_license: of the shipped model's weights; empty for any other model.
     """
 
     def __init__(self, network: Network, reader: ClipReader, weights_license: str = "") -> None:
-        self.network, self.reader, self._license = network, reader, weights_license
+        self.network, self.reader, self.weights_license = network, reader, weights_license
 
     def __repr__(self) -> str:
         rows = self._facts()
@@ -60,7 +61,7 @@ class MEmoBERT:
     def _facts(self) -> dict[str, str]:
         from ..checkpoints.model_description import facts
 
-        return {**facts(self.description), **({"licence": self._license} if self._license else {})}
+        return {**facts(self.description), **({"licence": self.weights_license} if self.weights_license else {})}
 
     @classmethod
     def from_pretrained(
@@ -258,13 +259,17 @@ class MEmoBERT:
             answers, timeline=True, failed={one.utterance.title: one.error for one in outcomes if one.error}
         )
 
+    def with_preview(self) -> MEmoBERT:
+        """Return the same model, which also keeps pictures of clips for a page."""
+        return MEmoBERT(self.network, self.reader.with_preview(), self.weights_license)
+
     def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
         """Read the clips again and write the page of :meth:`Predictions.page`."""
         from .page import Page
         from .requests import run
 
-        shown = MEmoBERT(self.network, self.reader.with_preview(), self._license)
-        page = Page(self.description, timeline, self._license)
+        shown = self.with_preview()
+        page = Page(self.description, timeline, self.weights_license)
         with _surroundings_kept():
             for one in asked:
                 for outcome in run(shown, [one.utterance], modalities=one.modalities, explained=True):

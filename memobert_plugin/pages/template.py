@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jinja2 import Template
 
+STYLE = Path(__file__).with_name("style.css")
+
 
 def load_template(path: Path) -> Template:
     """Load a page's own template; whatever it inserts is escaped, and an unknown name is an error."""

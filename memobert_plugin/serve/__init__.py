@@ -1,0 +1,1 @@
+"""Answer over HTTP on this machine: a page in the browser and ``POST /predict``."""

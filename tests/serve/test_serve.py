@@ -1,0 +1,424 @@
+"""The server answers as the command does, and refuses what others send, what is too large and what takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("httpx")
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("silero_vad")
+
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from memobert_plugin import MEmoBERT
+from memobert_plugin.cli.predict import main as predict
+from memobert_plugin.cli.serve import main as serve
+from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.serve.answering import Question, Settings, messages
+from memobert_plugin.serve.app import build_app
+from memobert_plugin.serve.desk import Desk, Limits
+from memobert_plugin.serve.guard import CONTENT_POLICY
+from memobert_plugin.serve.uploads import LONGEST_TEXT, Refused, read_question, shown_name
+from tests.films import tone, write_film
+from tests.serve.answerers import EMOTIONS, STEPS, pretend
+
+OWN = "http://127.0.0.1:8000"
+CLIP = {"clip": ("clip.wav", b"RIFF" * 100)}
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which servers make their private folders."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def client(room: Path) -> Iterator[TestClient]:
+    """A server without a model."""
+    limits = Limits(bytes=100_000, seconds=2.0, queue=3)
+    with TestClient(build_app(Desk(Settings(), limits, target=pretend)), base_url=OWN) as client:
+        yield client
+
+
+def error_of(response: Any, status: int) -> str:
+    assert response.status_code == status, response.text
+    said = response.json()["error"]
+    assert isinstance(said, str) and "Traceback" not in response.text and tempfile.gettempdir() not in response.text
+    return said
+
+
+def test_the_page_runs_no_inline_script_and_names_the_emotions(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.status_code == 200 and all(f"</svg>{name}" in response.text for name in EMOTIONS)
+    assert response.headers["content-security-policy"] == CONTENT_POLICY
+    assert "unsafe" not in CONTENT_POLICY and "default-src 'none'" in CONTENT_POLICY
+    assert "style=" not in response.text and "<style" not in response.text and " onclick" not in response.text
+    assert response.text.count("<script") == 1 and '<script src="serve.js" defer></script>' in response.text
+    for name, kind in (("style.css", "text/css"), ("serve.js", "text/javascript")):
+        found = client.get(f"/{name}")
+        assert found.headers["content-type"].startswith(kind) and found.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "127.0.0.1.evil.example:8000"},
+        {"host": "localhost.evil.example"},
+        {"host": "10.0.0.7:8000"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9000"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_requests_of_other_names_and_sites_are_refused(client: TestClient, headers: dict[str, str]) -> None:
+    error_of(client.post("/predict", data={"text": "hello"}, headers=headers), 403)
+
+
+@pytest.mark.parametrize("host", ["", "a b", "127.0.0.1:8000:9", "user@127.0.0.1", "127.0.0.1/x", "[::1"])
+def test_a_malformed_host_is_refused(client: TestClient, host: str) -> None:
+    error_of(client.get("/health", headers={"host": host}), 400)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "LOCALHOST", "[::1]:8000", "127.0.0.2", "localhost:9999"])
+def test_requests_to_this_machine_are_answered(client: TestClient, host: str) -> None:
+    headers = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+    assert client.post("/predict", data={"text": "hello"}, headers=headers).status_code == 200
+
+
+def test_a_server_for_others_answers_to_addresses_and_to_names_that_were_allowed(room: Path) -> None:
+    app = build_app(Desk(Settings(), Limits(), target=pretend), local=False, names=["films.example"])
+    with TestClient(app, base_url=OWN) as client:
+        asked = {
+            host: client.get("/health", headers={"host": host}).status_code for host in ("10.0.0.7", "Films.example")
+        }
+        assert asked == {"10.0.0.7": 200, "Films.example": 200}
+        error_of(client.get("/health", headers={"host": "other.example"}), 403)
+
+
+def test_a_clip_is_read_from_a_private_folder_that_is_empty_afterwards(client: TestClient, room: Path) -> None:
+    [private] = room.iterdir()
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    answer = client.post("/predict", files=CLIP, data={"text": " so  it is "}).json()["answers"]
+    assert answer == [
+        {"id": "clip.wav", "text": "so it is", "start": None, "end": None, "label": "anger", "bytes": 400}
+    ]
+    assert not list(private.iterdir())
+
+
+def test_nothing_stays_when_the_server_ends(room: Path) -> None:
+    with TestClient(build_app(Desk(Settings(), Limits(), target=pretend)), base_url=OWN) as client:
+        client.post("/predict", files=CLIP, data={"page": "1"})
+        assert list(room.iterdir())
+    assert not list(room.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../etc/passwd.wav", "passwd.wav"),
+        ("C:\\Users\\me\\a.wav", "a.wav"),
+        ("<img src=x onerror=alert(1)>.wav", "<img src=x onerror=alert(1)>.wav"),
+        ("a\x00\r\nSet-Cookie: b\u202e.wav", "aSet-Cookie: b.wav"),
+        ("x" * 500 + ".wav", "x" * 116 + ".wav"),
+    ],
+)
+def test_a_name_is_text_and_never_a_path(client: TestClient, room: Path, name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+    form = (
+        '--b\r\nContent-Disposition: form-data; name="clip"; filename="{}"\r\n\r\nRIFF\r\n--b--\r\n'.format(
+            name.replace("\\", "\\\\").replace("\r\n", "")
+        )
+    ).encode()
+    response = client.post("/predict", content=form, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert response.status_code == 200 and response.headers["content-type"] == "application/json"
+    assert response.json()["answers"][0]["id"] == shown
+    assert "set-cookie" not in response.headers and len(list(room.iterdir())) == 1
+
+
+def test_a_body_that_is_too_large_is_refused_also_where_it_does_not_say_so(client: TestClient, room: Path) -> None:
+    large = {"clip": ("clip.wav", b"0" * 200_000)}
+    assert "(--max-megabytes)" in error_of(client.post("/predict", files=large), 413)
+
+    def chunks() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="clip"; filename="a.wav"\r\n\r\n'
+        for _ in range(30):
+            yield b"0" * 10_000
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    error_of(client.post("/predict", content=chunks(), headers=headers), 413)
+    error_of(client.post("/predict", files=CLIP, data={"text": "a" * 70_000}), 413)
+    error_of(client.post("/predict", data={"text": "a" * 70_000}), 413)
+    [private] = room.iterdir()
+    assert not list(private.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "status", "said"),
+    [
+        ({}, {}, 415, "send multipart/form-data"),
+        ({"text": "  "}, {}, 422, "send a clip or a text"),
+        ({"text": "a" * (LONGEST_TEXT + 1)}, {}, 422, "2000 characters"),
+        ({"text": "a", "shell": "ls"}, {}, 422, "an unknown field"),
+        ({"text": "a", "shell": "ls"}, CLIP, 422, "an unknown field"),
+        ({"text": "a", "every": "2"}, CLIP, 422, "every: cuts a clip without text"),
+        ({"every": "2", "text": "a"}, {}, 422, "every: cuts a clip"),
+        ({"every": "0.1"}, CLIP, 422, "0.5 to 60"),
+        ({"every": "nan"}, CLIP, 422, "0.5 to 60"),
+        ({"every": "1e999"}, CLIP, 422, "0.5 to 60"),
+        ({"modalities": "xyz"}, CLIP, 422, "modalities: one or more"),
+        ({}, {"clip": ("clip.exe", b"MZ")}, 415, "no film or sound file"),
+        ({}, {"clip": ("wav", b"RIFF")}, 415, "no film or sound file"),
+        ({}, {"other": ("clip.wav", b"RIFF")}, 422, "one file, in the field clip"),
+        ({}, [("clip", ("a.wav", b"R")), ("clip", ("b.wav", b"R"))], 422, "one file"),
+    ],
+)
+def test_wrong_questions_are_refused_in_one_line(
+    client: TestClient, fields: dict[str, str], files: Any, status: int, said: str
+) -> None:
+    assert said in error_of(client.post("/predict", data=fields, files=files), status)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"--b\r\nno header", "multipart/form-data; boundary=b", 400),
+        (b"--b\r\nContent-Disposition: form-data; name=text\r\n\r\nhello", "multipart/form-data; boundary=b", 400),
+        (b"hello", "multipart/form-data", 400),
+        (b"hello", "multipart/form-data; boundary=" + "b" * 5000, 400),
+        (b"--b\r\n" + b"a: b\r\n" * 5000, "multipart/form-data; boundary=b", 400),
+        (b"{", "application/json", 400),
+        (b"[" * 50_000, "application/json", 400),
+        (b"[]", "application/json", 422),
+        (b"\xff\xfe", "application/json", 400),
+        (b"GIF89a", "image/gif", 415),
+        (b"", "text/html", 415),
+    ],
+)
+def test_malformed_bodies_are_refused(client: TestClient, content: bytes, kind: str, status: int) -> None:
+    error_of(client.post("/predict", content=content, headers={"content-type": kind}), status)
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/jobs/../../etc/passwd", 404)]
+)
+def test_other_addresses_are_refused(client: TestClient, method: str, path: str, status: int) -> None:
+    error_of(client.request(method, path), status)
+    error_of(client.get("/jobs/unknown"), 404)
+    error_of(client.get("/jobs/unknown/page.html"), 404)
+    error_of(client.delete("/jobs/unknown"), 404)
+
+
+def test_work_that_takes_too_long_ends_and_the_next_question_is_answered(client: TestClient) -> None:
+    assert "(--timeout)" in error_of(client.post("/predict", data={"text": "hang"}), 504)
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+def test_a_file_that_ends_its_reader_ends_no_more(client: TestClient) -> None:
+    assert error_of(client.post("/predict", data={"text": "die"}), 422) == "the file cannot be read"
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+def test_a_fault_of_the_server_shows_no_traceback(client: TestClient) -> None:
+    assert "its log says why" in error_of(client.post("/predict", data={"text": "fail"}), 500)
+    assert error_of(client.post("/predict", data={"text": "refuse"}), 422) == "a reason"
+
+
+def test_an_unexpected_error_shows_no_traceback(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memobert_plugin.serve.app.emotion_colors", lambda _: 1 / 0)
+    quiet = TestClient(client.app, base_url=OWN, raise_server_exceptions=False)
+    assert "its log says why" in error_of(quiet.get("/"), 500)
+
+
+def test_a_full_queue_is_refused_until_there_is_room(client: TestClient) -> None:
+    jobs = [client.post("/jobs", data={"text": "steps"}) for _ in range(4)]
+    assert [job.status_code for job in jobs] == [202] * 4
+    refused = client.post("/jobs", data={"text": "steps"})
+    assert "(--queue)" in error_of(refused, 503) and refused.headers["retry-after"] == "2"
+    last = jobs[-1].json()["job"]
+    assert client.get(last).json()["before"] > 0
+    assert client.delete(last).status_code == 204
+    error_of(client.get(last), 404)
+    followed(client, jobs[0].json()["job"])
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+def followed(client: TestClient, job: str) -> dict[str, Any]:
+    """Return a job's last state."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        state: dict[str, Any] = client.get(job).json()
+        if state["state"] in ("done", "failed"):
+            return state
+        time.sleep(0.05)
+    raise AssertionError("no end")
+
+
+def test_a_job_is_followed_and_hands_out_its_page_and_its_lines(client: TestClient, room: Path) -> None:
+    posted = client.post("/jobs", data={"text": "steps", "page": "1"})
+    job = posted.headers["location"]
+    seen = 0
+    while seen == 0:
+        seen = len(client.get(job).json()["answers"])
+    assert seen < STEPS, "answers come while the work goes on"
+    state = followed(client, job)
+    assert (state["state"], state["done"], state["total"], state["status"]) == ("done", STEPS, STEPS, 200)
+    assert [line["start"] for line in client.get(job, params={"since": 3}).json()["answers"]] == [3.0, 4.0]
+    error_of(client.get(job, params={"since": "x"}), 422)
+    lines = client.get(state["json"])
+    assert [json.loads(line)["end"] for line in lines.text.splitlines()] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    page = client.get(state["page"])
+    assert page.headers["content-type"].startswith("text/html") and "sandbox" in page.headers["content-security-policy"]
+    assert "attachment" in client.get(state["page"], params={"download": ""}).headers["content-disposition"]
+    assert client.delete(job).status_code == 204
+    [private] = room.iterdir()
+    assert not list(private.iterdir())
+
+
+def test_a_job_that_is_stopped_makes_room_at_once(client: TestClient) -> None:
+    job = client.post("/jobs", data={"text": "steps"}).json()["job"]
+    while client.get(job).json()["state"] == "waiting":
+        time.sleep(0.02)
+    started = time.monotonic()
+    assert client.delete(job).status_code == 204
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+    assert time.monotonic() - started < 0.15 * STEPS + 1.0
+    error_of(client.get(job), 404)
+
+
+def test_answers_are_kept_for_a_while_only(room: Path) -> None:
+    limits = Limits(kept=2, keep_seconds=0.3)
+    with TestClient(build_app(Desk(Settings(), limits, target=pretend)), base_url=OWN) as client:
+        jobs = [client.post("/jobs", data={"text": "hello"}).json()["job"] for _ in range(3)]
+        followed(client, jobs[-1])
+        error_of(client.get(jobs[0]), 404)
+        time.sleep(0.8)
+        error_of(client.get(jobs[-1]), 404)
+
+
+def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:
+    async def stalls() -> dict[str, Any]:
+        await asyncio.sleep(30)
+        return {}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, stalls)
+    with pytest.raises(Refused, match="no data for") as refused:
+        asyncio.run(read_question(request, tmp_path, Limits(idle=0.1)))
+    assert refused.value.status == 408
+
+
+def test_the_description_names_every_address_and_field(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    app: Any = client.app
+    routes = {route.path for route in app.routes}
+    assert set(described["paths"]) == routes - {"/", "/style.css", "/serve.js", "/openapi.json"}
+    known = set(described["components"]["schemas"]["Answer"]["properties"])
+    answer = MEmoBERT.from_pretrained().predict(text="stop it").to_dict()
+    assert set(answer) | {"error"} == known
+    state = followed(client, client.post("/jobs", data={"text": "hello", "page": "1"}).json()["job"])
+    assert set(state) == set(described["components"]["schemas"]["Job"]["properties"])
+
+
+@pytest.fixture(scope="module")
+def model() -> MEmoBERT:
+    return MEmoBERT.from_pretrained()
+
+
+def test_a_long_clip_is_refused_and_errors_name_no_path(model: MEmoBERT, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "clip.mp4", seconds=2.0, samples=tone(2.0))
+    question = Question(tmp_path, "my film.mp4", film, every=1.0)
+    with pytest.raises(UserError, match=r"my film\.mp4: lasts 2 s; the limit is 1\.5 s \(--max-seconds\)"):
+        list(messages(model, question, Settings(max_seconds=1.5)))
+    told = [content["id"] for kind, content in messages(model, question, Settings()) if kind == "line"]
+    assert told == ["my film.mp4 0:00:00.00", "my film.mp4 0:00:01.00"]
+    film.write_bytes(b"no film at all" * 100)
+    with pytest.raises(DefectiveClip) as defect:
+        list(messages(model, Question(tmp_path, "my film.mp4", film), Settings()))
+    from memobert_plugin.serve.answering import without_paths
+
+    assert str(tmp_path) not in without_paths(str(defect.value), question)
+
+
+def test_answers_equal_those_of_the_command(tmp_path: Path, room: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=3.0, samples=tone(3.0))
+    assert predict([str(film), "--output", str(tmp_path / "out.jsonl")]) == 0
+    expected = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    desk = Desk(Settings(), Limits())
+    with TestClient(build_app(desk), base_url=OWN) as client:
+        sent = {"clip": ("film.mp4", film.read_bytes())}
+        assert client.post("/predict", files=sent).json() == {"answers": [expected]}
+        shown = client.post("/predict", files={"clip": ("<b>.mp4", film.read_bytes())}, data={"page": "1"}).json()
+        page = client.get(shown["page"]).text
+        assert "&lt;b&gt;.mp4" in page and "<b>.mp4" not in page and str(room) not in page
+        broken = client.post("/predict", files={"clip": ("film.mp4", b"no film")})
+        assert "film.mp4" in error_of(broken, 422)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path, room: Path) -> None:
+    desk = Desk(Settings({"path": tmp_path / "none"}), Limits())
+    with pytest.raises(UserError, match="no such bundle or checkpoint"):
+        asyncio.run(desk.start())
+    assert not list(room.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--port", "70000"], "--port 70000: give 0 to 65535"),
+        (["--queue", "0"], "--queue 0: give 1 to"),
+        (["--timeout", "nan"], "--timeout nan: give 0.1 to"),
+        (["--host", "192.0.2.1"], r"--host 192.0.2.1 --port 8000: cannot listen"),
+    ],
+)
+def test_wrong_flags_are_named(flags: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said.replace(".", r"\.")):
+        serve(flags)
+
+
+def test_the_command_names_the_extra_where_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(UserError, match=r"uvicorn is not installed; pip install \"\.\[serve\]\""):
+        serve([])
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_ends_cleanly(tmp_path: Path) -> None:
+    import signal
+
+    import httpx
+
+    script = "from memobert_plugin.cli.serve import cli_main\nif __name__ == '__main__':\n    cli_main()\n"
+    (tmp_path / "run.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "run.py"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            address = process.stdout.readline().split()[1]
+            answer = httpx.post(f"{address}/predict", data={"text": "stop it"}, timeout=30)
+            assert answer.status_code == 200 and "server" not in answer.headers
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("cli.train", "train a setting with its preset, by fairseq-train"),
     "sweep": ("cli.sweep", "carry out a plan: settings, folds, seeds, ablations"),
     "report": ("cli.report", "tables, figures and a page from the runs of a sweep"),
+    "serve": ("cli.serve", "a page in the browser and POST /predict, on this machine"),
     "export": ("cli.export", "write a checkpoint as a bundle, one folder to hand on, or as ONNX"),
     "completion": ("cli.completion", "print a script with which a shell completes these commands"),
 }

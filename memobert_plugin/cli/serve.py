@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError, pip_install, run_command
-from ..core.version import shipped_model, version_text
+from ..core.console import CommandParser, note, run_command, say
+from ..core.errors import UserError, pip_install
+from ..core.version import shipped_model
 from .extract_flags import add_transcribe_flag
 
 if TYPE_CHECKING:
@@ -31,16 +31,13 @@ than yourself, put a server that has both in front, and name the host by --allow
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="memobert-serve",
+    parser = CommandParser(
+        command="serve",
         description="Answer for clips in the browser and over HTTP, on this machine.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--version", action="version", version=version_text("memobert-serve"), help="print the version and the licences"
-    )
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: %(default)s, this machine alone)")
     add("--port", type=int, default=8000, metavar="N", help="listen here; 0: any free one (default: %(default)s)")
     add(
@@ -79,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise UserError(f"memobert-serve: {error.name} is not installed; {pip_install('serve')}") from None
+        raise UserError(f"{error.name} is not installed; {pip_install('serve')}") from None
     from ..serve.answering import Settings
     from ..serve.desk import Desk, Limits
 
@@ -111,17 +108,14 @@ async def _serve(desk: Desk, options: argparse.Namespace) -> int:
         listening = socket.create_server((options.host, options.port), family=family, backlog=128)
     except OSError as error:
         raise UserError(f"--host {options.host} --port {options.port}: cannot listen ({error.strerror})") from None
-    print("memobert-serve: loading the model", file=sys.stderr)
+    note("loading the model")
     try:
         await desk.start()
         port = listening.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"memobert-serve: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        say(f"serving http://{host}:{port} (Ctrl-C ends it)")
         if not local:
-            print(
-                "memobert-serve: whoever reaches this address can use it; there is no account and no encryption",
-                file=sys.stderr,
-            )
+            note("whoever reaches this address can use it; there is no account and no encryption")
         config = uvicorn.Config(
             build_app(desk, local=local, names=options.allow_host),
             log_level="warning",

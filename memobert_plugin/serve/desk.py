@@ -6,7 +6,6 @@ import asyncio
 import multiprocessing
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ..core.console import note
 from ..core.errors import UserError
 from .answering import Message, Question, Settings, answer_questions
 
@@ -272,7 +272,7 @@ class Desk:
             try:
                 await answerer.work(job, self.limits.seconds)
             except (OSError, UserError) as error:  # the process could not be written to or replaced
-                print(f"memobert-serve: {error}", file=sys.stderr)
+                note(str(error))
                 if not job.ended.is_set():
                     job.end(500, "the server failed to answer; its log says why")
                 await answerer.restart()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.console import CommandParser, note, run_command, tracked
-from ..core.errors import UserError
-from ..core.files import messages_kept_apart, replaced_when_complete
+from ..core.console import QUIET, CommandParser, detail, loudness, note, run_command, say, tracked
+from ..core.errors import Interrupted, UserError
+from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file
 from ..core.flags import add_flags, options_from
 from ..core.version import license_of, shipped_model
 from ..data.manifest import TRANSCRIBED
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from ..inference.requests import Request
 
 EPILOG = """\
-A file of results has one JSON object per utterance: id, start, end, text, text_source (typed, subtitles, manifest or
+JSON lines have one object per utterance: id, start, end, text, text_source (typed, subtitles, manifest or
 transcribed), transcript (the recogniser, its language and how sure it was), label, confidence, unsure (true where the
 right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
 modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
-failed it has id and error. The exit status is 1 if any clip failed, 2 if the command could not run.
+failed it has id and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces and
+voice; subtitles show the answer, the streams it was read from, and the words. The exit status is 1 if any clip failed,
+2 if the command could not run.
 
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
@@ -52,7 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("clips", nargs="*", type=Path, metavar="CLIP", help="films, sound files, or folders of them (or of faces)")
+    add(
+        "clips",
+        nargs="*",
+        type=Path,
+        metavar="CLIP",
+        help="films, sound files, or folders of them at any depth (or of faces); -: their names, one a line, from "
+        "standard input",
+    )
     add(
         "--model",
         type=Path,
@@ -65,10 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="choose among these alone: some of the model's, as in happiness,anger, or new ones with the words that "
         "the prompt reads, as in calm=calm,anger",
     )
-    add("--output", type=Path, metavar="JSONL", help="write the results here (-: standard output)")
-    add("--report", type=Path, metavar="HTML", help="write a page with the words and moments that answers relied on")
+    _add_outputs(parser.add_argument_group("outputs"))
     what = parser.add_argument_group("texts and times").add_mutually_exclusive_group()
-    what.add_argument("--text", default="", metavar="TEXT", help="the words said in the one clip")
+    what.add_argument("--text", default="", metavar="TEXT", help="the words said in the one clip (-: standard input)")
     what.add_argument(
         "--subtitles",
         metavar="FILE",
@@ -99,11 +107,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_outputs(outputs: argparse._ArgumentGroup) -> None:
+    add = outputs.add_argument
+    add(
+        "--output",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write the answers: a table (.csv, .tsv), subtitles (.srt, .vtt, .ass), else JSON lines; may be repeated "
+        "(-: standard output)",
+    )
+    add("--json", nargs="?", const="-", metavar="FILE", help="write JSON lines to FILE, or to standard output")
+    add("--report", type=Path, metavar="HTML", help="write a page with the words and moments that answers relied on")
+    add("--overlay", type=Path, metavar="MP4", help="write the one film with the answers drawn into its pictures")
+    add("--overwrite", action="store_true", help="replace outputs that exist")
+    add("--resume", action="store_true", help="keep the answers in the JSON lines of --output and give those that lack")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
+    _read_standard_input(options)
     _refuse_wrong(options)
     from ..core.errors import DefectiveClip
+    from ..inference.outputs import Answers, earlier_answers, write_answers
+    from ..inference.overlay import check_overlay, write_overlay
     from ..inference.page import Page
     from ..inference.predictor import MEmoBERT
     from ..inference.requests import run
@@ -117,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(str(defect)) from None
     for remark in request.remarks:
         note(remark)
+    if options.overlay is not None:
+        check_overlay(options.clips[0], options.overlay)
     explained = options.report is not None
     model = MEmoBERT.from_pretrained(
         options.model,
@@ -133,24 +164,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         preview=explained,
         labels=options.labels,
     )
+    detail(f"{options.model}\n{model}")
     page = Page(model.description, request.timeline, license_of(options.model)) if explained else None
+    earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
+    answers = Answers(request.utterances, earlier)
     outcomes = run(
-        model, request.utterances, modalities=options.modalities, batch_size=options.batch_size, explained=explained
+        model,
+        tracked(answers.waiting, len(answers.waiting), "predict"),
+        modalities=options.modalities,
+        batch_size=options.batch_size,
+        explained=explained,
     )
-    lines = []
-    for outcome in tracked(outcomes, len(request.utterances), "predict"):
-        if page is not None:
-            page.add(outcome)
-        lines.append(outcome.to_dict())
-    with messages_kept_apart(options.output, options.report):
-        print(as_text(lines, request.timeline))
-        if options.output is not None:
-            _write_lines(options.output, lines)
-            print(f"written: {options.output}")
-        if page is not None:
+    interrupted = False
+    try:
+        for outcome in outcomes:
+            if page is not None:
+                page.add(outcome)
+            answers.add(outcome.to_dict())
+            detail(outcome.error or str(outcome.prediction))
+    except KeyboardInterrupt:
+        interrupted = True
+    lines = answers.lines()
+    with messages_kept_apart(*options.output, options.report, options.overlay):
+        if lines:
+            print(as_text(lines, request.timeline))
+        written = [*options.output]
+        for path in options.output:
+            write_answers(path, lines, model.labels)
+        if page is not None and not interrupted:
             page.write(options.report)
-            print(f"written: {options.report}")
+            written.append(options.report)
+        if options.overlay is not None and not interrupted:
+            write_overlay(options.clips[0], lines, options.overlay, model.labels, streams)
+            written.append(options.overlay)
+        say(*(f"written: {path}" for path in written if not is_standard_output(path)))
+    if interrupted:
+        raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _lines_file(options: argparse.Namespace) -> Path | None:
+    """Return the first output that holds JSON lines in a file of its own."""
+    tables = (".csv", ".tsv", ".srt", ".vtt", ".ass")
+    return next((path for path in options.output if path.suffix.lower() not in tables and not is_stream(path)), None)
+
+
+def _way_on(options: argparse.Namespace, done: int, asked: int) -> str:
+    kept = _lines_file(options)
+    if kept is None:
+        return f"{done} of {asked} are answered; with --output answers.jsonl they are kept, and --resume goes on"
+    return f"{done} of {asked} are answered and in {kept}; start the same command with --resume to go on"
 
 
 def cli_main() -> None:
@@ -159,7 +222,7 @@ def cli_main() -> None:
 
 
 def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
-    """Return a table of the answers, the notes on them, and the clips that failed."""
+    """Return a table of the answers, the notes on them (not after -q), and the clips that failed."""
     from tabulate import tabulate
 
     answered = [line for line in lines if "error" not in line]
@@ -171,8 +234,8 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
         parts.append(tabulate(rows, headers=header, disable_numparse=True))
     if len(answered) > MOST_ROWS:
         parts.append(f"… and {len(answered) - MOST_ROWS} more (--output holds all)")
-    parts += _transcribed(answered)
-    parts += _notes(answered)
+    if loudness() > QUIET:
+        parts += [*_transcribed(answered), *_notes(answered)]
     parts += [f"failed: {line['id']}: {line['error']}" for line in failed]
     if failed:
         parts.append(f"{len(failed)} of {len(lines)} clips failed")
@@ -243,13 +306,44 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError(f"--faces {options.faces}: takes a tracker's file or folder; without it faces are detected")
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
-    if options.output is not None and options.output == options.report:
-        raise UserError(f"--output and --report: both are {options.output}; name two files")
-    for path in (options.output, options.report):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
+    _refuse_wrong_outputs(options)
     if options.model is None:
         options.model = shipped_model()
+
+
+def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
+    """Refuse outputs that cannot be written, that stand twice, or that would replace a file."""
+    if options.json is not None:
+        from ..features.media.container import FILM_SUFFIXES
+        from ..features.media.sound import SOUND_SUFFIXES
+
+        if Path(options.json).suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES):
+            raise UserError(f"--json {options.json}: is the file to write; name the clips before the flag")
+        options.output.append(Path(options.json))
+    outputs = [*options.output, *(path for path in (options.report, options.overlay) if path is not None)]
+    if twice := [path for path in outputs if outputs.count(path) > 1]:
+        raise UserError(f"--output, --report, --overlay: two of them are {twice[0]}; name two files")
+    cut = options.every is not None or options.subtitles is not None
+    timed = [path for path in outputs if path == options.overlay or path.suffix.lower() in (".srt", ".vtt", ".ass")]
+    if timed and not cut:
+        raise UserError(f"{timed[0]}: needs times; add --every 4, --subtitles FILE or --subtitles embedded")
+    if options.resume and (options.report is not None or _lines_file(options) is None):
+        raise UserError("--resume: goes on with the JSON lines of --output, without --report; name that file")
+    for path in outputs:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
+        refuse_existing_file(path, options.overwrite or options.resume)
+
+
+def _read_standard_input(options: argparse.Namespace) -> None:
+    """Take clips or words from standard input where ``-`` stands for them."""
+    if options.text == "-":
+        options.text = " ".join(sys.stdin.read().split())
+    elif Path("-") in options.clips:
+        given = sys.stdin.read()
+        names = given.split("\0") if "\0" in given else given.splitlines()
+        at = options.clips.index(Path("-"))
+        options.clips[at : at + 1] = [Path(name) for name in names if name]
 
 
 def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
@@ -278,14 +372,3 @@ def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
     if options.every is not None:
         return of_windows(options.clips[0], options.every, streams)
     return of_clips(options.clips, options.text)
-
-
-def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    try:
-        with (
-            replaced_when_complete(path, named_by_user=True) as temporary,
-            open(temporary, "w", encoding="utf-8") as stream,
-        ):
-            stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

@@ -45,6 +45,18 @@ def refuse_existing(output: str | os.PathLike[str], marker: str, overwrite: bool
         raise UserError(f"{output}: exists already; remove it, choose another output or give --overwrite")
 
 
+def refuse_existing_file(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise :class:`UserError` if writing ``path`` would replace content of a file; streams and empty files pass."""
+    if overwrite or is_stream(path):
+        return
+    try:
+        found = os.stat(path)
+    except OSError:
+        return
+    if stat.S_ISREG(found.st_mode) and found.st_size:
+        raise UserError(f"{path}: exists already; give --overwrite, or choose another output")
+
+
 @contextmanager
 def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that is renamed to ``output`` when the block ends and removed when it fails.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,12 +47,13 @@ class Request:
 
 
 def of_clips(clips: Iterable[Path], text: str = "") -> Request:
-    """Make an utterance of each file, of every film and sound file of a folder, or of a folder of face pictures.
+    """Make an utterance of each file, of every film and sound file at any depth of a folder, or, where there are none,
+    of each folder of face pictures.
 
     Raises:
         UserError: a folder without media, or one text for several clips.
     """
-    utterances = [Utterance(path, text) for clip in clips for path in _files(clip)]
+    utterances = [Utterance(path, text, name=name) for clip in clips for path, name in _files(clip)]
     if text and len(utterances) > 1:
         raise UserError(f"--text: one text for {len(utterances)} clips; give a --manifest with a text for each")
     if not utterances and text:
@@ -235,6 +237,8 @@ def run(
 ) -> Iterator[Outcome]:
     """Read and answer utterances in order; a clip that cannot be used gives an error, and the others go on.
 
+    After Ctrl-C what was read is still answered.
+
     Args:
         model: the model.
         utterances: in order.
@@ -246,14 +250,18 @@ def run(
         UserError: a fault that concerns all clips: a missing package, missing weights, a wrong argument.
     """
     waiting: list[Evidence | Outcome] = []
-    for utterance in utterances:
-        try:
-            waiting.append(model.read(utterance, modalities))
-        except DefectiveClip as defect:
-            waiting.append(Outcome(utterance, error=str(defect).removeprefix(f"{utterance.title}: ")))
-        if len(waiting) >= batch_size:
-            yield from _answered(model, waiting, batch_size, explained)
-            waiting = []
+    try:
+        for utterance in utterances:
+            try:
+                waiting.append(model.read(utterance, modalities))
+            except DefectiveClip as defect:
+                waiting.append(Outcome(utterance, error=str(defect).removeprefix(f"{utterance.title}: ")))
+            if len(waiting) >= batch_size:
+                ready, waiting = waiting, []
+                yield from _answered(model, ready, batch_size, explained)
+    except KeyboardInterrupt:
+        yield from _answered(model, waiting, batch_size, explained)
+        raise
     yield from _answered(model, waiting, batch_size, explained)
 
 
@@ -279,20 +287,27 @@ def _answered(
             yield Outcome(found.utterance, prediction=next(answers))
 
 
-def _files(clip: Path) -> Iterator[Path]:
+def _files(clip: Path) -> Iterator[tuple[Path, str]]:
+    """Yield files and folders of faces with their names, those in a folder by their path below it."""
     if not clip.exists():
         raise UserError(f"{clip}: no such file or folder")
     if not clip.is_dir():
-        yield clip
+        yield clip, ""
         return
-    names = {path.name: path for path in clip.iterdir() if path.is_file()}
-    media = [name for name in natural_order(names) if names[name].suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES)]
-    if media:
-        yield from (names[name] for name in media)
-    elif any(path.suffix.lower() in PICTURE_SUFFIXES for path in names.values()):
-        yield clip
-    else:
+    media: dict[str, Path] = {}
+    faces: dict[str, Path] = {}
+    for folder, below, files in os.walk(clip):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for path in (Path(folder, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES):
+                media[path.relative_to(clip).as_posix()] = path
+            elif path.suffix.lower() in PICTURE_SUFFIXES:
+                faces[path.parent.relative_to(clip).as_posix()] = path.parent
+    found = media or faces
+    if not found:
         raise UserError(f"{clip}: holds no film, no sound file and no picture")
+    for name in natural_order(found):
+        yield found[name], "" if name == "." else name
 
 
 def _clock(seconds: float) -> str:

@@ -347,7 +347,9 @@ def _w1(shop: Workshop) -> str:
     bundle, folder = shop.bundle(), shop.folder
 
     def predict(output: object) -> str:
-        return shop.run("memobert-predict", "--model", bundle, "--text", "we go home", "--output", output).output
+        return shop.run(
+            "memobert-predict", "--model", bundle, "--text", "we go home", "--output", output, "--overwrite"
+        ).output
 
     (folder / "target").write_text("before")
     (folder / "link").symlink_to(folder / "target")

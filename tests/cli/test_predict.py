@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -19,13 +20,14 @@ from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core import version
-from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.errors import Interrupted, UserError
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.extraction import transcription
 from memobert_plugin.features.extraction.recognition import Recognized
 from memobert_plugin.features.extraction.transcription import Transcriber
+from memobert_plugin.inference.utterance import Evidence, Utterance
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.films import Cue, Track, tone, write_film, write_srt, write_tracks
 from tests.host import TrainingRun
@@ -147,7 +149,7 @@ def test_given_words_are_never_transcribed(
     bundle: Path, clips: Path, tmp_path: Path, recognizer: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.jsonl"
-    given = ["--model", str(bundle), "--output", str(output), *recognizer]
+    given = ["--model", str(bundle), "--output", str(output), "--overwrite", *recognizer]
     assert main([str(clips / "a.wav"), "--text", "stop it", *given]) == 0
     assert [(line["text"], line["text_source"], line["transcript"]) for line in lines_of(output)] == [
         ("stop it", "typed", None)
@@ -173,7 +175,7 @@ def test_a_film_without_subtitles_is_cut_into_the_lines_that_are_heard(
     film = write_film(tmp_path / "film.mp4", seconds=4.0, picture=None)
     output = tmp_path / "out.jsonl"
     for cut in ("transcribed", "embedded"):
-        given = [str(film), "--model", str(bundle), "--subtitles", cut, "--output", str(output)]
+        given = [str(film), "--model", str(bundle), "--subtitles", cut, "--output", str(output), "--overwrite"]
         assert main([*given, *recognizer]) == 0
         assert [(line["start"], line["end"], line["text_source"]) for line in lines_of(output)] == [
             (0.0, 1.0, "transcribed")
@@ -181,7 +183,16 @@ def test_a_film_without_subtitles_is_cut_into_the_lines_that_are_heard(
     with pytest.raises(UserError, match="--subtitles transcribed: needs --transcribe FOLDER"):
         main([str(film), "--model", str(bundle), "--subtitles", "transcribed"])
     write_srt(tmp_path / "film.srt", [Cue(0.5, 1.5, "Stop it!")])
-    given = [str(film), "--model", str(bundle), "--subtitles", str(tmp_path / "film.srt"), "--output", str(output)]
+    given = [
+        str(film),
+        "--model",
+        str(bundle),
+        "--subtitles",
+        str(tmp_path / "film.srt"),
+        "--output",
+        str(output),
+        "--overwrite",
+    ]
     assert main([*given, *recognizer]) == 0
     assert [(line["text"], line["text_source"]) for line in lines_of(output)] == [("Stop it!", "subtitles")]
 
@@ -206,7 +217,9 @@ def test_unsure_words_are_noted_and_no_words_give_the_reason(
     fake = Transcriber(FakeRecognizer(lambda samples: recognized), FakeVoice((0.0, 100.0)))
     monkeypatch.setattr(transcription, "build_transcriber", lambda options: fake)
     output = tmp_path / "out.jsonl"
-    assert main([str(clips / "a.wav"), "--model", str(bundle), "--output", str(output), *recognizer]) == 0
+    assert (
+        main([str(clips / "a.wav"), "--model", str(bundle), "--output", str(output), "--overwrite", *recognizer]) == 0
+    )
     (line,) = lines_of(output)
     assert (note in line["notes"]) == bool(note)
     assert line["modalities"]["text"]["reason"] == reason
@@ -277,7 +290,7 @@ def test_the_shipped_model_answers_where_none_is_named_and_the_page_has_its_lice
     assert MEmoBERT.from_pretrained().labels == MEmoBERT.from_pretrained(bundle).labels
     assert "CC BY-NC-SA 4.0" in page.read_text(encoding="utf-8")
     monkeypatch.setattr(version, "SHIPPED_MODEL", tmp_path / "none")
-    assert main(["--text", "we love it", "--report", str(page), "--model", str(bundle)]) == 0
+    assert main(["--text", "we love it", "--report", str(page), "--model", str(bundle), "--overwrite"]) == 0
     assert "CC BY-NC-SA" not in page.read_text(encoding="utf-8")
 
 
@@ -297,7 +310,7 @@ def test_the_version_names_the_licences(
 
 def test_labels_are_chosen_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    given = ["--text", "we love it", "--model", str(bundle), "--output", str(output)]
+    given = ["--text", "we love it", "--model", str(bundle), "--output", str(output), "--overwrite"]
     assert main([*given, "--labels", "calm=table,sad"]) == 0
     (line,) = lines_of(output)
     assert list(line["probabilities"]) == ["calm", "sad"]
@@ -317,7 +330,7 @@ def test_standard_output_holds_nothing_but_the_results(
 ) -> None:
     assert main(["--text", "we love it", "--model", str(bundle), flag, "-"]) == 0
     printed = capfd.readouterr()
-    assert "3 word pieces" in printed.err and "written" in printed.err
+    assert "3 word pieces" in printed.err and "written" not in printed.err
     if flag == "--output":
         assert json.loads(printed.out)["text"] == "we love it"
     else:
@@ -346,7 +359,7 @@ def test_sound_of_the_language_asked_for_is_read_and_said(
     cues = [Cue(0.2, 1.6, "Go home.")]
     tracks = [Track("ger", flags="default", tone=300.0), Track("eng", tone=2000.0), Track("eng", cues=cues)]
     film, output = write_tracks(tmp_path / "f.mkv", tracks), tmp_path / "out.jsonl"
-    given = [str(film), "--model", str(bundle), "--output", str(output)]
+    given = [str(film), "--model", str(bundle), "--output", str(output), "--overwrite"]
     assert main([*given, "--language", "english", "--subtitles", "embedded"]) == 0
     (line,) = lines_of(output)
     assert (line["text"], line["start"]) == ("Go home.", 0.2)
@@ -361,3 +374,81 @@ def test_sound_of_the_language_asked_for_is_read_and_said(
         main([*given, "--language", "klingonish"])
     with pytest.raises(UserError, match="no stream of text inside in language fr; there are: stream 3"):
         main([*given, "--language", "fr", "--subtitles", "embedded", "--audio-stream", "1"])
+
+
+def test_json_and_standard_input_make_a_pipe(
+    bundle: Path, clips: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{clips / 'b.wav'}\n{clips / 'a.wav'}\n"))
+    assert main(["-", "--model", str(bundle), "--json", "-q"]) == 0
+    printed = capfd.readouterr()
+    assert [json.loads(line)["id"] for line in printed.out.splitlines()] == ["b.wav", "a.wav"]
+    assert "note" not in printed.err and "written" not in printed.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("stop\n it\n"))
+    assert main(["--text", "-", "--model", str(bundle), "--json", "-"]) == 0
+    assert json.loads(capfd.readouterr().out)["text"] == "stop it"
+
+
+def test_a_clip_after_json_is_not_taken_for_the_output(bundle: Path, clips: Path) -> None:
+    before = (clips / "a.wav").read_bytes()
+    for arguments in (["--json", str(clips / "a.wav")], [str(clips / "b.wav"), "--json", str(clips / "a.wav")]):
+        with pytest.raises(UserError, match=r"no clip given|name the clips before the flag"):
+            main([*arguments, "--model", str(bundle), "--overwrite"])
+    assert (clips / "a.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--output", "--report", "--json"])
+def test_an_output_that_exists_asks_for_overwrite(bundle: Path, tmp_path: Path, flag: str) -> None:
+    output, link = tmp_path / "out", tmp_path / "link"
+    output.write_text("mine")
+    link.symlink_to(output)
+    given = ["--text", "we love it", "--model", str(bundle), flag]
+    for path in (output, link):
+        with pytest.raises(UserError, match="exists already; give --overwrite"):
+            main([*given, str(path)])
+    assert output.read_text() == "mine"
+    assert main([*given, str(link), "--overwrite"]) == 0
+    assert link.is_symlink() and "we love it" in output.read_text()
+
+
+def test_folders_are_walked_to_any_depth(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    (clips / "deep" / "er").mkdir(parents=True)
+    (clips / "a.wav").rename(clips / "deep" / "er" / "a.wav")
+    (clips / ".hidden.wav").write_bytes(b"")
+    assert main([str(clips), "--model", str(bundle), "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert [line["id"] for line in lines_of(tmp_path / "out.jsonl")] == ["b.wav", "deep/er/a.wav"]
+
+
+def test_an_interruption_keeps_what_is_done_and_says_how_to_go_on(
+    bundle: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c.wav", "d.wav"):
+        soundfile.write(clips / name, tone(1.0), 16_000)
+    read, names = MEmoBERT.read, []
+
+    def reading(self: MEmoBERT, utterance: Utterance, modalities: str | None = None) -> Evidence:
+        names.append(utterance.title)
+        if utterance.title == "c.wav" and len(names) == 3:
+            raise KeyboardInterrupt
+        return read(self, utterance, modalities)
+
+    monkeypatch.setattr(MEmoBERT, "read", reading)
+    output = tmp_path / "out.jsonl"
+    given = [str(clips), "--model", str(bundle), "--output", str(output), "--output", str(tmp_path / "out.csv")]
+    with pytest.raises(Interrupted, match=r"2 of 4 are answered and in .*out.jsonl; start .* with --resume"):
+        main(given)
+    assert [line["id"] for line in lines_of(output)] == ["a.wav", "b.wav"]
+    assert main([*given, "--resume"]) == 0
+    assert names == ["a.wav", "b.wav", "c.wav", "c.wav", "d.wav"]
+    assert [line["id"] for line in lines_of(output)] == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert (tmp_path / "out.csv").read_text().count("\n") == 5
+
+
+def test_subtitles_and_overlay_need_times(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    for flag, name in (("--output", "a.srt"), ("--overlay", "a.mp4")):
+        with pytest.raises(UserError, match=f"{name}: needs times; add --every 4"):
+            main([str(clips / "a.wav"), "--model", str(bundle), flag, str(tmp_path / name)])
+    assert (
+        main([str(clips / "b.wav"), "--model", str(bundle), "--every", "1", "--output", str(tmp_path / "a.srt")]) == 0
+    )
+    assert (tmp_path / "a.srt").read_text().count("-->") == 2

@@ -190,7 +190,7 @@ def test_what_stood_there_before_still_stands(tmp_path: Path) -> None:
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     """Also where nobody foresaw that something is written."""
     code = (
-        "from memobert_plugin.core.errors import run_command; "
+        "from memobert_plugin.core.console import run_command; "
         "run_command(lambda: open('/dev/full', 'w').write('x' * 99999))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -1,0 +1,197 @@
+"""Write answers as JSON lines, as a table, or as subtitles; the file's suffix tells the format."""
+
+from __future__ import annotations
+
+import colorsys
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ..core.errors import UserError, pip_install
+from ..core.files import replaced_when_complete
+from ..pages.drawings import emotion_colors
+
+if TYPE_CHECKING:
+    from pysubs2 import SSAFile
+
+    from .utterance import Utterance
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""Suffixes of tables and what separates their cells."""
+SUBTITLES = (".srt", ".vtt", ".ass")
+"""Suffixes of files whose lines need times."""
+STREAMS = {"text": "words", "visual": "faces", "acoustic": "voice"}
+"""The modalities in tables, subtitles and pictures."""
+_HSL = re.compile(r"hsl\(([\d.]+) ([\d.]+)% ([\d.]+)%\)")
+
+Line = Mapping[str, Any]
+"""An answer, or the reason why there is none, as :meth:`Outcome.to_dict` returns it."""
+
+
+def streams_read(line: Line) -> list[str]:
+    """Return the plain names of the streams that an answer was read from."""
+    return [plain for name, plain in STREAMS.items() if line["modalities"][name]["present"]]
+
+
+def write_answers(path: Path, lines: Sequence[Line], labels: Sequence[str]) -> None:
+    """Write answers in the format of the suffix: a table, subtitles, else JSON lines.
+
+    Args:
+        path: named by the user; a device or FIFO is written to, a link stays.
+        lines: in order.
+        labels: the emotions that the model chose among.
+
+    Raises:
+        UserError: the file cannot be written, or pysubs2 is missing.
+    """
+    suffix = path.suffix.lower()
+    try:
+        with (
+            replaced_when_complete(path, named_by_user=True) as temporary,
+            # A lone surrogate stands for a byte of a file name that is not UTF-8.
+            open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+        ):
+            if suffix in TABLES:
+                _write_table(stream, lines, labels, TABLES[suffix])
+            elif suffix in SUBTITLES:
+                stream.write(_subtitles(lines, labels, suffix).to_string(suffix[1:]))
+            else:
+                stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
+def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], delimiter: str) -> None:
+    """Write a row for each utterance: a column for every emotion's probability and for every stream that was read."""
+    columns = ["id", "start", "end", "text", "text_source", "label", "confidence", "unsure"]
+    columns += [f"p_{label}" for label in labels]
+    columns += ["word", *STREAMS.values(), "not_read", "notes", "error"]
+    writer = csv.DictWriter(stream, columns, delimiter=delimiter, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for line in lines:
+        row = {name: " ".join(value.split()) if isinstance(value, str) else value for name, value in line.items()}
+        if "error" not in line:
+            uses = line["modalities"]
+            row |= {f"p_{label}": f"{share:.6f}" for label, share in line["probabilities"].items()}
+            row |= {"confidence": f"{line['confidence']:.6f}", "unsure": str(line["unsure"]).lower()}
+            row |= {plain: uses[name]["frames"] for name, plain in STREAMS.items()}
+            missing = [f"{plain}: {uses[name]['reason']}" for name, plain in STREAMS.items() if uses[name]["reason"]]
+            row |= {"not_read": "; ".join(missing), "notes": "; ".join(line["notes"])}
+        writer.writerow(row)
+
+
+def headline(line: Line) -> str:
+    """Return an answer in a few words, with the streams it was read from: ``anger 71 % (words, voice)``."""
+    sure = "" if not line["unsure"] else ", unsure"
+    return f"{line['label']} {line['confidence']:.0%}{sure} ({', '.join(streams_read(line))})"
+
+
+def rgb_of(color: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 to 255, of ``#rrggbb`` or ``hsl(h s% l%)``."""
+    found = _HSL.fullmatch(color)
+    if found is None:
+        red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+        return red, green, blue
+    hue, saturation, lightness = (float(value) for value in found.groups())
+    parts = colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+    red, green, blue = (round(255 * part) for part in parts)
+    return red, green, blue
+
+
+def _subtitles(lines: Sequence[Line], labels: Sequence[str], suffix: str) -> SSAFile:
+    """Return a subtitle for each answer; in .ass each emotion has a style of its own colour."""
+    try:
+        from pysubs2 import Color, SSAEvent, SSAFile, SSAStyle
+    except ImportError:
+        raise UserError(f"subtitles: pysubs2 is not installed; {pip_install('video')}") from None
+    made = SSAFile()
+    made.info["Title"] = f"emotions: {', '.join(labels)}"
+    for label, color in emotion_colors(labels).items():
+        made.styles[_style(label)] = SSAStyle(primarycolor=Color(*rgb_of(color)), bold=True)
+    for line in lines:
+        if "error" in line:
+            continue
+        shown, said = _plain(headline(line), suffix), _plain(line["text"], suffix)
+        back = "{\\rDefault}" if suffix == ".ass" else ""
+        made.append(
+            SSAEvent(
+                round(1000 * line["start"]),
+                round(1000 * line["end"]),
+                f"{shown}\\N{back}{said}" if said else shown,
+                style=_style(line["label"]),
+            )
+        )
+    return made
+
+
+def _style(label: str) -> str:
+    """Return a style's name; a comma would end the field."""
+    return label.replace(",", " ")
+
+
+def _plain(text: str, suffix: str) -> str:
+    """Return words in which no format sees a command of its own."""
+    text = " ".join(text.split()).replace("{", "(").replace("}", ")").replace("\\", "\\\u2060")
+    if suffix == ".vtt":
+        text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("-->", "->")
+
+
+Key = tuple[str, float | None, float | None]
+"""Name, beginning and end of an utterance."""
+
+
+class Answers:
+    """Answers in the order of the utterances, some of them from an earlier run.
+
+    Args:
+        utterances: all that were asked about.
+        earlier: answers of an earlier run, from :func:`earlier_answers`.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], earlier: Mapping[Key, dict[str, Any]]) -> None:
+        self._keys = [_key(one.title, one.start, one.end) for one in utterances]
+        self._lines = {key: earlier[key] for key in self._keys if key in earlier}
+        self.waiting = [one for one, key in zip(utterances, self._keys, strict=True) if key not in self._lines]
+        self._new: list[dict[str, Any]] = []
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Add the answer about the next of :attr:`waiting`."""
+        self._new.append(line)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the answers that are there."""
+        new = iter(self._new)
+        found = [self._lines[key] if key in self._lines else next(new, None) for key in self._keys]
+        return [line for line in found if line is not None]
+
+
+def _key(title: str, start: float | None, end: float | None) -> Key:
+    return title, start, end
+
+
+def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[str, Any]]:
+    """Return the answers of an earlier run in a file of JSON lines; failed clips are left out, to be tried again.
+
+    Raises:
+        UserError: a file of another kind, or answers of a model with other labels.
+    """
+    if path is None or not path.is_file():
+        return {}
+    found: dict[Key, dict[str, Any]] = {}
+    try:
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            line = json.loads(text)
+            if "error" in line:
+                continue
+            if list(line["probabilities"]) != list(labels):
+                raise UserError(f"{path}, row {number}: another model's answer; give another --output or --overwrite")
+            found[_key(line["id"], line["start"], line["end"])] = line
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--resume: {path} holds no answers of memobert-predict; give another --output") from None
+    return found

@@ -1,0 +1,108 @@
+"""Answers as JSON lines, tables and subtitles, and what of an earlier run is kept."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.inference.outputs import Answers, earlier_answers, rgb_of, write_answers
+from memobert_plugin.inference.utterance import Utterance
+
+LABELS = ("anger", "calm")
+
+
+def answer(name: str, start: float, text: str = "stop it", anger: float = 0.75, **more: Any) -> dict[str, Any]:
+    uses = {
+        name: {"present": present, "frames": 3 * present, "reason": reason}
+        for name, present, reason in (
+            ("text", True, ""),
+            ("visual", False, "no face was found"),
+            ("acoustic", True, ""),
+        )
+    }
+    shares = {"anger": anger, "calm": 1 - anger}
+    label = "anger" if anger > 0.5 else "calm"
+    line = {"id": name, "start": start, "end": start + 1.5, "text": text, "text_source": "typed", "label": label}
+    line |= {"confidence": shares[label], "unsure": False, "probabilities": shares, "word": "angry"}
+    return {**line, "modalities": uses, "notes": ["loud", "short"], **more}
+
+
+FAILED = {"id": "c", "start": 4.0, "end": 5.0, "text": "", "error": "cannot be read"}
+LINES = [answer("a", 0.0), answer("b", 2.0, 'say "no",\n{\\an8}go <i> --> now', 0.25, unsure=True), FAILED]
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("out.csv", ","), ("out.TSV", "\t")])
+def test_a_table_names_every_emotion_and_stream(tmp_path: Path, name: str, delimiter: str) -> None:
+    write_answers(tmp_path / name, LINES, LABELS)
+    with open(tmp_path / name, encoding="utf-8", newline="") as stream:
+        first, second, failed = csv.DictReader(stream, delimiter=delimiter)
+    assert float(first["p_anger"]) == 0.75 and float(first["p_calm"]) == 0.25
+    assert (first["words"], first["faces"], first["voice"]) == ("3", "0", "3")
+    assert first["not_read"] == "faces: no face was found" and first["notes"] == "loud; short"
+    assert (first["start"], first["end"], first["label"], first["unsure"]) == ("0.0", "1.5", "anger", "false")
+    assert second["text"] == 'say "no", {\\an8}go <i> --> now'
+    assert (failed["error"], failed["label"], failed["p_anger"]) == ("cannot be read", "", "")
+
+
+def test_json_lines_hold_everything(tmp_path: Path) -> None:
+    write_answers(tmp_path / "answers", LINES, LABELS)
+    assert [json.loads(line) for line in (tmp_path / "answers").read_text().splitlines()] == LINES
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt", ".ass"])
+def test_subtitles_show_label_streams_and_words_at_their_times(tmp_path: Path, suffix: str) -> None:
+    pysubs2 = pytest.importorskip("pysubs2")
+    path = tmp_path / f"out{suffix}"
+    write_answers(path, LINES, LABELS)
+    first, second = pysubs2.load(str(path))
+    assert (first.start, first.end, second.start, second.end) == (0, 1500, 2000, 3500)
+    assert first.plaintext == "anger 75% (words, voice)\nstop it"
+    assert second.plaintext.startswith("calm 75%, unsure (words, voice)\n")
+    written = path.read_text(encoding="utf-8")
+    assert "\\an8}" not in written and written.count("-->") == (0 if suffix == ".ass" else 2)
+    if suffix == ".vtt":
+        assert "&lt;i&gt;" in written
+    if suffix == ".ass":
+        styles = pysubs2.load(str(path)).styles
+        assert styles["anger"].primarycolor != styles["calm"].primarycolor
+        assert (first.style, second.style) == ("anger", "calm")
+
+
+@pytest.mark.parametrize(
+    ("color", "rgb"), [("#d55e00", (213, 94, 0)), ("hsl(120.0 100% 50%)", (0, 255, 0)), ("hsl(0.0 0% 50%)", (128,) * 3)]
+)
+def test_colours_of_pages_become_red_green_and_blue(color: str, rgb: tuple[int, ...]) -> None:
+    assert rgb_of(color) == rgb
+
+
+def test_earlier_answers_are_kept_in_the_order_of_the_question(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    write_answers(path, LINES[1:], LABELS)
+    utterances = [
+        Utterance(name=name, text="x", start=start, end=start + 1.5) for name, start in (("a", 0.0), ("b", 2.0))
+    ]
+    utterances.append(Utterance(name="c", text="x", start=4.0, end=5.0))
+    answers = Answers(utterances, earlier_answers(path, LABELS))
+    assert [one.name for one in answers.waiting] == ["a", "c"]  # c had failed
+    answers.add(answer("a", 0.0))
+    assert [line["id"] for line in answers.lines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json\n", "holds no answers"),
+        ("[1]\n", "holds no answers"),
+        (json.dumps(answer("a", 0.0) | {"probabilities": {"joy": 1.0}}) + "\n", "row 1: another model's answer"),
+    ],
+)
+def test_answers_of_something_else_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        earlier_answers(path, LABELS)

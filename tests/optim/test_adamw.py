@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from fairseq import optim
+from fairseq.optim.adam import Adam
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from memobert_plugin.models.memobert import MEmoBERTModel
-from memobert_plugin.optim.adamw import MEmoBERTAdamW, MEmoBERTAdamWConfig
+from memobert_plugin.optim.adamw import FusedAdam, MEmoBERTAdamW, MEmoBERTAdamWConfig
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, load_safely
 
@@ -99,6 +101,35 @@ def fp16_optimizer(run: TrainingRun, *, flatten: bool) -> optim.FP16Optimizer:
     run.config.common.fp16_no_flatten_grads = not flatten
     run.model.half()
     return optim.FP16Optimizer.build_optimizer(run.config, list(run.model.parameters()))
+
+
+def test_the_fused_kernel_steps_as_fairseqs_adam_and_goes_on_from_its_state() -> None:
+    draws = torch.Generator().manual_seed(0)
+    starts = [0.05 * torch.randn(shape, generator=draws) for shape in ((50, 8), (8,), (3, 8))]
+    settings = {"lr": 1e-3, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
+    copies = [[nn.Parameter(start.clone()) for start in starts] for _ in range(2)]
+    plain, fused = Adam(copies[0], **settings), FusedAdam(copies[1], **settings)
+
+    def update(optimizers: list[Adam], number: int) -> None:
+        gradients = [1e-2 * torch.randn(start.shape, generator=draws) for start in starts]
+        gradients[0][10:] = 0.0  # rows of a table that no utterance named
+        for optimizer in optimizers:
+            parameters = optimizer.param_groups[0]["params"]
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            parameters[2].grad = gradients[2].clone() if number >= 3 else None  # a head that joins later
+            optimizer.step()
+
+    for number in range(30):
+        update([plain, fused], number)
+    torch.testing.assert_close(copies[1], copies[0], atol=1e-6, rtol=0)
+    resumed = [nn.Parameter(parameter.detach().clone()) for parameter in copies[0]]
+    again = FusedAdam(resumed, **settings)
+    again.load_state_dict(deepcopy(plain.state_dict()))
+    for number in range(30, 40):
+        update([plain, again], number)
+    torch.testing.assert_close(resumed, copies[0], atol=1e-6, rtol=0)
+    assert {state["step"] for state in again.state.values()} == {37, 40}
 
 
 def test_unflattened_fp16_keeps_the_two_groups(data_bin: Path) -> None:

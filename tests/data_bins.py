@@ -39,6 +39,10 @@ class CorpusShape:
     emotions: tuple[str, ...] = field(default=tuple(WORDS))
     split: str = ""
     """Split of every utterance; empty: the last in ten are ``valid``, the rest ``train``."""
+    words: int = 11
+    """Most words of an utterance."""
+    parts: tuple[str, ...] = ()
+    """Parts of the corpus, in turn."""
     dialogues: bool = False
     """Two dialogues for each session, in whose order the later rows come first."""
 
@@ -65,10 +69,12 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
             emotion = shape.emotions[int(rng.integers(len(shape.emotions)))]
             identity = f"s{speaker}_{number}"
             split = shape.split or ("valid" if number % 10 == 9 else "train")
-            words = rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, 12)))
+            words = rng.choice([*COMMON, *WORDS[emotion] * 4], int(rng.integers(1, shape.words + 1)))
             text = " ".join(words).replace(" ##", "")
             speaker_and_session = (f"spk{speaker}", f"ses{speaker // 2}")
             row = ManifestRow(0, identity, *speaker_and_session, split, text, emotion, "", "", None, None)
+            if shape.parts:
+                row = replace(row, part=shape.parts[number % len(shape.parts)])
             if shape.dialogues:
                 start = float(shape.utterances - number) + speaker / 10
                 row = replace(row, video=f"{speaker // 2}_{number % 2}.avi", start=start, end=start + 0.5)

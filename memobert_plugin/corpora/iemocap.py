@@ -95,8 +95,9 @@ class _Found:
 def read_iemocap(folder: Path, *, dialogues: bool = False, all_emotions: bool = False) -> Reading:
     """Read the evaluated turns of a release.
 
-    The id is the turn's, the session ``Ses01``, the speaker ``Ses01F`` or ``Ses01M``; there is no split. Texts are as
-    transcribed, ``[LAUGHTER]`` included; a turn without transcript has an empty one.
+    The id is the turn's, the session ``Ses01``, the speaker ``Ses01F`` or ``Ses01M``; there is no split. The part is
+    ``scripted`` or ``improvised``: all sessions play the same scripts, so that words alone tell much there. Texts are
+    as transcribed, ``[LAUGHTER]`` included; a turn without transcript has an empty one.
 
     Args:
         folder: holds ``Session1`` to ``Session5``, or ``IEMOCAP_full_release``.
@@ -158,6 +159,7 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
             session=named[1],
             text=words.text if words else "",
             emotion=names[turn.label],
+            part="scripted" if "_script" in dialogue else "improvised",
         )
         if dialogues:
             row = _with_dialogue(row, session_folder, dialogue, turn, words)

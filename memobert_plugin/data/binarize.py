@@ -340,6 +340,7 @@ def _meta(
         speakers=names["speaker"],
         sessions=names["session"],
         labels=names["emotion"],
+        parts=names["part"],
         visual_dim=agreement.visual_dim,
         acoustic_dim=agreement.acoustic_dim,
         expression_classes=agreement.expression_classes(),

@@ -85,6 +85,9 @@ ARRAYS: dict[str, np.dtype] = {
 ORDER: dict[str, np.dtype] = {"dialogue": np.dtype("<i4"), "start": np.dtype("<f4")}
 """Two more arrays, which earlier data-bins lack. Utterances that are cut from one film or sound file of a session have
 the same ``dialogue``; ``start`` is where they begin, in seconds. Both are -1 and NaN without times in the manifest."""
+PART_ARRAY: dict[str, np.dtype] = {"part": np.dtype("i1")}
+"""Another one: the code of the corpus' part, such as ``scripted``. Data-bins of earlier versions, and those without
+parts, lack it."""
 OFFSETS = "row_offset"
 """The array with one more value: the byte at which each row of ``utterances.tsv`` begins, and the file's size."""
 COUNTS = (
@@ -113,6 +116,8 @@ class CorpusMeta:
     sessions: list[str]
     labels: list[str]
     """Emotion names, alphabetical."""
+    parts: list[str] = field(default_factory=list)
+    """Names of the codes in ``part``; empty for a corpus without parts."""
     visual_dim: int | None = None
     acoustic_dim: int | None = None
     expression_classes: list[str] = field(default_factory=list)
@@ -123,6 +128,8 @@ class CorpusMeta:
     def write(self, path: Path) -> None:
         """Write ``corpus.json``."""
         content = {"format": FORMAT, **asdict(self)}
+        if not self.parts:
+            del content["parts"]  # earlier versions do not know it
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -152,6 +159,7 @@ class CorpusMeta:
                 "write it again with this release's memobert-binarize"
             )
         try:
+            content.setdefault("parts", [])
             for name, fits in _TAKES.items():
                 if not fits(content[name]):
                     raise UserError(f"{path}: {name} cannot be {str(content[name])[:60]}; write the data-bin again")
@@ -175,7 +183,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "counts": lambda value: isinstance(value, dict) and set(value) == set(COUNTS) and all(map(_number, value.values())),
     "vocabulary_size": _number,
     "tokenizer": lambda value: isinstance(value, str),
-    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "expression_classes"), _names),
+    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "parts", "expression_classes"), _names),
     **dict.fromkeys(("visual_dim", "acoustic_dim"), lambda value: value is None or (_number(value) and value > 0)),
 }
 
@@ -217,6 +225,8 @@ class Corpus:
         """``dialogue`` and ``start`` of each utterance; None in data-bins of earlier versions."""
         if (self.path / "dialogue.npy").exists():
             self.order = (self._array("dialogue"), self._array("start"))
+        self.part: np.ndarray | None = self._array("part") if self.meta.parts else None
+        """Code of each utterance's part of the corpus; None in a corpus without parts."""
         self._rows = self._row_bytes()
 
     def __len__(self) -> int:
@@ -279,7 +289,7 @@ class Corpus:
             raise UserError(
                 f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"
             ) from None
-        expected = {**ARRAYS, **ORDER}[name]
+        expected = {**ARRAYS, **ORDER, **PART_ARRAY}[name]
         if array.dtype != expected or array.shape != (count,):
             raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{expected} ({count},)")
         return np.asarray(array)

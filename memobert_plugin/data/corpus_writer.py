@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, UTTERANCES_FILE, write_dictionary
+from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, PART_ARRAY, UTTERANCES_FILE, write_dictionary
 from .folds import natural_order
 from .indexed import IndexedWriter
 from .manifest import utterance_uid
 from .prepare import PreparedUtterance
 
 CODED = ("speaker", "session", "split", "emotion")
+_CODED_ARRAYS = (*CODED, *PART_ARRAY)
+_ALL_ARRAYS = {**ARRAYS, **ORDER, **PART_ARRAY}
 _NOTHING = np.empty(0, dtype=np.float16)
 _BUFFERED = 1 << 16
 
@@ -76,9 +78,9 @@ class CorpusWriter:
         self._visual = IndexedWriter(folder / "visual", np.float16) if visual else None
         self._acoustic = IndexedWriter(folder / "acoustic", np.float16) if acoustic else None
         self._expression: IndexedWriter | None = None
-        self._arrays = {name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in {**ARRAYS, **ORDER}.items()}
+        self._arrays = {name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in _ALL_ARRAYS.items()}
         self._dialogues: dict[tuple[str, str], int] = {}
-        self._codes: dict[str, dict[str, int]] = {name: {} for name in CODED}
+        self._codes: dict[str, dict[str, int]] = {name: {} for name in _CODED_ARRAYS}
         self._rows = open(folder / UTTERANCES_FILE, "wb")  # noqa: SIM115
         self._rows.write(("\t".join(("id", *CODED)) + "\n").encode())
         self._count = 0
@@ -104,7 +106,7 @@ class CorpusWriter:
         }
         if row.start is not None and (media := row.video or row.audio):
             values["dialogue"] = self._dialogues.setdefault((row.session, media), len(self._dialogues))
-        for name in CODED:
+        for name in _CODED_ARRAYS:
             codes, value = self._codes[name], getattr(row, name)
             values[name] = codes.setdefault(value, len(codes)) if value or name != "emotion" else -1
         for name, writer in self._arrays.items():
@@ -113,7 +115,7 @@ class CorpusWriter:
         self._count += 1
 
     def finish(self) -> dict[str, list[str]]:
-        """Complete every file and return the names of the codes of :data:`CODED` (emotions alphabetical)."""
+        """Complete every file and return the names of the codes of each column (emotions alphabetical)."""
         self._arrays[OFFSETS].add(self._rows.tell())
         self._rows.close()
         for container in (self._text, self._word_start, self._visual, self._expression, self._acoustic):
@@ -121,7 +123,10 @@ class CorpusWriter:
                 container.finish()
         for writer in self._arrays.values():
             writer.finish()
-        return {name: self._sort_codes(name, sorted if name == "emotion" else natural_order) for name in CODED}
+        if not any(self._codes["part"]):
+            (self._folder / "part.npy").unlink()
+            self._codes["part"] = {}
+        return {name: self._sort_codes(name, sorted if name == "emotion" else natural_order) for name in _CODED_ARRAYS}
 
     def _add_expression(self, utterance: PreparedUtterance) -> None:
         """Append expressions. The container is made for the first; the utterances before it have none."""
@@ -136,12 +141,14 @@ class CorpusWriter:
     def _sort_codes(self, name: str, order: Callable[[Iterable[str]], list[str]]) -> list[str]:
         """Renumber the codes from the order of appearance to the order of their names."""
         codes = self._codes[name]
-        most = int(np.iinfo(ARRAYS[name]).max)
+        if not codes:
+            return []
+        most = int(np.iinfo(_ALL_ARRAYS[name]).max)
         if len(codes) > most:
             raise UserError(f"{len(codes)} different values in column {name}; a data-bin takes {most}")
         names = order(codes)
         ranks = {value: rank for rank, value in enumerate(names)}
-        table = np.array([*(ranks[value] for value in codes), -1], dtype=ARRAYS[name])
+        table = np.array([*(ranks[value] for value in codes), -1], dtype=_ALL_ARRAYS[name])
         if self._count:
             stored = np.load(self._folder / f"{name}.npy", mmap_mode="r+")
             stored[:] = table[stored]

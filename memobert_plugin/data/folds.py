@@ -1,30 +1,51 @@
-"""Make folds that leave one speaker out, and nested parts of the training set."""
+"""Make folds that leave speakers out, one, a session or a group at a time, or as a file says; and nested parts of the
+training set.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import UserError
+from ..core.files import regular
 from ..core.names import PROTOCOLS
 from ..core.rng import Stream, uniform
+from .corpus import Corpus
+from .manifest import utterance_uid
+
+SPEAKERS, SESSIONS, GROUPS = "speakers", "sessions", "groups"
+HELP = (
+    "what a fold leaves out: speakers (one each), sessions (all who speak in one), groups:K (K groups of speakers with "
+    "about equal utterances of each label; groups:K:SEED for other groups), or a file: JSON lines or CSV with id or "
+    "speaker, fold and part (train, valid, test; without this column: test), or a folder in EmoBox's layout"
+)
+"""Help of the flag ``--folds``."""
+PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The speakers of one fold.
+    """The speakers who test, validate and train in one fold.
 
     Attributes:
         number: from 1.
-        test: the speaker left out.
-        valid: the speaker whose utterances select the checkpoint; ``None`` if the protocol has none.
-        train: all others, in natural order.
+        test: what is left out: a speaker, a session, or ``group 2``.
+        valid: the same for what selects the checkpoint; ``None`` if the protocol has none.
+        train: the other speakers, in natural order.
         protocol: one of ``PROTOCOLS``.
-        selected_on_test: the checkpoint is selected on the test speaker: its numbers are optimistic.
+        selected_on_test: the checkpoint is selected on the test speakers: its numbers are optimistic.
+        test_speakers: the speakers who test.
+        valid_speakers: the speakers who validate.
+        uids: of a file of folds, the utterances of each part; otherwise all utterances of the speakers.
     """
 
     number: int
@@ -33,6 +54,27 @@ class Fold:
     train: tuple[str, ...]
     protocol: str
     selected_on_test: bool
+    test_speakers: tuple[str, ...]
+    valid_speakers: tuple[str, ...]
+    uids: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict, compare=False)
+
+    def rows(self, corpus: Corpus, part: str) -> npt.NDArray[np.int64]:
+        """Return the rows of ``train``, ``valid`` or ``test``, also those without an emotion.
+
+        Raises:
+            UserError: there is no such part, or the protocol has no validation.
+        """
+        speakers = {"train": self.train, "valid": self.valid_speakers, "test": self.test_speakers}.get(part)
+        if speakers is None:
+            raise UserError(f"subset '{part}': a fold has train, valid and test")
+        if not speakers:
+            raise UserError(
+                f"protocol {self.protocol} has no validation speaker; "
+                "train with --disable-validation and a fixed --max-epoch"
+            )
+        if self.uids:
+            return np.flatnonzero(np.isin(corpus.uid, self.uids[part]))
+        return np.flatnonzero(np.isin(corpus.speaker, [corpus.speakers.index(speaker) for speaker in speakers]))
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -43,6 +85,42 @@ def natural_order(names: Iterable[str]) -> list[str]:
         return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
     return sorted(names, key=key)
+
+
+def folds_of(corpus: Corpus, labelled: npt.NDArray[np.bool_], folding: str, protocol: str) -> list[Fold]:
+    """Return the folds of a data-bin.
+
+    Args:
+        corpus: the open data-bin.
+        labelled: (n,) true for utterances with one of the emotions that are told apart.
+        folding: ``speakers``, ``sessions``, ``groups:K``, ``groups:K:SEED``, or a path of a file of folds.
+        protocol: see :func:`make_folds`.
+
+    Raises:
+        UserError: too few speakers, sessions or groups, or a file that does not fit or leaks a speaker.
+    """
+    sessions: dict[str, set[str]] = {}
+    for speaker, session in set(zip(corpus.speaker[labelled].tolist(), corpus.session[labelled].tolist(), strict=True)):
+        sessions.setdefault(corpus.speakers[speaker], set()).add(corpus.sessions[session])
+    kind, _, asked = folding.partition(":")
+    if kind == SPEAKERS and not asked:
+        return make_folds(sessions, protocol)
+    if kind == SESSIONS and not asked:
+        return unit_folds(_by_session(sessions), protocol)
+    if kind == GROUPS:
+        numbers = asked.split(":")
+        if not asked or len(numbers) > 2 or not all(map(str.isdecimal, numbers)):
+            raise UserError(f"--folds {folding}: give groups:K or groups:K:SEED, such as groups:5")
+        counts = {
+            corpus.speakers[code]: np.bincount(
+                corpus.emotion[labelled & (corpus.speaker == code)], minlength=len(corpus.meta.labels)
+            )
+            for code in np.unique(corpus.speaker[labelled])
+        }
+        return unit_folds(speaker_groups(counts, *map(int, numbers)), protocol)
+    if not Path(folding).exists():
+        raise UserError(f"--folds {folding}: give speakers, sessions, groups:K, or a file of folds that exists")
+    return folds_from_file(Path(folding), corpus, labelled, protocol)
 
 
 def make_folds(speaker_sessions: Mapping[str, Collection[str]], protocol: str) -> list[Fold]:
@@ -58,41 +136,219 @@ def make_folds(speaker_sessions: Mapping[str, Collection[str]], protocol: str) -
     Raises:
         UserError: an unknown protocol, a speaker without a name, or too few speakers.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f'protocol "{protocol}" is unknown; choose from {", ".join(PROTOCOLS)}')
-    if "" in speaker_sessions:
-        raise UserError(
-            "some utterances have no speaker; fill the manifest's column speaker or take its own split, fold 0"
-        )
     speakers = natural_order(speaker_sessions)
-    needed = 3 if protocol == "strict" else 2
-    if len(speakers) < needed:
-        known = f"{len(speakers)} ({', '.join(speakers)})" if speakers else "none"
-        raise UserError(f"protocol {protocol} needs at least {needed} speakers, the corpus has {known}")
-    partners = _partners(speaker_sessions)
+    _refuse_too_few("speaker", speakers, speakers, protocol)
+    return unit_folds({name: (name,) for name in speakers}, protocol, _partners(speaker_sessions))
+
+
+def unit_folds(
+    units: Mapping[str, Sequence[str]], protocol: str, partners: Mapping[str, str] | None = None
+) -> list[Fold]:
+    """Return one fold per unit of speakers; ``strict`` validates on its partner or on the next unit.
+
+    Args:
+        units: the speakers of each unit (a speaker, a session, a group), in order; nobody is in two of them.
+        protocol: one of ``PROTOCOLS``.
+        partners: of some units, the one that validates.
+
+    Raises:
+        UserError: an unknown protocol, a speaker without a name, or too few units.
+    """
+    names = list(units)
+    _refuse_too_few("group or session", names, [one for speakers in units.values() for one in speakers], protocol)
     folds = []
-    for number, test in enumerate(speakers, start=1):
+    for number, test in enumerate(names, start=1):
+        following = names[number % len(names)]
         valid = {
-            "strict": partners.get(test, speakers[number % len(speakers)]),
+            "strict": (partners or {}).get(test, following),
             "all_but_one": None,
             "reference": test,
         }[protocol]
-        train = tuple(speaker for speaker in speakers if speaker not in (test, valid))
-        folds.append(Fold(number, test, valid, train, protocol, selected_on_test=valid == test))
+        train = natural_order(one for name in names if name not in (test, valid) for one in units[name])
+        validating = tuple(units[valid]) if valid is not None else ()
+        folds.append(Fold(number, test, valid, tuple(train), protocol, valid == test, tuple(units[test]), validating))
     return folds
+
+
+def speaker_groups(
+    counts: Mapping[str, npt.NDArray[np.integer]], groups: int, seed: int = 0
+) -> dict[str, tuple[str, ...]]:
+    """Divide speakers into groups with about equal numbers of utterances of each label.
+
+    The largest speakers come first; each goes where it adds least to the squared shares of the labels, and equal places
+    are drawn.
+
+    Args:
+        counts: (labels,) utterances of every speaker.
+        groups: their number.
+        seed: of the draws; another one gives other groups.
+
+    Raises:
+        UserError: fewer than two groups, or more than speakers.
+    """
+    if not 2 <= groups <= len(counts):
+        raise UserError(f"--folds groups:{groups}: give 2 groups or more, and not more than the {len(counts)} speakers")
+    names = natural_order(counts)
+    shares = np.stack([counts[name] for name in names]).astype(np.float64)
+    shares /= np.maximum(shares.sum(axis=0), 1)
+    random = np.random.default_rng(seed)
+    order = np.lexsort((random.permutation(len(names)), -shares.sum(axis=1)))
+    held = np.zeros((groups, shares.shape[1]))
+    members: list[list[str]] = [[] for _ in range(groups)]
+    for speaker in order:
+        added = (shares[speaker] * (2 * held + shares[speaker])).sum(axis=1)
+        # An empty group first: a speaker without the labels of the others would cost nothing anywhere.
+        added += [1e6 * bool(one) for one in members] if sum(map(bool, members)) < groups else 0
+        best = np.flatnonzero(np.isclose(added, added.min()))
+        chosen = int(best[random.integers(len(best))])
+        held[chosen] += shares[speaker]
+        members[chosen].append(names[speaker])
+    return {f"group {number}": tuple(natural_order(one)) for number, one in enumerate(members, start=1)}
+
+
+def folds_from_file(path: Path, corpus: Corpus, labelled: npt.NDArray[np.bool_], protocol: str) -> list[Fold]:
+    """Read a file of folds, or a folder in EmoBox's layout.
+
+    A row names an utterance (``id``; EmoBox: ``key``, or the name of ``wav``) or a ``speaker``, the ``fold``, and its
+    ``part``: without this column all rows test. What a fold does not name trains, unless it names some that train.
+    Without validation in the file, ``strict`` takes what the next fold tests.
+
+    Raises:
+        UserError: an unreadable row, no utterance of the data-bin, a part that is missing, or a speaker who is tested
+            and also trains or validates.
+    """
+    listed = _listed_uids(path, corpus)
+    everything = corpus.uid[labelled]
+    folds, names = [], natural_order(listed)
+    if protocol == "strict" and len(names) < 3 and not all("valid" in listed[name] for name in names):
+        raise UserError(f"{path}: protocol strict needs 3 folds, or a part valid in each; it has {len(names)}")
+    for number, name in enumerate(names, start=1):
+        parts = listed[name]
+        uids = {"test": parts.get("test", np.empty(0, np.uint64)), "valid": parts.get("valid", np.empty(0, np.uint64))}
+        if protocol == "reference":
+            uids["valid"] = uids["test"]
+        elif protocol == "strict" and "valid" not in parts:
+            uids["valid"] = listed[names[number % len(names)]].get("test", np.empty(0, np.uint64))
+        elif protocol == "all_but_one":
+            # What would validate trains.
+            parts = {**parts, "train": np.concatenate([parts["train"], uids["valid"]])} if "train" in parts else parts
+            uids["valid"] = np.empty(0, np.uint64)
+        train = parts.get("train", everything)
+        uids["train"] = train[~np.isin(train, np.concatenate([uids["test"], uids["valid"]]))]
+        folds.append(_fold_of_uids(path, corpus, number, name, uids, protocol))
+    return folds
+
+
+def _fold_of_uids(
+    path: Path,
+    corpus: Corpus,
+    number: int,
+    name: str,
+    uids: Mapping[str, npt.NDArray[np.uint64]],
+    protocol: str,
+) -> Fold:
+    """Return a fold of a file, after looking for speakers in two of its parts."""
+    rows = {part: np.flatnonzero(np.isin(corpus.uid, uids[part])) for part in PARTS}
+    speakers = {part: {corpus.speakers[code] for code in np.unique(corpus.speaker[rows[part]])} for part in PARTS}
+    if any("" in of_part for of_part in speakers.values()):
+        raise UserError(f"{path}: fold {name} has utterances without a speaker; fill the manifest's column speaker")
+    for part in ("test", "train"):
+        if not len(rows[part]):
+            raise UserError(f"{path}: fold {name} has no utterance of the data-bin to {part}; name some")
+    others = speakers["train"] if protocol == "reference" else speakers["train"] | speakers["valid"]
+    if leaking := natural_order(speakers["test"] & others):
+        shown = ", ".join(leaking[:3])
+        raise UserError(
+            f"{path}: fold {name} leaks: {len(leaking)} of its test speakers also train or validate, such as {shown}; "
+            "put all utterances of a speaker into one part"
+        )
+    if protocol == "strict" and not len(rows["valid"]):
+        raise UserError(f"{path}: fold {name} has nothing to validate on; name a part valid, or take another protocol")
+    tested = tuple(natural_order(speakers["test"]))
+    validating = tuple(natural_order(speakers["valid"]))
+    valid = {0: None, 1: next(iter(validating), None)}.get(len(validating), f"valid of fold {name}")
+    return Fold(
+        number,
+        tested[0] if len(tested) == 1 else f"fold {name}",
+        valid,
+        tuple(natural_order(speakers["train"])),
+        protocol,
+        protocol == "reference",
+        tested,
+        validating,
+        dict(uids),
+    )
+
+
+def _listed_uids(path: Path, corpus: Corpus) -> dict[str, dict[str, npt.NDArray[np.uint64]]]:
+    """Return the utterances of the data-bin that a file names, by fold and part."""
+    known = set(corpus.uid.tolist())
+    speakers = {name: code for code, name in enumerate(corpus.speakers)}
+    found: dict[str, dict[str, list[int]]] = {}
+    for place, row in _fold_rows(path):
+        fold, part = str(row.get("fold", "")).strip(), str(row.get("part") or "test").strip()
+        part = {"dev": "valid", "validation": "valid", "eval": "test"}.get(part, part)
+        if not fold or part not in PARTS:
+            raise UserError(f"{place}: fold {fold!r}, part {part!r}; give a fold, and train, valid or test")
+        uids = found.setdefault(fold, {}).setdefault(part, [])
+        if row.get("speaker") not in (None, "") and not row.get("id"):
+            if (code := speakers.get(str(row["speaker"]))) is None:
+                raise UserError(f"{place}: speaker {row['speaker']} is not in {corpus.path}")
+            uids += corpus.uid[corpus.speaker == code].tolist()
+            continue
+        names = [str(row[key]) for key in ("id", "key") if row.get(key)]
+        names += [PurePosixPath(str(row["wav"])).stem] if row.get("wav") else []
+        if not names:
+            raise UserError(f"{place}: no id and no speaker; name an utterance or a speaker in every row")
+        uids += [uid for uid in map(utterance_uid, names) if uid in known][:1]
+    if not any(uids for parts in found.values() for uids in parts.values()):
+        raise UserError(f"{path}: names no utterance of {corpus.path}; its ids must be those of the manifest")
+    return {
+        fold: {part: np.array(uids, dtype=np.uint64) for part, uids in parts.items()} for fold, parts in found.items()
+    }
+
+
+def _fold_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the place and the fields of every row; of EmoBox's folder with fold and part from the files' names."""
+    if path.is_dir():
+        files = sorted(path.glob("fold_*/*.jsonl"))
+        named = [(file, re.search(r"_(train|valid|dev|test)_fold_", file.name)) for file in files]
+        if not any(match for _, match in named):
+            raise UserError(f"{path}: no fold_1/*_test_fold_1.jsonl there; give a file of folds or EmoBox's folder")
+        for file, match in named:
+            if match:
+                beside = {"fold": file.parent.name.removeprefix("fold_"), "part": match[1]}
+                yield from ((place, {**row, **beside}) for place, row in _fold_rows(file))
+        return
+    try:
+        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
+            if path.suffix.lower() in (".csv", ".tsv"):
+                reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+                yield from ((f"{path}, row {number}", row) for number, row in enumerate(reader, start=2))
+                return
+            for number, line in enumerate(stream, start=1):
+                row = json.loads(line) if line.strip() else None
+                if isinstance(row, dict):
+                    yield f"{path}, row {number}", row
+                elif row is not None:
+                    raise UserError(f"{path}, row {number}: no JSON object; give one a line, or name the file .csv")
+    except UserError:
+        raise
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON lines or CSV ({error}); name it .csv if it is CSV") from None
 
 
 def choose_fold(folds: Sequence[Fold], number: int) -> Fold:
     """Return the fold of that number.
 
     Raises:
-        UserError: there is none; the message lists the test speakers.
+        UserError: there is none; the message lists what they test.
     """
     for fold in folds:
         if fold.number == number:
             return fold
     listed = ", ".join(f"{fold.number} {fold.test}" for fold in folds)
-    raise UserError(f"fold {number} does not exist; the folds are numbered by test speaker: {listed}")
+    raise UserError(f"fold {number} does not exist; the folds are numbered by what they test: {listed}")
 
 
 def train_fraction(
@@ -123,6 +379,38 @@ def train_fraction(
     taken = np.ceil(fraction * count - 1e-9)
     rank = np.arange(len(order)) - np.repeat(first, count)
     return np.sort(order[rank < np.repeat(taken, count)])
+
+
+def _refuse_too_few(kind: str, units: Sequence[str], speakers: Sequence[str], protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise UserError(f'protocol "{protocol}" is unknown; choose from {", ".join(PROTOCOLS)}')
+    if "" in speakers:
+        raise UserError(
+            "some utterances have no speaker; fill the manifest's column speaker or take its own split, fold 0"
+        )
+    needed = 3 if protocol == "strict" else 2
+    if len(units) < needed:
+        known = f"{len(units)} ({', '.join(units)})" if units else "none"
+        raise UserError(f"protocol {protocol} needs at least {needed} {kind}s, the corpus has {known}")
+
+
+def _by_session(speaker_sessions: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return the speakers of every session.
+
+    Raises:
+        UserError: a speaker is in no session or in several, so that leaving one out would not leave the speaker out.
+    """
+    members: dict[str, list[str]] = {}
+    for speaker in natural_order(speaker_sessions):
+        sessions = speaker_sessions[speaker]
+        names = [name for name in sessions if name]
+        if len(names) != 1:
+            raise UserError(
+                f"--folds sessions: speaker {speaker!r} is in {len(names)} sessions "
+                f"({', '.join(natural_order(names)) or 'none'}); give each speaker one, or take groups:K"
+            )
+        members.setdefault(names[0], []).append(speaker)
+    return {name: natural_order(members[name]) for name in natural_order(members)}
 
 
 def _partners(speaker_sessions: Mapping[str, Collection[str]]) -> dict[str, str]:

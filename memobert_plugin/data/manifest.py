@@ -37,7 +37,11 @@ TEXT_SOURCE = "text_source"
 """A further column for corpora whose text was not written by people: ``transcribed``, by which recogniser, and the
 language."""
 TRANSCRIBED = "transcribed"
-KNOWN = (*COLUMNS, REGION, TEXT_SOURCE)
+PART = "part"
+"""A further column for corpora of several parts that a report tells apart, such as ``scripted`` and ``improvised``."""
+FURTHER = (REGION, TEXT_SOURCE, PART)
+"""Columns that are written if any row has them."""
+KNOWN = (*COLUMNS, *FURTHER)
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -76,6 +80,8 @@ class ManifestRow:
     """The half of the picture that shows the speaker, ``left`` or ``right``; empty for the whole picture."""
     text_source: str = ""
     """``transcribed whisper 0123456789ab en`` for words that a recogniser heard; empty for others."""
+    part: str = ""
+    """The part of the corpus, such as ``scripted``; empty where it has none."""
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
@@ -137,7 +143,7 @@ def manifest_notes(path: str | os.PathLike[str]) -> list[str]:
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow], *, named_by_user: bool = False) -> None:
     """Write a manifest in the format of its suffix, whole or not at all.
 
-    ``region`` and ``text_source`` are there if any row has them; ``named_by_user`` as in
+    Columns of :data:`FURTHER` are there if any row has them; ``named_by_user`` as in
     :func:`~memobert_plugin.core.files.replaced_when_complete`.
 
     Raises:
@@ -145,7 +151,7 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow], *,
     """
     path = Path(path)
     rows = list(rows)
-    columns = [*COLUMNS, *(name for name in (REGION, TEXT_SOURCE) if any(getattr(row, name) for row in rows))]
+    columns = [*COLUMNS, *(name for name in FURTHER if any(getattr(row, name) for row in rows))]
     seen: set[str] = set()
     with (
         replaced_when_complete(path, named_by_user=named_by_user) as temporary,

@@ -80,6 +80,7 @@ class CommandWriter:
             **self._architecture(setting),
             "distributed_world_size": 1,
             "fold": identity["fold"],
+            "folds": self.plan.folding,
             "protocol": self.plan.protocol,
             "train_fraction": identity["train_fraction"],
             "labels": identity["labels"],

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.names import FULL, PROTOCOLS
 from ..data.corpus import Corpus
-from ..data.folds import choose_fold, make_folds
+from ..data.folds import SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from .commands import FIRST, Command, CommandWriter
 from .plan import Plan, with_preset
 
@@ -28,7 +28,7 @@ class TestPart:
 
     Attributes:
         number: the fold's.
-        speaker: the test speaker; empty for the manifest's own split.
+        speaker: the test speaker; empty for folds of several and for the manifest's own split.
         speakers: everybody who speaks in the test part.
     """
 
@@ -56,7 +56,9 @@ class EmotionCorpus:
     dialogues: bool
 
 
-def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int]) -> EmotionCorpus:
+def read_emotion_corpus(
+    path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int], folding: str = SPEAKERS
+) -> EmotionCorpus:
     """Open the data-bin and compute its folds as the tasks will.
 
     Args:
@@ -64,6 +66,7 @@ def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds:
         labels: emotions to classify; none for all of the data-bin.
         protocol: see :func:`memobert_plugin.data.folds.make_folds`.
         folds: numbers; none for all.
+        folding: see :func:`memobert_plugin.data.folds.folds_of`.
 
     Raises:
         UserError: there is no data-bin, or it lacks an emotion or a fold.
@@ -79,7 +82,7 @@ def read_emotion_corpus(path: Path, labels: Sequence[str], protocol: str, folds:
     for name in ("uid", "emotion", "speaker"):
         digest.update((path / f"{name}.npy").read_bytes())
     dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
-    parts = tuple(_test_parts(corpus, labelled, protocol, folds))
+    parts = tuple(_test_parts(corpus, labelled, protocol, folds, folding))
     return EmotionCorpus(chosen, digest.hexdigest(), parts, int(labelled.sum()), dialogues)
 
 
@@ -88,7 +91,9 @@ def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
     return frozenset(name for path in paths for name in Corpus(path).speakers if name)
 
 
-def _test_parts(corpus: Corpus, labelled: np.ndarray, protocol: str, numbers: Sequence[int]) -> list[TestPart]:
+def _test_parts(
+    corpus: Corpus, labelled: np.ndarray, protocol: str, numbers: Sequence[int], folding: str
+) -> list[TestPart]:
     parts = []
     if MANIFEST_SPLIT in numbers:
         if "test" not in corpus.splits:
@@ -99,12 +104,12 @@ def _test_parts(corpus: Corpus, labelled: np.ndarray, protocol: str, numbers: Se
     wanted = [number for number in numbers if number != MANIFEST_SPLIT]
     if numbers and not wanted:
         return parts
-    sessions: dict[str, set[str]] = {}
-    for speaker, session in set(zip(corpus.speaker[labelled].tolist(), corpus.session[labelled].tolist(), strict=True)):
-        sessions.setdefault(corpus.speakers[speaker], set()).add(corpus.sessions[session])
-    folds = make_folds(sessions, protocol)
+    folds = folds_of(corpus, labelled, folding, protocol)
     chosen = [choose_fold(folds, number) for number in wanted] if wanted else folds
-    return parts + [TestPart(fold.number, fold.test, frozenset([fold.test])) for fold in chosen]
+    for fold in chosen:
+        speaker = fold.test if len(fold.test_speakers) == 1 else ""
+        parts.append(TestPart(fold.number, speaker, frozenset(fold.test_speakers)))
+    return parts
 
 
 BERT_RUN = "import/bert"
@@ -228,6 +233,7 @@ class Expansion:
             "protocol": plan.protocol,
             "selection": PROTOCOLS[plan.protocol].selection,
             "test_speaker": fold.speaker,
+            "held_out": held_out(plan.folding, self.corpus.folds),
             "train_modalities": plan.train_modalities,
             "modality_mixture": flags.get("modality_mixture", plan.modality_mixture),
             "budget": budget if plan.budgets == "equal" else {},
@@ -254,8 +260,8 @@ class Expansion:
         pretraining = self.plan.pretraining
         assert pretraining is not None
         seed = seed if pretraining.seed is None else pretraining.seed
-        excluded = fold.speaker if self._leaves_out(fold) else ""
-        suffix = f"-without-{quote(excluded, safe='')}" if excluded else ""
+        excluded = ",".join(natural_order(fold.speakers & self.pretraining_speakers)) if self._leaves_out(fold) else ""
+        suffix = f"-without-{quote(fold.speaker, safe='') or f'fold{fold.number:02d}'}" if excluded else ""
         name = f"pretraining/{ablation}/seed{seed}{suffix}"
         start = self._starting_point(imported[0]) if imported else None
         command = self.writer.pretraining(
@@ -274,12 +280,7 @@ class Expansion:
         assert self.plan.pretraining is not None
         if self.plan.pretraining.speakers != "without_test_speaker":
             return False
-        if fold.number == MANIFEST_SPLIT and fold.speakers & self.pretraining_speakers:
-            raise UserError(
-                f"{self.plan.path}: pretraining.speakers: without_test_speaker needs folds of one test speaker each; "
-                f"leave fold {MANIFEST_SPLIT} out"
-            )
-        return fold.speaker in self.pretraining_speakers
+        return bool(fold.speakers & self.pretraining_speakers)
 
     def _is_transductive(self, fold: TestPart) -> bool:
         return bool(fold.speakers & self.pretraining_speakers) and not self._leaves_out(fold)
@@ -303,6 +304,13 @@ class Expansion:
             **details,
         }
         return Run(name, kind, depends_on, tuple(commands), description)
+
+
+def held_out(folding: str, folds: Sequence[TestPart]) -> str:
+    """Return what a fold leaves out, which intervals and tests resample: ``speaker``, ``session`` or ``group``."""
+    if folding == SESSIONS:
+        return "session"
+    return "speaker" if all(fold.speaker for fold in folds) or folding == SPEAKERS else "group"
 
 
 def _percent(fraction: float) -> str:

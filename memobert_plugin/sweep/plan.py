@@ -10,6 +10,8 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
 from ..core.slurm import SlurmResources
+from ..data.folds import GROUPS, SESSIONS
+from ..data.folds import SPEAKERS as SPEAKERS_FOLDS
 from .presets import comparators, preset_flags, shortened
 from .section import REQUIRED, Section
 
@@ -40,6 +42,7 @@ _RESERVED_FLAGS: Mapping[str, str] = {
     "arch": "give model.arch",
     "seed": "give seeds",
     "fold": "give folds",
+    "folds": "give leave_out",
     "protocol": "give protocol",
     "train_fraction": "give train_fractions",
     "labels": "give corpus.labels",
@@ -88,6 +91,8 @@ class Plan:
     protocol: str
     folds: tuple[int, ...]
     """Empty for all."""
+    folding: str
+    """The units of folds: ``speakers``, ``sessions``, ``groups:K``, or the path of a file of folds."""
     seeds: tuple[int, ...]
     train_fractions: tuple[float, ...]
     settings: Mapping[str, Setting]
@@ -132,6 +137,7 @@ def read_plan(path: Path) -> Plan:
         labels=_labels(corpus),
         protocol=top.text("protocol", "strict", PROTOCOLS),
         folds=_folds(top),
+        folding=_folding(top),
         seeds=top.numbers("seeds", [1234]),
         train_fractions=top.shares("train_fractions", [1.0]),
         settings=settings,
@@ -207,6 +213,13 @@ def _folds(top: Section) -> tuple[int, ...]:
         top.take("folds", "all")
         return ()
     return top.numbers("folds")
+
+
+def _folding(top: Section) -> str:
+    folding = top.text("leave_out", SPEAKERS_FOLDS)
+    if folding in (SPEAKERS_FOLDS, SESSIONS) or folding.startswith(f"{GROUPS}:"):
+        return folding
+    return str(Path(top.path.parent, folding).resolve())
 
 
 def _ablations(top: Section) -> dict[str, Mapping[str, Any]]:

@@ -70,6 +70,8 @@ class PredictionFile:
             "prediction": self.labels[probabilities.index(max(probabilities))],
             "probabilities": dict(zip(self.labels, probabilities, strict=True)),
         }
+        if corpus.part is not None:
+            line["part"] = corpus.meta.parts[corpus.part[row]]
         if vocabulary is not None:
             line["vocabulary_prediction"] = self.labels[vocabulary] if vocabulary < len(self.labels) else None
         return line

@@ -62,6 +62,7 @@ def test_a_turn_becomes_an_utterance_with_its_own_sound_file(tmp_path: Path) -> 
     audio = place(session / "sentences" / "wav" / "Ses01F_impro01" / "Ses01F_impro01_F000.wav")
     [row] = read_iemocap(tmp_path).rows
     assert (row.id, row.session, row.speaker, row.split) == ("Ses01F_impro01_F000", "Ses01", "Ses01F", "")
+    assert row.part == "improvised"
     assert (row.text, row.emotion) == ("Excuse me.", "neutral")
     assert (row.audio, row.video, row.start, row.end, row.region) == (audio, "", None, None, "")
 
@@ -82,7 +83,7 @@ def test_the_actor_with_markers_is_on_the_left(
     film = place(session / "dialog" / "avi" / "DivX" / f"{dialogue}.avi")
     sound = place(session / "dialog" / "wav" / f"{dialogue}.wav")
     [row] = read_iemocap(tmp_path, dialogues=True).rows
-    assert (row.speaker, row.region) == (speaker, half)
+    assert (row.speaker, row.region, row.part) == (speaker, half, "scripted")
     assert (row.video, row.audio, row.start, row.end) == (film, sound, 60.5, 62.25)
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.names import PROTOCOLS
-from memobert_plugin.data.folds import choose_fold, make_folds, natural_order, train_fraction
+from memobert_plugin.data.folds import (
+    Fold,
+    choose_fold,
+    folds_of,
+    make_folds,
+    natural_order,
+    speaker_groups,
+    train_fraction,
+)
+from memobert_plugin.data.manifest import utterance_uid
 
 IEMOCAP = {f"Ses0{session}{sex}": [f"Ses0{session}"] for session in range(1, 6) for sex in "FM"}
 ACTORS = {f"Actor_{number}": [""] for number in (1, 10, 2, 3)}
@@ -152,3 +166,172 @@ def test_no_utterances_give_no_indices() -> None:
 def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
     with pytest.raises(UserError, match="fraction of the training set"):
         train_fraction(UIDS, LABELS, fraction, seed=1)
+
+
+def corpus_like(speakers: list[str], sessions: list[str], emotions: np.ndarray, ids: list[str]) -> Any:
+    """What folds read of a data-bin, for utterances with these speakers and sessions."""
+    names, labels = natural_order(set(speakers)), [f"e{number}" for number in range(int(emotions.max()) + 1)]
+    return SimpleNamespace(
+        path=Path("bin"),
+        meta=SimpleNamespace(labels=labels),
+        speakers=names,
+        sessions=natural_order(set(sessions)),
+        speaker=np.array([names.index(name) for name in speakers]),
+        session=np.array([natural_order(set(sessions)).index(name) for name in sessions]),
+        emotion=emotions,
+        uid=np.array([utterance_uid(identity) for identity in ids], dtype=np.uint64),
+    )
+
+
+def random_corpus(rng: np.random.Generator) -> Any:
+    """A manifest of some speakers, two to a session, with few or many utterances each."""
+    count = int(rng.integers(3, 13))
+    numbers = rng.integers(0, count, int(rng.integers(count, 40)))
+    numbers = np.concatenate([np.arange(count), numbers])
+    sessions = [f"ses{number // 2}" for number in numbers]
+    emotions = rng.integers(-1, 4, len(numbers))
+    emotions[:count] = 0  # everybody has a labelled utterance
+    return corpus_like([f"s{number}" for number in numbers], sessions, emotions, list(map(str, range(len(numbers)))))
+
+
+def assert_nobody_leaks(corpus: Any, folds: list[Fold], protocol: str) -> None:
+    tested: list[str] = []
+    for fold in folds:
+        parts = {}
+        for part in ("train", "test", *(["valid"] if fold.valid_speakers else [])):
+            parts[part] = {corpus.speakers[code] for code in corpus.speaker[fold.rows(corpus, part)]}
+        assert parts["test"] == set(fold.test_speakers) and not parts["test"] & parts["train"]
+        assert not parts.get("valid", set()) & parts["train"]
+        assert protocol == "reference" or not parts.get("valid", set()) & parts["test"]
+        assert set().union(*parts.values()) == set(corpus.speakers)
+        tested += fold.test_speakers
+    assert sorted(tested) == sorted(corpus.speakers)
+
+
+def test_folds_of_ten_thousand_random_manifests_leak_no_speaker(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    for number in range(10_000):
+        corpus = random_corpus(rng)
+        units = len(corpus.speakers)
+        groups = int(rng.integers(3, units + 1))
+        folding = ("speakers", "sessions", f"groups:{groups}", f"groups:{groups}:{number}")[number % 4]
+        protocol = list(PROTOCOLS)[number % 3]
+        if folding == "sessions" and len(corpus.sessions) < 3:
+            continue
+        folds = folds_of(corpus, corpus.emotion >= 0, folding, protocol)
+        assert_nobody_leaks(corpus, folds, protocol)
+
+
+def test_sessions_are_left_out_whole() -> None:
+    speakers = [name for name in IEMOCAP for _ in range(3)]
+    corpus = corpus_like(speakers, [name[:5] for name in speakers], np.zeros(30, int), list(map(str, range(30))))
+    folds = folds_of(corpus, corpus.emotion >= 0, "sessions", "strict")
+    assert [fold.test for fold in folds] == [f"Ses0{number}" for number in range(1, 6)]
+    assert folds[4].valid == "Ses01" and folds[0].test_speakers == ("Ses01F", "Ses01M") and len(folds[0].train) == 6
+    with pytest.raises(UserError, match="speaker 'a' is in 0 sessions"):
+        folds_of(
+            corpus_like(list("abc"), [""] * 3, np.zeros(3, int), list("123")), np.ones(3, bool), "sessions", "strict"
+        )
+
+
+def test_groups_are_balanced_by_label_and_follow_from_the_seed() -> None:
+    rng = np.random.default_rng(3)
+    counts = {f"s{number}": rng.integers(0, 60, 4) for number in range(20)}
+    groups = speaker_groups(counts, 5)
+    assert groups == speaker_groups(counts, 5) and groups != speaker_groups(counts, 5, seed=1)
+    held = np.stack([sum(counts[name] for name in members) for members in groups.values()])
+    assert np.abs(held / held.sum(axis=0) - 0.2).max() < 0.07
+
+
+@pytest.mark.parametrize(
+    "folding", ["groups", "groups:", "groups:x", "groups:1", "groups:9", "groups:3:x", "missing.csv"]
+)
+def test_unknown_folds_are_refused(folding: str) -> None:
+    corpus = corpus_like(list("abcd"), [""] * 4, np.zeros(4, int), list("1234"))
+    with pytest.raises(UserError, match=f"--folds {folding}: give"):
+        folds_of(corpus, corpus.emotion >= 0, folding, "strict")
+
+
+FILES = {
+    "speakers.csv": "speaker,fold\na,1\nb,2\nc,3\nd,3\n",
+    "ids.jsonl": "".join(
+        f'{{"id": "{who}{n}", "fold": {fold}}}\n' for fold, who in enumerate("abc", 1) for n in (0, 1)
+    ),
+    "parts.csv": "id,fold,part\na0,1,test\nb0,1,valid\nc0,1,train\nc1,1,train\n",
+}
+
+
+def four_speakers() -> Any:
+    ids = [f"{name}{number}" for name in "abcd" for number in range(2)]
+    return corpus_like([identity[0] for identity in ids], [""] * 8, np.zeros(8, int), ids)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_folds(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    corpus = four_speakers()
+    first, *others = folds_of(corpus, corpus.emotion >= 0, str(tmp_path / name), "strict")
+    assert first.test_speakers == ("a",) and first.valid_speakers == ("b",)
+    trains = [4, 5] if name == "parts.csv" else [4, 5, 6, 7]
+    assert first.rows(corpus, "train").tolist() == trains and len(others) == (0 if name == "parts.csv" else 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "leak.csv",
+            "id,fold,part\na0,1,test\na1,1,train\nb0,1,valid\n",
+            "fold 1 leaks: 1 of its test speakers also .* as a",
+        ),
+        ("leak.jsonl", '{"id": "a0", "fold": 1, "part": "valid"}\n{"id": "a1", "fold": 1}\n', "fold 1 leaks"),
+        ("few.csv", "speaker,fold\na,1\nb,2\n", "protocol strict needs 3 folds, or a part valid in each"),
+        ("who.csv", "speaker,fold\nx,1\n", "row 2: speaker x is not in bin"),
+        ("none.csv", "id,fold\nx,1\n", "names no utterance of bin"),
+        ("part.csv", "id,fold,part\na0,1,middle\n", "part 'middle'; give a fold, and train, valid or test"),
+        ("bare.csv", "utterance,fold\na0,1\n", "no id and no speaker"),
+        ("broken.jsonl", "{", "cannot be read as JSON lines or CSV"),
+        ("list.jsonl", "[1]\n", "no JSON object"),
+    ],
+)
+def test_files_that_leak_or_do_not_fit_are_refused_in_one_line(
+    name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    corpus = four_speakers()
+    with pytest.raises(UserError, match=message) as caught:
+        folds_of(corpus, corpus.emotion >= 0, str(tmp_path / name), "strict")
+    assert "\n" not in str(caught.value)
+
+
+def test_emobox_folders_are_folds(tmp_path: Path) -> None:
+    """Keys have the corpus' name before them; the sound file's name is the manifest's id."""
+    for fold, tested in enumerate("abc", start=1):
+        folder = tmp_path / f"fold_{fold}"
+        folder.mkdir()
+        for part in ("train", "test"):
+            ids = [f"{name}{number}" for name in "abcd" for number in range(2) if (name == tested) == (part == "test")]
+            lines = [json.dumps({"key": f"toy-{one}", "wav": f"audio/{one}.wav", "emo": "Sad"}) for one in ids]
+            (folder / f"toy_{part}_fold_{fold}.jsonl").write_text("\n".join(lines) + "\n")
+    corpus = four_speakers()
+    folds = folds_of(corpus, corpus.emotion >= 0, str(tmp_path), "strict")
+    assert [(fold.test, fold.valid, fold.train) for fold in folds] == [
+        ("a", "b", ("c", "d")), ("b", "c", ("a", "d")), ("c", "a", ("b", "d")),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif("MEMOBERT_TEST_DATA" not in os.environ, reason="MEMOBERT_TEST_DATA names no corpora")
+@pytest.mark.parametrize("name", ["ravdess", "cremad"])
+def test_emoboxs_own_folds_of_ravdess_fit_and_those_of_crema_d_leak(name: str) -> None:
+    """EmoBox divides CREMA-D by utterances: all 91 speakers are in both parts."""
+    folder = Path(os.environ["MEMOBERT_TEST_DATA"], "emobox", name)
+    rows = [json.loads(line) for file in sorted(folder.glob("fold_1/*.jsonl")) for line in file.open()]
+    stems = [Path(row["wav"]).stem for row in rows]
+    speakers = [stem.split("-")[-1] if name == "ravdess" else stem.split("_")[0] for stem in stems]
+    corpus = corpus_like(speakers, [""] * len(stems), np.zeros(len(stems), int), stems)
+    if name == "cremad":
+        with pytest.raises(UserError, match="fold 1 leaks: 91 of its test speakers also train"):
+            folds_of(corpus, corpus.emotion >= 0, str(folder), "all_but_one")
+        return
+    found = folds_of(corpus, corpus.emotion >= 0, str(folder), "strict")
+    assert len(found) == 6 and len({one for fold in found for one in fold.test_speakers}) == 24

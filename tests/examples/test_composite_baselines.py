@@ -160,7 +160,7 @@ def test_a_data_bin_without_the_labels_expressions_has_no_floor_without_labels(
 
 
 def test_training_speakers_without_a_label_are_an_error_of_one_line(baselines: ModuleType, utterances: Any) -> None:
-    fold = Fold(2, "s2", "s3", ("s1",), "strict", False)
+    fold = Fold(2, "s2", "s3", ("s1",), "strict", False, ("s2",), ("s3",))
     emotion = np.where((utterances.speaker == "s1") & (utterances.emotion == 3), 0, utterances.emotion)
     with pytest.raises(UserError, match="fold 2: its training speakers have no utterance of sad"):
         list(baselines.fold_counts(replace(utterances, emotion=emotion), fold, [1.0], [1]))

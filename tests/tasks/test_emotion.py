@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from memobert_plugin.core.names import MODALITY_CASES
-from memobert_plugin.tasks.utterance_dataset import Modalities
+from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.data_bins import WORDS, CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
@@ -227,3 +227,38 @@ def test_training_finds_what_the_corpus_shows(data_bin: Path, task: str) -> None
     run = run_of(data_bin, task, "--lr", "1e-2", "--batch-size", "16", "--encoder-embed-dim", "32")
     run.train(60)
     assert run.validate()["uar"] > 60
+
+
+def subset(run: TrainingRun, name: str) -> UtteranceDataset:
+    """A subset's dataset."""
+    run.task.load_dataset(name)
+    return run.task.dataset(name)
+
+
+def test_a_fold_of_sessions_tests_all_who_speak_in_one(tmp_path: Path) -> None:
+    data_bin = make_data_bin(tmp_path, CorpusShape(speakers=6, utterances=6))
+    run = TrainingRun(data_bin, "memobert_finetune", "--folds", "sessions", "--fold", "2")
+    tested = subset(run, "test")
+    assert {tested.corpus.speakers[code] for code in tested.corpus.speaker[tested.rows]} == {"spk2", "spk3"}
+    assert run.task.state.state_dict["fold"]["test_speakers"] == ["spk2", "spk3"]
+    assert run.task.state.state_dict["fold"]["train"] == ["spk0", "spk1"]
+
+
+def test_words_that_are_tested_may_be_left_out_of_training(tmp_path: Path) -> None:
+    shape = CorpusShape(speakers=4, utterances=30, words=2, parts=("scripted", "improvised"))
+    data_bin = make_data_bin(tmp_path, shape)
+    flags = ("--fold", "1", "--predictions", str(tmp_path / "{subset}.jsonl"))
+    rows = {}
+    for part in ("", "scripted", "all"):
+        run = TrainingRun(data_bin, "memobert_finetune", *flags, "--drop-repeated-texts", part)
+        train, valid, test = (subset(run, name) for name in ("train", "valid", "test"))
+        rows[part] = set(train.rows.tolist())
+        elsewhere = {train.corpus.text.view(row).tobytes() for row in (*valid.rows, *test.rows)}
+    corpus = train.corpus
+    assert corpus.part is not None
+    repeated = {row for row in rows[""] if corpus.text.view(row).tobytes() in elsewhere}
+    scripted = {row for row in repeated if corpus.meta.parts[corpus.part[row]] == "scripted"}
+    assert scripted and repeated - scripted
+    assert rows[""] - rows["scripted"] == scripted and rows[""] - rows["all"] == repeated
+    run.validate("test")
+    assert {line["part"] for line in read_lines(tmp_path / "test.jsonl")} == {"scripted", "improvised"}

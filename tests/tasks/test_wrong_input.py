@@ -32,7 +32,10 @@ def refusal(data_bin: Path | str, task: str, *flags: str, subset: str = "valid")
 
 
 FLAGS = {
-    "a fold out of range": (["--fold", "4"], "fold 4 does not exist; the folds are numbered by test speaker: 1 spk0"),
+    "a part that is not there": (["--fold", "1", "--drop-repeated-texts", "scripted"], "has no parts; or all"),
+    "folds without a number": (["--folds", "sessions"], "--folds sessions: give --fold, from 1"),
+    "folds that are none": (["--fold", "1", "--folds", "groups:x"], "--folds groups:x: give groups:K"),
+    "a fold out of range": (["--fold", "4"], "fold 4 does not exist; the folds are numbered by what they test: 1 spk0"),
     "a negative fold": (["--fold", "-1"], "fold -1 does not exist"),
     "validation of all_but_one": (["--fold", "1", "--protocol", "all_but_one"], "has no validation speaker"),
     "an unknown modality case": (["--fold", "1", "--modalities", "lx"], "--modalities 'lx': choose one of lva, lv"),

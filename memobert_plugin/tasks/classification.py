@@ -1,0 +1,332 @@
+"""Base of the tasks that classify emotion: folds, subsets, modality cases and files of predictions."""
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II, MISSING
+from torch import Tensor, nn
+
+from ..core.errors import UserError, exits_in_one_line
+from ..core.names import MODALITY_CASES, PROTOCOLS
+from ..criterions.emotion import ClassificationCriterion
+from ..data.corpus import Corpus
+from ..data.folds import HELP as FOLDS_HELP
+from ..data.folds import SPEAKERS, Fold, choose_fold, folds_of, train_fraction
+from ..data.prompts import PromptPieces
+from .corpus_task import CorpusTask, CorpusTaskConfig
+from .predictions import PredictionFile
+from .utterance_dataset import Modalities, UtteranceDataset
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_CHOICES = ChoiceEnum(PROTOCOLS)
+
+
+@dataclass
+class EmotionClassificationConfig(CorpusTaskConfig):
+    """Flags of both tasks."""
+
+    data: str = field(default=MISSING, metadata={"help": "data-bin"})
+    fold: int = field(
+        default=0,
+        metadata={
+            "help": "fold of --folds, from 1: test on its speaker or speakers; 0 takes train, valid and test from the "
+            "manifest's split column"
+        },
+    )
+    folds: str = field(default=SPEAKERS, metadata={"help": FOLDS_HELP})
+    protocol: PROTOCOL_CHOICES = field(  # type: ignore[valid-type]
+        default="strict",
+        metadata={"help": "; ".join(f"{name}: {protocol.help}" for name, protocol in PROTOCOLS.items())},
+    )
+    train_fraction: float = field(
+        default=1.0,
+        metadata={
+            "help": "share of the training utterances used: seeded, stratified by emotion, 0.1 within 0.2 within ..."
+        },
+    )
+    drop_repeated_texts: str = field(
+        default="",
+        metadata={
+            "help": "leave out of training the utterances of this part of the corpus, such as IEMOCAP's scripted, "
+            "whose words are also tested or validated; all: of every part"
+        },
+    )
+    labels: str = field(
+        default="",
+        metadata={"help": "comma-separated emotions to tell apart; others are left out (default: all of the data-bin)"},
+    )
+    modalities: str = field(
+        default="lva",
+        metadata={
+            "help": f"parts of an utterance that are read: one of {', '.join(MODALITY_CASES)} (text, visual, acoustic)"
+        },
+    )
+    modality_mixture: bool = field(
+        default=False,
+        metadata={"help": "train on one of the cases within --modalities, drawn for each utterance and epoch"},
+    )
+    mixture_full_weight: int = field(
+        default=1,
+        metadata={"help": "with --modality-mixture, all of --modalities are this many times as likely as another case"},
+    )
+    mix_streams: bool = field(
+        default=False,
+        metadata={
+            "help": "train on faces and speech of other training utterances of the same emotion, drawn for each "
+            "utterance and epoch; fair only where the streams say nothing of each other once the emotion is known"
+        },
+    )
+    max_pieces: int = field(
+        default=60,
+        metadata={"help": "word pieces read from the start of a text, prompt not counted; nothing is dropped"},
+    )
+    predictions: str = field(
+        default="",
+        metadata={
+            "help": "write one JSON line per utterance here at each validation; {subset} in the name stands for the "
+            "subset"
+        },
+    )
+    max_valid_steps: Optional[int] = II("dataset.max_valid_steps")
+
+
+class EmotionClassificationTask(CorpusTask):
+    """Base of the two tasks."""
+
+    cfg: EmotionClassificationConfig
+
+    def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
+        self.state.add_factory("labels", self._labels)
+        self._prediction_file: PredictionFile | None = None
+
+    def _labels(self) -> list[str]:
+        known = list(self.corpus().meta.labels)
+        asked = [name.strip() for name in self.cfg.labels.split(",") if name.strip()] or known
+        unknown = [name for name in asked if name not in known]
+        if unknown or len(set(asked)) < 2:
+            raise UserError(
+                f"--labels {self.cfg.labels!r}: {self.corpus().path} has {', '.join(known) or 'no emotions'}; name two "
+                f"or more of these"
+            )
+        return asked
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the emotions, in the order of the confusion counts."""
+        return self.state.labels
+
+    @cached_property
+    def modalities(self) -> str:
+        """Return the modality case as given.
+
+        Raises:
+            UserError: it is not one of the seven.
+        """
+        if self.cfg.modalities not in MODALITY_CASES:
+            raise UserError(f"--modalities {self.cfg.modalities!r}: choose one of {', '.join(MODALITY_CASES)}")
+        return self.cfg.modalities
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Build the model, after everything that a checkpoint must carry is known."""
+        if self.cfg.mixture_full_weight < 1 or (self.cfg.mixture_full_weight > 1 and not self.cfg.modality_mixture):
+            raise UserError(
+                f"--mixture-full-weight {self.cfg.mixture_full_weight}: give 1 or more, and --modality-mixture with it"
+            )
+        logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
+        return super().build_model(cfg, from_checkpoint)
+
+    def prompt(self) -> PromptPieces | None:
+        """Return the pieces that are appended to every text; None for none."""
+        return None
+
+    @exits_in_one_line
+    def load_dataset(
+        self, split: str, combine: bool = False, task_cfg: Any = None, epoch: int = 1, **kwargs: Any
+    ) -> None:
+        """Load ``train``, ``valid`` or ``test``: speakers of the fold, or the manifest's own split."""
+        corpus = self.fitting_corpus()
+        emotions = self._emotion_codes(corpus)
+        rows = self._rows(corpus, split, emotions)
+        training = split == "train"
+        if training and self.cfg.drop_repeated_texts:
+            rows = self._without_repeated_texts(corpus, rows, emotions)
+        if training and self.cfg.train_fraction != 1:
+            rows = rows[
+                train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
+            ]
+        logger.info("%s: %d utterances", split, len(rows))
+        self.log_beyond_limits(split, corpus, rows)
+        rows = self.nonempty(corpus, rows, split)
+        rows, beside = self.beside(corpus, rows, split, emotions)
+        self.datasets[split] = UtteranceDataset(
+            corpus,
+            rows,
+            self.limits(),
+            Modalities(
+                self.modalities,
+                mixture=self.cfg.modality_mixture and training,
+                full_weight=self.cfg.mixture_full_weight,
+                mix_streams=self.cfg.mix_streams and training,
+                seed=self.cfg.seed,
+                zero_frames=self.cfg.zero_frames,
+            ),
+            emotions=emotions,
+            prompt=self.prompt(),
+            shuffle=training,
+            **beside,
+        )
+
+    def beside(
+        self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the rows of a subset with those read beside them, and further arguments of its dataset: none here.
+
+        Args:
+            corpus: the open data-bin.
+            rows: utterances with a target.
+            split: ``train``, ``valid`` or ``test``.
+            emotions: the task's code of each emotion of the data-bin, -1 for none.
+        """
+        return rows, {}
+
+    def _without_repeated_texts(self, corpus: Corpus, rows: np.ndarray, emotions: np.ndarray) -> np.ndarray:
+        """Return the training rows without those of ``--drop-repeated-texts``.
+
+        Raises:
+            UserError: the data-bin has no such part.
+        """
+        part, known = self.cfg.drop_repeated_texts, corpus.meta.parts
+        if part != "all" and part not in known:
+            raise UserError(f"--drop-repeated-texts {part}: {corpus.path} has {', '.join(known) or 'no parts'}; or all")
+        subsets = ["test"] if self.cfg.protocol == "all_but_one" else ["valid", "test"]
+        if not self.cfg.fold:
+            subsets = [subset for subset in ("valid", "test") if subset in corpus.splits]
+        elsewhere = {
+            corpus.text.view(row).tobytes()
+            for subset in subsets
+            for row in self._rows(corpus, subset, emotions).tolist()
+        }
+        of_part = np.ones(len(rows), bool) if part == "all" else corpus.part[rows] == known.index(part)  # type: ignore[index]
+        repeated = [bool(len(text := corpus.text.view(row))) and text.tobytes() in elsewhere for row in rows.tolist()]
+        dropped = of_part & np.array(repeated, dtype=bool)
+        logger.info("train: %d utterances left out, whose words are also validated or tested", dropped.sum())
+        return rows[~dropped]
+
+    def training_rows(self) -> np.ndarray:
+        """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
+        corpus = self.fitting_corpus()
+        return self._rows(corpus, "train", self._emotion_codes(corpus))
+
+    def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
+        """Return the task's code of each emotion code of the corpus, -1 for emotions that are left out.
+
+        The last entry stands for utterances without an emotion.
+        """
+        missing = [label for label in self.labels if label not in corpus.meta.labels]
+        if missing:
+            raise UserError(
+                f"{corpus.path}: has no utterance of {', '.join(missing)}, which the model tells apart; it has "
+                f"{', '.join(corpus.meta.labels)}"
+            )
+        codes = [self.labels.index(label) if label in self.labels else -1 for label in corpus.meta.labels]
+        return np.array([*codes, -1], dtype=np.int64)
+
+    def _rows(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
+        rows = self._part(corpus, split, emotions)
+        return rows[emotions[corpus.emotion[rows]] >= 0]
+
+    def _part(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
+        """Return the rows of a subset, those without one of the task's emotions too."""
+        if not self.cfg.fold:
+            if self.cfg.folds != SPEAKERS:
+                raise UserError(f"--folds {self.cfg.folds}: give --fold, from 1")
+            if split not in corpus.splits:
+                raise UserError(
+                    f"{corpus.path}: the split column has no '{split}' (it has: "
+                    f"{', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
+                )
+            return np.flatnonzero(corpus.split == corpus.splits.index(split))
+        return self.fold(corpus, emotions[corpus.emotion] >= 0).rows(corpus, split)
+
+    def fold(self, corpus: Corpus, labelled: np.ndarray) -> Fold:
+        """Return the fold of ``--fold``; it is logged, and stored with the checkpoint."""
+        fold = choose_fold(folds_of(corpus, labelled, self.cfg.folds, str(self.cfg.protocol)), self.cfg.fold)
+        stored = {
+            "number": fold.number,
+            "folds": self.cfg.folds,
+            "protocol": fold.protocol,
+            "test": fold.test,
+            "valid": fold.valid or "",
+            "train": list(fold.train),
+            "selected_on_test": fold.selected_on_test,
+            "test_speakers": list(fold.test_speakers),
+        }
+        known = self.state.state_dict.get("fold")
+        # Checkpoints of earlier versions have folds of one speaker each.
+        if known and (seen := set(fold.test_speakers) - set(known.get("test_speakers", [known["test"]]))):
+            logger.warning(
+                "the checkpoint left out %s, not %s: it has seen %s",
+                known["test"],
+                fold.test,
+                "this test speaker" if len(fold.test_speakers) == 1 else f"the test speakers {', '.join(sorted(seen))}",
+            )
+        if known != stored:
+            self.state.merge_state_dict({"fold": stored})
+            logger.info(
+                "fold %d, %s: test %s, valid %s, train %s",
+                fold.number,
+                fold.protocol,
+                fold.test,
+                fold.valid,
+                ", ".join(fold.train),
+            )
+        return fold
+
+    @exits_in_one_line
+    def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
+        """Return fairseq's iterator; for an evaluated subset also begin its file of predictions."""
+        iterator = super().get_batch_iterator(dataset, **kwargs)
+        self._prediction_file = None
+        if self.cfg.predictions and not dataset.shuffle:
+            if self.cfg.max_valid_steps is not None:
+                raise UserError(
+                    "--predictions: --max-valid-steps would leave utterances out of the file; give only one of the two"
+                )
+            subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
+            evaluated = [name for name in self.datasets if name != "train"]
+            if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:
+                raise UserError(
+                    f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put "
+                    f"{{subset}} into the name"
+                )
+            path = self.cfg.predictions.replace("{subset}", subset)
+            # Every rank makes len(iterator) validation steps.
+            self._prediction_file = PredictionFile(path, dataset, self.labels, self.cfg.fold, len(iterator))
+        return iterator
+
+    def valid_step(
+        self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Classify a batch, count, and keep the decisions for the file of predictions.
+
+        ``fairseq-validate`` passes ``{}`` on a rank that has run out of batches.
+        """
+        if not sample:
+            if self._prediction_file is not None:
+                self._prediction_file.add_nothing()
+            return torch.zeros(()), 0, {}
+        model.eval()
+        with torch.no_grad():
+            decisions = criterion.decide(model, sample)
+            if self._prediction_file is not None:
+                self._prediction_file.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
+            return criterion.summarise(decisions, sample)

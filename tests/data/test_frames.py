@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import (
     ExtractorInfo,
+    _stored_matrices,
     frame_file,
     read_extractor_info,
     read_frames,
@@ -41,6 +42,25 @@ def test_compressed_files_and_other_arrays_beside_frames_are_taken(tmp_path: Pat
     assert found is not None
     assert found.frames.shape == (2, 3)
     assert found.expression is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_files_as_numpy_writes_them_are_read_in_one_go(tmp_path: Path, dtype: type) -> None:
+    """Equal to what numpy reads, without numpy's reader, which is three times as slow, and free to be changed."""
+    frames: np.ndarray = np.random.default_rng(0).normal(size=(7, 5)).astype(dtype)
+    np.savez(tmp_path / "clip.npz", frames=frames, other=np.arange(3), expression=np.full((7, 2), 0.5, dtype))
+    found = _stored_matrices(tmp_path / "clip.npz")
+    assert found is not None and list(found) == ["frames", "expression"]
+    np.testing.assert_array_equal(found["frames"], frames)
+    assert found["frames"].dtype == dtype and found["frames"].flags.writeable
+
+
+@pytest.mark.parametrize(
+    "odd", [np.asfortranarray(np.ones((4, 3))), np.ones((4, 3), ">f4"), np.ones(4), np.ones((4, 3), int)]
+)
+def test_other_arrays_are_left_to_numpy(tmp_path: Path, odd: np.ndarray) -> None:
+    np.savez(tmp_path / "clip.npz", frames=odd)
+    assert _stored_matrices(tmp_path / "clip.npz") is None
 
 
 def test_a_missing_file_is_no_mistake(tmp_path: Path) -> None:

@@ -46,6 +46,6 @@ stage 48 --input-size 48 --lr 0.03 --lr-scheduler fixed --warmup-updates 20 --ma
 stage 64 --input-size 64 --lr 0.015 --lr-scheduler polynomial_decay --warmup-updates 10 --end-learning-rate 0.0001 \
     --total-num-update 720 --max-update 720 --weight-decay 0.002 --finetune-from-model 48/checkpoint_last.pt
 
-python -m memobert_plugin.features.denseface.weights 64/checkpoint_last.pt denseface.safetensors
+python -m memobert_plugin.features.denseface.weights 64/checkpoint_last.pt denseface.safetensors --overwrite
 python "$here/evaluate.py" ferplus --weights denseface.safetensors
 python "$here/calibrate.py" ferplus --weights denseface.safetensors --write

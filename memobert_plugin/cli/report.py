@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("report"), metavar="FOLDER", help="where to write (default: report)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the report that is there")
     parser.add_argument("--corpus", metavar="NAME", help="report this corpus only")
     parser.add_argument("--protocol", metavar="NAME", help="report this protocol only")
     parser.add_argument(
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..evaluation.report.report import FILE_NAMES, PAGE, Choices, build_report
     from ..evaluation.report.runs import find_runs
 
+    if (options.out / PAGE).exists() and not options.overwrite:
+        raise UserError(f"--out {options.out}: holds a report; give --overwrite, or choose another folder")
     choices = Choices(
         corpus=options.corpus,
         protocol=options.protocol,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
-from .errors import NO_ROOM, UserError
+from .errors import NO_ROOM, Interrupted, UserError
 
 QUIET, USUAL, VERBOSE = -1, 0, 1
 
@@ -116,6 +116,17 @@ class _Version(argparse.Action):
 
         print(version_text(parser.prog))
         parser.exit()
+
+
+@contextmanager
+def going_on(advice: str) -> Iterator[None]:
+    """After Ctrl-C inside the block, have the command say what is kept and how to go on."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(advice) from None
 
 
 def say(*lines: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
-from ..core.files import messages_kept_apart
+from ..core.files import messages_kept_apart, refuse_existing_file
 from ..core.flags import add_flags, options_from
 from .reading import CORPORA, Corpus, Reading, names_list
 
@@ -92,6 +92,7 @@ def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
             metavar="TSV" if manifest else "FOLDER",
             help="the manifest to write" if manifest else "the folder of pictures to write",
         )
+        one.add_argument("--overwrite", action="store_true", help="replace an output that exists")
         add_flags(one, [("", corpus.options), *([("", ManifestOptions)] if manifest else [])])
         one.set_defaults(corpus=corpus, name=name)
     return parser
@@ -104,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = build_parser(asked).parse_args(given)
     corpus: Corpus = flags.corpus
     options: Any = options_from(flags, corpus.options, flags.name)
+    refuse_existing_file(flags.output, flags.overwrite)
+    if flags.output.is_dir() and any(flags.output.iterdir()) and not flags.overwrite:
+        raise UserError(f"{flags.output}: holds files already; give --overwrite, or choose another output")
     reading = corpus.read(flags.folder, options)
     if reading.other_counts and not getattr(options, "allow_other_counts", True):
         if isinstance(reading, Reading):

@@ -44,7 +44,7 @@ class CommandWriter:
 
     def bert_import(self, output: Path) -> Command:
         """Return the import of BERT's weights as a checkpoint to start from."""
-        return ("memobert-import", "bert", str(self.plan.bert), "--output", str(output))
+        return ("memobert-import", "bert", str(self.plan.bert), "--output", str(output), "--overwrite")
 
     def pretraining(
         self, folder: Path, seed: int, variant: Mapping[str, Any], excluded: str, start: Path | None

@@ -187,7 +187,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 FORMAT = 1
 PLAN_FILE, SWEEP_FILE = "plan.yaml", "sweep.json"
-_CARRYING_OUT = ("--user-dir", "--distributed-world-size", "--distributed-port", "--distributed-backend")
+_CARRYING_OUT = ("--user-dir", "--distributed-world-size", "--distributed-port", "--distributed-backend", "--overwrite")
 """Flags that say how a run is carried out; with other values it is still the same run."""
 
 

@@ -137,7 +137,7 @@ def test_a_failed_import_leaves_an_earlier_checkpoint_alone(tmp_path: Path, fold
     checkpoint.write_bytes(b"earlier")
     (folder / "vocab.txt").write_text("[PAD]\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"vocab\.txt"):
-        main(["bert", str(folder), "--output", str(checkpoint)])
+        main(["bert", str(folder), "--output", str(checkpoint), "--overwrite"])
     assert checkpoint.read_bytes() == b"earlier"
 
 

@@ -108,7 +108,7 @@ def complete_corpus(folder: Path) -> None:
 def test_the_complete_corpus_has_the_published_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     complete_corpus(tmp_path)
     manifest = tmp_path / "manifest.tsv"
-    arguments = ["crema-d", str(tmp_path), "--output", str(manifest)]
+    arguments = ["crema-d", str(tmp_path), "--output", str(manifest), "--overwrite"]
     assert main(arguments) == 0
     rows = list(read_manifest(manifest))
     assert Counter(row.emotion for row in rows) == CLIPS

@@ -136,6 +136,7 @@ def test_the_papers_turns_remain_when_those_without_a_face_are_left_out(
     listed.write_text("".join(f"MSP-IMPROV-{name} N False\n" for names in without_face for name in names) + "\n")
     manifest = tmp_path / "manifest.tsv"
     arguments = ["msp-improv", str(tmp_path), "--output", str(manifest), "--leave-out", str(listed)]
+    arguments.append("--overwrite")
     assert main(arguments) == 0
     assert Counter(row.emotion for row in read_manifest(manifest)) == PAPER_TURNS
     assert "121 turns left out" in (out := capsys.readouterr().out)

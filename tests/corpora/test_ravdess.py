@@ -179,7 +179,7 @@ def test_the_command_tells_what_it_left_out(tmp_path: Path, capsys: pytest.Captu
     arguments = ["ravdess", str(folder), "--output", str(tmp_path / "manifest.tsv")]
     assert main(arguments) == 1
     assert f"left out: {folder / 'Actor_01/noise.wav'}: the name" in capsys.readouterr().err
-    assert main([*arguments, "--max-failed-share", "0.5"]) == 0
+    assert main([*arguments, "--max-failed-share", "0.5", "--overwrite"]) == 0
 
 
 def test_an_emotion_that_does_not_occur_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...core.console import run_command
 from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_fairseq_arguments
-from ...core.files import regular, replaced_when_complete
+from ...core.files import refuse_existing_file, regular, replaced_when_complete
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,7 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="such as checkpoints/checkpoint_last.pt")
     parser.add_argument("output", type=Path, metavar="FILE", help="the file to write, such as denseface.safetensors")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     options = parser.parse_args(arguments)
+    refuse_existing_file(options.output, options.overwrite)
     state, made_by = read_checkpoint(options.checkpoint)
     write_weights(options.output, state, made_by)
     print(

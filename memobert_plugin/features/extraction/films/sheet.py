@@ -114,10 +114,12 @@ def check_sheet_page(target: Path) -> None:
     """Check, before the work, that a page can be written there, and make its folder.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or a file that is no such page is there.
     """
     if is_stream(target):
         return
+    if target.is_file() and b"contact sheet</title>" not in target.read_bytes()[:2000]:
+        raise UserError(f"--preview {target}: exists and is no contact sheet; name another file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):

@@ -15,9 +15,10 @@ log.txt; memobert-sweep writes them. All runs of one table must share utterances
 protocol and selection: a mixture is refused, and the error says which key differs in which runs. Missing runs are
 listed and refused too, unless --partial is given.
 
-Written are, each as Markdown, CSV and LaTeX or as PNG and SVG: table2_settings, table2_tests, table3_ablations,
-table3_tests, figure3_train_fraction, modality_cases, confusion, training_curves, pretraining_curves; and index.html,
-one page with all of it that needs no other file. What the runs do not cover is left out.
+Written are, each as Markdown, CSV and LaTeX or as PNG and SVG: table2_settings, table2_tests, parts (of the corpus),
+selection_gap (the score that selected beside the tested one), table3_ablations, table3_tests, figure3_train_fraction,
+modality_cases, confusion, training_curves, pretraining_curves; and index.html, one page with all of it that needs no
+other file. What the runs do not cover is left out.
 
 Numbers of the protocol "reference" are marked "selected on test", those of models pre-trained on the test speakers'
 clips "transductive".

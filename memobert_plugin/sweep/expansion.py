@@ -233,6 +233,7 @@ class Expansion:
             "protocol": plan.protocol,
             "selection": PROTOCOLS[plan.protocol].selection,
             "test_speaker": fold.speaker,
+            "leave_out": plan.folding,
             "held_out": held_out(plan.folding, self.corpus.folds),
             "train_modalities": plan.train_modalities,
             "modality_mixture": flags.get("modality_mixture", plan.modality_mixture),

@@ -165,7 +165,8 @@ def modality_figure(series: Mapping[str, Sequence[Result]], provenance: Provenan
         axes.grid(alpha=0.3, axis="y")
         _legend(axes, list(series), lines=False)
         caption = f"Markers: mean over folds, then seeds; bars: {BAND}.{_hollow(series)}"
-        return finish(figure, "modality_cases", provenance.title("UAR by modality case"), caption)
+        rows = [result for line in series.values() for result in line]
+        return finish(figure, "modality_cases", provenance.title("UAR by modality case", rows), caption)
 
 
 def confusion_figure(results: Sequence[Result], provenance: Provenance) -> Picture:
@@ -196,7 +197,7 @@ def confusion_figure(results: Sequence[Result], provenance: Provenance) -> Pictu
         figure.supxlabel("prediction", fontsize=9)
         figure.supylabel("label", fontsize=9)
         caption = "Each row is a label and adds up to 100 %: all utterances of all folds and seeds."
-        return finish(figure, "confusion", provenance.title("Confusion matrices (%)"), caption)
+        return finish(figure, "confusion", provenance.title("Confusion matrices (%)", results), caption)
 
 
 def _marker(axes: Axes, x: float, y: float, number: int, *, hollow: bool) -> None:

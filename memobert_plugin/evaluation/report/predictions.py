@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ VOCABULARY = "full vocabulary"
 
 @dataclass(frozen=True, eq=False)
 class SpeakerCounts:
-    """Confusion counts of one file, by speaker.
+    """Confusion counts of one file, by speaker, or of all together where folds leave sessions or groups out.
 
     Attributes:
-        speakers: S names, sorted.
+        speakers: S names, sorted; ``fold 2`` for all speakers of a fold together.
         counts: (S, C, C + 1) by decision: among the ``label words``; where every line has it, over the
             ``full vocabulary`` too. The last column counts predictions outside the labels.
     """
 
     speakers: tuple[str, ...]
     counts: Mapping[str, Counts]
+    parts: Mapping[str, Counts] = field(default_factory=dict)
+    """(C, C + 1) among the label words, by part of the corpus; empty where it has none."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class _Line:
     prediction: str
     vocabulary: str | None
     has_vocabulary: bool
+    part: str
 
 
 class PredictionReader:
@@ -63,7 +66,8 @@ class PredictionReader:
         if path not in self._read:
             lines = _read_lines(path, run)
             self._compare(path, run.fold, lines)
-            self._read[path] = _count(lines, run.labels)
+            together = "" if run.held_out == "speaker" else f"fold {run.fold}"
+            self._read[path] = _count(lines, run.labels, together)
         return self._read[path]
 
     def _compare(self, path: Path, fold: int, lines: list[_Line]) -> None:
@@ -125,12 +129,13 @@ def _parse(place: str, text: str, run: EmotionRun) -> _Line:
         values["prediction"],
         vocabulary,
         "vocabulary_prediction" in values,
+        str(values.get("part", "")),
     )
 
 
-def _count(lines: list[_Line], labels: tuple[str, ...]) -> SpeakerCounts:
+def _count(lines: list[_Line], labels: tuple[str, ...], together: str = "") -> SpeakerCounts:
     code: dict[str | None, int] = {None: -1, **{label: number for number, label in enumerate(labels)}}
-    names, speaker = np.unique([line.speaker for line in lines], return_inverse=True)
+    names, speaker = np.unique([together or line.speaker for line in lines], return_inverse=True)
     targets = np.array([code[line.label] for line in lines])
     decisions: dict[str, list[str | None]] = {LABEL_WORDS: [line.prediction for line in lines]}
     if all(line.has_vocabulary for line in lines):
@@ -140,7 +145,11 @@ def _count(lines: list[_Line], labels: tuple[str, ...]) -> SpeakerCounts:
         predictions = np.array([code[prediction] for prediction in decided])
         own = [speaker == number for number in range(len(names))]
         counts[name] = np.stack([confusion(targets[of], predictions[of], len(labels), outside=True) for of in own])
-    return SpeakerCounts(tuple(names.tolist()), counts)
+    predicted, parts = np.array([code[line.prediction] for line in lines]), {}
+    for part in sorted({line.part for line in lines} - {""}):
+        of_part = np.array([line.part == part for line in lines])
+        parts[part] = confusion(targets[of_part], predicted[of_part], len(labels), outside=True)
+    return SpeakerCounts(tuple(names.tolist()), counts, parts)
 
 
 def _difference(first: Path, lines: list[_Line]) -> str:

@@ -13,6 +13,7 @@ from ...core.version import VERSION
 from ...pages.template import load_template
 from ..metrics.significance import DRAWS
 from .curves import Curves, beyond_limits, curve_records, emotion_curves, pretraining_curves
+from .diagnostics import gap_table, part_table
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
 from .formats import Table, as_csv, as_latex, as_markdown, records_as_csv
 from .layout import Grids, Layout, refuse_missing, refuse_mixtures
@@ -62,6 +63,8 @@ PAGE = "index.html"
 TABLES = (
     "table2_settings",
     "table2_tests",
+    "parts",
+    "selection_gap",
     "table3_ablations",
     "table3_tests",
     "figure3_train_fraction",
@@ -156,7 +159,7 @@ def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[Pretrainin
     return Report(
         title=provenance.title("Emotion classification"),
         warnings=tuple(warnings),
-        sections=tuple(_sections(grids, curves, provenance, layout.budget_notes(), choices.pictures)),
+        sections=tuple(_sections(grids, layout.main, curves, provenance, layout.budget_notes(), choices.pictures)),
         facts=tuple(_facts(layout, grids, provenance)),
         missing=tuple(missing),
         curve_files={f"{stem}.csv": records_as_csv(curve_records(lines)) for stem, lines in curves.items() if lines},
@@ -185,11 +188,21 @@ def _chosen(runs: Sequence[EmotionRun], choices: Choices) -> list[EmotionRun]:
 
 
 def _sections(
-    grids: Grids, curves: dict[str, list[Curves]], provenance: Provenance, budget_notes: tuple[str, ...], draw: bool
+    grids: Grids,
+    runs: Sequence[EmotionRun],
+    curves: dict[str, list[Curves]],
+    provenance: Provenance,
+    budget_notes: tuple[str, ...],
+    draw: bool,
 ) -> Iterator[Section]:
     results = grids.settings.results
     if results:
-        tables = [settings_table(results, provenance), settings_tests(results, provenance)]
+        tables = [
+            settings_table(results, provenance),
+            settings_tests(results, provenance),
+            part_table(results, provenance),
+            gap_table(results, runs, provenance),
+        ]
         yield Section("settings", "Settings", _present(tables))
     if grids.fractions.results:
         lines = training_series(grids.fractions.results)
@@ -234,7 +247,7 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     first = max(rows, key=lambda result: len(result.cells))
     yield "folds", ", ".join(map(str, first.folds))
     yield "seeds", ", ".join(map(str, first.seeds))
-    yield "test speakers", f"{first.speakers}"
+    yield f"test {provenance.unit}s", f"{first.speakers}"
     (seed, *_) = first.seeds
     tested = sum(int(cell.counts[LABEL_WORDS].sum()) for (_, of), cell in first.cells.items() if of == seed)
     yield "test utterances", f"{tested}"
@@ -244,5 +257,5 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     if unread := beyond_limits(run.folder / "log.txt" for run in layout.main):
         yield "not read", "; ".join(unread)
     yield "runs", f"{len(layout.main)} in table 2"
-    yield "intervals", f"bootstrap over speakers, {DRAWS} draws, expanded percentiles"
+    yield "intervals", f"bootstrap over {provenance.unit}s, {DRAWS} draws, expanded percentiles"
     yield "memobert_plugin", VERSION

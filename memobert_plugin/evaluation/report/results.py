@@ -228,6 +228,8 @@ class Provenance:
     protocol: str
     selection: str
     selected_on_test: bool
+    unit: str = "speaker"
+    """What folds leave out, and intervals and tests resample."""
 
     @classmethod
     def of(cls, run: EmotionRun) -> Provenance:
@@ -239,12 +241,15 @@ class Provenance:
             run.protocol,
             run.selection,
             run.selected_on_test,
+            run.held_out,
         )
 
-    def title(self, subject: str) -> str:
-        """Return the title of a table or picture, with the mark that concerns all of it."""
+    def title(self, subject: str, results: Iterable[Result] = ()) -> str:
+        """Return the title of a table or picture, with the mark that concerns all of it and the share of these rows."""
         mark = f" ({SELECTED_ON_TEST})" if self.selected_on_test else ""
-        return f"{subject}, {self.corpus}, protocol {self.protocol}{mark}"
+        shares = sorted({result.condition.train_fraction for result in results})
+        share = f", {' and '.join(f'{100 * one:g} %' for one in shares)} of the training data" if shares else ""
+        return f"{subject}, {self.corpus}, protocol {self.protocol}{share}{mark}"
 
     def notes(self, results: Iterable[Result]) -> tuple[str, ...]:
         """Return explanations of the marks on these rows."""
@@ -252,7 +257,7 @@ class Provenance:
         notes = [SELECTED_NOTE] if self.selected_on_test else []
         fewest = min((result.speakers for result in chosen), default=0)
         if 1 < fewest < ENOUGH_SPEAKERS:
-            notes.append(f"With {fewest} test speakers a 95 % interval is too narrow: it cannot leave their range.")
+            notes.append(f"With {fewest} test {self.unit}s a 95 % interval is too narrow: it cannot leave their range.")
         if any(result.transductive for result in chosen):
             notes.append(TRANSDUCTIVE_NOTE)
         notes += dict.fromkeys(result.condition.note for result in chosen if result.condition.note)

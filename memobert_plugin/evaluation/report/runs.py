@@ -68,6 +68,9 @@ class EmotionRun:
         selection: how the checkpoint was chosen.
         transductive: the test speakers' clips were used for pre-training.
         predictions: file per evaluated modality case.
+        held_out: what a fold leaves out: ``speaker``, ``session`` or ``group``; intervals and tests resample it.
+        data: path of the data-bin; empty where it is not known.
+        leave_out: the plan's key of that name.
     """
 
     folder: Path
@@ -86,6 +89,9 @@ class EmotionRun:
     selection: str
     transductive: bool
     predictions: Mapping[str, Path]
+    held_out: str = "speaker"
+    data: str = ""
+    leave_out: str = "speakers"
 
     @property
     def selected_on_test(self) -> bool:
@@ -173,6 +179,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         "labels": ", ".join(labels),
         "protocol": fields.take("protocol", str),
         "selection": fields.take("selection", str),
+        "held_out": _text(fields, "held_out", "speaker"),
     }
     return EmotionRun(
         folder=path.parent,
@@ -185,7 +192,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
             train_modalities=_modality_case(path, fields.take("train_modalities", str)),
             modality_mixture=fields.take("modality_mixture", bool),
             title=_title(fields, setting),
-            note=fields.take("setting_note", str) if "setting_note" in fields.values else "",
+            note=_text(fields, "setting_note", ""),
         ),
         fold=fields.take("fold", int),
         seed=fields.take("seed", int),
@@ -201,7 +208,15 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         predictions={
             _modality_case(path, case): _inside(path, file) for case, file in fields.take("predictions", dict).items()
         },
+        held_out=shared["held_out"],
+        data=_text(corpus, "path", ""),
+        leave_out=_text(fields, "leave_out", "speakers"),
     )
+
+
+def _text(fields: _Fields, key: str, default: str) -> str:
+    """Return a text that runs of earlier versions lack."""
+    return fields.take(key, str) if key in fields.values else default
 
 
 def _values(fields: _Fields, key: str) -> dict[str, str]:

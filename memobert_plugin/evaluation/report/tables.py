@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
-from .formats import Table, interval, percent
+from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
 from .results import METRICS, WITH_INTERVAL, Estimate, Provenance, Result, ablation_name, coverage, marks, training_name
 from .runs import Condition
@@ -84,25 +85,29 @@ def other_systems(corpus: str, settings: Collection[str] = ()) -> list[Published
 SHOWN = ("wa", "uar")
 SCORE_NOTE = (
     "Per cent; mean over folds, then seeds; SD: standard deviation over the folds (averaged over seeds) and over the "
-    "seeds (averaged over folds); 95 %: interval by bootstrap over the test speakers."
+    "seeds (averaged over folds); 95 %: interval by bootstrap over the test {unit}s."
 )
 TEST_NOTE = (
-    "First minus second in percentage points. Intervals by bootstrap over speakers, the same draws for both. p: "
-    "two-sided permutation test on UAR that swaps all predictions of a speaker between the two (seeds together), "
-    "because utterances of one speaker are not independent; corrected for the number of rows by Holm's method."
+    "First minus second in percentage points. Intervals by bootstrap over {unit}s, the same draws for both. p: "
+    "two-sided permutation test on UAR that swaps all predictions of a {unit} between the two (seeds together), "
+    "because utterances of one {unit} are not independent; corrected for the number of rows by Holm's method."
 )
 
 
 def settings_table(results: Sequence[Result], provenance: Provenance) -> Table:
     """Return settings x WA and UAR, with published numbers beside ours where the corpus is the same."""
     names = [training_name(result.condition) + marks(result) for result in results]
-    return _score_table("table2_settings", provenance.title("Settings"), names, results, provenance, others=True)
+    return _score_table(
+        "table2_settings", provenance.title("Settings", results), names, results, provenance, others=True
+    )
 
 
 def ablations_table(results: Sequence[Result], provenance: Provenance) -> Table:
     """Return ablations of one setting or several x WA and UAR."""
     names = [_ablated(result) + marks(result) for result in results]
-    return _score_table("table3_ablations", provenance.title("Ablations"), names, results, provenance, others=False)
+    return _score_table(
+        "table3_ablations", provenance.title("Ablations", results), names, results, provenance, others=False
+    )
 
 
 def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:
@@ -110,7 +115,7 @@ def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table |
     pairs = combinations([result for result in results if result.decision == LABEL_WORDS], 2)
     return _tests_table(
         "table2_tests",
-        provenance.title("Settings, paired tests"),
+        provenance.title("Settings, paired tests", results),
         [(second, first) for first, second in pairs],
         lambda result: training_name(result.condition) + marks(result),
         provenance,
@@ -128,7 +133,7 @@ def ablations_tests(results: Sequence[Result], provenance: Provenance) -> Table 
     ]
     return _tests_table(
         "table3_tests",
-        provenance.title("Ablations, paired tests"),
+        provenance.title("Ablations, paired tests", results),
         pairs,
         lambda result: _ablated(result) + marks(result),
         provenance,
@@ -182,7 +187,7 @@ def _score_table(
             (system.name, *[""] * (len(header) - 3), *map(_published, system.scores[corpus]))
             for system in other_systems(corpus, {result.condition.setting for result in results})
         ]
-    notes = (SCORE_NOTE, *provenance.notes(results), *([CONFOUNDS] if corpus else []))
+    notes = (SCORE_NOTE.format(unit=provenance.unit), *provenance.notes(results), *([CONFOUNDS] if corpus else []))
     return Table(stem, title, tuple(header), tuple(rows), notes, tuple(records))
 
 
@@ -200,6 +205,9 @@ def _tests_table(
     sides = [(first.counts(common), second.counts(common)) for first, second, common in compared]
     tests = [permutation_test(*pair, unweighted_recall) for pair in sides]
     corrected = holm([test.p for test in tests])
+    if sum(fold.shape[1] for fold in sides[0][0]) < 2:  # nothing can be swapped: no test
+        tests = [replace(test, p=math.nan, smallest_p=math.nan) for test in tests]
+        corrected = [math.nan] * len(tests)
     rows, records = [], []
     for (first, second, common), pair, test, p_holm in zip(compared, sides, tests, corrected, strict=True):
         uar_interval, wa_interval = (difference_interval(*pair, metric) for metric in (unweighted_recall, accuracy))
@@ -233,19 +241,21 @@ def _tests_table(
             record[f"{metric}_difference"] = 100 * difference
             record[f"{metric}_low"], record[f"{metric}_high"] = (100 * end for end in ends)
         records.append(record)
-    notes = [TEST_NOTE, *_power_note([test.smallest_p for test in tests])]
+    notes = [TEST_NOTE.format(unit=provenance.unit), *_power_note([test.smallest_p for test in tests], provenance.unit)]
     notes += provenance.notes([result for first, second, _ in compared for result in (first, second)])
     header = ("", "UAR", "95 %", "p", "p, Holm", "WA", "95 %")
     return Table(stem, title, header, tuple(rows), tuple(notes), tuple(records))
 
 
-def _power_note(smallest: Sequence[float]) -> list[str]:
+def _power_note(smallest: Sequence[float], unit: str) -> list[str]:
     best = min(smallest) * len(smallest)
+    if math.isnan(best):
+        return [f"{UNDEFINED}: there is no test with a single test {unit}."]
     if best <= 0.05:
         return []
     comparisons = f"{len(smallest)} comparison{'s' if len(smallest) > 1 else ''}"
     return [
-        f"With so few speakers and {comparisons} the smallest corrected p that could come out is "
+        f"With so few {unit}s and {comparisons} the smallest corrected p that could come out is "
         f"{_p_value(min(1.0, best))}: this table cannot show any difference to be significant at 0.05."
     ]
 
@@ -266,6 +276,8 @@ def _published(score: float | None) -> str:
 
 
 def _p_value(p: float) -> str:
+    if math.isnan(p):
+        return UNDEFINED
     return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
 
 
@@ -299,8 +311,8 @@ def fraction_table(
         ("training data", *series),
         tuple(rows),
         (
-            "UAR in per cent, mean over folds, then seeds, with its 95 % interval by bootstrap over the test speakers. "
-            "Each smaller share is part of every larger one, with the labels in equal proportion.",
+            "UAR in per cent, mean over folds, then seeds, with its 95 % interval by bootstrap over the test "
+            f"{provenance.unit}s. Each smaller share is part of every larger one, with the labels in equal proportion.",
             *budget_notes,
             *provenance.notes(results),
         ),
@@ -344,12 +356,12 @@ def modality_table(series: Mapping[str, Sequence[Result]], provenance: Provenanc
         rows.append((name, *cells))
     return Table(
         "modality_cases",
-        provenance.title("UAR by modality case"),
+        provenance.title("UAR by modality case", results),
         ("", *MODALITY_CASES),
         tuple(rows),
         (
             "Evaluated on l: text, v: faces, a: speech and their combinations. UAR in per cent, mean over folds, then "
-            "seeds, with its 95 % interval by bootstrap over the test speakers.",
+            f"seeds, with its 95 % interval by bootstrap over the test {provenance.unit}s.",
             *provenance.notes(results),
         ),
         tuple(_record(result, provenance) for result in results),
@@ -370,7 +382,7 @@ def confusion_table(results: Sequence[Result], provenance: Provenance) -> Table:
                 records.append(provenance.record(result) | cell)
     return Table(
         "confusion",
-        provenance.title("Confusion matrices"),
+        provenance.title("Confusion matrices", results),
         ("setting: label \\ prediction", *columns),
         tuple(rows),
         (

@@ -174,7 +174,7 @@ def test_the_names_of_all_files_are_known(sweep: Path) -> None:
     pytest.importorskip("matplotlib")
     emotion, pretraining = find_runs([sweep])
     names = set(build_report(emotion, pretraining, Choices()).files())
-    assert names == set(FILE_NAMES)
+    assert names == {name for name in FILE_NAMES if not name.startswith("parts.")}  # these runs have no parts
 
 
 @pytest.mark.parametrize(("name", "wa"), [("IEMOCAP", "74.64"), ("msp_improv", "67.17")])

@@ -122,9 +122,13 @@ class Version:
     def answer(self, clips: int, page: bool) -> Used:
         """Answer cuts of three seconds of the film."""
         manifest = self.work / f"{clips}.tsv"
-        lines = [f"clip{number}\t{self.film}\t{number % 4 * 3}\t{number % 4 * 3 + 3}\thello" for number in range(clips)]
-        manifest.write_text("\n".join(["id\tvideo\tstart\tend\ttext", *lines]) + "\n", encoding="utf-8")
-        options = ("--html", self.fresh("page.html")) if page else ()
+        header = "id speaker session split text emotion video audio start end".replace(" ", "\t")
+        lines = [
+            f"clip{number}\t\t\t\thello\t\t{self.film}\t\t{number % 4 * 3}\t{number % 4 * 3 + 3}"
+            for number in range(clips)
+        ]
+        manifest.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        options = ("--report", self.fresh("page.html")) if page else ()
         (self.work / "page.html").unlink(missing_ok=True)
         return self.run("memobert-predict", "--model", "bundle", "--manifest", manifest, *options)
 

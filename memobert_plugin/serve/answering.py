@@ -88,7 +88,8 @@ def _answer(model: MEmoBERT, question: Question, settings: Settings, connection:
     try:
         for message in messages(model, question, settings):
             connection.send(message)
-            if connection.poll():
+            # After "done" the next question may be there, which is no stop.
+            if message[0] == "line" and connection.poll():
                 connection.recv()
                 connection.send(("refused", "stopped on request"))
                 return

@@ -48,7 +48,7 @@ def _answer(question: Question, connection: Connection) -> None:
         connection.send(("line", line))
         if count > 1:
             time.sleep(0.15)
-        if connection.poll():
+        if index + 1 < count and connection.poll():
             connection.recv()
             connection.send(("refused", "stopped on request"))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import stat
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from memobert_plugin import MEmoBERT
 from memobert_plugin.cli.predict import main as predict
 from memobert_plugin.cli.serve import main as serve
 from memobert_plugin.core.errors import DefectiveClip, UserError
+from memobert_plugin.serve import answering
 from memobert_plugin.serve.answering import Question, Settings, messages
 from memobert_plugin.serve.app import build_app
 from memobert_plugin.serve.desk import Desk, Limits
@@ -373,6 +375,21 @@ def test_answers_equal_those_of_the_command(tmp_path: Path, room: Path) -> None:
         assert "&lt;b&gt;.mp4" in page and "<b>.mp4" not in page and str(room) not in page
         broken = client.post("/predict", files={"clip": ("film.mp4", b"no film")})
         assert "film.mp4" in error_of(broken, 422)
+
+
+def test_the_next_question_is_not_taken_for_a_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    following = Question(tmp_path, "next")
+
+    def steps(*_: Any) -> Iterator[tuple[str, Any]]:
+        yield "line", {}
+        ours.send(following)  # as the parent does once it has read "done"
+        yield "done", ""
+
+    monkeypatch.setattr(answering, "messages", steps)
+    answering._answer(None, Question(tmp_path), Settings(), theirs)  # type: ignore[arg-type]
+    assert [ours.recv(), ours.recv()] == [("line", {}), ("done", "")]
+    assert theirs.poll() and theirs.recv() == following and not ours.poll()
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path, room: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "predict": ("cli.predict", "the emotion in clips, films and texts, with reasons, times and subtitles"),
     "extract": ("cli.extract", "turn films and sound files into frames: faces, speech, words"),
+    "manifest": ("cli.manifest", "make a manifest from a folder of clips, with subtitles or words"),
     "corpora": ("corpora.__main__", "make a manifest from a published corpus"),
     "binarize": ("cli.binarize", "write a data-bin from a manifest and frames"),
     "inspect": ("cli.inspect", "say what a file or folder is and what it holds"),

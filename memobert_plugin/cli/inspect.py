@@ -5,35 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.console import CommandParser, run_command
 from ..core.errors import UserError, pip_install
-from ..core.files import refuse_existing_file, regular, replaced_when_complete
+from ..core.files import refuse_existing_file, replaced_when_complete
+from .descriptions import KNOWN, as_lines, describe
 
 if TYPE_CHECKING:
     from ..data.corpus import Corpus
 
 _MOST_SPEAKERS = 40
 _UNNAMED = "(none)"
-_MANIFESTS = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".txt")
-_CHECKPOINTS = (".pt", ".pth", ".bin")
-_KNOWN = (
-    "a data-bin, a bundle, a folder of frames (.npz, extractor.json), a manifest (.tsv, .csv, .jsonl), frames (.npz), "
-    "predictions (.jsonl) or a checkpoint (.pt)"
-)
-_MOST_NAMES = 12
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
     parser = CommandParser(
         command="inspect",
-        description="Print the content of a data-bin: counts, lengths, dimensions, hours and extractors. For a "
-        "manifest, frames, a bundle, a checkpoint or predictions, print its kind and main facts.",
+        description="Say what a file or folder is that this package makes or reads, and what it holds. For a data-bin: "
+        "counts, lengths, dimensions, hours and extractors.",
+        epilog=f"Known are {KNOWN}.",
     )
     parser.add_argument(
         "data_bin", nargs="?", metavar="PATH", help="folder that memobert-binarize wrote, or another file or folder"
@@ -85,153 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def cli_main() -> None:
     """Entry point of ``memobert-inspect``."""
     run_command(main)
-
-
-def describe(path: Path) -> dict[str, Any] | None:
-    """Return the kind of a file or folder and its content as plain values; None for a data-bin or an unknown folder.
-
-    Raises:
-        UserError: nothing is there, the file is damaged, or its kind is unknown.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; memobert-inspect reads {_KNOWN}")
-    kind = _folder_kind(path) if path.is_dir() else _file_kind(path)
-    if kind is None and not path.is_dir():
-        raise UserError(f"{path}: of unknown kind; memobert-inspect reads {_KNOWN}")
-    return None if kind is None else {"path": str(path), **kind(path)}
-
-
-def as_lines(content: dict[str, Any]) -> str:
-    """Return a description as text, a line for each value."""
-    lines = [f"{content['path']}: {content['kind']}"]
-    for name, value in content.items():
-        if name in ("path", "kind") or value in (None, "", [], {}):
-            continue
-        lines.append(f"{name.replace('_', ' ')}: {_shown(value)}")
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name or '(none)'} {_shown(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _folder_kind(path: Path) -> Callable[[Path], dict[str, Any]] | None:
-    if (path / "corpus.json").exists():
-        return None
-    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
-        return _bundle
-    if (path / "extractor.json").is_file() or any(path.glob("*.npz")):
-        return _frame_folder
-    return None
-
-
-def _file_kind(path: Path) -> Callable[[Path], dict[str, Any]] | None:
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return _frames
-    if suffix in _CHECKPOINTS:
-        return _checkpoint
-    if suffix in _MANIFESTS:
-        return _predictions if _first_object(path).keys() >= {"id", "probabilities"} else _manifest
-    return None
-
-
-def _first_object(path: Path) -> dict[str, Any]:
-    """Return the first line of a file of JSON lines, or an empty object."""
-    try:
-        with open(regular(path), encoding="utf-8") as stream:
-            first = json.loads(stream.readline(1 << 20))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return first if isinstance(first, dict) else {}
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    from ..data.manifest import manifest_notes, read_manifest
-
-    counts: dict[str, Counter[str]] = {name: Counter() for name in ("emotion", "split", "speaker")}
-    filled: Counter[str] = Counter()
-    rows = 0
-    for row in read_manifest(path):
-        rows += 1
-        for name, of_name in counts.items():
-            of_name[getattr(row, name)] += 1
-        filled.update(name for name in ("text", "video", "audio", "end") if getattr(row, name))
-    return {
-        "kind": "a manifest",
-        "utterances": rows,
-        "with": dict(filled),
-        **{f"{name}s": _most(of_name) for name, of_name in counts.items()},
-        "notes": [note.removeprefix(f"{path}: ") for note in manifest_notes(path)],
-    }
-
-
-def _predictions(path: Path) -> dict[str, Any]:
-    labels: Counter[str] = Counter()
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                labels[str(json.loads(line).get("label"))] += 1
-            except (ValueError, AttributeError, RecursionError):
-                raise UserError(f"{path}, row {number}: not a JSON object; write the predictions again") from None
-    return {"kind": "predictions", "utterances": labels.total(), "labels": _most(labels)}
-
-
-def _frames(path: Path) -> dict[str, Any]:
-    from ..data.frames import read_frames
-
-    found = read_frames(path)
-    if found is None:
-        raise UserError(f"{path}: no such file; name another")
-    expression = None if found.expression is None else found.expression.shape[1]
-    return {
-        "kind": "frames of one utterance",
-        "frames": found.frames.shape[0],
-        "dimensions": found.frames.shape[1],
-        "type": str(found.frames.dtype),
-        "expressions": expression,
-    }
-
-
-def _frame_folder(path: Path) -> dict[str, Any]:
-    from ..data.frames import read_extractor_info
-
-    info = {name: value for name, value in read_extractor_info(path).to_dict().items() if value not in (None, {})}
-    return {"kind": "a folder of frames", "utterances": sum(1 for _ in path.glob("*.npz")), "extractor": info}
-
-
-def _bundle(path: Path) -> dict[str, Any]:
-    from ..checkpoints.bundle import read_bundle
-
-    return {"kind": "a bundle of memobert-export", **_model(read_bundle(path).description.to_dict())}
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    from ..checkpoints.fairseq_checkpoint import describe_checkpoint
-
-    return describe_checkpoint(path)
-
-
-def _model(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a model's description that are there, ``kind`` as ``trained_for``."""
-    known = {name: value for name, value in description.items() if value not in (None, "", [], {}, 0)}
-    for name in ("visual_extractor", "acoustic_extractor"):
-        if name in known:
-            known[name] = known[name]["name"]
-    return {"trained_for": known.pop("kind"), **known}
-
-
-def _most(counts: Counter[str]) -> dict[str, int]:
-    """Return the most frequent names; the name "" means none, and the rest is counted together."""
-    shown = dict(sorted(counts.most_common(_MOST_NAMES)))
-    rest = counts.total() - sum(shown.values())
-    if list(shown) == [""]:
-        return {}
-    return {**shown, f"and {len(counts) - len(shown)} more:": rest} if rest else shown
 
 
 def as_tables(summary: dict[str, Any]) -> str:

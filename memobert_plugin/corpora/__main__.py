@@ -82,27 +82,35 @@ def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
     corpora = parser.add_subparsers(title="corpora", required=True, metavar="CORPUS")
     # Only the corpus asked for is loaded: another package's may be slow to import, or broken.
     for name, corpus in CORPORA.items() if asked is None else [(asked, CORPORA.get(asked))]:
-        one = corpora.add_parser(name, help=corpus.help)
-        one.add_argument("folder", type=Path, metavar="FOLDER", help=corpus.folder)
-        manifest = corpus.makes == "manifest"
-        one.add_argument(
-            "--output",
-            type=Path,
-            required=True,
-            metavar="TSV" if manifest else "FOLDER",
-            help="the manifest to write" if manifest else "the folder of pictures to write",
-        )
-        one.add_argument("--overwrite", action="store_true", help="replace an output that exists")
-        add_flags(one, [("", corpus.options), *([("", ManifestOptions)] if manifest else [])])
-        one.set_defaults(corpus=corpus, name=name)
+        add_corpus_flags(corpora.add_parser(name, help=corpus.help), name, corpus)
     return parser
+
+
+def add_corpus_flags(parser: argparse.ArgumentParser, name: str, corpus: Corpus) -> None:
+    """Add the flags of one corpus, for :func:`read_and_write`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help=corpus.folder)
+    manifest = corpus.makes == "manifest"
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="TSV" if manifest else "FOLDER",
+        help="the manifest to write (.tsv, .csv, .jsonl)" if manifest else "the folder of pictures to write",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    add_flags(parser, [("", corpus.options), *([("", ManifestOptions)] if manifest else [])])
+    parser.set_defaults(corpus=corpus, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = given[0] if given and given[0] in CORPORA.names() else None
-    flags = build_parser(asked).parse_args(given)
+    return read_and_write(build_parser(asked).parse_args(given))
+
+
+def read_and_write(flags: argparse.Namespace) -> int:
+    """Read the corpus of some parsed flags, write its manifest or pictures, and return the exit status."""
     corpus: Corpus = flags.corpus
     options: Any = options_from(flags, corpus.options, flags.name)
     refuse_existing_file(flags.output, flags.overwrite)

@@ -88,7 +88,7 @@ def read_movies(places: Sequence[Path], subtitles: Path | None = None, streams: 
         if len(found) != 1:
             raise UserError(f"--subtitles {subtitles}: one file for {len(found)} films; give the folder of all of them")
         return Movies([replace(found[0], subtitles=subtitles)], [])
-    finder = _SubtitleFinder(frozenset(movie.path.stem for movie in found), streams.language)
+    finder = SubtitleFinder(frozenset(movie.path.stem for movie in found), streams.language)
     movies: list[Movie] = []
     defects: list[Defect] = []
     for movie in sorted(found, key=lambda movie: movie.name):
@@ -139,7 +139,7 @@ class _Candidate(NamedTuple):
     """The part that names a language; empty where none does."""
 
 
-class _SubtitleFinder:
+class SubtitleFinder:
     """Finds the subtitle files of films, each folder read once."""
 
     def __init__(self, stems: frozenset[str], language: str | None) -> None:

@@ -197,7 +197,8 @@ def test_models_and_predictions_are_described(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.mp4", "", "of unknown kind; memobert-inspect reads a data-bin, a bundle"),
+        ("x.xyz", "", "of unknown kind; memobert-inspect reads data-bins, bundles"),
+        ("x.mp4", "", "x.mp4: .*give another file"),
         ("x.npz", "no archive", "not readable as an .npz"),
         ("x.pt", "no archive", "is damaged"),
         ("x.tsv", "name\n", "no column id"),

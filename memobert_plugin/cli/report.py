@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.console import CommandParser, run_command, say
+from ..core.console import CommandParser, note, run_command, say
 from ..core.errors import UserError
 
 EPILOG = """\
@@ -19,6 +20,13 @@ Written are, each as Markdown, CSV and LaTeX or as PNG and SVG: table2_settings,
 selection_gap (the score that selected beside the tested one), table3_ablations, table3_tests, figure3_train_fraction,
 modality_cases, confusion, training_curves, pretraining_curves; and index.html, one page with all of it that needs no
 other file. What the runs do not cover is left out.
+
+NAME=FOLDER puts the settings of several sweeps side by side. A file of predictions, [NAME=]FILE, has a line (JSON) or a
+row (.csv) per utterance: id, label, prediction or probabilities ("probabilities": {"anger": 0.1, …}, or a column for
+each label); speaker, label and fold come from the runs where a file lacks them. Files of one NAME are one system.
+
+Every table has its floors: chance, the most frequent label, and logistic regressions on the same folds and labels. They
+are kept in FOLDER/floors; --no-floors leaves them out.
 
 Numbers of the protocol "reference" are marked "selected on test", those of models pre-trained on the test speakers'
 clips "transductive".
@@ -34,7 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUNS", help="folder with run folders at any depth, such as runs/NAME"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUNS",
+        help="folder with run folders at any depth, such as runs/NAME; NAME=FOLDER to compare sweeps; [NAME=]FILE for "
+        "predictions of any system",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("report"), metavar="FOLDER", help="where to write (default: report)"
@@ -48,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--partial", action="store_true", help="report although runs are missing; marks cells with their folds"
     )
+    parser.add_argument(
+        "--no-floors", action="store_true", help="without chance, majority and regressions; needs no scikit-learn"
+    )
     parser.add_argument("--no-pictures", action="store_true", help="tables only; needs no matplotlib")
     return parser
 
@@ -55,8 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
+    from ..evaluation.report.floors import floors_of, write_floors
+    from ..evaluation.report.given import named_sources, read_sources
     from ..evaluation.report.report import FILE_NAMES, PAGE, Choices, build_report
-    from ..evaluation.report.runs import find_runs
 
     if (options.out / PAGE).exists() and not options.overwrite:
         raise UserError(f"--out {options.out}: holds a report; give --overwrite, or choose another folder")
@@ -67,8 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial=options.partial,
         pictures=not options.no_pictures,
     )
-    emotion, pretraining = find_runs(options.runs)
-    files = build_report(emotion, pretraining, choices).files()
+    sources = named_sources(options.runs)
+    with tempfile.TemporaryDirectory() as folder:
+        emotion, pretraining = read_sources(sources, Path(folder))
+        if not options.no_floors and not choices.settings:
+            floors = options.out / "floors"
+            for remark in write_floors(emotion, floors):
+                note(remark)
+            if floors.is_dir():
+                emotion += floors_of(emotion, floors)
+        files = build_report(emotion, pretraining, choices).files()
     write_report(options.out, files, FILE_NAMES)
     if "table2_settings.md" in files:
         say(files["table2_settings.md"].decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -258,6 +259,13 @@ class Corpus:
     def utterance_ids(self, indices: Iterable[int]) -> list[str]:
         """Return the manifest's ids of several utterances."""
         return [self.utterance_id(int(index)) for index in indices]
+
+    def sha256(self) -> str:
+        """Return the digest of ids, emotions and speakers, by which results of different corpora are told apart."""
+        digest = hashlib.sha256()
+        for name in ("uid", "emotion", "speaker"):
+            digest.update((self.path / f"{name}.npy").read_bytes())
+        return digest.hexdigest()
 
     def load_tokenizer(self) -> Tokenizer:
         """Return the tokenizer that made ``text``.

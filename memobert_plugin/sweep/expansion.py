@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.names import FULL, PROTOCOLS
 from ..data.corpus import Corpus
-from ..data.folds import SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
+from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from .commands import FIRST, Command, CommandWriter
 from .plan import Plan, with_preset
 
@@ -78,12 +77,9 @@ def read_emotion_corpus(
     chosen = tuple(labels) or tuple(known)
     codes = [known.index(name) for name in chosen]
     labelled = np.isin(corpus.emotion, codes)
-    digest = hashlib.sha256()
-    for name in ("uid", "emotion", "speaker"):
-        digest.update((path / f"{name}.npy").read_bytes())
     dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
     parts = tuple(_test_parts(corpus, labelled, protocol, folds, folding))
-    return EmotionCorpus(chosen, digest.hexdigest(), parts, int(labelled.sum()), dialogues)
+    return EmotionCorpus(chosen, corpus.sha256(), parts, int(labelled.sum()), dialogues)
 
 
 def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
@@ -107,7 +103,7 @@ def _test_parts(
     folds = folds_of(corpus, labelled, folding, protocol)
     chosen = [choose_fold(folds, number) for number in wanted] if wanted else folds
     for fold in chosen:
-        speaker = fold.test if len(fold.test_speakers) == 1 else ""
+        speaker = fold.test_speakers[0] if len(fold.test_speakers) == 1 else ""
         parts.append(TestPart(fold.number, speaker, frozenset(fold.test_speakers)))
     return parts
 
@@ -311,7 +307,8 @@ def held_out(folding: str, folds: Sequence[TestPart]) -> str:
     """Return what a fold leaves out, which intervals and tests resample: ``speaker``, ``session`` or ``group``."""
     if folding == SESSIONS:
         return "session"
-    return "speaker" if all(fold.speaker for fold in folds) or folding == SPEAKERS else "group"
+    several = folding.startswith(GROUPS) or not all(fold.speaker for fold in folds)
+    return "group" if several and folding != SPEAKERS else "speaker"
 
 
 def _percent(fraction: float) -> str:

@@ -315,7 +315,8 @@ def with_preset(plan: Plan, setting: Setting | None, own: Mapping[str, Any], utt
     """
     if not plan.presets:
         return dict(own)
-    preset = preset_flags(setting, str(plan.model["arch"]), utterances, plan.protocol)
+    architecture = (setting.architecture if setting else "") or str(plan.model["arch"])
+    preset = preset_flags(setting, architecture, utterances, plan.protocol)
     if "max_update" in own:
         preset |= shortened(preset, own["max_update"])
     elif "max_epoch" in own:

@@ -74,8 +74,8 @@ def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance:
     if not rows or provenance.selected_on_test or all(math.isnan(float(row[1])) for row in rows):
         return None
     notes = (
-        "UAR in per cent, mean over folds and seeds: the best one in validation, which selects the checkpoint, and that "
-        "of the test. The best of many validations is optimistic; a large gap says that speakers differ, or that "
+        "UAR in per cent, mean over folds and seeds: the best in validation, which selects the checkpoint, and that of "
+        "the test. The best of many validations is optimistic; a large gap says that speakers differ, or that "
         "validation is too small to select by.",
         *provenance.notes(chosen),
     )

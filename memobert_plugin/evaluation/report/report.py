@@ -18,7 +18,7 @@ from .figures import Picture, confusion_figure, fraction_figure, modality_figure
 from .formats import Table, as_csv, as_latex, as_markdown, records_as_csv
 from .layout import Grids, Layout, refuse_missing, refuse_mixtures
 from .predictions import LABEL_WORDS
-from .results import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings
+from .results import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings, without_floors
 from .runs import EmotionRun, PretrainingRun
 from .tables import (
     ablations_table,
@@ -219,7 +219,12 @@ def _sections(
     results = grids.settings.results
     if results:
         table = confusion_table(results, provenance)
-        yield Section("confusion", "Confusion matrices", [table], _drawn(draw, confusion_figure, results, provenance))
+        yield Section(
+            "confusion",
+            "Confusion matrices",
+            [table],
+            _drawn(draw, confusion_figure, without_floors(results), provenance),
+        )
     emotion, pretraining = curves.values()
     pictures = _drawn(draw and bool(emotion), training_figure, emotion, provenance)
     pictures += _drawn(draw and bool(pretraining), pretraining_figure, pretraining)

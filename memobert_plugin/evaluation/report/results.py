@@ -157,6 +157,10 @@ def _deviation(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else float("nan")
 
 
+FLOOR = "floor_"
+"""Beginning of the names of settings that are no systems but floors."""
+FLOORS = tuple(f"{FLOOR}{name}" for name in ("chance", "majority", "text", "visual", "acoustic", "all"))
+"""The floors in the order of tables."""
 SELECTED_ON_TEST = "selected on test"
 TRANSDUCTIVE = "transductive"
 
@@ -171,9 +175,24 @@ TRANSDUCTIVE_NOTE = "Transductive: clips of the test speakers, without labels, w
 
 
 def order_settings(names: Iterable[str]) -> list[str]:
-    """Sort settings: comparators by name, then MEmoBERT's own from the plainest to the paper's."""
+    """Sort settings: floors, comparators by name, then MEmoBERT's own from the plainest to the paper's.
+
+    Those of several sweeps (``direct@ours``) stand side by side.
+    """
     own = list(SETTINGS)
-    return sorted(set(names), key=lambda name: (own.index(name) if name in own else -1, name))
+
+    def place(name: str) -> tuple[int, int, str]:
+        base = name.partition("@")[0]
+        if base in FLOORS:
+            return -2, FLOORS.index(base), name
+        return own.index(base) if base in own else -1, 0, name
+
+    return sorted(set(names), key=place)
+
+
+def without_floors(results: Sequence[Result]) -> list[Result]:
+    """Return the rows of systems; all rows where there are only floors."""
+    return [result for result in results if not result.condition.setting.startswith(FLOOR)] or list(results)
 
 
 def ablation_name(ablation: str) -> str:
@@ -229,7 +248,7 @@ class Provenance:
     selection: str
     selected_on_test: bool
     unit: str = "speaker"
-    """What folds leave out, and intervals and tests resample."""
+    """The unit that folds leave out, and that intervals and tests resample."""
 
     @classmethod
     def of(cls, run: EmotionRun) -> Provenance:

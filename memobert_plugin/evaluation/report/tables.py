@@ -12,7 +12,19 @@ from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
 from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
-from .results import METRICS, WITH_INTERVAL, Estimate, Provenance, Result, ablation_name, coverage, marks, training_name
+from .results import (
+    FLOOR,
+    METRICS,
+    WITH_INTERVAL,
+    Estimate,
+    Provenance,
+    Result,
+    ablation_name,
+    coverage,
+    marks,
+    training_name,
+    without_floors,
+)
 from .runs import Condition
 
 
@@ -111,8 +123,14 @@ def ablations_table(results: Sequence[Result], provenance: Provenance) -> Table:
 
 
 def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:
-    """Test every setting against every other; None with fewer than two."""
-    pairs = combinations([result for result in results if result.decision == LABEL_WORDS], 2)
+    """Test every setting against every other and against the regression on all streams; None with fewer than two."""
+    chosen = [
+        result
+        for result in results
+        if result.decision == LABEL_WORDS
+        and (not result.condition.setting.startswith(FLOOR) or result.condition.setting == f"{FLOOR}all")
+    ]
+    pairs = combinations(chosen, 2)
     return _tests_table(
         "table2_tests",
         provenance.title("Settings, paired tests", results),
@@ -370,6 +388,7 @@ def modality_table(series: Mapping[str, Sequence[Result]], provenance: Provenanc
 
 def confusion_table(results: Sequence[Result], provenance: Provenance) -> Table:
     """Return the confusion counts of each setting over all folds and seeds."""
+    results = without_floors(results)
     has_outside = any(result.total().counts[:, -1].any() for result in results)
     columns = [*provenance.labels, *([OUTSIDE] if has_outside else [])]
     rows, records = [], []

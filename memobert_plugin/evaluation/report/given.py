@@ -1,0 +1,203 @@
+"""Read predictions of any system, as JSON lines or CSV, beside the runs of a sweep; name the runs of several sweeps."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import UserError
+from ...core.files import regular
+from ...core.names import FULL
+from .floors import write_run_folder
+from .runs import EmotionRun, PretrainingRun, find_runs
+
+Named = tuple[str, Path]
+_PREFIXES = ("p_", "prob_", "probability_", "")
+_WITHOUT_RUNS: Mapping[str, Any] = {
+    "format": 1,
+    "kind": "emotion",
+    "depends_on": [],
+    "protocol": "given",
+    "selection": "not known",
+    "test_speaker": "",
+    "train_fraction": 1.0,
+    "train_modalities": "lva",
+    "budget": {},
+    "transductive": False,
+}
+"""The description of a run, where predictions are all there is."""
+
+
+def named_sources(sources: Sequence[Path]) -> list[Named]:
+    """Split ``NAME=PATH``; without a name folders have none, and files that of the file.
+
+    Raises:
+        UserError: there is no such file or folder.
+    """
+    named = []
+    for source in sources:
+        name, separator, path = str(source).partition("=")
+        if not separator or source.exists():
+            name, path = "", str(source)
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file or folder; give run folders, or NAME=FILE for predictions")
+        named.append((name or (Path(path).stem if Path(path).is_file() else ""), Path(path)))
+    return named
+
+
+def read_sources(sources: Sequence[Named], folder: Path) -> tuple[list[EmotionRun], list[PretrainingRun]]:
+    """Return the runs of folders and those made of files of predictions.
+
+    Args:
+        sources: names and paths; the settings of a named folder carry its name, so that sweeps stand side by side.
+        folder: for the run folders that are made of files.
+
+    Raises:
+        UserError: a broken file, or predictions for other utterances than the runs'.
+    """
+    emotion: list[EmotionRun] = []
+    pretraining: list[PretrainingRun] = []
+    plain = [path for name, path in sources if path.is_dir() and not name]
+    if plain:
+        emotion, pretraining = find_runs(plain)
+    for name, path in sources:
+        if path.is_dir() and name:
+            runs, others = find_runs([path])
+            emotion += [_named(run, name) for run in runs]
+            pretraining += others
+    files: dict[str, list[Path]] = {}
+    for name, path in sources:
+        if path.is_file():
+            files.setdefault(name, []).append(path)
+    known = _known_utterances(emotion)
+    for name, paths in files.items():
+        lines = [line for path in paths for line in _lines(path, known)]
+        emotion += _runs_of(name, paths, lines, emotion, folder)
+    return emotion, pretraining
+
+
+def _named(run: EmotionRun, name: str) -> EmotionRun:
+    condition = run.condition
+    # Budgets of two sweeps need not be equal; the report lists them.
+    own = {key.removeprefix("budget."): value for key, value in run.budget.items()}
+    return replace(
+        run,
+        condition=replace(condition, setting=f"{condition.setting}@{name}", title=f"{condition.title} [{name}]"),
+        budget={},
+        own_budget={**own, **run.own_budget},
+    )
+
+
+def _known_utterances(runs: Sequence[EmotionRun]) -> dict[str, Mapping[str, Any]]:
+    """Return speaker, label and fold of every utterance that some run tested, by its id."""
+    known: dict[str, Mapping[str, Any]] = {}
+    seen: set[int] = set()
+    for run in runs:
+        path = next((path for path in run.predictions.values() if path.is_file()), None)
+        if path is None or run.fold in seen or run.status != "done":
+            continue
+        seen.add(run.fold)
+        for _, line in _objects(path):
+            known[str(line.get("id"))] = {**line, "fold": run.fold}
+    return known
+
+
+def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield lines with id, speaker, fold, label and prediction; what a file lacks comes from the runs."""
+    for place, given in _objects(path):
+        identity = str(given.get("id") or given.get("key") or given.get("utterance") or "")
+        if not identity:
+            raise UserError(f"{place}: no id; every prediction names its utterance")
+        beside = known.get(identity, {})
+        if known and not beside:
+            continue  # an emotion that the runs leave out, or an utterance that they do not test
+        label = given.get("label", given.get("emotion", beside.get("label")))
+        shares = _shares(given, label)
+        prediction = given.get("prediction") or (max(shares, key=lambda name: shares[name]) if shares else None)
+        if not label or not prediction:
+            raise UserError(f"{place}: needs label, and prediction or probabilities (a column for each label)")
+        line = {
+            "id": identity,
+            "speaker": str(given.get("speaker") or beside.get("speaker") or ""),
+            "fold": int(beside.get("fold", 0) or _number(place, given.get("fold"))),
+            "label": str(label),
+            "prediction": str(prediction),
+        }
+        yield {**line, **({"part": beside["part"]} if beside.get("part") else {})}
+
+
+def _number(place: str, fold: object) -> int:
+    try:
+        return int(str(fold)) if fold not in (None, "") else 1
+    except ValueError:
+        raise UserError(f"{place}: fold {fold!r}; give a number") from None
+
+
+def _shares(given: Mapping[str, Any], label: object) -> dict[str, float]:
+    """Return the probabilities of a line: a mapping, or columns of which one has the label's name."""
+    if isinstance(given.get("probabilities"), Mapping):
+        return {str(name): float(share) for name, share in given["probabilities"].items()}
+    shares = {}
+    for prefix in _PREFIXES:
+        if f"{prefix}{label}" in given:
+            for name, share in given.items():
+                try:
+                    if name.startswith(prefix):
+                        shares[name.removeprefix(prefix)] = float(share)
+                except (TypeError, ValueError):
+                    continue
+            return {name: share for name, share in shares.items() if name not in ("fold", "seed", "start", "end")}
+    return shares
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
+            if path.suffix.lower() in (".csv", ".tsv"):
+                reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+                yield from ((f"{path}:{number}", row) for number, row in enumerate(reader, start=2))
+                return
+            for number, text in enumerate(stream, start=1):
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise UserError(f"{path}:{number}: no JSON object; give one a line, or name the file .csv")
+                yield f"{path}:{number}", line
+    except UserError:
+        raise
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON lines or CSV ({error})") from None
+
+
+def _runs_of(
+    name: str, paths: Sequence[Path], lines: list[dict[str, Any]], runs: Sequence[EmotionRun], folder: Path
+) -> list[EmotionRun]:
+    """Return a system's predictions as runs on the grid of the others, or as the only ones."""
+    if not lines:
+        raise UserError(f"{paths[0]}: has no prediction for an utterance that the runs test; ids are the manifest's")
+    labels = sorted({line["label"] for line in lines} | {line["prediction"] for line in lines})
+    digest = hashlib.sha256(repr(sorted((one["id"], one["label"]) for one in lines)).encode()).hexdigest()
+    template = {**_WITHOUT_RUNS, "labels": labels, "corpus": {"name": "predictions", "path": "", "sha256": digest}}
+    seeds, case, note = [1], "lva", ""
+    if runs:
+        full = [run for run in runs if run.condition.ablation == FULL]
+        largest = max(full or runs, key=lambda run: run.condition.train_fraction)
+        template = json.loads((largest.folder / "run.json").read_text(encoding="utf-8"))
+        template["test_speaker"] = ""
+        seeds = sorted({run.seed for run in runs})
+        case = largest.condition.train_modalities
+        note = f"{name}: predictions from a file, the same for every seed." if len(seeds) > 1 else ""
+    if not runs and not all(line["speaker"] for line in lines):
+        lines = [{**line, "speaker": line["speaker"] or "all"} for line in lines]
+    setting = "given_" + "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+    for fold in sorted({line["fold"] for line in lines}):
+        of_fold = [line for line in lines if line["fold"] == fold]
+        for seed in seeds:
+            place = folder / setting / "fraction100" / f"fold{fold:02d}" / f"seed{seed}"
+            changes = {"seed": seed, "fold": fold, "train_modalities": case}
+            write_run_folder(place, template, setting, name, note, changes, case, of_fold)
+    return find_runs([folder / setting])[0]

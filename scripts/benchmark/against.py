@@ -29,7 +29,10 @@ SPEAKERS = 3
 UTTERANCES = 1000
 FACES_SCRIPT = """
 import time, numpy as np, torch
-from memobert_plugin.features.denseface.encoder import DenseFace
+try:
+    from memobert_plugin.features.denseface.encoder import DenseFace
+except ImportError:
+    from memobert_plugin.features.denseface import DenseFace
 torch.set_num_threads(1)
 faces = np.random.default_rng(0).integers(256, size=(256, 64, 64), dtype=np.uint8)
 encoder = DenseFace.from_shipped()

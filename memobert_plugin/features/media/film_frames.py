@@ -60,6 +60,7 @@ class FilmFrames:
         self._path, self._streams = path, streams
         self.faults = 0
         """Packets that could not be decoded so far."""
+        self._frames: Iterator[Shown] = iter(())
         self._open()
 
     def _open(self) -> None:
@@ -84,6 +85,8 @@ class FilmFrames:
 
     def close(self) -> None:
         """Close the film."""
+        # The iterator refers to this object: a circle, whose pictures (40 MiB and more) the collector leaves for long.
+        self._frames = iter(())
         self._opened.__exit__(None, None, None)
 
     def next(self) -> Shown | None:

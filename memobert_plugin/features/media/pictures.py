@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ...core.names import PICTURE_RATE
 from .film_frames import FilmFrames, Shown
 from .geometry import Geometry, field, frame_geometry
 from .streams import ANY_STREAMS, StreamChoice
+
+if TYPE_CHECKING:
+    import av
 
 PICTURES_VERSION: Final = "pictures 2"
 """Rules of which picture is shown when and how, for ``extractor.json``; 1 took pictures as stored, AVI's as FFmpeg
@@ -92,6 +95,7 @@ class PictureReader:
         self._frames = FilmFrames(path, streams)
         self._current: Shown | None = None
         self._next: Shown | None = None
+        self._geometries: dict[tuple[int, int, int], Geometry] = {}
 
     def __enter__(self) -> PictureReader:
         return self
@@ -101,6 +105,7 @@ class PictureReader:
 
     def close(self) -> None:
         """Close the film."""
+        self._current = self._next = None
         self._frames.close()
 
     def between(self, start: float, end: float | None) -> Iterator[Picture]:
@@ -161,6 +166,17 @@ class PictureReader:
         try:
             if frame.interlaced_frame:
                 frame = field(frame, second=time + _TIME_TOLERANCE >= (shown.begin + shown.end) / 2)
-            return frame_geometry(shown.frame, self._frames.stream).shown(frame)
+            return self._geometry(shown.frame).shown(frame)
         except (OSError, ValueError) as error:
             raise DefectiveClip(f"{self._path}: a picture near {shown.begin:.2f} s is no colours ({error})") from None
+
+    def _geometry(self, frame: av.VideoFrame) -> Geometry:
+        """Return the geometry of a frame, read once for frames that FFmpeg turns by the same angle.
+
+        With its side data PyAV 18 gives a frame a reference to itself: its pixels then stay until Python's collector
+        runs, which counts objects, not bytes (findings/pyav_side_data_keeps_frames.sh).
+        """
+        key = frame.rotation, frame.width, frame.height
+        if key not in self._geometries:
+            self._geometries[key] = frame_geometry(frame, self._frames.stream)
+        return self._geometries[key]

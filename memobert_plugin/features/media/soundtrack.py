@@ -109,6 +109,7 @@ class Soundtrack:
 
     def __init__(self, path: Path, streams: StreamChoice = ANY_STREAMS) -> None:
         self._path, self._streams = path, streams
+        self._packets: Iterator[_Timed] = iter(())
         self._open()
         rate = self._stream.rate
         if not RATES[0] <= rate <= RATES[1]:
@@ -140,6 +141,7 @@ class Soundtrack:
 
     def close(self) -> None:
         """Close the file."""
+        self._packets = iter(())  # which refers to this object
         self._opened.__exit__(None, None, None)
 
     def samples(self, first: int, last: int) -> np.ndarray:

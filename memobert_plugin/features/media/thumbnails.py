@@ -53,5 +53,8 @@ def thumbnail(time: float, rgb: np.ndarray) -> Thumbnail:
     """Shrink a picture by averaging blocks of pixels."""
     step = max(1, rgb.shape[1] // WIDTH)
     height, width = (length // step for length in rgb.shape[:2])
-    blocks = rgb[: height * step, : width * step].reshape(height, step, width, step, 3)
-    return Thumbnail(time, blocks.mean(axis=(1, 3)).round().astype(np.uint8), 1.0 / step)
+    total = np.zeros((height, width, 3), np.uint32)
+    for row in range(step):
+        for column in range(step):
+            total += rgb[row : height * step : step, column : width * step : step]
+    return Thumbnail(time, (total / step**2).round().astype(np.uint8), 1.0 / step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,20 @@ def test_pictures_that_cannot_be_decoded_are_a_defect_where_they_are_asked_for(t
         with pytest.raises(DefectiveClip, match=r"f\.mp4: the pictures near 4\.\d\d s cannot be decoded"):
             list(reader.between(3.0, 5.0))
         assert len(list(reader.between(5.0, 8.0))) == 30
+
+
+def test_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    """Pixels are large, and it counts objects: a folder of clips would fill the memory."""
+    import av
+
+    film = write_film(tmp_path / "f.mp4", seconds=3.0)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with PictureReader(film) as reader:
+                assert sum(1 for _ in reader.between(0.0, 3.0)) == 30
+        alive = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive <= 6  # of 90: of each film the one whose side data were read, and what the last reader holds

@@ -11,26 +11,60 @@ from typing import TYPE_CHECKING
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
 from ..core.names import MODALITY_CASES
+from ..core.version import license_of, shipped_model
 
 if TYPE_CHECKING:
     from ..checkpoints.model_description import ModelDescription
+    from ..checkpoints.trained_model import TrainedModel
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``memobert-export`` on these arguments (the process's own when None)."""
     options = build_parser().parse_args(arguments)
-    from ..checkpoints.bundle import write_bundle
+    if options.bundle is None and options.onnx is None:
+        raise UserError("nothing to write: name the BUNDLE, or give --onnx FILE")
+    if options.onnx is not None:
+        from ..core.files import refuse_existing_file
+        from ..inference.onnx_export import require_onnx
+
+        refuse_existing_file(options.onnx, options.overwrite)
+        require_onnx()
+    model = _model(options)
+    say(describe(model.description))
+    if options.bundle is not None:
+        from ..checkpoints.bundle import write_bundle
+
+        write_bundle(model, options.bundle, overwrite=options.overwrite)
+        say(f"written: {options.bundle}; its README.md has lines for you to complete")
+    if options.onnx is not None:
+        _write_onnx(model, options.onnx)
+    return 0
+
+
+def _model(options: argparse.Namespace) -> TrainedModel:
+    """Read a checkpoint or a bundle, with the description that the flags ask for."""
+    from ..checkpoints.bundle import read_bundle
     from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 
+    source = options.checkpoint or shipped_model()
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
-    model = read_fairseq_checkpoint(options.checkpoint, options.data_bin, labels, options.verbalizer)
+    if source.is_dir():
+        if options.data_bin or labels or options.verbalizer:
+            raise UserError(f"{source}: a bundle has its tokenizer and labels; leave --data-bin and the like out")
+        model = read_bundle(source)
+    else:
+        model = read_fairseq_checkpoint(source, options.data_bin, labels, options.verbalizer)
     if options.zero_frames:
         model.description.training["zero_frames"] = True
-    description = described(model.description, options.calibrate, options.note)
-    write_bundle(replace(model, description=description), options.bundle, overwrite=options.overwrite)
-    say(describe(description))
-    say(f"written: {options.bundle}; its README.md has lines for you to complete")
-    return 0
+    return replace(model, description=described(model.description, options.calibrate, options.note))
+
+
+def _write_onnx(model: TrainedModel, path: Path) -> None:
+    from ..inference.network import cpu_network
+    from ..inference.onnx_export import export_onnx
+
+    worst = export_onnx(cpu_network(model), path, license_of(model.source))
+    say(f"written: {path}; probabilities differ from PyTorch's by {worst:.1g} at most, in all seven modality cases")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,9 +75,19 @@ def build_parser() -> argparse.ArgumentParser:
         "configuration, the tokenizer and a model card, for memobert-predict and MEmoBERT.from_pretrained.",
     )
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="such as checkpoints/fold1/checkpoint_best.pt"
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        metavar="CHECKPOINT",
+        help="such as checkpoints/fold1/checkpoint_best.pt, or a bundle (default: the shipped model)",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder to write")
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="the folder to write")
+    parser.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="FILE",
+        help="also, or instead, write one ONNX file that runs without this package, checked against PyTorch",
+    )
     parser.add_argument(
         "--data-bin",
         type=Path,
@@ -85,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help='shown first with every answer, such as "trained on drawn faces: answers nothing about people"',
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle (nothing else)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle or ONNX file")
     return parser
 
 

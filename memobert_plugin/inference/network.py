@@ -252,6 +252,11 @@ def load_network(
     return Network(model, _device(device), _dtype(dtype), wanted)
 
 
+def cpu_network(model: TrainedModel) -> Network:
+    """Return a trained model as a network in float32 on the CPU."""
+    return Network(model, torch.device("cpu"), torch.float32)
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)

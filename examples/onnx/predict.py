@@ -1,0 +1,19 @@
+"""Run a model of ``memobert-export --onnx`` without this package: ``python predict.py model.onnx "I love it"``."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from tokenizers import BertWordPieceTokenizer
+
+session = onnxruntime.InferenceSession(sys.argv[1])
+about = session.get_modelmeta().custom_metadata_map
+vocabulary = {symbol: row for row, symbol in enumerate(json.loads(about["symbols"]))}
+tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=json.loads(about["tokenizer"])["lowercase"])
+pieces = tokenizer.encode(sys.argv[2], add_special_tokens=False).ids
+given = {"text": np.array([pieces], np.int64), "text_length": np.array([len(pieces)])}
+for one in session.get_inputs()[2::2]:  # no faces, no voice: frames of your own go here, (1, T, dimensions)
+    given |= {one.name: np.zeros((1, 0, one.shape[2]), np.float32), f"{one.name}_length": np.array([0])}
+(shares,) = session.run(None, given)[0]
+print({label: round(float(share), 3) for label, share in zip(json.loads(about["labels"]), shares, strict=True)})

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
-from ..core.files import replaced_when_complete
-from ..core.names import SAMPLE_RATE
-from ..features.media.thumbnails import jpeg_address
-from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
-from ..pages.template import load_template
-from .explain import METHOD, Contribution
-from .faces import LONGEST_SHOWN
+from ..core.files import is_stream, replaced_when_complete
+from ..pages.drawings import Tracks, emotion_colors
+from ..pages.template import load_template, media_address
+from .explain import METHOD
+from .page_section import PLAIN_NAMES, Section, section
 from .prediction import Prediction, model_notes
 from .requests import Outcome
-from .utterance import MODALITY_NAMES, Evidence
+from .utterance import MODALITY_NAMES
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -29,59 +24,6 @@ if TYPE_CHECKING:
 
 MOST_DETAILED = 60
 """Utterances that are shown with details; the others are in the overview only."""
-PLAIN_NAMES = {"l": "what is said", "v": "the face", "a": "the sound"}
-"""The modalities on the page."""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of the text and the strength of its mark: -1 (against the answer) to 1 (for it)."""
-
-    word: str
-    strength: float
-    value: float
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """The answer without one modality."""
-
-    without: str
-    label: str
-    share: float
-    bar: Markup
-    changes: bool
-
-
-@dataclass(frozen=True)
-class Section:
-    """One utterance.
-
-    Attributes:
-        number: its place, for links.
-        outcome: its result; media and explanation already dropped.
-        bar: its probabilities.
-        tracks: the rows over time; None for an utterance without time.
-        track_notes: sentences on how to read these rows.
-        has_course: True if the answer as more is read is among the rows.
-        words: the text's words.
-        shares: (name, share) of the contributions.
-        left_out: answers without each modality.
-        absent: (name, reason) of modalities that were not read.
-        detailed: True if more than the overview's row is shown.
-    """
-
-    number: int
-    outcome: Outcome
-    bar: Markup | None = None
-    tracks: Markup | None = None
-    track_notes: Sequence[str] = ()
-    has_course: bool = False
-    words: Sequence[Word] = ()
-    shares: Sequence[tuple[str, float]] = ()
-    left_out: Sequence[LeftOut] = ()
-    absent: Sequence[tuple[str, str]] = ()
-    detailed: bool = False
 
 
 class Page:
@@ -92,13 +34,19 @@ class Page:
         timeline: True if the utterances follow each other in one file.
         weights_license: of the model's weights, where it is known.
         title: the clips' name; empty: from the utterances.
+        linked: True for links from moments to the clips' files.
     """
 
     def __init__(
-        self, description: ModelDescription, timeline: bool, weights_license: str = "", title: str = ""
+        self,
+        description: ModelDescription,
+        timeline: bool,
+        weights_license: str = "",
+        title: str = "",
+        linked: bool = True,
     ) -> None:
         self._description, self._timeline, self._license = description, timeline, weights_license
-        self._given_title = title
+        self._given_title, self._linked = title, linked
         self._colors = emotion_colors([*description.labels, *description.expression_classes])
         self._sections: list[Section] = []
 
@@ -116,21 +64,29 @@ class Page:
         """
         try:
             with replaced_when_complete(path, named_by_user=True) as temporary:
-                temporary.write_text(self.render(), encoding="utf-8")
+                folder = path.absolute().parent if self._linked and not is_stream(path) else None
+                temporary.write_text(self.render(folder), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
-    def render(self) -> str:
-        """Return the page's HTML; text from files is escaped."""
+    def render(self, folder: Path | None = None) -> str:
+        """Return the page's HTML; text from files is escaped.
+
+        Args:
+            folder: the page's, from which its links to the clips start; None: no links.
+        """
         from ..core.version import VERSION
 
         answered = [one for one in self._sections if one.outcome.prediction is not None]
         answers = [one.outcome.prediction for one in answered if one.outcome.prediction is not None]
         return load_template(Path(__file__).with_name("page.html")).render(
-            title=self._title(),
+            headline=headline(self._title(), answers, timeline=self._timeline),
+            media=lambda clip: media_address(clip, folder),
             lead=lead(answers, self._description.labels),
             model_notes=model_notes(self._description) if answers else (),
             colors=self._colors,
+            label_colors={label: self._colors[label] for label in self._description.labels},
+            legend_of=lambda names: {name: self._colors[name] for name in names},
             answered=answered,
             has_text=any(answer.text for answer in answers),
             failed=[one for one in self._sections if one.outcome.prediction is None],
@@ -163,8 +119,7 @@ class Page:
             begin = 0.0
         shifted = [(start - begin, stop - begin, shares, title) for start, stop, shares, title in spans]
         tracks = Tracks(end - begin, "probabilities over the time of the film", self._colors, begin)
-        tracks.columns("emotions", "", shifted)
-        tracks.legend(self._description.labels)
+        tracks.columns(shifted)
         return tracks.svg()
 
     def _explanations(self, answered: Sequence[Section]) -> list[tuple[str, str]]:
@@ -192,7 +147,9 @@ class Page:
         if any(one.shares for one in answered):
             prompted = self._description.kind == PROMPTED
             place = "at the word to be filled in" if prompted else "at the text's first position"
-            rows.append(("relied on, marked words", f"{METHOD} It is taken {place}, where the answer is read."))
+            rows.append(
+                ("relied on, marked words, moments", f"{METHOD} It is taken {place}, where the answer is read.")
+            )
         if any(one.left_out for one in answered):
             rows.append(
                 (
@@ -258,6 +215,22 @@ class Page:
         return facts
 
 
+def headline(title: str, answers: Sequence[Prediction], *, timeline: bool) -> str:
+    """Write what came out, such as ``film.mp4: happiness for 9 s, neutral for 3 s``."""
+    if not answers:
+        return f"{title}: no answer"
+    if len(answers) == 1:
+        return f"{title}: {answers[0].headline.replace('%', ' %')}"
+    amounts: dict[str, float] = {}
+    for answer in answers:
+        amount = (answer.end or 0.0) - (answer.start or 0.0) if timeline else 1
+        amounts[answer.label] = amounts.get(answer.label, 0.0) + amount
+    listed = sorted(amounts.items(), key=lambda row: -row[1])
+    unit = "{} for {:.0f} s" if timeline else "{} in {:.0f}"
+    rest = f", {len(listed) - 3} others" if len(listed) > 3 else ""
+    return f"{title}: {', '.join(unit.format(*row) for row in listed[:3])}{rest}"
+
+
 def lead(answers: Sequence[Prediction], labels: Sequence[str]) -> str:
     """Write the page's first sentences: the modalities that were read, and the emotions to choose from."""
     choice = (
@@ -288,137 +261,3 @@ def _recognizer(answer: Prediction | None) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def section(
-    number: int, outcome: Outcome, description: ModelDescription, colors: Mapping[str, str], *, detailed: bool
-) -> Section:
-    """Collect what the page shows of one utterance."""
-    answer, evidence = outcome.prediction, outcome.evidence
-    bare = Outcome(outcome.utterance, outcome.error, answer)
-    if answer is None:
-        return Section(number, bare)
-    bar = small_bar(answer.probabilities, colors)
-    if evidence is None or not detailed:
-        return Section(number, bare, bar=bar)
-    found = outcome.explanation
-    shares = [(PLAIN_NAMES[letter], share) for letter, share in found.shares.items() if share] if found else []
-    tracks, notes = _tracks(outcome, evidence, description, colors)
-    return Section(
-        number,
-        bare,
-        bar=bar,
-        tracks=tracks,
-        track_notes=notes,
-        has_course=tracks is not None and outcome.course is not None and len(outcome.course.seconds) > 1,
-        words=_words(found.words) if found else (),
-        shares=shares,
-        left_out=_left_out(answer, colors),
-        absent=[
-            (PLAIN_NAMES[letter], answer.modalities[name].reason)
-            for letter, name in MODALITY_NAMES.items()
-            if not answer.modalities[name].present
-        ],
-        detailed=True,
-    )
-
-
-def _words(words: Sequence[Contribution]) -> list[Word]:
-    largest = max((abs(word.value) for word in words), default=0.0)
-    return [Word(word.word, word.value / largest if largest else 0.0, word.value) for word in words]
-
-
-def _left_out(answer: Prediction, colors: Mapping[str, str]) -> list[LeftOut]:
-    rows = []
-    for letter, name in MODALITY_NAMES.items():
-        shares: Mapping[str, float] | None = answer.modalities[name].without
-        if shares is not None:
-            label = max(shares, key=lambda kind: shares[kind])
-            rows.append(
-                LeftOut(PLAIN_NAMES[letter], label, shares[label], small_bar(shares, colors), label != answer.label)
-            )
-    return rows
-
-
-def _tracks(
-    outcome: Outcome, evidence: Evidence, description: ModelDescription, colors: Mapping[str, str]
-) -> tuple[Markup | None, list[str]]:
-    """Draw everything of a clip that has a time, above one axis; return it with sentences on how to read it."""
-    preview, found, way = evidence.preview, outcome.explanation, outcome.course
-    limits = description.limits
-    read_faces = _seconds_read(evidence.visual, evidence.visual_times, limits["visual_frames"])
-    read_sound = _seconds_read(evidence.acoustic, evidence.acoustic_times, limits["acoustic_frames"])
-    heard = 0.0 if preview.samples is None else len(preview.samples) / SAMPLE_RATE
-    lasts = max(evidence.seconds or 0.0, heard, read_faces, read_sound)
-    seconds = max(min(lasts, LONGEST_SHOWN), read_faces, read_sound)
-    if not seconds:
-        return None, []
-    tracks = Tracks(seconds, f"{outcome.utterance.title} over time", colors)
-    explained = [] if found is None else [values for values in (found.visual, found.acoustic) if len(values)]
-    largest = max((float(np.abs(values).max()) for values in explained), default=0.0)
-    shown = [(time, jpeg_address(rgb), rgb.shape[1], rgb.shape[0]) for time, rgb in preview.pictures if time < seconds]
-    if shown:
-        tracks.pictures("the clip", shown)
-    if evidence.visual is not None and evidence.visual_times is not None:
-        _face_rows(tracks, outcome, evidence, description, largest, read_faces)
-    if preview.samples is not None and evidence.utterance.clip != evidence.utterance.sound:
-        begin = tracks.height
-        tracks.waveform("the sound", "shaded: speech", preview.samples, SAMPLE_RATE, preview.voiced or ())
-        if evidence.acoustic is not None:
-            tracks.shade_unread(read_sound, tracks.height - begin)
-    if found is not None and evidence.acoustic_times is not None and len(found.acoustic):
-        begin, times = tracks.height, evidence.acoustic_times
-        tracks.contributions("sound", times, time_step(times), found.acoustic, largest)
-        tracks.shade_unread(read_sound, tracks.height - begin)
-    if way is not None and len(way.seconds) > 1:
-        ends = np.minimum(way.seconds, seconds)
-        tracks.lines("the answer", "as more is read", ends, way.probabilities, description.labels)
-        tracks.legend(description.labels)
-    unread = any(0 < read < seconds for read in (read_faces, read_sound))
-    label = found.label if found is not None else ""
-    return tracks.svg(), list(_track_notes(evidence, label, len(explained), unread))
-
-
-def _track_notes(evidence: Evidence, label: str, explained: int, unread: bool) -> Iterable[str]:
-    if explained:
-        yield f"Bars “relied on” point up at moments that spoke for “{label}” and down at moments against it."
-    if explained > 1:
-        yield "Bars of faces and of sound have one scale."
-    if unread:
-        yield "Paler stretches were not read."
-    if evidence.visual is not None and evidence.expression is not None:
-        yield (
-            "“Expression” is the guess of the network that prepares faces, from each picture alone; the answer above "
-            "is not taken from it."
-        )
-
-
-def _face_rows(
-    tracks: Tracks,
-    outcome: Outcome,
-    evidence: Evidence,
-    description: ModelDescription,
-    largest: float,
-    read: float,
-) -> None:
-    times, faces, found = evidence.visual_times, evidence.preview.faces, outcome.explanation
-    assert times is not None
-    begin = tracks.height
-    if faces is not None:
-        wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
-        tracks.faces("the face", "as read", [(float(times[index]), jpeg_address(faces[index])) for index in wanted])
-    if found is not None and len(found.visual):
-        tracks.contributions("faces", times, time_step(times), found.visual, largest)
-    expression = evidence.expression
-    if expression is not None and description.expression_classes:
-        tracks.stream("expression", "face alone", times, expression, description.expression_classes)
-    tracks.shade_unread(read, tracks.height - begin)
-    if expression is not None and description.expression_classes:
-        tracks.legend(description.expression_classes)
-
-
-def _seconds_read(frames: np.ndarray | None, times: np.ndarray | None, limit: int) -> float:
-    """Return the time at which the last frame that was read ends; 0 without frames."""
-    if frames is None or times is None or not len(times):
-        return 0.0
-    return float(times[min(len(times), limit) - 1]) + time_step(times)

@@ -24,10 +24,14 @@ _SYNONYMS: Final = {
     "bored": "boredom",
 }  # fmt: skip
 
-WIDTH: Final = 980
-LEFT: Final = 150
-"""Pixels left of a drawing's time axis, for the names of its rows."""
-RIGHT: Final = 20
+WIDTH: Final = 720
+LEFT: Final = 2
+RIGHT: Final = 52
+"""Pixels right of a drawing's time axis, for the numbers of its scale. Names stand above their rows, so that the same
+drawing can be read on a phone, where ``style.css`` makes its letters larger.
+"""
+_NAME: Final = 26.0
+"""Pixels of a row's name."""
 _TICKS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0)
 
 
@@ -66,11 +70,12 @@ def probability_bars(
     return Markup("<div><strong>{}</strong><table>{}</table><small>{}</small></div>").format(title, rows, notes)
 
 
-def svg(content: str, height: float, subject: str, width: int) -> Markup:
-    """Wrap SVG elements in a drawing; ``subject`` is its text for screen readers."""
+def svg(content: str, height: float, subject: str, width: int, *, role: str = "img", kind: str = "") -> Markup:
+    """Wrap SVG elements in a drawing; ``subject`` is its text for screen readers, ``kind`` its class."""
+    shown = f' class="{kind}"' if kind else ""
     return Markup(
-        f'<svg viewBox="0 0 {width} {number(height)}" width="{width}" role="img" aria-label="{escape(subject)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{content}</svg>'
+        f'<svg viewBox="0 0 {width} {number(height)}" width="{width}" role="{role}" aria-label="{escape(subject)}"'
+        f'{shown} xmlns="http://www.w3.org/2000/svg">{content}</svg>'
     )
 
 
@@ -119,7 +124,8 @@ class Tracks:
         self._seconds, self._subject, self._start = max(seconds, 1e-3), subject, start
         self._colors = colors
         self._parts: list[str] = []
-        self._y = 6.0
+        self._role = "img"
+        self._y = 2.0
 
     def x(self, time: float) -> float:
         """Return the horizontal place of a time."""
@@ -133,6 +139,7 @@ class Tracks:
         """Add pictures (time, address, width, height), each centred on its time."""
         shown: list[str] = []
         tallest = 0.0
+        self._named(name, "")
         places = [self.x(time) for time, *_ in pictures]
         room = min((later - earlier for earlier, later in pairwise(places)), default=float(WIDTH))
         for time, address, wide, high in pictures:
@@ -141,29 +148,31 @@ class Tracks:
             left = min(max(self.x(time) - width / 2, LEFT), WIDTH - RIGHT - width)
             shown.append(image(address, left, self._y, width, tall, f"at {time:.1f} s"))
             tallest = max(tallest, tall)
-        self._row(name, "", tallest, "".join(shown))
+        self._row(tallest, "".join(shown))
 
     def faces(self, name: str, detail: str, faces: Sequence[tuple[float, str]]) -> None:
         """Add small square pictures (time, address), as many as fit side by side."""
+        self._named(name, detail)
         shown, free, side = [], float(LEFT), 40.0
         for time, address in faces:
             x = self.x(time)
             if free <= x <= WIDTH - RIGHT - side:
                 shown.append(image(address, x, self._y, side, side, f"face read at {time:.1f} s"))
                 free = x + side + 2
-        self._row(name, detail, side, "".join(shown))
+        self._row(side, "".join(shown))
 
     def intervals(self, name: str, intervals: Iterable[tuple[float, float]], look: str = 'class="ink"') -> None:
         """Add a thin row with a bar for each (begin, end)."""
-        parts = [rect(LEFT, self._y + 4, WIDTH - LEFT - RIGHT, 8, 'class="soft"')]
+        self._named(name, "")
+        parts = [rect(LEFT, self._y, WIDTH - LEFT - RIGHT, 8, 'class="soft"')]
         for begin, end in intervals:
             width = self.x(end) - self.x(begin)
-            parts.append(rect(self.x(begin), self._y + 4, width, 8, look, f"{begin:.1f} to {end:.1f} s"))
-        self._parts += [text(LEFT - 12, self._y + 12, name, 'text-anchor="end" class="tick"'), *parts]
-        self._y += 16
+            parts.append(rect(self.x(begin), self._y, width, 8, look, f"{begin:.1f} to {end:.1f} s"))
+        self._row(8, "".join(parts))
 
-    def contributions(self, detail: str, times: np.ndarray, step: float, values: np.ndarray, largest: float) -> None:
+    def contributions(self, name: str, times: np.ndarray, step: float, values: np.ndarray, largest: float) -> None:
         """Add a bar for every frame: up where it spoke for the answer, down where against."""
+        self._named(name, "up: for the answer, down: against it")
         half, middle = 22.0, self._y + 22.0
         bars = [f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{middle}" y2="{middle}" class="line"/>']
         for time, value in zip(times.tolist(), values.tolist(), strict=False):
@@ -172,10 +181,11 @@ class Tracks:
             look = f'class="{"for" if value > 0 else "against"}"'
             top = middle - size if value > 0 else middle
             bars.append(rect(self.x(time), top, width, max(size, 0.3), look, f"{time:.2f} s: {value:+.3f}"))
-        self._row("relied on", detail, 2 * half, "".join(bars))
+        self._row(2 * half, "".join(bars))
 
     def stream(self, name: str, detail: str, times: np.ndarray, values: np.ndarray, classes: Sequence[str]) -> None:
         """Add stacked areas of (T, K) shares that add up to 1, with a gap wherever frames are missing."""
+        self._named(name, detail)
         height = 84.0
         step = time_step(times)
         tops = np.concatenate([np.zeros((len(times), 1)), np.cumsum(values, axis=1)], axis=1)
@@ -190,20 +200,13 @@ class Tracks:
                 )
                 corners = [*zip(x, above, strict=True), *zip(x[::-1], below[::-1], strict=True)]
                 areas.append(f'<polygon points="{points_of(corners)}" fill="{self._colors[kind]}">{title}</polygon>')
-        self._row(name, detail, height, "".join(areas))
-
-    def legend(self, names: Sequence[str]) -> None:
-        """Add colours with their names."""
-        x, parts = float(LEFT), []
-        for name in names:
-            parts.append(rect(x, self._y, 12, 12, f'fill="{self._colors[name]}"') + text(x + 17, self._y + 11, name))
-            x += 30 + 7.5 * len(name)
-        self._row("", "", 14, "".join(parts))
+        self._row(height, "".join(areas))
 
     def waveform(
         self, name: str, detail: str, samples: np.ndarray, rate: int, voiced: Sequence[tuple[float, float]]
     ) -> None:
         """Add the sound's envelope, with the voiced stretches shaded."""
+        self._named(name, detail)
         height = 64.0
         middle = self._y + height / 2
         parts = [
@@ -221,28 +224,31 @@ class Tracks:
             lower.append((self.x(time), middle - height / 2 * min(float(block.min()), 0.0) / peak))
             time += len(block) / rate
         parts.append(f'<polygon points="{points_of(upper + lower[::-1])}" class="wave"/>')
-        self._row(name, detail, height, "".join(parts))
+        self._row(height, "".join(parts))
 
     def lines(self, name: str, detail: str, times: np.ndarray, values: np.ndarray, names: Sequence[str]) -> None:
         """Add a line for each name, of (S, C) shares from 0 to 1."""
+        self._named(name, detail)
         height = 96.0
         parts = []
         for share in (0.0, 0.5, 1.0):
             y = number(self._y + height * (1 - share))
             parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" class="line"/>')
-            parts.append(text(WIDTH - RIGHT + 2, float(y), f"{share:.0%}", 'class="tick"'))
+            parts.append(text(WIDTH - RIGHT + 2, float(y) + 4, f"{share:.0%}", 'class="tick"'))
         for index, kind in enumerate(names):
             points = [(self.x(t), self._y + height * (1 - v)) for t, v in zip(times, values[:, index], strict=True)]
             parts.append(
                 f'<polyline points="{points_of(points)}" fill="none" stroke="{self._colors[kind]}" '
                 f'stroke-width="2.5"><title>{escape(kind)}</title></polyline>'
             )
-        self._row(name, detail, height, "".join(parts))
+        self._row(height, "".join(parts))
 
-    def columns(
-        self, name: str, detail: str, spans: Sequence[tuple[float, float, Mapping[str, float] | None, str]]
-    ) -> None:
-        """Add a column of stacked shares for each utterance (begin, end, probabilities or None, title), as a link."""
+    def columns(self, spans: Sequence[tuple[float, float, Mapping[str, float] | None, str]]) -> None:
+        """Add a column of stacked shares for each utterance (begin, end, probabilities or None, title), as a link.
+
+        The links are left out of the keyboard's way: the table beside the drawing has the same.
+        """
+        self._role = "group"
         height, parts = 120.0, []
         for index, (begin, end, shares, title) in enumerate(spans):
             left, width = self.x(begin), max(self.x(end) - self.x(begin) - 0.5, 1.0)
@@ -254,8 +260,9 @@ class Tracks:
                 y -= share * height
                 look = f'fill="{self._colors[kind]}"'
                 column.append(rect(left, y, width, share * height, look, f"{title}: {kind} {share:.0%}"))
-            parts.append(f'<a href="#u{index}">{"".join(column)}</a>')
-        self._row(name, detail, height, "".join(parts))
+            link = f'<a href="#u{index}" tabindex="-1" aria-label="{escape(title)}">'
+            parts.append(f"{link}{''.join(column)}</a>")
+        self._row(height, "".join(parts))
 
     def shade_unread(self, after: float, rows: float) -> None:
         """Veil the last ``rows`` pixels of height from a time on: the model did not read that."""
@@ -280,17 +287,22 @@ class Tracks:
             place = number(x)
             parts.append(f'<line x1="{place}" x2="{place}" y1="{y}" y2="{number(self._y + 5)}" class="axis"/>')
             label = clock(self._start + index * step, step)
-            parts.append(text(x, self._y + 18, label, 'text-anchor="middle" class="tick"'))
+            anchor = "middle" if index else "start"
+            look = f'text-anchor="{anchor}" class="tick{" odd" if index % 2 else ""}"'
+            parts.append(text(x, self._y + 22, label, look))
         line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" class="axis"/>'
-        return svg("".join([*self._parts, line, *parts]), self._y + 24, self._subject, WIDTH + 24)
+        content = "".join([*self._parts, line, *parts])
+        return svg(content, self._y + 28, self._subject, WIDTH, role=self._role, kind="tracks")
 
-    def _row(self, name: str, detail: str, height: float, content: str) -> None:
-        middle = self._y + (min(height, 40.0) / 2 + 4)
-        label = text(LEFT - 12, middle, name, 'text-anchor="end"') if name else ""
-        if detail:
-            label += text(LEFT - 12, middle + 15, detail, 'text-anchor="end" class="tick"')
-        self._parts.append(label + content)
-        self._y += max(height, 32.0 if detail else 0.0) + 10
+    def _named(self, name: str, detail: str) -> None:
+        """Write the name of the next row, the detail in a paler ink."""
+        paler = f' <tspan class="detail">{escape(detail)}</tspan>' if detail else ""
+        self._parts.append(f'<text x="{LEFT}" y="{number(self._y + 17)}">{escape(name)}{paler}</text>')
+        self._y += _NAME
+
+    def _row(self, height: float, content: str) -> None:
+        self._parts.append(content)
+        self._y += height + 8
 
 
 def time_step(times: np.ndarray) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -23,3 +25,13 @@ def load_template(path: Path) -> Template:
         lstrip_blocks=True,
     )
     return environment.from_string(path.read_text(encoding="utf-8"))
+
+
+def media_address(clip: Path | None, folder: Path | None) -> str:
+    """Return a clip's address from a page in ``folder``; empty without a file, or on another drive."""
+    if clip is None or folder is None or clip.is_dir():
+        return ""
+    try:
+        return quote(Path(os.path.relpath(clip, folder)).as_posix())
+    except ValueError:
+        return ""

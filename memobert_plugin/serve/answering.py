@@ -112,7 +112,7 @@ def messages(model: MEmoBERT, question: Question, settings: Settings) -> Iterato
     request = _request(question, settings)
     yield "total", len(request.utterances)
     shown = model.with_preview() if question.page else model
-    page = Page(model.description, request.timeline, model.weights_license, title=question.name)
+    page = Page(model.description, request.timeline, model.weights_license, title=question.name, linked=False)
     reasons = []
     for outcome in run(
         shown, request.utterances, modalities=question.modalities, batch_size=1, explained=question.page

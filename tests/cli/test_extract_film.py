@@ -101,7 +101,8 @@ def test_the_contact_sheet_shows_every_line_and_asks_nobody(films: Path, tmp_pat
     assert "script" not in {tag for tag, _ in shown.tags}
     addresses = re.findall(r'(?:src|href)="([^"]{0,30})', text)
     assert addresses
-    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert all(address.startswith(("data:image/jpeg;base64,", "../")) for address in addresses)
+    assert re.findall(r'href="[^"]*one\.mp4#t=([^"]*)"', text) == ["0.0,2.0", "2.0,4.0"]
     assert "default-src 'none'" in text
 
 
@@ -110,7 +111,10 @@ def test_each_of_several_films_has_its_own_sheet(films: Path, tmp_path: Path) ->
     for name in ("a", "b"):
         write_talking_film(folder if folder.exists() else _made(folder), name, BOTH[:1], CUES[:1], 3.0)
     assert extract(folder, tmp_path / "out", "--preview", tmp_path / "sheet.html") == 0
-    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["sheet-a.html", "sheet-b.html"]
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["sheet-a.html", "sheet-b.html", "sheet.html"]
+    index = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert 'href="sheet-a.html"' in index and 'href="sheet-b.html"' in index and "<h1>2 films: " in index
+    assert '<a href="sheet.html">all films</a>' in (tmp_path / "sheet-a.html").read_text(encoding="utf-8")
 
 
 def _made(folder: Path) -> Path:

@@ -94,7 +94,7 @@ def test_a_films_utterances_make_a_timeline_with_gaps_for_failures(preview_model
 def test_only_so_many_utterances_are_shown_in_full(preview_model: MEmoBERT) -> None:
     many = [Utterance(text="stop it", name=f"u{number}") for number in range(MOST_DETAILED + 3)]
     html = rendered(preview_model, many)
-    assert html.count("<details") == MOST_DETAILED
+    assert html.count('<details id="u') == MOST_DETAILED
     assert f"All {MOST_DETAILED + 3} answers" in html and f"The first {MOST_DETAILED} have details" in html
 
 

@@ -17,7 +17,7 @@ from memobert_plugin.pages.template import load_template
 
 PACKAGE = Path(memobert_plugin.__file__ or "").parent
 STYLE = (PACKAGE / "pages" / "style.css").read_text(encoding="utf-8")
-TEMPLATES = sorted(path for path in PACKAGE.rglob("*.html") if path.name != "base.html")
+TEMPLATES = sorted(path for path in PACKAGE.rglob("*.html") if path.name not in ("base.html", "parts.html"))
 
 
 def test_words_for_one_emotion_share_a_colour_and_no_others_do() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ....core.errors import UserError
 from ....core.files import is_stream, replaced_when_complete
 from ....data.frames import FERPLUS_CLASSES
 from ....pages.drawings import Tracks, emotion_colors, runs_of, time_step
-from ....pages.template import load_template
+from ....pages.template import load_template, media_address
 from ...media.subtitles import DroppedLine, Line
 from ...media.thumbnails import jpeg_address
 from ...speakers.tracks import FaceTrack
@@ -139,42 +140,50 @@ def write_sheet_pages(parts: Sequence[FilmPart], output: Path, target: Path) -> 
         target: the page; of several films each has its own, with the film's name before the suffix.
 
     Returns:
-        The pages, and the number of parts without notes.
+        The pages, and the number of parts without notes. With several films the first page, ``target``, lists them.
     """
     films: dict[str, list[FilmPart]] = {}
     for part in parts:
         films.setdefault(part.film, []).append(part)
     pages: list[Path] = []
+    rows: list[dict[str, Any]] = []
     missing = 0
+    several = len(films) > 1 and not is_stream(target)
     for film, own in films.items():
         noted = [part for part in own if sheet_file(output, part).is_file()]
         missing += len(own) - len(noted)
         if noted:
             name = own[0].folder.parent.name
-            page = (
-                target
-                if len(films) == 1 or is_stream(target)
-                else target.with_name(f"{target.stem}-{name}{target.suffix or '.html'}")
-            )
-            _write_page(film, [sheet_file(output, part) for part in noted], page)
+            page = target.with_name(f"{target.stem}-{name}{target.suffix or '.html'}") if several else target
+            sheets = [sheet_file(output, part) for part in noted]
+            counts = _write_page(film, own[0].path, sheets, page, quote(target.name) if several else "")
+            rows.append({"name": film, "page": quote(page.name), **counts})
             pages.append(page)
+    if several and rows:
+        html = load_template(Path(__file__).with_name("index_page.html")).render(films=rows)
+        with replaced_when_complete(target, named_by_user=True) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+        pages.insert(0, target)
     return pages, missing
 
 
-def _write_page(film: str, sheets: Sequence[Path], page: Path) -> None:
-    """Write the page as a stream, so that memory does not grow with the film."""
+def _write_page(film: str, path: Path, sheets: Sequence[Path], page: Path, index: str) -> dict[str, Any]:
+    """Write the page as a stream, so that memory does not grow with the film; return the counts of its lines."""
     template = load_template(Path(__file__).with_name("sheet_page.html"))
     reasons = Counter(reason_kind(note["dropped"]) for note in _notes(sheets) if note["dropped"])
     kept = sum(not note["dropped"] for note in _notes(sheets))
+    address = "" if is_stream(page) else media_address(path, page.absolute().parent)
     stream = template.stream(
         film=film,
+        index=index,
         kept=kept,
         reasons=reasons.most_common(),
         colors=emotion_colors(FERPLUS_CLASSES),
-        lines=(_drawn(note) for note in _notes(sheets)),
+        lines=(_drawn(note) | {"media": address} for note in _notes(sheets)),
     )
     with replaced_when_complete(page, named_by_user=True) as temporary:
         stream.dump(str(temporary), encoding="utf-8")
+    return {"kept": kept, "lines": kept + reasons.total(), "reasons": reasons.most_common(1)}
 
 
 def _notes(sheets: Sequence[Path]) -> Iterator[dict[str, Any]]:
@@ -205,7 +214,19 @@ def _drawn(note: dict[str, Any]) -> dict[str, Any]:
         else:
             tracks.intervals("another face", runs, 'class="muted"')
     note["drawing"] = tracks.svg()
+    note["said"] = _said(note, classes)
     return note
+
+
+def _said(note: dict[str, Any], classes: Sequence[str]) -> str:
+    """Return in words what the drawing of a line shows."""
+    said = []
+    if note["expression"]:
+        shares = np.mean(note["expression"], axis=0)
+        said.append(f"expression: on average {classes[int(shares.argmax())]}, {shares.max():.0%}")
+    voiced = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in note["voiced"])
+    said.append(f"voice: {voiced or 'none'}")
+    return "; ".join(said)
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,327 @@
+"""Collect what the page shows of one utterance: drawings, words, moments, and the same as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.names import SAMPLE_RATE
+from ..features.media.thumbnails import jpeg_address
+from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
+from .explain import Contribution, Explanation
+from .faces import LONGEST_SHOWN
+from .prediction import Prediction
+from .requests import Outcome
+from .utterance import MODALITY_NAMES, Evidence
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from ..checkpoints.model_description import ModelDescription
+
+PLAIN_NAMES = {"l": "what is said", "v": "the face", "a": "the sound"}
+"""The modalities on the page."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of the text and the strength of its mark: -1 (against the answer) to 1 (for it)."""
+
+    word: str
+    strength: float
+    value: float
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The answer without one modality."""
+
+    without: str
+    label: str
+    share: float
+    bar: Markup
+    changes: bool
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Half a second of faces or sound, and the amount by which it spoke for the answer (positive) or against it."""
+
+    time: float
+    what: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of the drawing as numbers; None where there is nothing to tell.
+
+    Attributes:
+        begin: seconds from the beginning of the file, as ``end``.
+        faces: the amount by which its faces spoke for the answer.
+        sound: the same of its sound.
+        expression: the strongest expression of the face, with its share.
+        answer: the answer when nothing after the stretch is read, with its share.
+    """
+
+    begin: float
+    end: float
+    faces: float | None
+    sound: float | None
+    expression: tuple[str, float] | None
+    answer: tuple[str, float] | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One utterance.
+
+    Attributes:
+        number: its place, for links.
+        outcome: its result; media and explanation already dropped.
+        bar: its probabilities.
+        tracks: the rows over time; None for an utterance without time.
+        track_notes: sentences on how to read these rows.
+        has_course: True if the answer as more is read is among the rows.
+        moments: the moments that mattered most, in order.
+        intervals: the rows over time as numbers.
+        legend: names whose colours are in the rows over time.
+        words: the text's words.
+        shares: (name, share) of the contributions.
+        left_out: answers without each modality.
+        absent: (name, reason) of modalities that were not read.
+        detailed: True if more than the overview's row is shown.
+    """
+
+    number: int
+    outcome: Outcome
+    bar: Markup | None = None
+    tracks: Markup | None = None
+    track_notes: Sequence[str] = ()
+    has_course: bool = False
+    moments: Sequence[Moment] = ()
+    intervals: Sequence[Interval] = ()
+    legend: Sequence[str] = ()
+    words: Sequence[Word] = ()
+    shares: Sequence[tuple[str, float]] = ()
+    left_out: Sequence[LeftOut] = ()
+    absent: Sequence[tuple[str, str]] = ()
+    detailed: bool = False
+
+
+def section(
+    number: int, outcome: Outcome, description: ModelDescription, colors: Mapping[str, str], *, detailed: bool
+) -> Section:
+    """Collect what the page shows of one utterance."""
+    answer, evidence = outcome.prediction, outcome.evidence
+    bare = Outcome(outcome.utterance, outcome.error, answer)
+    if answer is None:
+        return Section(number, bare)
+    bar = small_bar(answer.probabilities, colors)
+    if evidence is None or not detailed:
+        return Section(number, bare, bar=bar)
+    found = outcome.explanation
+    shares = [(PLAIN_NAMES[letter], share) for letter, share in found.shares.items() if share] if found else []
+    tracks, notes = _tracks(outcome, evidence, description, colors)
+    return Section(
+        number,
+        bare,
+        bar=bar,
+        tracks=tracks,
+        track_notes=notes,
+        has_course=tracks is not None and outcome.course is not None and len(outcome.course.seconds) > 1,
+        moments=_moments(outcome, evidence) if found else (),
+        intervals=_intervals(outcome, evidence, description),
+        legend=_legend(outcome, evidence, description) if tracks is not None else (),
+        words=_words(found.words) if found else (),
+        shares=shares,
+        left_out=_left_out(answer, colors),
+        absent=[
+            (PLAIN_NAMES[letter], answer.modalities[name].reason)
+            for letter, name in MODALITY_NAMES.items()
+            if not answer.modalities[name].present
+        ],
+        detailed=True,
+    )
+
+
+MOMENT_SECONDS = 0.5
+MOST_MOMENTS = 4
+_MOST_INTERVALS = 24
+
+
+def _contributions(found: Explanation | None, evidence: Evidence) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return for the faces and the sound that were read: the name, times (n,) and contributions (n,)."""
+    if found is None:
+        return []
+    both = (("the face", evidence.visual_times, found.visual), ("the sound", evidence.acoustic_times, found.acoustic))
+    return [(name, times[: len(values)], values) for name, times, values in both if times is not None and len(values)]
+
+
+def _moments(outcome: Outcome, evidence: Evidence) -> list[Moment]:
+    begin = outcome.utterance.start or 0.0
+    moments = []
+    for name, times, values in _contributions(outcome.explanation, evidence):
+        places = (times / MOMENT_SECONDS).astype(int)
+        sums = np.bincount(places, weights=values)
+        moments += [Moment(begin + MOMENT_SECONDS * at, name, float(sums[at])) for at in np.flatnonzero(sums)]
+    strongest = sorted(moments, key=lambda one: -abs(one.value))[:MOST_MOMENTS]
+    return sorted(strongest, key=lambda one: one.time)
+
+
+def _intervals(outcome: Outcome, evidence: Evidence, description: ModelDescription) -> list[Interval]:
+    """Return what the drawing shows as numbers, at most :data:`_MOST_INTERVALS` stretches."""
+    streams = {name: (times, values) for name, times, values in _contributions(outcome.explanation, evidence)}
+    ends = [float(times[-1]) + time_step(times) for times, _ in streams.values()]
+    if not ends:
+        return []
+    step = max(MOMENT_SECONDS, max(ends) / _MOST_INTERVALS)
+    begin, found = outcome.utterance.start or 0.0, []
+    for start in np.arange(0.0, max(ends) - 1e-6, step):
+        sums = {}
+        for name, (times, values) in streams.items():
+            inside = (times >= start) & (times < start + step)
+            sums[name] = float(values[inside].sum()) if inside.any() else None
+        found.append(
+            Interval(
+                begin + float(start),
+                begin + float(start) + step,
+                sums.get("the face"),
+                sums.get("the sound"),
+                _expression_between(evidence, description, start, start + step),
+                _answer_at(outcome, description, start + step),
+            )
+        )
+    return found
+
+
+def _expression_between(
+    evidence: Evidence, description: ModelDescription, begin: float, end: float
+) -> tuple[str, float] | None:
+    times, shares = evidence.visual_times, evidence.expression
+    if times is None or shares is None or not description.expression_classes:
+        return None
+    inside = (times >= begin) & (times < end)
+    return _strongest(description.expression_classes, shares[inside].mean(axis=0)) if inside.any() else None
+
+
+def _answer_at(outcome: Outcome, description: ModelDescription, end: float) -> tuple[str, float] | None:
+    course = outcome.course
+    if course is None or len(course.seconds) < 2:
+        return None
+    known = np.flatnonzero(course.seconds <= end + 1e-6)
+    return _strongest(description.labels, course.probabilities[known[-1]]) if len(known) else None
+
+
+def _strongest(names: Sequence[str], shares: np.ndarray) -> tuple[str, float]:
+    return names[int(shares.argmax())], float(shares.max())
+
+
+def _legend(outcome: Outcome, evidence: Evidence, description: ModelDescription) -> list[str]:
+    """Return the names whose colours are in the drawing, each once."""
+    has_course = outcome.course is not None and len(outcome.course.seconds) > 1
+    drawn = [*description.expression_classes] if evidence.expression is not None else []
+    colors = emotion_colors([*description.labels, *drawn])
+    by_color = {colors[name]: name for name in [*(description.labels if has_course else ()), *drawn][::-1]}
+    return list(by_color.values())[::-1]
+
+
+def _words(words: Sequence[Contribution]) -> list[Word]:
+    largest = max((abs(word.value) for word in words), default=0.0)
+    return [Word(word.word, word.value / largest if largest else 0.0, word.value) for word in words]
+
+
+def _left_out(answer: Prediction, colors: Mapping[str, str]) -> list[LeftOut]:
+    rows = []
+    for letter, name in MODALITY_NAMES.items():
+        shares: Mapping[str, float] | None = answer.modalities[name].without
+        if shares is not None:
+            label = max(shares, key=lambda kind: shares[kind])
+            rows.append(
+                LeftOut(PLAIN_NAMES[letter], label, shares[label], small_bar(shares, colors), label != answer.label)
+            )
+    return rows
+
+
+def _tracks(
+    outcome: Outcome, evidence: Evidence, description: ModelDescription, colors: Mapping[str, str]
+) -> tuple[Markup | None, list[str]]:
+    """Draw everything of a clip that has a time, above one axis; return it with sentences on how to read it."""
+    preview, found, way = evidence.preview, outcome.explanation, outcome.course
+    limits = description.limits
+    read_faces = _seconds_read(evidence.visual, evidence.visual_times, limits["visual_frames"])
+    read_sound = _seconds_read(evidence.acoustic, evidence.acoustic_times, limits["acoustic_frames"])
+    heard = 0.0 if preview.samples is None else len(preview.samples) / SAMPLE_RATE
+    lasts = max(evidence.seconds or 0.0, heard, read_faces, read_sound)
+    seconds = max(min(lasts, LONGEST_SHOWN), read_faces, read_sound)
+    if not seconds:
+        return None, []
+    tracks = Tracks(seconds, f"{outcome.utterance.title} over time", colors)
+    explained = [] if found is None else [values for values in (found.visual, found.acoustic) if len(values)]
+    largest = max((float(np.abs(values).max()) for values in explained), default=0.0)
+    shown = [(time, jpeg_address(rgb), rgb.shape[1], rgb.shape[0]) for time, rgb in preview.pictures if time < seconds]
+    if shown:
+        tracks.pictures("the clip", shown)
+    if evidence.visual is not None and evidence.visual_times is not None:
+        _face_rows(tracks, outcome, evidence, description, largest, read_faces)
+    if preview.samples is not None and evidence.utterance.clip != evidence.utterance.sound:
+        begin = tracks.height
+        tracks.waveform("the sound", "shaded: speech", preview.samples, SAMPLE_RATE, preview.voiced or ())
+        if evidence.acoustic is not None:
+            tracks.shade_unread(read_sound, tracks.height - begin)
+    if found is not None and evidence.acoustic_times is not None and len(found.acoustic):
+        begin, times = tracks.height, evidence.acoustic_times
+        tracks.contributions("what the answer relied on in the sound", times, time_step(times), found.acoustic, largest)
+        tracks.shade_unread(read_sound, tracks.height - begin)
+    if way is not None and len(way.seconds) > 1:
+        ends = np.minimum(way.seconds, seconds)
+        tracks.lines("the answer, as more is read", "", ends, way.probabilities, description.labels)
+    unread = any(0 < read < seconds for read in (read_faces, read_sound))
+    label = found.label if found is not None else ""
+    return tracks.svg(), list(_track_notes(evidence, label, len(explained), unread))
+
+
+def _track_notes(evidence: Evidence, label: str, explained: int, unread: bool) -> Iterable[str]:
+    if explained:
+        yield f"Bars point up at moments that spoke for “{label}” and down at moments against it."
+    if explained > 1:
+        yield "Bars of faces and of sound have one scale."
+    if unread:
+        yield "Paler stretches were not read."
+    if evidence.visual is not None and evidence.expression is not None:
+        yield (
+            "“Expression” is the guess of the network that prepares faces, from each picture alone; the answer above "
+            "is not taken from it."
+        )
+
+
+def _face_rows(
+    tracks: Tracks,
+    outcome: Outcome,
+    evidence: Evidence,
+    description: ModelDescription,
+    largest: float,
+    read: float,
+) -> None:
+    times, faces, found = evidence.visual_times, evidence.preview.faces, outcome.explanation
+    assert times is not None
+    begin = tracks.height
+    if faces is not None:
+        wanted = [index for index, time in enumerate(times.tolist()) if tracks.holds(time)]
+        tracks.faces("the face", "as read", [(float(times[index]), jpeg_address(faces[index])) for index in wanted])
+    if found is not None and len(found.visual):
+        tracks.contributions("what the answer relied on in the faces", times, time_step(times), found.visual, largest)
+    expression = evidence.expression
+    if expression is not None and description.expression_classes:
+        tracks.stream("expression", "each face alone", times, expression, description.expression_classes)
+    tracks.shade_unread(read, tracks.height - begin)
+
+
+def _seconds_read(frames: np.ndarray | None, times: np.ndarray | None, limit: int) -> float:
+    """Return the time at which the last frame that was read ends; 0 without frames."""
+    if frames is None or times is None or not len(times):
+        return 0.0
+    return float(times[min(len(times), limit) - 1]) + time_step(times)

@@ -1,0 +1,185 @@
+"""Chromium shows the pages: from a dropped or recorded clip to the answer, readable on a phone, and nothing for axe."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("playwright")
+pytest.importorskip("starlette")
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("axe_core_python")
+
+import axe_core_python
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from memobert_plugin import MEmoBERT
+from memobert_plugin.cli.report import main as report
+from memobert_plugin.inference.page import Page as AnswerPage
+from memobert_plugin.inference.requests import run
+from memobert_plugin.inference.utterance import Utterance
+from tests.evaluation.sweeps import write_grid
+from tests.films import tone, write_film
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+START = "from memobert_plugin.cli.serve import cli_main\nif __name__ == '__main__':\n    cli_main()\n"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the shipped model."""
+    script = tmp_path_factory.mktemp("serve") / "run.py"
+    script.write_text(START, encoding="utf-8")
+    command = [sys.executable, str(script), "--port", "0", "--max-megabytes", "20"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[1]
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_film(tmp_path_factory.mktemp("films") / "<i>film.mp4", seconds=4.0, samples=tone(4.0))
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The server's page, without an error in its console."""
+    context = browser.new_context(permissions=["camera", "microphone"], color_scheme="dark")
+    opened = context.new_page()
+    said: list[str] = []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.goto(address)
+    yield opened
+    assert said == []
+    context.close()
+
+
+def drop(page: Page, film: Path) -> None:
+    """Drop a file on the page, as from a file manager."""
+    transfer = page.evaluate_handle(
+        """([name, bytes]) => {
+            const moved = new DataTransfer();
+            moved.items.add(new File([new Uint8Array(bytes)], name, {type: "video/mp4"}));
+            return moved;
+        }""",
+        [film.name, list(film.read_bytes())],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def ask(page: Page) -> None:
+    page.click("#ask")
+    expect(page.locator("#stop")).to_be_hidden(timeout=120_000)
+
+
+def test_a_dropped_film_becomes_an_answer_with_its_page_and_its_lines(page: Page, film: Path) -> None:
+    drop(page, film)
+    expect(page.locator("#chosen")).to_have_text(f"chosen: {film.name}")
+    page.select_option("#every", "2")
+    ask(page)
+    expect(page.locator("#status")).to_have_text(f"done: {film.name}")
+    expect(page.locator("#answers tr")).to_have_count(2)
+    assert re.search(r" in [12] of 2", page.inner_text("#headline"))
+    page.click("#answers button >> nth=1")
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(2.0, abs=0.5)
+    shown = page.frame_locator("#reasons")
+    expect(shown.locator("h1")).to_have_text(re.compile(r"^<i>film\.mp4: \w+ for "))
+    with page.expect_download() as saved:
+        page.click("#json-link")
+    lines = saved.value.path().read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 and '"label"' in lines[0]
+
+
+def test_a_recording_by_camera_and_microphone_is_answered(page: Page) -> None:
+    page.click("#record")
+    page.wait_for_timeout(2500)
+    page.click("#record")
+    expect(page.locator("#chosen")).to_have_text("chosen: recording.webm")
+    ask(page)
+    expect(page.locator("#answers tr")).to_have_count(1)
+    expect(page.locator("#problem")).to_be_hidden()
+    assert "%" in page.inner_text("#headline")
+
+
+def test_a_sentence_is_answered_and_mistakes_are_said(page: Page, tmp_path: Path) -> None:
+    page.click("#ask")
+    expect(page.locator("#problem")).to_have_text("choose or record a clip, or type what is said")
+    page.fill("#text", "I am so glad")
+    page.keyboard.press("Enter")
+    expect(page.locator("#headline")).to_have_text(re.compile(r"^\w+, \d+ %"), timeout=60_000)
+    page.fill("#text", "")
+    (tmp_path / "large.mp4").write_bytes(bytes(21 << 20))
+    page.set_input_files("#clip", tmp_path / "large.mp4")
+    expect(page.locator("#problem")).to_have_text("large.mp4: this server takes 20 MB at most")
+
+
+def test_a_page_of_another_site_gets_no_answer(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    other = context.new_page()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    other.route(f"http://127.0.0.1:{port}/", lambda route: route.fulfill(body="<title>other</title>"))
+    other.goto(f"http://127.0.0.1:{port}/")
+    sent = "fetch(address + '/predict', {mode, method: 'POST', body: new URLSearchParams({text: 'hello'})})"
+    asked = f"([address, mode]) => {sent}.then((response) => response.type, (error) => error.name)"
+    assert [other.evaluate(asked, [address, mode]) for mode in ("cors", "no-cors")] == ["TypeError", "TypeError"]
+    context.close()
+
+
+def answers_page(folder: Path) -> Path:
+    model = MEmoBERT.from_pretrained(preview=True)
+    film = write_film(folder / "film.mp4", seconds=3.0, samples=tone(3.0))
+    written = AnswerPage(model.description, timeline=True)
+    faces = np.random.default_rng(1).dirichlet(np.ones(8), size=20).astype(np.float32)
+    parts = [Utterance(film, "I am so glad", 0.0, 1.5), Utterance(film, "", 1.5, 3.0, visual=faces, expression=faces)]
+    for outcome in run(model, parts, explained=True):
+        written.add(outcome)
+    written.write(folder / "answers.html")
+    return folder / "answers.html"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[str]:
+    """The pages of answers, of a report and of the server."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("pages")
+    assert report([str(write_grid(folder / "runs")), "--out", str(folder / "report")]) == 0
+    return [answers_page(folder).as_uri(), (folder / "report" / "index.html").as_uri(), address]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_a_phone_and_axe_finds_nothing(browser: Browser, pages: list[str], scheme: Any, width: int) -> None:
+    script = next(Path(axe_core_python.__file__ or "").parent.rglob("axe.min.js")).read_text(encoding="utf-8")
+    # axe is a script, which the pages' own policy refuses.
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    for place in pages:
+        shown = context.new_page()
+        shown.goto(place)
+        shown.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width, place
+        shown.add_script_tag(content=script)
+        found = shown.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], place
+    context.close()

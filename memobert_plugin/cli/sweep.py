@@ -89,6 +89,7 @@ def start(options: argparse.Namespace) -> int:
     from ..core.fairseq_quirks import require_fairseq
 
     require_fairseq("a sweep")
+    from ..sweep.checks import check_commands
     from ..sweep.plan import read_plan
     from ..sweep.records import SweepFolder
     from ..sweep.slurm import PACKAGE, take_snapshot
@@ -102,11 +103,14 @@ def start(options: argparse.Namespace) -> int:
     if slurm and not plan.slurm:
         raise UserError(f"{plan.path}: --executor slurm needs the section slurm: partition, minutes, GPUs")
     if options.dry_run:
-        print(*_dry_run_lines(plan, _expand(plan, sweep, PACKAGE, slurm), slurm), sep="\n")
+        runs = _expand(plan, sweep, PACKAGE, slurm)
+        check_commands(plan.path, runs)
+        print(*_dry_run_lines(plan, runs, slurm), sep="\n")
         return 0
     with sweep.launched(plan.path) as lock:
         code = take_snapshot(sweep.path / "code") if slurm else PACKAGE.parent
         runs = _expand(plan, sweep, code / PACKAGE.name, slurm)
+        check_commands(plan.path, runs)
         return _carry_out(plan, sweep, runs, options, code, lock)
 
 

@@ -11,10 +11,11 @@ from urllib.parse import quote
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.names import FULL, PROTOCOLS
+from ..core.names import FULL, PROTOCOLS, Setting
 from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from .commands import FIRST, Command, CommandWriter
+from .grid import candidate_folder, candidates, listed
 from .plan import Plan, with_preset
 
 MANIFEST_SPLIT = 0
@@ -203,21 +204,31 @@ class Expansion:
             **plan.setting_flags[setting_name],
         }
         flags = {**with_preset(plan, setting, own, round(fraction * self.corpus.utterances)), **setting.flags}
+        given_flags = flags
         needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
-        start = self._starting_point(needed[-1]) if needed else None
+        start = self._starting_point(needed[-1]) if needed else self._given_checkpoint(setting, fold, seed)
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
         predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
         checkpoints = folder / "checkpoints"
         commands = []
         if setting.unlabelled and plan.pretraining is not None:
             flags = {"unlabelled": plan.pretraining.data[0], **flags}
-        if setting.first is not None:
-            commands.append(self.writer.emotion(folder / FIRST, setting, {**flags, **setting.first}, identity, start))
-            start = folder / FIRST / PROTOCOLS[plan.protocol].checkpoint
-        commands.append(self.writer.emotion(checkpoints, setting, flags, identity, start))
+        tried = candidates(flags)
+        for number, chosen in enumerate(tried, start=1):
+            several = len(tried) > 1
+            target = candidate_folder(folder, number) if several else checkpoints
+            own, begin = {**flags, **chosen}, start
+            if setting.first is not None:
+                first = target / FIRST if several else folder / FIRST
+                commands.append(self.writer.emotion(first, setting, {**own, **setting.first}, identity, start))
+                begin = first / PROTOCOLS[plan.protocol].checkpoint
+            commands.append(self.writer.emotion(target, setting, own, identity, begin))
+        if len(tried) > 1:
+            commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
+            flags = {**flags, **tried[0]}  # the tests take sizes of batches from them
         for case, path in predictions.items():
             commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
-        budget = {key: flags.get(key) for key in _BUDGET}
+        budget = {key: listed(given_flags.get(key)) for key in _BUDGET}
         details = {
             "setting": setting_name,
             "setting_title": setting.title,
@@ -237,17 +248,32 @@ class Expansion:
             "budget_of_setting": {} if plan.budgets == "equal" else budget,
             "transductive": setting.starts_from == "pretraining" and self._is_transductive(fold),
             "predictions": predictions,
+            **({"candidates": tried} if len(tried) > 1 else {}),
         }
         return self._run(name, "emotion", needed[-1:], commands, details), needed
 
     def _starting_runs(self, starts_from: str, ablation: str, fold: TestPart, seed: int) -> list[Run]:
         """Return the runs that an emotion run needs, in order; the last one leaves its starting point."""
-        if starts_from == "nothing":
+        given = self.plan.pretraining is not None and self.plan.pretraining.given
+        if starts_from == "nothing" or (starts_from == "pretraining" and given):
             return []
         imported = [self._bert()] if self.plan.bert is not None else []
         if starts_from == "bert":
             return imported
         return [*imported, self._pretraining(ablation, fold, seed, imported)]
+
+    def _given_checkpoint(self, setting: Setting, fold: TestPart, seed: int) -> Path | None:
+        """Return the checkpoint that a plan names instead of a pre-training.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if setting.starts_from != "pretraining" or self.plan.pretraining is None:
+            return None
+        name = self.plan.pretraining.checkpoint.replace("{fold}", str(fold.number)).replace("{seed}", str(seed))
+        if not Path(name).is_file():
+            raise UserError(f"{self.plan.path}: pretraining.checkpoint: {name} does not exist; name one, best or last")
+        return Path(name)
 
     def _bert(self) -> Run:
         command = self.writer.bert_import(self.sweep / BERT_RUN / "checkpoints" / "bert.pt")
@@ -280,6 +306,9 @@ class Expansion:
         return bool(fold.speakers & self.pretraining_speakers)
 
     def _is_transductive(self, fold: TestPart) -> bool:
+        pretraining = self.plan.pretraining
+        if pretraining is not None and pretraining.given and not pretraining.data:
+            return pretraining.speakers == "all"
         return bool(fold.speakers & self.pretraining_speakers) and not self._leaves_out(fold)
 
     def _starting_point(self, run: Run) -> Path:

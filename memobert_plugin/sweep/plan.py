@@ -76,7 +76,14 @@ class PretrainingPlan:
     seed: int | None
     """The same for all runs, or None: each seed of the sweep has its own pre-training."""
     checkpoint: str
+    """``best``, ``last``, or the path of a checkpoint that exists, in which ``{fold}`` and ``{seed}`` stand for the
+    run's; nothing is pre-trained then."""
     flags: Mapping[str, Any]
+
+    @property
+    def given(self) -> bool:
+        """Tell whether the checkpoints exist already."""
+        return self.checkpoint not in SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -150,8 +157,8 @@ def read_plan(path: Path) -> Plan:
         model=_model(top),
         presets=presets,
         common=top.flags("common", _RESERVED_FLAGS),
-        emotion=emotion.flags("flags", _RESERVED_FLAGS),
-        partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS),
+        emotion=emotion.flags("flags", _RESERVED_FLAGS, grids=True),
+        partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS, grids=True),
         setting_flags=_setting_flags(emotion, settings),
         budgets=emotion.text("budgets", "by_setting" if presets else "equal", BUDGETS),
         keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
@@ -236,17 +243,21 @@ def _pretraining(top: Section) -> PretrainingPlan | None:
     if top.peek("pretraining") is None:
         return None
     section = top.section("pretraining")
-    data = section.take("data")
+    checkpoint = section.text("checkpoint", "best")
+    given = checkpoint not in SELECTIONS
+    data = section.take("data", [] if given else REQUIRED)
     shards = data if isinstance(data, list) else str(data).split(":")
     each = section.peek("seed") == "each"
     plan = PretrainingPlan(
         data=tuple(Path(top.path.parent, str(shard)).resolve() for shard in shards),
         speakers=section.text("speakers", "others", SPEAKERS),
         seed=None if each and section.take("seed") else section.number("seed", 1234),
-        checkpoint=section.text("checkpoint", "best", SELECTIONS),
+        checkpoint=str(Path(top.path.parent, checkpoint).resolve()) if given else checkpoint,
         flags=section.flags("flags", _RESERVED_FLAGS),
     )
     section.finish()
+    if given and plan.flags:
+        raise section.error("flags", "train nothing beside a checkpoint that exists; leave them out")
     return plan
 
 
@@ -259,7 +270,7 @@ def _model(top: Section) -> dict[str, Any]:
 def _setting_flags(emotion: Section, settings: Collection[str]) -> dict[str, Mapping[str, Any]]:
     section = emotion.section("setting_flags", {})
     allowed = {name: value for name, value in _RESERVED_FLAGS.items() if name != "arch"}
-    flags: dict[str, Mapping[str, Any]] = {name: section.flags(name, allowed) for name in settings}
+    flags: dict[str, Mapping[str, Any]] = {name: section.flags(name, allowed, grids=True) for name in settings}
     section.finish()
     return flags
 
@@ -317,7 +328,7 @@ def with_preset(plan: Plan, setting: Setting | None, own: Mapping[str, Any], utt
         return dict(own)
     architecture = (setting.architecture if setting else "") or str(plan.model["arch"])
     preset = preset_flags(setting, architecture, utterances, plan.protocol)
-    if "max_update" in own:
+    if isinstance(own.get("max_update"), int):
         preset |= shortened(preset, own["max_update"])
     elif "max_epoch" in own:
         del preset["max_update"]
@@ -337,12 +348,20 @@ def _check(plan: Plan, top: Section) -> None:
             raise top.error("pretraining", f"needs data of one data-bin, which {name} reads without labels")
     if len(plan.ablations) > 1 and "pretraining" not in starts:
         raise top.error("ablations", "change pre-training; name a setting that has it")
+    given = plan.pretraining is not None and plan.pretraining.given
+    if given and list(plan.ablations) != [FULL]:
+        raise top.error("ablations", "change pre-training, which pretraining.checkpoint replaces; leave them out")
+    varied = [plan.emotion, plan.partial_data, *plan.setting_flags.values()]
+    if plan.protocol == "all_but_one" and any(
+        isinstance(value, Mapping) for flags in varied for value in flags.values()
+    ):
+        raise top.error("emotion", "has a grid, and protocol all_but_one has no validation to choose by; take strict")
     for case in plan.modality_cases:
         if not set(case) <= set(plan.train_modalities):
             raise top.error("modality_cases", f"has {case}, trained on {plan.train_modalities}; test what is trained")
     for key, flags in (
         ("emotion.flags", plan.emotion),
-        ("pretraining.flags", getattr(plan.pretraining, "flags", None)),
+        ("pretraining.flags", None if given else getattr(plan.pretraining, "flags", None)),
     ):
         if plan.presets:
             continue

@@ -23,6 +23,7 @@ from ..core.files import replaced_when_complete
 from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
 from .commands import FIRST, flag_value, is_training
 from .forked_commands import ForkedCommands
+from .grid import GRID
 from .records import DONE, FAILED, RUNNING, STOPPED, RunFolder, now
 
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux' prctl
@@ -198,7 +199,11 @@ def _remove_checkpoints(folder: RunFolder, commands: Sequence[Sequence[str]], ke
     if kept == "all":
         return
     tested = {flag_value(command, "--path") for command in commands} if kept == "selected" else set()
-    for path in (*folder.checkpoints.glob("checkpoint*.pt"), *(folder.path / FIRST).glob("checkpoint*.pt")):
+    others = [folder.path / FIRST, folder.path / GRID]
+    for path in (
+        *folder.checkpoints.glob("checkpoint*.pt"),
+        *(one for top in others for one in top.rglob("checkpoint*.pt")),
+    ):
         if str(path) not in tested:
             path.unlink()
 

@@ -107,8 +107,13 @@ class Section:
         """Take a mapping inside this one."""
         return Section(self.path, ".".join(filter(None, (self.where, key))), self.take(key, default))
 
-    def flags(self, key: str, reserved: Mapping[str, str]) -> dict[str, Any]:
+    def flags(self, key: str, reserved: Mapping[str, str], grids: bool = False) -> dict[str, Any]:
         """Take fairseq's flags by name, with underscores; ``reserved`` ones belong to the sweep, each with the remedy.
+
+        Args:
+            key: of the flags.
+            reserved: names and remedies.
+            grids: a value may be ``{grid: [...]}``, of which the best in validation is taken.
 
         Raises:
             UserError: a reserved flag is given, or a value is no text, number, truth value or list of these.
@@ -121,7 +126,12 @@ class Section:
             if plain in reserved:
                 raise inner.error(str(name), f"is set by the sweep itself; {reserved[plain]}")
             if isinstance(value, Mapping):
-                raise inner.error(str(name), f"is {_shown(value)}; give the value of fairseq's flag --{name}")
+                values = value.get("grid") if len(value) == 1 else None
+                if not grids or values is None:
+                    more = ", or {grid: [value, value]}" if grids else ""
+                    raise inner.error(str(name), f"is {_shown(value)}; give the value of fairseq's flag --{name}{more}")
+                if not isinstance(values, list) or len(values) < 2 or len(set(map(str, values))) < len(values):
+                    raise inner.error(f"{name}.grid", f"is {_shown(values)}; give two or more different values")
             flags[plain] = value
         return flags
 

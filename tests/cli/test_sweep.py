@@ -76,18 +76,18 @@ def test_help_is_quick_and_heavy_packages_stay_out() -> None:
 @pytest.mark.slow
 def test_a_sweep_with_a_run_that_fails(tmp_path: Path, corpus: Path) -> None:
     values = plan_values(corpus, modality_cases=["lva", "v"], settings=["direct", "pretrain_prompt", "early_fusion"])
-    values["emotion"]["setting_flags"] = {"pretrain_prompt": {"template": "{template without a mask}"}}
+    values["emotion"]["setting_flags"] = {"pretrain_prompt": {"max_pieces": 9999}}
     plan, output = write_plan(tmp_path, values), tmp_path / "runs"
     first = sweep(plan, "--output", output, "--jobs", 2)
     assert first.returncode == 1, first.stderr
     assert "6 done, 2 failed, 0 stopped, 0 not started" in first.stdout
-    assert f"failed: {PROMPT}" in first.stdout and "template without a mask" in first.stdout
+    assert f"failed: {PROMPT}" in first.stdout and "tables have --max-positions" in first.stdout
     predictions = output / "emotion/direct/full/fraction100/fold01/seed1/predictions/test-v.jsonl"
     assert {json.loads(line)["speaker"] for line in predictions.read_text().splitlines()} == {"spk0"}
     again = sweep(plan, "--output", output)
     assert again.returncode == 1 and "6 done earlier" in again.stdout
     status = sweep("status", output)
-    assert status.returncode == 0 and "template without a mask" in status.stdout
+    assert status.returncode == 0 and "tables have --max-positions" in status.stdout
     del values["emotion"]["setting_flags"]
     mended = sweep(write_plan(tmp_path, values), "--output", output)
     assert mended.returncode == 0 and "6 done earlier" in mended.stdout and "8 done, 0 failed" in mended.stdout

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from ...core.errors import UserError
 from ..metrics.scores import Scores
 from .curves import read_points
 from .formats import Table, percent
 from .predictions import LABEL_WORDS
-from .results import Provenance, Result, marks, training_name
+from .results import Provenance, Result, describe, marks, training_name
 from .runs import EmotionRun
 
 SCRIPTED = "scripted"
@@ -81,3 +84,25 @@ def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance:
     )
     title = provenance.title("Selected and tested", chosen)
     return Table("selection_gap", title, ("", "selected", "tested", "gap"), tuple(rows), notes, tuple(records))
+
+
+def grid_choices(runs: Sequence[EmotionRun]) -> list[str]:
+    """Return, for every condition with a grid of flags, its budget and how often each candidate was chosen."""
+    chosen: dict[str, Counter[str]] = {}
+    tried: dict[str, int] = {}
+    for run in runs:
+        path = run.folder / "choice.json"
+        if not path.is_file():
+            continue
+        try:
+            choice = json.loads(path.read_text(encoding="utf-8"))
+            values = ", ".join(f"{name} {value}" for name, value in choice["chosen"].items())
+            tried[describe(run.condition)] = len(choice["candidates"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{path}: unreadable; make this run again") from None
+        chosen.setdefault(describe(run.condition), Counter())[values] += 1
+    return [
+        f"{name}: {tried[name]} trainings for each fold and seed, the best in validation taken: "
+        + "; ".join(f"{values} in {count} of {counts.total()} runs" for values, count in counts.most_common())
+        for name, counts in chosen.items()
+    ]

@@ -106,6 +106,7 @@ class Layout:
 
     def __init__(self, runs: Sequence[EmotionRun], settings: Sequence[str]) -> None:
         self._settings = list(settings)
+        self.all_runs = list(runs)
         fraction = max(run.condition.train_fraction for run in runs)
         at_most = [run for run in runs if run.condition.train_fraction == fraction]
         self.case = min((run.condition.train_modalities for run in at_most), key=MODALITY_CASES.index)

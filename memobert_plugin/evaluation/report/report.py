@@ -13,7 +13,7 @@ from ...core.version import VERSION
 from ...pages.template import load_template
 from ..metrics.significance import DRAWS
 from .curves import Curves, beyond_limits, curve_records, emotion_curves, pretraining_curves
-from .diagnostics import gap_table, part_table
+from .diagnostics import gap_table, grid_choices, part_table
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
 from .formats import Table, as_csv, as_latex, as_markdown, records_as_csv
 from .layout import Grids, Layout, refuse_missing, refuse_mixtures
@@ -259,6 +259,8 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     if layout.main:
         given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}
         yield "budget", ", ".join(f"{key} {value}" for key, value in given.items())
+    for number, choice in enumerate(grid_choices(layout.all_runs)):
+        yield "grid" if not number else "", choice
     if unread := beyond_limits(run.folder / "log.txt" for run in layout.main):
         yield "not read", "; ".join(unread)
     yield "runs", f"{len(layout.main)} in table 2"

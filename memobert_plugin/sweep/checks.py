@@ -1,0 +1,91 @@
+"""Check a sweep's commands before any of them runs: flags, their values, templates and label words."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UserError
+from ..core.fairseq_quirks import quiet_fairseq
+from ..data.corpus import Corpus
+from ..data.prompts import Template, Verbalizer
+from .commands import flag_value
+from .expansion import Run
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_REGISTRATION = "memobert_plugin.registration"
+"""Imported by name, since it lies on a higher floor."""
+_DIFFER = ("--save-dir", "--seed", "--fold", "--finetune-from-model", "--path", "--predictions", "--modalities")
+"""Flags that differ between runs and that cannot be wrong."""
+_DIFFER_TOO = ("--train-fraction", "--exclude-speakers", "--distributed-port")
+
+
+def check_commands(plan: Path, runs: Iterable[Run]) -> None:
+    """Parse the command of every kind of run as fairseq will.
+
+    Args:
+        plan: the plan file, for messages.
+        runs: of the sweep.
+
+    Raises:
+        UserError: a flag that fairseq does not know, a value that it does not take, or a prompt that does not fit the
+            data-bin.
+    """
+    seen: set[tuple[str, ...]] = set()
+    for run in runs:
+        for command in run.commands:
+            key = _without(command, (*_DIFFER, *_DIFFER_TOO))
+            if not command[0].startswith("fairseq-") or key in seen:
+                continue
+            seen.add(key)
+            if problem := _problem(command):
+                raise UserError(f"{plan}: {run.name}: {problem}")
+            if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
+                _check_prompt(plan, run, command)
+
+
+def _without(command: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:
+    dropped = {place + step for place, word in enumerate(command) if word in flags for step in (0, 1)}
+    return tuple(word for place, word in enumerate(command) if place not in dropped)
+
+
+def _problem(command: Sequence[str]) -> str:
+    """Return what fairseq's parser says of a command; empty where it takes it."""
+    # SLURM's jobs have a copy of the package; this process has imported the original.
+    arguments = [*_without(command[1:], ("--user-dir",)), "--user-dir", str(_PACKAGE)]
+    with quiet_fairseq():
+        from fairseq import options
+
+        importlib.import_module(_REGISTRATION)
+        parsers: dict[str, Any] = {
+            "fairseq-train": options.get_training_parser,
+            "fairseq-validate": options.get_validation_parser,
+        }
+    said = io.StringIO()
+    try:
+        with quiet_fairseq(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            options.parse_args_and_arch(parsers[command[0]](), arguments)
+    except SystemExit:
+        last = said.getvalue().strip().splitlines()[-1:]
+        return f"{command[0]}: {last[0].partition('error: ')[2] or last[0]}" if last else "cannot be parsed"
+    except Exception as error:  # fairseq's own checks raise all kinds
+        return f"{command[0]}: {' '.join(str(error).split())}"
+    return ""
+
+
+def _check_prompt(plan: Path, run: Run, command: Sequence[str]) -> None:
+    tokenizer = Corpus(command[1]).load_tokenizer()
+    labels = (flag_value(command, "--labels") or "").split(",")
+    try:
+        if template := flag_value(command, "--template"):
+            Template.parse(template).encode(tokenizer)
+        if verbalizer := flag_value(command, "--verbalizer"):
+            Verbalizer.parse(verbalizer, labels).encode(tokenizer)
+        else:
+            Verbalizer.of_labels(labels, tokenizer)
+    except UserError as error:
+        raise UserError(f"{plan}: {run.name}: {error}") from None

@@ -1,0 +1,146 @@
+"""Grids: candidates, the choice by validation, and plans that start from checkpoints that exist."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+
+import memobert_plugin
+from memobert_plugin.cli.sweep import main
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.sweep.grid import candidate_folder, candidates, choose
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values, write_plan
+
+memobert_plugin.register()
+GRID = {"lr": {"grid": [0.01, 0.001]}, "dropout": {"grid": [0.0, 0.3]}}
+DIRECT = "emotion/direct/full/fraction100/fold01/seed1"
+
+
+@pytest.fixture(scope="module")
+def data_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=3, utterances=10))
+
+
+def grid_values(data_bin: Path, **changes: Any) -> dict[str, Any]:
+    flags = {**OPTIMISER, "max_update": 6, "lr_scheduler": "fixed"}
+    emotion = {"flags": flags, "setting_flags": {"direct": GRID}}
+    return plan_values(data_bin, **{"settings": ["direct"], "folds": [1], "emotion": emotion, **changes})
+
+
+def test_candidates_are_all_combinations() -> None:
+    assert candidates({"lr": 1}) == [{}]
+    assert candidates({"batch_size": 8, **GRID}) == [
+        {"lr": 0.01, "dropout": 0.0}, {"lr": 0.01, "dropout": 0.3}, {"lr": 0.001, "dropout": 0.0},
+        {"lr": 0.001, "dropout": 0.3},
+    ]  # fmt: skip
+
+
+def write_candidates(run: Path, scores: list[float | None]) -> Path:
+    for number, score in enumerate(scores, start=1):
+        folder = candidate_folder(run, number)
+        folder.mkdir(parents=True)
+        torch.save({"extra_state": {"best": score}, "model": {}}, folder / "checkpoint_best.pt")
+    (run / "run.json").write_text(json.dumps({"candidates": [{"lr": number} for number in range(len(scores))]}))
+    return run
+
+
+def test_the_best_in_validation_is_taken_and_of_equal_ones_the_first(tmp_path: Path) -> None:
+    run = write_candidates(tmp_path, [40.0, 60.0, 60.0])
+    assert choose(run)["chosen"] == {"lr": 1}
+    taken = torch.load(run / "checkpoints" / "checkpoint_best.pt", weights_only=True)
+    assert taken["extra_state"]["best"] == 60
+    assert json.loads((run / "choice.json").read_text())["validation"] == [40, 60, 60]
+
+
+def test_a_candidate_without_a_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no validation score; a grid chooses by it"):
+        choose(write_candidates(tmp_path, [40.0, None]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"emotion": {"flags": {**OPTIMISER, "lr": {"grid": [1]}}}}, "lr.grid: is .*two or more different"),
+        ({"emotion": {"flags": {**OPTIMISER, "lr": {"grid": [1, 1]}}}}, "two or more different values"),
+        ({"emotion": {"flags": {**OPTIMISER, "lr": {"from": 1}}}}, "give the value of fairseq's flag --lr, or {grid:"),
+        ({"common": {"lr": {"grid": [1, 2]}}}, "common.lr: is .*give the value of fairseq's flag --lr$"),
+        ({"protocol": "all_but_one"}, "all_but_one has no validation to choose by"),
+        ({"pretraining": {"checkpoint": "x.pt", "flags": {"lr": 1}}}, "train nothing beside a checkpoint that exists"),
+        ({"pretraining": {"checkpoint": "x.pt"}, "ablations": ["full", "no_visual"],
+          "settings": ["direct", "pretrain_prompt"]},
+         "which pretraining.checkpoint replaces"),
+    ],
+)  # fmt: skip
+def test_plans_without_sense_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, grid_values(Path("/data/bin"), **changes))
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(data_bin: Path, tmp_path: Path) -> None:
+    values = grid_values(data_bin, settings=["pretrain_prompt"], pretraining={"checkpoint": "{fold}/{seed}.pt"})
+    plan = write_plan(tmp_path, {**values, "emotion": {"flags": values["emotion"]["flags"]}})
+    with pytest.raises(UserError, match=r"pretraining.checkpoint: .*/1/1.pt does not exist; name one, best or last"):
+        main([str(plan), "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dropuot": 0.1}, "unrecognized arguments: --dropuot 0.1"),
+        ({"batch_size": "many"}, "invalid int value: 'many'"),
+        ({"train_subset": "train", "criterion_weight": 1}, "unrecognized arguments: --criterion-weight 1"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_runs(
+    data_bin: Path, tmp_path: Path, flags: dict[str, Any], message: str
+) -> None:
+    values = grid_values(data_bin, emotion={"flags": {**OPTIMISER, "max_update": 6, **flags}})
+    plan = write_plan(tmp_path, values)
+    for more in (["--dry-run"], []):
+        with pytest.raises(UserError, match=f"{DIRECT}: fairseq-train: .*{message}"):
+            main([str(plan), "--output", str(tmp_path / "runs"), *more])
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [({"template": "i am"}, r"has 0 \[MASK\]"), ({"verbalizer": "anger=angry"}, 'no word for the label "happy"')],
+)
+def test_wrong_prompts_are_refused_before_anything_runs(
+    data_bin: Path, tmp_path: Path, flags: dict[str, Any], message: str
+) -> None:
+    emotion = {"flags": {**OPTIMISER, "max_update": 6}, "setting_flags": {"pretrain_prompt": flags}}
+    plan = write_plan(tmp_path, plan_values(data_bin, emotion=emotion))
+    with pytest.raises(UserError, match=f"pretrain_prompt/.*{message}"):
+        main([str(plan), "--dry-run"])
+
+
+@pytest.mark.slow
+def test_a_sweep_with_a_grid_from_a_checkpoint_that_exists(data_bin: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from memobert_plugin.cli.sweep import cli_main; cli_main()"]
+    first = write_plan(tmp_path, plan_values(data_bin, folds=[1], settings=["pretrain_prompt"]), "first.yaml")
+    subprocess.run([*command, str(first), "--output", str(tmp_path / "first")], check=True, timeout=300)
+    pretrained = next((tmp_path / "first" / "pretraining").rglob("checkpoint_best.pt"))
+    values = grid_values(data_bin, settings=["direct", "pretrain_prompt"], pretraining={"checkpoint": str(pretrained)})
+    values["emotion"]["budgets"] = "by_setting"
+    second = write_plan(tmp_path, values, "second.yaml")
+    subprocess.run([*command, str(second), "--output", str(tmp_path / "second")], check=True, timeout=300)
+    run = tmp_path / "second" / DIRECT
+    choice = json.loads((run / "choice.json").read_text())
+    assert len(choice["validation"]) == 4 and choice["chosen"] in choice["candidates"]
+    assert (run / "predictions" / "test-lva.jsonl").is_file() and not list((run / "grid").rglob("checkpoint*.pt"))
+    assert not (tmp_path / "second" / "pretraining").exists()
+    from memobert_plugin.cli.report import main as report
+
+    assert report([str(tmp_path / "second"), "--out", str(tmp_path / "report"), "--no-pictures", "--no-floors"]) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "4 trainings for each fold and seed, the best in validation taken" in page

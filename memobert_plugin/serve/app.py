@@ -24,7 +24,7 @@ from ..pages.template import STYLE, load_template
 from .answering import PAGE
 from .desk import DONE, Busy, Desk, Job
 from .guard import Guard
-from .uploads import Refused, read_question
+from .uploads import Refused, drain, read_question
 
 _HERE = Path(__file__).parent
 PAGE_POLICY = (
@@ -166,8 +166,12 @@ class Api:
         return PlainTextResponse(content, media_type="application/x-ndjson", headers=headers)
 
     async def _queued(self, request: Request) -> Job:
-        async with self._desk.place() as folder:
-            return self._desk.submit(await read_question(request, folder, self._desk.limits))
+        try:
+            async with self._desk.place() as folder:
+                return self._desk.submit(await read_question(request, folder, self._desk.limits))
+        except (Busy, Refused):
+            request.state.whole = await drain(request, self._desk.limits.bytes)
+            raise
 
     def _found(self, request: Request) -> Job:
         job = self._desk.find(request.path_params["key"])
@@ -176,11 +180,14 @@ class Api:
         return job
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    # The rest of a body that is too large is not read: the connection ends.
-    headers = {"connection": "close"} if error.status in (400, 408, 413, 415) else {}
-    return JSONResponse({"error": error.reason}, status_code=error.status, headers=headers)
+    return JSONResponse({"error": error.reason}, status_code=error.status, headers=_ending(request))
+
+
+def _ending(request: Request) -> dict[str, str]:
+    """Return the header that ends a connection on which the rest of a body would still come."""
+    return {} if getattr(request.state, "whole", True) else {"connection": "close"}
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -188,6 +195,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
-async def _busy(_: Request, error: Exception) -> Response:
+async def _busy(request: Request, error: Exception) -> Response:
     said = "the queue is full; try again later (--queue)"
-    return JSONResponse({"error": said}, status_code=503, headers={"retry-after": "2", "connection": "close"})
+    return JSONResponse({"error": said}, status_code=503, headers={"retry-after": "2", **_ending(request)})

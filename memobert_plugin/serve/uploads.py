@@ -69,6 +69,29 @@ async def read_question(request: Request, folder: Path, limits: Limits) -> Quest
     return _question(folder, fields, upload)
 
 
+async def drain(request: Request, most_bytes: int, seconds: float = 5.0) -> bool:
+    """Read and drop the rest of a body, so that the client sends all of it and then reads why it was refused.
+
+    Returns:
+        True if all of it was read; False if it was too long or too slow, and the connection has to end.
+    """
+
+    async def all_read() -> bool:
+        count = 0
+        async for chunk in request.stream():
+            count += len(chunk)
+            if count > most_bytes:
+                return False
+        return True
+
+    try:
+        return await asyncio.wait_for(all_read(), seconds)
+    except (TimeoutError, asyncio.TimeoutError, ClientDisconnect):
+        return False
+    except RuntimeError:  # nothing is left
+        return True
+
+
 async def _body(request: Request, limits: Limits) -> AsyncIterator[bytes]:
     """Yield the body's chunks while they keep coming and are not too many."""
     count = 0

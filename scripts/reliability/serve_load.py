@@ -115,13 +115,7 @@ async def send(client: httpx.AsyncClient, clip: Clip, seen: Seen) -> None:
     began = time.monotonic()
     content = clip.path.read_bytes()
     for _ in range(TRIES):
-        try:
-            response = await client.post("/predict", files={"clip": (clip.path.name, content)})
-        except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-            # A server may end the connection of a body that it refuses before it has read it.
-            seen.turned_away += 1
-            await asyncio.sleep(0.5)
-            continue
+        response = await client.post("/predict", files={"clip": (clip.path.name, content)})
         if response.status_code != 503:
             break
         seen.turned_away += 1

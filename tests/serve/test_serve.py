@@ -33,7 +33,7 @@ from memobert_plugin.serve.answering import Question, Settings, messages
 from memobert_plugin.serve.app import build_app
 from memobert_plugin.serve.desk import Desk, Limits
 from memobert_plugin.serve.guard import CONTENT_POLICY
-from memobert_plugin.serve.uploads import LONGEST_TEXT, Refused, read_question, shown_name
+from memobert_plugin.serve.uploads import LONGEST_TEXT, Refused, drain, read_question, shown_name
 from tests.films import tone, write_film
 from tests.serve.answerers import EMOTIONS, STEPS, pretend
 
@@ -316,6 +316,20 @@ def test_answers_are_kept_for_a_while_only(room: Path) -> None:
         error_of(client.get(jobs[0]), 404)
         time.sleep(0.8)
         error_of(client.get(jobs[-1]), 404)
+
+
+def test_the_rest_of_a_refused_body_is_read_unless_it_has_no_end(tmp_path: Path) -> None:
+    def request_of(chunks: Iterator[bytes]) -> Request:
+        async def receive() -> dict[str, Any]:
+            chunk = next(chunks, None)
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+        return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+    rest = iter([b"0" * 100] * 5)
+    assert asyncio.run(drain(request_of(rest), 1000)) and next(rest, None) is None
+    endless = iter(lambda: b"0" * 100, b"")
+    assert not asyncio.run(drain(request_of(endless), 1000))
 
 
 def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:

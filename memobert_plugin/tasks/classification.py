@@ -141,6 +141,11 @@ class EmotionClassificationTask(CorpusTask):
             raise UserError(
                 f"--mixture-full-weight {self.cfg.mixture_full_weight}: give 1 or more, and --modality-mixture with it"
             )
+        asked = [name.strip() for name in self.cfg.labels.split(",") if name.strip()]
+        if asked and asked != list(self.labels):
+            raise UserError(
+                f"--labels {self.cfg.labels}: the checkpoint tells {', '.join(self.labels)} apart; leave the flag out"
+            )
         logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
         return super().build_model(cfg, from_checkpoint)
 

@@ -1,8 +1,10 @@
 """Base of the tasks on a data-bin: their flags, the open data-bin, and the sizes a model is built with."""
 
 # Annotations are not postponed: fairseq reads the types of the flags.
+import argparse
 import functools
 import logging
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,6 +90,15 @@ class CorpusTaskConfig(SaveFolderConfig):
     update_freq: List[int] = II("optimization.update_freq")
 
 
+def task_asked_of_validation() -> str | None:
+    """Return the ``--task`` of the ``fairseq-validate`` that this process is; None in other processes."""
+    if Path(sys.argv[0]).name != "fairseq-validate":
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task")
+    return parser.parse_known_args(sys.argv[1:])[0].task
+
+
 class CorpusTask(StoppableTask):
     """Base of the tasks that read a data-bin.
 
@@ -105,6 +116,20 @@ class CorpusTask(StoppableTask):
         self.state.add_factory("acoustic_dim", lambda: self.corpus().meta.acoustic_dim or 0)
         self.state.add_factory("expression_classes", lambda: list(self.corpus().meta.expression_classes))
         self.state.add_factory("origins", self._origins)
+
+    @classmethod
+    @exits_in_one_line
+    def setup_task(cls, cfg: FairseqDataclass, **kwargs: Any) -> Any:
+        """Set the task up.
+
+        Raises:
+            SystemExit: one line, where fairseq-validate was asked for another task than the checkpoint's, which fairseq
+                would take without a word.
+        """
+        asked = task_asked_of_validation() if kwargs.get("from_checkpoint") else None
+        if asked not in (None, cfg._name):
+            raise UserError(f"--task {asked}: the checkpoint's task is {cfg._name}; give this one")
+        return super().setup_task(cfg, **kwargs)
 
     def _origins(self) -> dict[str, Any]:
         """Return the settings that made pieces and frames: with them a checkpoint alone can read a new clip."""

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import register_task
+from omegaconf import OmegaConf
 from torch import nn
 
 from ..checkpoints.model_description import MASK_WORDS
 from ..core.errors import UserError, exits_in_one_line
+from ..criterions.emotion import PromptCriterionConfig
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
 from ..data.tokenizer import load_tokenizer
@@ -54,6 +56,13 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
     """
 
     cfg: PromptConfig
+    is_zero_shot = False
+    """The checkpoint was pre-trained only, and its criterion is that of pre-training."""
+
+    def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Build the criterion; without any training on labels the task's own."""
+        own = OmegaConf.structured(PromptCriterionConfig(_name=self.cfg._name)) if self.is_zero_shot else cfg
+        return super().build_criterion(own, from_checkpoint)
 
     def __init__(self, cfg: PromptConfig, **kwargs: Any) -> None:
         super().__init__(cfg, **kwargs)

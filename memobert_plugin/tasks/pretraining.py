@@ -1,7 +1,8 @@
 """Pre-training by conditional masked modelling: one objective per update, one modality masked (MEmoBERT, section 3)."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, Optional, get_type_hints
 
 import numpy as np
 import torch
-from fairseq import utils
+from fairseq import options, utils
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from omegaconf import MISSING
@@ -25,7 +27,8 @@ from ..nn.network import MEmoBERTNetwork
 from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
 from ..objectives.spans import FRAME_MASKING
 from ..objectives.words import WORD_MASKING
-from .corpus_task import CorpusTask, CorpusTaskConfig
+from .corpus_task import CorpusTask, CorpusTaskConfig, task_asked_of_validation
+from .emotion import MEmoBERTPromptTask
 from .utterance_dataset import Modalities, UtteranceDataset
 
 logger = logging.getLogger(__name__)
@@ -111,6 +114,14 @@ PretrainingFlags = make_dataclass(
 )
 
 
+def zero_shot_task(arguments: Sequence[str]) -> MEmoBERTPromptTask:
+    """Return the prompt task of a ``fairseq-validate`` command line, for a checkpoint that was only pre-trained."""
+    parsed = options.parse_args_and_arch(options.get_validation_parser(), list(arguments))
+    task = MEmoBERTPromptTask.setup_task(convert_namespace_to_omegaconf(parsed).task)
+    task.is_zero_shot = True
+    return task
+
+
 @register_task("memobert_pretraining", dataclass=PretrainingFlags)
 class MEmoBERTPretrainingTask(CorpusTask):
     """Pre-training: every update masks a batch for one objective.
@@ -120,6 +131,26 @@ class MEmoBERTPretrainingTask(CorpusTask):
     """
 
     cfg: PretrainingConfig
+
+    @classmethod
+    @exits_in_one_line
+    def setup_task(cls, cfg: FairseqDataclass, **kwargs: Any) -> Any:
+        """Set the task up; for ``fairseq-validate --task memobert_prompt`` that of a prompt without any label.
+
+        fairseq takes the checkpoint's own task and passes over ``--task``, ``--fold``, ``--labels`` and ``--template``.
+
+        Raises:
+            SystemExit: one line, for finetuning, whose classifier a pre-trained model does not have.
+        """
+        asked = task_asked_of_validation() if kwargs.get("from_checkpoint") else None
+        if asked == "memobert_prompt":
+            return zero_shot_task(sys.argv[1:])
+        if asked not in (None, cfg._name):
+            raise UserError(
+                f"--task {asked}: the checkpoint is pre-trained and has no emotion classifier; give --task "
+                "memobert_prompt, or finetune it first (memobert-train finetune)"
+            )
+        return super().setup_task(cfg, **kwargs)
 
     @cached_property
     def ratios(self) -> Mapping[str, float]:

@@ -6,6 +6,7 @@ traceback, and where that file is missing among others, training begins from zer
 a line that says so.
 """
 
+import logging
 import os
 import platform
 import sys
@@ -23,6 +24,8 @@ from ..core.errors import UserError, as_disk_full
 from ..core.files import taken
 from ..core.signals import stop_mark
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class SaveFolderConfig(FairseqDataclass):
@@ -32,6 +35,9 @@ class SaveFolderConfig(FairseqDataclass):
     restore_file: str = II("checkpoint.restore_file")
     no_save: bool = II("checkpoint.no_save")
     no_last_checkpoints: bool = II("checkpoint.no_last_checkpoints")
+    save_interval_updates: int = II("checkpoint.save_interval_updates")
+    validate_interval_updates: int = II("dataset.validate_interval_updates")
+    disable_validation: bool = II("dataset.disable_validation")
 
 
 _LOCK = ".lock"
@@ -47,6 +53,7 @@ def check_save_folder(config: SaveFolderConfig) -> None:
         UserError: another process trains there, the checkpoint to go on from is damaged, or it is missing where there
             are others.
     """
+    warn_of_unsaved_validations(config)
     first_rank = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     if stop_mark() is not None or not first_rank:
         return
@@ -70,6 +77,18 @@ def check_save_folder(config: SaveFolderConfig) -> None:
                 f"{folder}: there is {others[0]}, but no {LAST}, so training would begin from zero; "
                 f"{_REPAIR.format(folder)}, or give another --save-dir"
             )
+
+
+def warn_of_unsaved_validations(config: SaveFolderConfig) -> None:
+    """Log that validations between saves choose nothing: fairseq takes the best checkpoint among those that it saves."""
+    every, saved = config.validate_interval_updates, config.save_interval_updates
+    if every > 0 and not config.disable_validation and not config.no_save and (saved <= 0 or every % saved):
+        logger.warning(
+            "--validate-interval-updates %d: what is validated between two saves cannot become checkpoint_best; "
+            "give --save-interval-updates %d too",
+            every,
+            every,
+        )
 
 
 def _explain_full_disk(folder: Path) -> None:

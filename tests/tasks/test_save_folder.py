@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from memobert_plugin.tasks.save_folder import SaveFolderConfig, check_save_folde
 
 def config(folder: Path, restore_file: str = LAST, no_save: bool = False, no_last: bool = False) -> SaveFolderConfig:
     return SaveFolderConfig(
-        save_dir=str(folder), restore_file=restore_file, no_save=no_save, no_last_checkpoints=no_last
+        save_dir=str(folder),
+        restore_file=restore_file,
+        no_save=no_save,
+        no_last_checkpoints=no_last,
+        save_interval_updates=0,
+        validate_interval_updates=0,
+        disable_validation=False,
     )
 
 
@@ -97,3 +104,16 @@ def test_runs_of_a_launcher_are_left_to_it(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / LAST).write_bytes(b"damaged")
     check_save_folder(config(tmp_path))
     assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("validated", "saved", "warns"), [(20, 0, True), (20, 50, True), (20, 20, False), (0, 0, False)]
+)
+def test_validations_that_can_choose_nothing_are_named(
+    validated: int, saved: int, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """fairseq chooses the best checkpoint among those that it saves."""
+    values = replace(config(tmp_path), validate_interval_updates=validated, save_interval_updates=saved)
+    with caplog.at_level("WARNING"):
+        check_save_folder(values)
+    assert ("cannot become checkpoint_best; give --save-interval-updates 20 too" in caplog.text) == warns

@@ -27,7 +27,8 @@ if sys.argv[1].endswith(".cfg"):
     options = configparser.ConfigParser()
     options.read(sys.argv[1], encoding="utf-8")
     extras = options["options.extras_require"]
-    text = "\n".join([options["options"]["install_requires"], *(extras[name] for name in ("plot", "video", "words", "test"))])
+    wanted = ("plot", "video", "words", "serve", "transformers", "test")
+    text = "\n".join([options["options"]["install_requires"], *(extras[name] for name in wanted)])
 else:
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
 for line in text.splitlines():

@@ -224,6 +224,18 @@ def build_speech(options: SpeechOptions) -> PooledEncoder:
     return PooledEncoder(encoder.from_options(own, options.device), options.pool, options.max_seconds)
 
 
+def check_device(device: str) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises:
+        UserError: ``device`` is ``cuda`` and cannot be used.
+    """
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
+
+
 def check_length(samples: np.ndarray, shortest: int) -> None:
     """Refuse a clip that is too short for a frame.
 

@@ -18,7 +18,7 @@ from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq, require_fairseq
 from ...core.files import regular
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder
+from .base import ENCODERS, SpeechEncoder, check_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -323,8 +323,7 @@ class Wav2Vec2(SpeechEncoder):
     def __init__(self, path: Path, *, normalize: Normalize = "always", device: str = "cpu") -> None:
         import torch
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
+        check_device(device)
         weights = read_weights(path)
         strides = [stride for _, _, stride in weights.conv_layers]
         self.weights_sha256 = weights.sha256

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...core.errors import UserError
 from ...core.files import regular
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder
+from .base import ENCODERS, SpeechEncoder, check_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,8 +84,7 @@ class Whisper(SpeechEncoder):
     def __init__(self, folder: Path | None = None, layer: int | None = None, device: str = "cpu") -> None:
         import torch
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
+        check_device(device)
         self.shipped = folder is None
         weights, self.heads, self.weights_sha256 = _read_shipped() if folder is None else read_whisper(folder)
         self.layers = sum(name.endswith("self_attention/layer_norm/gamma") for name in weights)

@@ -1,4 +1,4 @@
-"""``memobert-import``: turn weights of BERT and of MEmoBERT's authors into checkpoints that training starts from."""
+"""``memobert-import``: take over what others made: weights to start from, frames of other tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
     parser = CommandParser(
-        command="import", description="Turn other systems' weights into checkpoints for --finetune-from-model."
+        command="import",
+        description="Turn other systems' weights into checkpoints for --finetune-from-model, and their frames into "
+        "folders for memobert-binarize.",
     )
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
     bert = sources.add_parser(
@@ -76,7 +78,60 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_output_flags(official, example="memobert.pt")
     official.set_defaults(run=import_authors_checkpoint)
+    _add_frames(sources)
     return parser
+
+
+def _add_frames(sources: argparse._SubParsersAction[Any]) -> None:
+    from .extract_flags import rate, share
+
+    frames = sources.add_parser(
+        "frames",
+        help="frames that another tool made",
+        description="Write frames of another tool into a folder for memobert-binarize and memobert-predict, one file "
+        "an utterance. What cannot be used is left out and stands in failed.tsv.",
+    )
+    add = frames.add_argument
+    add(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="a folder of .npy or .npz files named by the manifest's ids, an .npz file with one array per id, or "
+        "Kaldi's .scp or .ark (extra 'kaldi')",
+    )
+    add("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
+    add("--name", required=True, help="what made the frames, for extractor.json; prediction compares it")
+    add("--rate", type=rate, required=True, metavar="HZ", help="frames per second")
+    add("--expression", type=Path, metavar="SOURCE", help="expression distributions of the same utterances, likewise")
+    add("--classes", metavar="NAMES", help="the distributions' classes in order, separated by commas")
+    add(
+        "--max-failed-share", type=share, default=0.1, metavar="SHARE", help="more than this is an error (default: 0.1)"
+    )
+    add("--overwrite", action="store_true", help="replace frames that are there")
+    frames.set_defaults(run=import_frames)
+
+
+def import_frames(options: argparse.Namespace) -> int:
+    """Run ``memobert-import frames``."""
+    from ..data.frames import ExtractorInfo
+    from ..features.extraction.ready_frames import take_over
+    from .extract_flags import exit_status
+
+    if (options.classes is None) != (options.expression is None):
+        raise UserError("--classes, --expression: name the distributions and their classes together")
+    classes = options.classes.split(",") if options.classes else None
+    info = ExtractorInfo(options.name, frame_rate=options.rate, dim=None, classes=classes)
+    taken = take_over(options.source, options.output, info, options.expression, overwrite=options.overwrite)
+    asked = taken.written + taken.finished + len(taken.failures)
+    say(
+        f"{options.output}: {asked} utterances, {taken.finished} finished before, {taken.written} written "
+        f"({taken.frames} frames), {len(taken.failures)} failed"
+    )
+    if taken.failures:
+        say(f"the failures are in {options.output / 'failed.tsv'}, the first: {': '.join(taken.failures[0])}")
+    return exit_status(
+        len(taken.failures) / asked, f"{len(taken.failures)} of {asked} utterances", options.max_failed_share
+    )
 
 
 def _add_output_flags(source: argparse.ArgumentParser, example: str) -> None:

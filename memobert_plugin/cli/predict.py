@@ -91,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = how.add_argument
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
     add("--faces", type=Path, metavar="PATH", help="a tracker's CSV file or folder (default: faces are detected)")
+    for flag, kind in (("--visual", "face"), ("--acoustic", "speech")):
+        ready = f"with --manifest: ready {kind} frames of the rows, made as those that the model was trained on"
+        add(flag, type=Path, metavar="FOLDER", help=ready)
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
     add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
@@ -135,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..inference.overlay import check_overlay, write_overlay
     from ..inference.page import Page
     from ..inference.predictor import MEmoBERT
-    from ..inference.requests import run
+    from ..inference.requests import refuse_other_frames, run
 
     streams = options_from(options, StreamChoice, "memobert-predict")
     if streams.language is not None:
@@ -164,6 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         preview=explained,
         labels=options.labels,
     )
+    for flag in ("visual", "acoustic"):
+        if (folder := getattr(options, flag)) is not None:
+            refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
     detail(f"{options.model}\n{model}")
     page = Page(model.description, request.timeline, license_of(options.model)) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
@@ -295,6 +301,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError("--manifest: names the clips itself; leave the others out")
     if options.manifest is None and not options.clips and not options.text:
         raise UserError("no clip given; name films, sound files or folders, or give --manifest or --text")
+    if options.manifest is None and (options.visual or options.acoustic):
+        raise UserError("--visual, --acoustic: belong to the rows of a --manifest; name it")
     for flag in ("subtitles", "every"):
         if getattr(options, flag) is not None and (len(options.clips) != 1 or options.clips[0].is_dir()):
             raise UserError(f"--{flag}: cuts one file; name exactly one film or sound file")
@@ -358,7 +366,7 @@ def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
     )
 
     if options.manifest is not None:
-        return of_manifest(options.manifest)
+        return of_manifest(options.manifest, options.visual, options.acoustic)
     if options.transcribe is not None and options.subtitles in (TRANSCRIBED, EMBEDDED):
         from ..inference.speech import transcribe_options
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import DefectiveClip, UserError
 from ..data.folds import natural_order
+from ..data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
 from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
@@ -180,11 +181,16 @@ def _at_pauses(clip: Path, ends: list[float], seconds: float, streams: StreamCho
     return moved
 
 
-def of_manifest(manifest: Path) -> Request:
+def of_manifest(manifest: Path, visual: Path | None = None, acoustic: Path | None = None) -> Request:
     """Make an utterance of each row: faces from its ``video``, sound from its ``audio``, else from the video.
 
+    Args:
+        manifest: the rows.
+        visual: a folder of ready face frames, read instead of faces; a row without frames there has none.
+        acoustic: a folder of ready speech frames, read instead of sound.
+
     Raises:
-        UserError: a defect of the manifest.
+        UserError: a defect of the manifest or of the frames.
     """
     utterances = []
     for row in read_manifest(manifest):
@@ -193,10 +199,29 @@ def of_manifest(manifest: Path) -> Request:
         region = REGIONS.get(row.region)
         sound = audio if video else None
         source = TRANSCRIBED if row.text_source.startswith(TRANSCRIBED) else "manifest"
-        utterances.append(
-            Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id, text_source=source)
-        )
+        one = Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id, text_source=source)
+        faces, speech = (read_frames(frame_file(folder, row.id)) if folder else None for folder in (visual, acoustic))
+        if faces is not None:
+            one = replace(one, visual=faces.frames, expression=faces.expression)
+        if speech is not None:
+            one = replace(one, acoustic=speech.frames)
+        utterances.append(one)
     return Request(utterances, manifest_notes(manifest))
+
+
+def refuse_other_frames(flag: str, folder: Path, trained: ExtractorInfo | None) -> None:
+    """Check that a folder of ready frames is of the making that a model was trained on.
+
+    Raises:
+        UserError: no such folder, or frames of another name, weights or rate.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{flag} {folder}: no such folder; give one with a file of frames for each utterance")
+    found, known = read_extractor_info(folder), trained or ExtractorInfo()
+    for what in ("name", "weights_sha256", "frame_rate", "dim"):
+        own, models = getattr(found, what), getattr(known, what)
+        if own != models and None not in (own, models):
+            raise UserError(f"{flag} {folder}: its frames have {what} {own}, the model was trained on {models}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -21,6 +22,7 @@ from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoi
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core import version
 from memobert_plugin.core.errors import Interrupted, UserError
+from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info, write_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
@@ -452,3 +454,28 @@ def test_subtitles_and_overlay_need_times(bundle: Path, clips: Path, tmp_path: P
         main([str(clips / "b.wav"), "--model", str(bundle), "--every", "1", "--output", str(tmp_path / "a.srt")]) == 0
     )
     assert (tmp_path / "a.srt").read_text().count("-->") == 2
+
+
+def test_ready_frames_are_answered_as_arrays_are(tmp_path: Path) -> None:
+    bundle = Path(__file__).parents[1] / "checkpoints" / "made_at_17cffec" / "bundle"
+    rng = np.random.default_rng(0)
+    visual, acoustic = (rng.normal(size=shape).astype(np.float32) for shape in ((9, 6), (12, 5)))
+    for name, frames in (("visual", visual), ("acoustic", acoustic)):
+        info = ExtractorInfo("generated", frame_rate=10.0, dim=frames.shape[1])
+        (tmp_path / name).mkdir()
+        write_extractor_info(tmp_path / name, info)
+        write_frames(frame_file(tmp_path / name, "one"), frames)
+    (tmp_path / "m.tsv").write_text("id\ttext\none\tso good\ntwo\tso good\n", encoding="utf-8")
+    ready = ["--visual", str(tmp_path / "visual"), "--acoustic", str(tmp_path / "acoustic")]
+    given = ["--model", str(bundle), "--manifest", str(tmp_path / "m.tsv"), *ready]
+    assert main([*given, "--output", str(tmp_path / "out.jsonl")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    expected = MEmoBERT.from_pretrained(bundle).predict(Utterance(text="so good", visual=visual, acoustic=acoustic))
+    assert lines[0]["probabilities"] == pytest.approx(expected.to_dict()["probabilities"], abs=1e-6)
+    assert lines[0]["modalities"]["visual"]["frames"] == 9 and lines[1]["modalities"]["visual"]["frames"] == 0
+
+    write_extractor_info(tmp_path / "visual", ExtractorInfo("another", frame_rate=10.0, dim=6))
+    with pytest.raises(UserError, match="its frames have name another, the model was trained on generated"):
+        main([*given, "--output", str(tmp_path / "again.jsonl")])
+    with pytest.raises(UserError, match="belong to the rows of a --manifest"):
+        main(["--model", str(bundle), "--visual", str(tmp_path), "clip.mp4"])

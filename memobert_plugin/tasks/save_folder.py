@@ -80,7 +80,7 @@ def check_save_folder(config: SaveFolderConfig) -> None:
 
 
 def warn_of_unsaved_validations(config: SaveFolderConfig) -> None:
-    """Log that validations between saves choose nothing: fairseq takes the best checkpoint among those that it saves."""
+    """Log that validations between saves choose nothing: fairseq takes the best of the checkpoints that it saves."""
     every, saved = config.validate_interval_updates, config.save_interval_updates
     if every > 0 and not config.disable_validation and not config.no_save and (saved <= 0 or every % saved):
         logger.warning(

@@ -30,7 +30,7 @@ _FORMATS: Final = "a folder of .npy or .npz files, an .npz file with one array p
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken over."""
+    """The result of taking over."""
 
     written: int
     finished: int

@@ -18,7 +18,7 @@ from ..data.frames import ExtractorInfo
 from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
-from ..nn.network import weights_of_checkpoint
+from ..nn.network import weights_of_checkpoint, with_changes
 from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, TEXT_ENCODER_SIZES, ModelDescription
 from .trained_model import TrainedModel
 
@@ -169,7 +169,7 @@ def read_fairseq_checkpoint(
         raise UserError(f"{path}: is a {architecture.get('_name')}, not a MEmoBERT; {_ADVICE}")
     origins = _origins(path, state, data_bin)
     description = _description(path, content, origins)
-    model = TrainedModel(path, description, weights_of_checkpoint(content["model"]), origins["tokenizer"])
+    model = TrainedModel(path, description, with_changes(weights_of_checkpoint(content["model"])), origins["tokenizer"])
     if description.kind == PROMPTED and (prompt := state.get("prompt")):
         _refuse_other_prompt(model, prompt)
     return model

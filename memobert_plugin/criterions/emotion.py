@@ -1,21 +1,22 @@
 """Recognise emotions and expressions: losses, decisions, confusion counts and the metrics made of them."""
 
-from __future__ import annotations
+# Annotations are not postponed: fairseq reads the types of the flags.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..core.errors import UserError
 from ..core.ragged import first_rows
 from ..evaluation.metrics.scores import Scores
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
@@ -115,9 +116,74 @@ def percentage(counts: str, metric: str) -> Callable[[MetersDict], float]:
     return derived
 
 
+CLASS_WEIGHTS = ChoiceEnum(("none", "balanced"))
+
+
 @dataclass
-class PromptCriterionConfig(FairseqDataclass):
-    """No options: template and verbalizer belong to the task."""
+class LossConfig(FairseqDataclass):
+    """Changes of the training loss for few labels; validation is always by plain cross-entropy. All are off by default.
+
+    Label smoothing: Szegedy et al., CVPR 2016, section 7. Focal loss: Lin et al., ICCV 2017. Weights by inverse
+    frequency: King and Zeng, Political Analysis 2001.
+    """
+
+    class_weights: CLASS_WEIGHTS = field(  # type: ignore[valid-type]
+        default="none",
+        metadata={"help": "balanced: weigh each utterance by the inverse frequency of its emotion in training"},
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "share of the target that is spread over all emotions, such as 0.1"}
+    )
+    focal_gamma: float = field(
+        default=0.0, metadata={"help": "weigh down what is known already by (1 - p)^gamma (focal loss), such as 2"}
+    )
+
+
+class TrainingLoss:
+    """The loss of a batch in training.
+
+    Args:
+        config: its flags.
+        task: tells how often each emotion occurs in training, where weights are asked for.
+
+    Raises:
+        UserError: a share or an exponent out of range.
+    """
+
+    def __init__(self, config: LossConfig, task: Any) -> None:
+        self.config, self._task = config, task
+        if not 0 <= config.label_smoothing < 1:
+            raise UserError(f"--label-smoothing {config.label_smoothing:g}: give a share from 0 to below 1")
+        if config.focal_gamma < 0:
+            raise UserError(f"--focal-gamma {config.focal_gamma:g}: give 0 or more")
+        self._weights: Tensor | None = None
+
+    def __call__(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
+        """Return the sum over the batch for ``(B, C)`` log-probabilities, which need not add up to 1, and ``(B,)``."""
+        config = self.config
+        chosen = log_probabilities.gather(1, target[:, None])[:, 0]
+        losses = -chosen
+        if config.label_smoothing:
+            share = config.label_smoothing
+            losses = (1 - share) * losses - share * log_probabilities.mean(dim=1)
+        if config.focal_gamma:
+            losses = losses * (1 - chosen.exp()).clamp(min=0) ** config.focal_gamma
+        if str(config.class_weights) == "balanced":
+            losses = losses * self._class_weights(losses)[target]
+        return losses.sum()
+
+    def _class_weights(self, like: Tensor) -> Tensor:
+        """Return (C,) weights, whose mean over the training utterances is 1."""
+        if self._weights is None:
+            counts = torch.as_tensor(self._task.label_counts(), dtype=torch.float64)
+            self._weights = counts.sum() / (len(counts) * counts.clamp(min=1))
+        self._weights = self._weights.to(like)
+        return self._weights
+
+
+@dataclass
+class PromptCriterionConfig(LossConfig):
+    """Flags of the loss; template and verbalizer belong to the task."""
 
 
 @register_criterion("memobert_prompt", dataclass=PromptCriterionConfig)
@@ -129,6 +195,8 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
     ``vocabulary_``.
     """
 
+    training_loss: TrainingLoss | None = None
+
     def __init__(self, task: Any) -> None:
         super().__init__(task)
         self.label_words = LabelWords(task.label_words, len(task.symbols))
@@ -137,20 +205,28 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
             self.candidates = CandidateWords(self.label_words.rows, *task.prompt().around_mask())
 
     @classmethod
-    def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> MEmoBERTPromptCriterion:
+    def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> "MEmoBERTPromptCriterion":
         """Build the criterion; the label words come from the task."""
-        return cls(task)
+        criterion = cls(task)
+        criterion.training_loss = TrainingLoss(cfg, task)
+        return criterion
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the mask position of every utterance."""
         logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"], words=self.candidates))
         if self.candidates is not None:
             scores = self.label_words.scores_of_candidates(logits)
-            loss = functional.cross_entropy(scores, sample["target"], reduction="sum")
+            loss = self._loss(scores.log_softmax(dim=-1), sample["target"])
             return Decisions(loss, scores.detach().softmax(dim=-1))
         scores = self.label_words.scores(logits)
-        loss = (logits.logsumexp(dim=-1) - scores.gather(1, sample["target"][:, None])[:, 0]).sum()
+        loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample["target"])
         return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))
+
+    def _loss(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
+        """Return the summed loss; in validation that of plain cross-entropy."""
+        if self.training and self.training_loss is not None:
+            return self.training_loss(log_probabilities, target)
+        return -log_probabilities.gather(1, target[:, None]).sum()
 
 
 def read_rows(sample: dict[str, Any]) -> np.ndarray:
@@ -160,18 +236,33 @@ def read_rows(sample: dict[str, Any]) -> np.ndarray:
 
 
 @dataclass
-class FinetuneCriterionConfig(FairseqDataclass):
-    """No options."""
+class FinetuneCriterionConfig(LossConfig):
+    """Flags of the loss."""
 
 
 @register_criterion("memobert_finetune", dataclass=FinetuneCriterionConfig)
 class MEmoBERTFinetuneCriterion(ClassificationCriterion):
     """Cross-entropy over the emotions."""
 
+    training_loss: TrainingLoss | None = None
+    """None for comparators, whose losses are their own."""
+
+    @classmethod
+    def build_criterion(cls, cfg: FairseqDataclass, task: Any) -> ClassificationCriterion:
+        """Build the criterion; that of a comparator takes the fields of its own configuration."""
+        if not isinstance(cfg, FinetuneCriterionConfig) and "label_smoothing" not in cfg:
+            return super().build_criterion(cfg, task)
+        criterion = cls(task)
+        criterion.training_loss = TrainingLoss(cfg, task)
+        return criterion
+
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
         """Read the [CLS] position of every utterance, or of those that are no context."""
         logits = upcast(model(**sample["net_input"], head=EMOTION_HEAD, rows=read_rows(sample)))
-        loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
+        if self.training and self.training_loss is not None:
+            loss = self.training_loss(logits.log_softmax(dim=-1), sample["target"])
+        else:
+            loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
         return Decisions(loss, logits.detach().softmax(dim=-1))
 
 

@@ -5,13 +5,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models import register_model
+from torch import nn
 
-from ..nn.heads import EMOTION_HEAD, emotion_head
+from ..core.errors import UserError, exits_in_one_line
+from ..nn.attention import CHANGE
+from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head
 from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, dictionary_fingerprint
 from ..objectives.base import OBJECTIVES, InputSizes, in_order
 from .state_upgrade import StagedModel
+
+TUNED = ChoiceEnum(("all", "biases", "head"))
+
+
+def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
+    """Leave parameters as they are, but for those that are tuned.
+
+    Args:
+        model: the network.
+        tuned: ``all``, ``biases`` or ``head``.
+        low_rank: only low-rank changes and a new classifier are trained.
+        head: the one that is read.
+
+    Raises:
+        UserError: two ways at once.
+    """
+    if low_rank and tuned != "all":
+        raise UserError(f"--lora-rank and --tuned {tuned}: give only one of the two")
+    if tuned == "all" and not low_rank:
+        return
+    # A classifier starts at random, and the pooler before it is not pre-trained.
+    trained = [f"heads.{EMOTION_HEAD}.", "pooler."] if head == EMOTION_HEAD else []
+    if tuned == "head":
+        trained.append(f"heads.{head}.")
+    for name, parameter in model.named_parameters():
+        of_way = CHANGE in name if low_rank else tuned == "biases" and name.endswith("bias")
+        parameter.requires_grad_(of_way or name.startswith(tuple(trained)))
 
 
 @dataclass
@@ -23,6 +53,13 @@ class MEmoBERTConfig(NetworkSizes, FairseqDataclass):
         metadata={
             "help": "embed text by the last layer of this frozen BERT: a Hugging Face folder, or the file of "
             "memobert-import bert; give it in every training of such a model"
+        },
+    )
+    tuned: TUNED = field(  # type: ignore[valid-type]
+        default="all",
+        metadata={
+            "help": "parameters that are trained: all; biases and a new classifier (BitFit, Ben Zaken et al. 2022); or "
+            "the head alone, on a network that stays as it is"
         },
     )
 
@@ -83,9 +120,14 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
             if (objective.head_name or name) not in heads:
                 # Afterwards, so that the other parameters start as they would without it.
                 model.add_head(objective.head_name or name, objective.head(sizes))
+        low_rank, tuned = config.lora_rank > 0, str(getattr(config, "tuned", "all"))
+        if (low_rank or tuned != "all") and objectives:
+            raise UserError("--lora-rank and --tuned: for prompts and classifiers; pre-training trains everything")
+        freeze(model, tuned, low_rank, WORD_HEAD if labels is None else EMOTION_HEAD)
         return model
 
     @classmethod
+    @exits_in_one_line
     def build_model(cls, config: MEmoBERTConfig, task: Any) -> "MEmoBERTModel":
         """Build the model that a task needs: sizes of dictionary and frames come from the task."""
         return cls.build(config, **task.model_sizes())

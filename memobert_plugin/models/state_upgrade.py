@@ -11,8 +11,9 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
+from ..nn.attention import CHANGE
 from ..nn.heads import EMOTION_HEAD
-from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, STORED_HALF, weights_of_checkpoint
+from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, STORED_HALF, weights_of_checkpoint, with_changes
 from ..nn.text_encoder import ENCODER_PREFIX
 from ..objectives.base import OBJECTIVES
 
@@ -44,7 +45,19 @@ class StagedModel(BaseFairseqModel):
             state_dict[name] = value
         for name in [name for name in state_dict if name.endswith(STORED_HALF) or name == STORED_FINGERPRINT]:
             del state_dict[name]
-        complete_state(state_dict, weights_of_checkpoint(self.state_dict()))
+        own = weights_of_checkpoint(self.state_dict())
+        _fit_changes(state_dict, own)
+        complete_state(state_dict, own)
+
+
+def _fit_changes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Keep low-rank changes that the model has too; multiply others into the weights, and start its own fresh."""
+    changes = {name for name in own if CHANGE in name}
+    given = {name for name in state if CHANGE in name}
+    if changes != given or any(state[name].shape != own[name].shape for name in changes):
+        merged = with_changes(state)
+        state.clear()
+        state.update({**merged, **{name: own[name].detach().clone() for name in changes}})
 
 
 @exits_in_one_line

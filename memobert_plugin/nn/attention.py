@@ -198,6 +198,29 @@ def _fits_varlen(query: Tensor, dropout: float) -> bool:
     return half and not dropout and query.shape[2] % 8 == 0 and query.shape[2] <= LARGEST_HEAD
 
 
+CHANGE = "_change."
+"""Part of the names of low-rank changes: ``qkv_change.down`` belongs to ``qkv.weight``."""
+
+
+class LowRankChange(nn.Module):
+    """A change of a weight matrix by the product of two narrow ones, zero at the start (LoRA: Hu et al., ICLR 2022).
+
+    Args:
+        inputs: columns of the matrix.
+        outputs: rows of the matrix.
+        rank: of the change.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(rank, inputs) / inputs**0.5)
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the changed weight, ``(outputs, inputs)``."""
+        return weight + self.up @ self.down
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of every query to all rows of its own utterance.
 
@@ -205,28 +228,34 @@ class SelfAttention(nn.Module):
         embed_dim: width D.
         heads: number of heads H, a divisor of D.
         dropout: probability of dropping an attention weight.
+        change_rank: of a low-rank change of the two weight matrices; 0 for none.
     """
 
-    def __init__(self, embed_dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, embed_dim: int, heads: int, dropout: float, change_rank: int = 0) -> None:
         super().__init__()
         if embed_dim % heads:
             raise ValueError(f"encoder_embed_dim {embed_dim} is not a multiple of encoder_attention_heads {heads}")
         self.embed_dim, self.heads, self.dropout = embed_dim, heads, dropout
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
+        self.qkv_change = LowRankChange(embed_dim, 3 * embed_dim, change_rank) if change_rank else None
+        self.out_change = LowRankChange(embed_dim, embed_dim, change_rank) if change_rank else None
 
     def forward(self, hidden: Tensor, plan: AttentionPlan) -> Tensor:
         """Return ``(N, D)`` for ``(N, D)``, or ``(n, D)`` for the plan's n queries."""
+        weight = self.qkv.weight if self.qkv_change is None else self.qkv_change(self.qkv.weight)
         if plan.query_rows is None:
-            query, key, value = self.qkv(hidden).unflatten(1, (3, self.heads, -1)).unbind(1)
+            together = functional.linear(hidden, weight, self.qkv.bias)
+            query, key, value = together.unflatten(1, (3, self.heads, -1)).unbind(1)
         else:
             sizes = [self.embed_dim, 2 * self.embed_dim]
             (query_weight, rest_weight), (query_bias, rest_bias) = (
-                self.qkv.weight.split(sizes),
+                weight.split(sizes),
                 self.qkv.bias.split(sizes),
             )
             queries = hidden.index_select(0, plan.query_rows)
             query = functional.linear(queries, query_weight, query_bias).unflatten(1, (self.heads, -1))
             key, value = functional.linear(hidden, rest_weight, rest_bias).unflatten(1, (2, self.heads, -1)).unbind(1)
         context = attend(query, key, value, plan, self.dropout if self.training else 0.0)
-        return self.out(context.flatten(1))
+        out = self.out.weight if self.out_change is None else self.out_change(self.out.weight)
+        return functional.linear(context.flatten(1), out, self.out.bias)

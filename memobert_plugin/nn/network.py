@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.ragged import owners_and_positions
-from .attention import AttentionPlan
+from .attention import CHANGE, AttentionPlan
 from .embedders import FrameEmbedder, TextEmbedder
 from .heads import HeadPlan
 from .label_words import CandidateWords
@@ -81,6 +81,13 @@ class NetworkSizes(TextEncoderFlags):
     position_init_std: float = field(
         default=0.0, metadata={"help": "the same for the position tables (0: as --init-std)"}
     )
+    lora_rank: int = field(
+        default=0,
+        metadata={
+            "help": "train low-rank changes of the attention's weights (LoRA, Hu et al. 2022) and a new head; "
+            "everything else stays as it is; such as 8"
+        },
+    )
     compile_layers: bool = field(
         default=False,
         metadata={
@@ -135,6 +142,17 @@ def weights_of_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             weights[FINGERPRINT if name == STORED_FINGERPRINT else name] = value
     add_statistics(weights)
     return weights
+
+
+def with_changes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights into which low-rank changes are multiplied; a network without them then gives the same."""
+    merged = {name: value for name, value in weights.items() if CHANGE not in name}
+    for name, up in weights.items():
+        owner, change, rest = name.partition(CHANGE)
+        if change and rest == "up":
+            down = weights[f"{owner}{CHANGE}down"]
+            merged[f"{owner}.weight"] = merged[f"{owner}.weight"] + (up.float() @ down.float()).to(up.dtype)
+    return merged
 
 
 def add_statistics(weights: dict[str, Tensor]) -> None:
@@ -192,6 +210,7 @@ class MEmoBERTNetwork(nn.Module):
             sizes.attention_dropout,
             sizes.checkpoint_activations,
             sizes.compile_layers,
+            sizes.lora_rank,
         )
         self.pooler = nn.Linear(width, width)
         self.head_plans = dict(heads)

@@ -27,9 +27,10 @@ class TransformerLayer(nn.Module):
         dropout: float,
         attention_dropout: float,
         compiled: bool = False,
+        change_rank: int = 0,
     ) -> None:
         super().__init__()
-        self.attention = SelfAttention(embed_dim, heads, attention_dropout)
+        self.attention = SelfAttention(embed_dim, heads, attention_dropout, change_rank)
         self.attention_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.ffn_in = nn.Linear(embed_dim, ffn_dim)
         self.ffn_out = nn.Linear(ffn_dim, embed_dim)
@@ -69,6 +70,7 @@ class CrossModalityTransformer(nn.Module):
         attention_dropout: on attention weights.
         checkpoint_activations: recompute each layer in the backward pass instead of storing it.
         compiled: compile everything after the attention in each layer; parameters keep their names.
+        change_rank: of low-rank changes of the attention's weights; 0 for none.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class CrossModalityTransformer(nn.Module):
         attention_dropout: float,
         checkpoint_activations: bool = False,
         compiled: bool = False,
+        change_rank: int = 0,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TransformerLayer(embed_dim, ffn_dim, heads, dropout, attention_dropout, compiled) for _ in range(layers)
+            TransformerLayer(embed_dim, ffn_dim, heads, dropout, attention_dropout, compiled, change_rank)
+            for _ in range(layers)
         )
         self.checkpoint_activations = checkpoint_activations
 

@@ -231,6 +231,12 @@ class EmotionClassificationTask(CorpusTask):
         corpus = self.fitting_corpus()
         return self._rows(corpus, "train", self._emotion_codes(corpus))
 
+    def label_counts(self) -> np.ndarray:
+        """Return how often each emotion occurs among the utterances of the training speakers, ``(C,)``."""
+        corpus = self.fitting_corpus()
+        emotions = self._emotion_codes(corpus)
+        return np.bincount(emotions[corpus.emotion[self._rows(corpus, "train", emotions)]], minlength=len(self.labels))
+
     def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
         """Return the task's code of each emotion code of the corpus, -1 for emotions that are left out.
 

@@ -80,11 +80,13 @@ def check_save_folder(config: SaveFolderConfig) -> None:
 
 
 def warn_of_unsaved_validations(config: SaveFolderConfig) -> None:
-    """Log that validations between saves choose nothing: fairseq takes the best of the checkpoints that it saves."""
+    """Log that validations between saves choose nothing: the best checkpoint is one of those that fairseq saves."""
+    if config.no_save or config.disable_validation:
+        return
     every, saved = config.validate_interval_updates, config.save_interval_updates
-    if every > 0 and not config.disable_validation and not config.no_save and (saved <= 0 or every % saved):
+    if every > 0 and (saved <= 0 or every % saved):
         logger.warning(
-            "--validate-interval-updates %d: what is validated between two saves cannot become checkpoint_best; "
+            "--validate-interval-updates %d: a validation between two saves cannot choose checkpoint_best; "
             "give --save-interval-updates %d too",
             every,
             every,

@@ -116,4 +116,4 @@ def test_validations_that_can_choose_nothing_are_named(
     values = replace(config(tmp_path), validate_interval_updates=validated, save_interval_updates=saved)
     with caplog.at_level("WARNING"):
         check_save_folder(values)
-    assert ("cannot become checkpoint_best; give --save-interval-updates 20 too" in caplog.text) == warns
+    assert ("cannot choose checkpoint_best; give --save-interval-updates 20 too" in caplog.text) == warns

@@ -1,7 +1,8 @@
 """Import BERT: read a Hugging Face folder of any transformers version, and bring its weights to the plugin's names.
 
 Text embedder, transformer, pooler and WWMLM head start from BERT (MEmoBERT, section 2). The frame embedders and frame
-heads are new.
+heads are new. MiniLM is a BERT; DistilBERT and ELECTRA are BERTs under other names. RoBERTa (other LayerNorms and word
+pieces), ModernBERT and DeBERTa (other attention) do not fit the cross-modality transformer.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -24,6 +27,63 @@ from .state_dictionary import StateDictionary, bert_body, bert_pooler, bert_word
 
 
 @dataclass(frozen=True)
+class Family:
+    """How a kind of BERT is written down.
+
+    Attributes:
+        settings: BERT's names of settings in ``config.json``, and this kind's where they differ.
+        names: patterns of tensor names, and BERT's names for them; the first that fits is taken.
+        segments: whether there are segment embeddings; without them they count as zero.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[tuple[str, str], ...] = ()
+    segments: bool = True
+
+
+FAMILIES: Final = {
+    "bert": Family(names=((r"bert\.", ""),)),
+    "distilbert": Family(
+        settings={
+            "hidden_act": "activation", "num_hidden_layers": "n_layers", "hidden_size": "dim",
+            "intermediate_size": "hidden_dim", "num_attention_heads": "n_heads",
+        },
+        names=(
+            *(
+                (rf"(?:distilbert\.)?transformer\.layer\.(\d+)\.{theirs}\.", rf"encoder.layer.\1.{ours}.")
+                for theirs, ours in (
+                    ("attention.q_lin", "attention.self.query"),
+                    ("attention.k_lin", "attention.self.key"),
+                    ("attention.v_lin", "attention.self.value"),
+                    ("attention.out_lin", "attention.output.dense"),
+                    ("sa_layer_norm", "attention.output.LayerNorm"),
+                    ("ffn.lin1", "intermediate.dense"),
+                    ("ffn.lin2", "output.dense"),
+                    ("output_layer_norm", "output.LayerNorm"),
+                )
+            ),
+            (r"vocab_transform\.", "cls.predictions.transform.dense."),
+            (r"vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+            (r"vocab_projector\.weight", "cls.predictions.decoder.weight"),
+            (r"vocab_projector\.bias", "cls.predictions.bias"),
+            (r"distilbert\.", ""),
+        ),
+        segments=False,
+    ),
+    "electra": Family(
+        names=(
+            (r"generator_predictions\.dense\.", "cls.predictions.transform.dense."),
+            (r"generator_predictions\.LayerNorm\.", "cls.predictions.transform.LayerNorm."),
+            (r"generator_lm_head\.weight", "cls.predictions.decoder.weight"),
+            (r"generator_lm_head\.bias", "cls.predictions.bias"),
+            (r"electra\.", ""),
+        ),
+    ),
+}  # fmt: skip
+"""By ``model_type``."""
+
+
+@dataclass(frozen=True)
 class BertConfig:
     """The sizes of the network in ``config.json``."""
 
@@ -32,6 +92,7 @@ class BertConfig:
     ffn: int
     heads: int
     max_positions: int
+    family: Family = FAMILIES["bert"]
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
@@ -46,17 +107,24 @@ class BertConfig:
             raise UserError(f"{path}: cannot be read as JSON ({error}); give a Hugging Face BERT folder") from None
         if not isinstance(settings, dict):
             raise UserError(f"{path}: holds no JSON object; give a Hugging Face BERT folder")
+        kind = settings.get("model_type", "bert")
+        if kind not in FAMILIES:
+            known = "', '".join(FAMILIES)
+            raise UserError(f"{path}: model_type is {kind!r}; only '{known}' can be imported")
+        family = FAMILIES[kind]
+        settings = {**settings, **{name: settings.get(own) for name, own in family.settings.items()}}
         required = {
-            "model_type": "bert",
             "hidden_act": "gelu",
             "position_embedding_type": "absolute",
             "layer_norm_eps": 1e-12,
             "type_vocab_size": 2,
+            "embedding_size": settings.get("hidden_size"),  # ELECTRA's small ones widen their embeddings
         }
         for name, value in required.items():
             if settings.get(name, value) != value:
                 raise UserError(f"{path}: {name} is {settings[name]!r}; only a BERT with {value!r} can be imported")
         config = cls(
+            family=family,
             layers=_size(path, settings, "num_hidden_layers"),
             hidden=_size(path, settings, "hidden_size"),
             ffn=_size(path, settings, "intermediate_size"),
@@ -78,11 +146,14 @@ def _size(path: Path, settings: Mapping[str, object], name: str) -> int:
     return value
 
 
+WORDS = "embeddings.word_embeddings.weight"
+_SEGMENTS: Final = "embeddings.token_type_embeddings.weight"
+
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of whole weight files; their shards are listed in a file of that name with ``.index.json``."""
 
 
-def read_bert_tensors(folder: Path) -> StateDictionary:
+def read_bert_tensors(folder: Path, family: Family = FAMILIES["bert"]) -> StateDictionary:
     """Read the weights of a folder, whole or in shards, without running anything that they may contain.
 
     Files differ in whether names start with ``bert.`` and in whether a LayerNorm has ``weight`` and ``bias`` or
@@ -95,15 +166,22 @@ def read_bert_tensors(folder: Path) -> StateDictionary:
         for path in (folder / name, folder / f"{name}.index.json"):
             if path.is_file():
                 tensors = _read_shards(path) if path.suffix == ".json" else _read_tensors(path)
+                words = next((value for name, value in tensors.items() if name.endswith(WORDS)), None)
+                if not family.segments and words is not None and words.dim() == 2:
+                    tensors = {**tensors, _SEGMENTS: torch.zeros(2, words.shape[1])}
                 advice = "give a whole BERT with the config.json that belongs to it"
-                return StateDictionary(path, tensors, advice, _current_name)
+                return StateDictionary(path, tensors, advice, partial(_current_name, family=family))
     raise UserError(
         f"{folder}: holds neither {' nor '.join(WEIGHT_FILES)}, whole or in shards; give a Hugging Face BERT folder"
     )
 
 
-def _current_name(name: str) -> str:
-    name = name.removeprefix("module.").removeprefix("bert.")
+def _current_name(name: str, family: Family) -> str:
+    name = name.removeprefix("module.")
+    for pattern, current in family.names:
+        name, changed = re.subn(f"^{pattern}", current, name)
+        if changed:
+            break
     for old, current in ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")):
         if name.endswith(old):
             return name.removesuffix(old) + current
@@ -191,8 +269,6 @@ class EmbeddedVocabulary:
 
 NEVER_IN_BERT = ("visual_embedder.*", "acoustic_embedder.*", "heads.mvfr.*", "heads.mvfc.*", "heads.mafr.*")
 
-WORDS = "embeddings.word_embeddings.weight"
-
 
 @dataclass(frozen=True)
 class ImportedBert:
@@ -224,7 +300,7 @@ def import_bert(folder: Path) -> ImportedBert:
     config = BertConfig.read(folder / "config.json")
     sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
     embedded = EmbeddedVocabulary.read(folder)
-    tensors = read_bert_tensors(folder)
+    tensors = read_bert_tensors(folder, config.family)
 
     origins = list(bert_body(config.layers, prefix=""))
     new = list(NEVER_IN_BERT)

@@ -5,16 +5,31 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import BertForMaskedLM, BertForPreTraining, BertModel, BertPreTrainedModel, BertTokenizerFast
+from transformers import (
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertModel,
+    BertPreTrainedModel,
+    BertTokenizerFast,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    ElectraForPreTraining,
+    ElectraModel,
+)
 
 from memobert_plugin.checkpoints.bert import ImportedBert, import_bert
 from memobert_plugin.checkpoints.starting_point import model_settings
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.network import dictionary_fingerprint, weights_of_checkpoint
@@ -102,6 +117,46 @@ def test_hidden_states_and_logits_equal_transformers(
     for text, sentence in zip(texts, ids, strict=True):
         alone = bert_outputs(bert, [sentence], len(sentence))["hidden"]
         assert_equal(our_hidden(model, [text]), alone)
+
+
+DISTILBERT = DistilBertConfig(
+    vocab_size=len(VOCABULARY), dim=24, n_layers=2, n_heads=3, hidden_dim=40, max_position_embeddings=64,
+    activation="gelu",
+)  # fmt: skip
+ELECTRA = ElectraConfig(
+    vocab_size=len(VOCABULARY), hidden_size=24, embedding_size=24, num_hidden_layers=2, num_attention_heads=3,
+    intermediate_size=40, max_position_embeddings=64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (DistilBertModel, DISTILBERT),
+        (DistilBertForMaskedLM, DISTILBERT),
+        (ElectraModel, ELECTRA),
+        (ElectraForMaskedLM, ELECTRA),
+        (ElectraForPreTraining, ELECTRA),
+    ],
+)
+def test_berts_under_other_names_equal_transformers(tmp_path: Path, kind: Any, config: Any) -> None:
+    bert = random_bert(kind, config)
+    imported = import_bert(write_bert_folder(tmp_path / "bert", bert, VOCABULARY))
+    model, texts = build(imported, SYMBOLS), sentences([5, 1, 17])
+    expected = bert_outputs(bert, [as_bert_ids(text) for text in texts], 19)
+    assert_equal(our_hidden(model, texts), expected["hidden"])
+    if kind in (DistilBertForMaskedLM, ElectraForMaskedLM):
+        assert_equal(our_logits(model, texts), expected["logits"][:, as_bert_ids(torch.arange(len(SYMBOLS)))])
+        assert imported.unused == []
+    else:
+        assert "heads.wwmlm.*" in imported.new
+
+
+def test_an_electra_that_widens_its_embeddings_is_refused(tmp_path: Path) -> None:
+    small = ElectraConfig(**{**ELECTRA.to_dict(), "embedding_size": 12})
+    folder = write_bert_folder(tmp_path / "electra", random_bert(ElectraModel, small), VOCABULARY)
+    with pytest.raises(UserError, match="embedding_size is 12; only a BERT with 24 can be imported"):
+        import_bert(folder)
 
 
 def test_the_pooler_equals_transformers(tmp_path: Path) -> None:

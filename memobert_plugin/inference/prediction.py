@@ -100,6 +100,11 @@ class Prediction:
         return f"{self.label}, {self.confidence:.0%}{', unsure' if self.unsure else ''}"
 
     @property
+    def short_text(self) -> str:
+        """Return the beginning of the text."""
+        return self.text if len(self.text) <= 40 else f"{self.text[:39]}…"
+
+    @property
     def parts_read(self) -> str:
         """Return what was read, such as ``36 faces, 50 sound frames``."""
         counts = {what: self.modalities[name].frames for name, what in UNITS.items()}
@@ -190,20 +195,28 @@ class Predictions(list[Prediction]):
         from tabulate import tabulate
 
         rows = [
-            (one.name, one.label + (" (unsure)" if one.unsure else ""), f"{one.confidence:.0%}", one.parts_read)
+            (
+                one.name,
+                one.short_text,
+                one.label + (" (unsure)" if one.unsure else ""),
+                f"{one.confidence:.0%}",
+                one.parts_read,
+            )
             for one in self
         ]
-        table = tabulate(rows, headers=("clip", "answer", "", "read"), disable_numparse=True)
+        table = tabulate(rows, headers=("clip", "text", "answer", "", "read"), disable_numparse=True)
         return "\n".join([table, *(f"failed: {name}: {reason}" for name, reason in self.failed.items())])
 
     def _repr_html_(self) -> str:
         from markupsafe import Markup
 
         colors = emotion_colors(label for one in self for label in one.probabilities)
-        row = Markup("<tr><td>{}</td><td>{}</td><td>{}</td></tr>")
-        rows = [row.format(one.name, one.headline, small_bar(one.probabilities, colors)) for one in self]
-        rows += [row.format(name, "failed", reason) for name, reason in self.failed.items()]
-        head = Markup("<tr><th>clip</th><th>answer</th><th>probabilities</th></tr>")
+        row = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
+        rows = [
+            row.format(one.name, one.short_text, one.headline, small_bar(one.probabilities, colors)) for one in self
+        ]
+        rows += [row.format(name, "", "failed", reason) for name, reason in self.failed.items()]
+        head = Markup("<tr><th>clip</th><th>text</th><th>answer</th><th>probabilities</th></tr>")
         return str(Markup("<table>{}{}</table>").format(head, Markup("").join(rows)))
 
     def to_dict(self) -> list[dict[str, Any]]:

@@ -158,7 +158,7 @@ async def load(address: str, process: int, clips: list[Clip], clients: int) -> t
 
 def report(seen: Seen, memory: list[tuple[int, float]], seconds: float, clients: int) -> None:
     """Print the figures."""
-    later = memory[len(memory) // 4 :]
+    later = memory[len(memory) // 2 :]
     slope, _, low, high = theilslopes([mib for _, mib in later], [count for count, _ in later])
     waits = sorted(seen.seconds)
     first, last, highest = memory[0][1], memory[-1][1], max(mib for _, mib in memory)
@@ -171,7 +171,7 @@ def report(seen: Seen, memory: list[tuple[int, float]], seconds: float, clients:
         ("wait, median and longest", f"{waits[len(waits) // 2]:.1f} s, {waits[-1]:.1f} s"),
         ("memory of server and worker: first, last, highest", f"{first:.0f}, {last:.0f}, {highest:.0f} MiB"),
         (
-            "growth by 100 clips, first quarter left out",
+            "growth by 100 clips, in the second half",
             f"{100 * slope:+.2f} MiB (95 %: {100 * low:+.2f} to {100 * high:+.2f})",
         ),
         ("faults", str(len(seen.faults))),

@@ -363,9 +363,9 @@ class MEmoBERT:
         Raises:
             UserError: no single ``[MASK]``, or a finetuned model, whose word head was not trained with it.
 
-            >>> words = model.fill_mask("I am [MASK].", text="we love the fun", top_k=3)
-            >>> len(words), words == sorted(words, key=lambda word: -word[1])
-            (3, True)
+        >>> words = model.fill_mask("I am [MASK].", text="we love the fun", top_k=3)
+        >>> len(words), words == sorted(words, key=lambda word: -word[1])
+        (3, True)
         """
         import torch
 

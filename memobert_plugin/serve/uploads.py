@@ -69,7 +69,7 @@ async def read_question(request: Request, folder: Path, limits: Limits) -> Quest
     return _question(folder, fields, upload)
 
 
-async def drain(request: Request, most_bytes: int, seconds: float = 5.0) -> bool:
+async def drain(request: Request, most_bytes: int, seconds: float = 30.0) -> bool:
     """Read and drop the rest of a body, so that the client sends all of it and then reads why it was refused.
 
     Returns:

@@ -56,6 +56,7 @@ class Seen:
 
     statuses: Counter[int] = field(default_factory=Counter)
     turned_away: int = 0
+    cut: int = 0
     faults: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -115,7 +116,11 @@ async def send(client: httpx.AsyncClient, clip: Clip, seen: Seen) -> None:
     began = time.monotonic()
     content = clip.path.read_bytes()
     for _ in range(TRIES):
-        response = await client.post("/predict", files={"clip": (clip.path.name, content)})
+        try:
+            response = await client.post("/predict", files={"clip": (clip.path.name, content)})
+        except httpx.TransportError:  # such as a kept connection that the server was just ending
+            seen.cut += 1
+            continue
         if response.status_code != 503:
             break
         seen.turned_away += 1
@@ -168,6 +173,7 @@ def report(seen: Seen, memory: list[tuple[int, float]], seconds: float, clients:
         ("time", f"{seconds:.0f} s"),
         ("answered (200) and refused", statuses),
         ("turned away for a full queue, tried again", str(seen.turned_away)),
+        ("connections that ended without an answer, tried again", str(seen.cut)),
         ("wait, median and longest", f"{waits[len(waits) // 2]:.1f} s, {waits[-1]:.1f} s"),
         ("memory of server and worker: first, last, highest", f"{first:.0f}, {last:.0f}, {highest:.0f} MiB"),
         (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ from ..features.media.streams import StreamChoice, wanted_language
 from .extract_flags import add_transcribe_flag
 
 if TYPE_CHECKING:
+    from ..inference.predictor import MEmoBERT
     from ..inference.requests import Request
 
 EPILOG = """\
@@ -84,6 +88,12 @@ def build_parser() -> argparse.ArgumentParser:
         "those that --transcribe hears (the word transcribed)",
     )
     what.add_argument("--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of this length")
+    what.add_argument(
+        "--live",
+        metavar="SOURCE",
+        help="answer once a second while a film comes: a file, - (standard input), a camera such as /dev/video0, or "
+        "FORMAT:DEVICE; JSON lines with the lag in seconds",
+    )
     what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
     add_transcribe_flag(parser.add_argument_group("words"), "clips without text")
     add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
@@ -103,6 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one zero frame for faces or speech that a clip lacks, as in the authors' code; for imported weights (a "
         "training's own --zero-frames is kept)",
+    )
+    add(
+        "--window", type=int, default=4, metavar="S", help="whole seconds that --live looks back (default: %(default)s)"
     )
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
@@ -137,12 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..inference.outputs import Answers, earlier_answers, write_answers
     from ..inference.overlay import check_overlay, write_overlay
     from ..inference.page import Page
-    from ..inference.predictor import MEmoBERT
     from ..inference.requests import refuse_other_frames, run
 
     streams = options_from(options, StreamChoice, "memobert-predict")
     if streams.language is not None:
         wanted_language(streams.language)
+    if options.live is not None:
+        return _follow(options, streams)
     try:
         request = _request(options, streams)
     except DefectiveClip as defect:
@@ -152,21 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.overlay is not None:
         check_overlay(options.clips[0], options.overlay)
     explained = options.report is not None
-    model = MEmoBERT.from_pretrained(
-        options.model,
-        device=options.device,
-        dtype=options.dtype,
-        data_bin=options.data_bin,
-        zero_frames=options.zero_frames,
-        weights=options.weights,
-        tracker=options.faces,
-        face_weights=options.face_weights,
-        voice=options.voice,
-        streams=streams,
-        transcribe=options.transcribe,
-        preview=explained,
-        labels=options.labels,
-    )
+    model = _model(options, streams)
     for flag in ("visual", "acoustic"):
         if (folder := getattr(options, flag)) is not None:
             refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
@@ -207,6 +207,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     if interrupted:
         raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
+    """Load the model that the flags describe."""
+    from ..inference.predictor import MEmoBERT
+
+    return MEmoBERT.from_pretrained(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        data_bin=options.data_bin,
+        zero_frames=options.zero_frames,
+        weights=options.weights,
+        tracker=options.faces,
+        face_weights=options.face_weights,
+        voice=options.voice,
+        streams=streams,
+        transcribe=options.transcribe,
+        preview=options.report is not None,
+        labels=options.labels,
+    )
+
+
+def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:
+    """Answer along a film that comes, a line as soon as it is there."""
+    from ..core.errors import DefectiveClip
+    from ..inference.live import follow
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the work of one second is too small to share among threads
+    model = _model(options, streams)
+    path = options.output[0] if options.output else Path("-")
+    lags: list[float] = []
+    with ExitStack() as stack:
+        stream = sys.stdout if is_standard_output(path) else stack.enter_context(open(path, "w", encoding="utf-8"))
+        try:
+            for moment in follow(
+                model, options.live, window=options.window, modalities=options.modalities, streams=streams
+            ):
+                print(json.dumps(moment.to_dict(), ensure_ascii=False), file=stream, flush=True)
+                lags.append(moment.lag)
+        except DefectiveClip as defect:
+            raise UserError(str(defect)) from None
+        except KeyboardInterrupt:
+            raise Interrupted(f"{len(lags)} answers are written") from None
+    if lags:
+        detail(f"{len(lags)} answers; lag {sum(lags) / len(lags):.2f} s on average, {max(lags):.2f} s at most")
+    return 0
 
 
 def _lines_file(options: argparse.Namespace) -> Path | None:
@@ -299,7 +346,7 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         options.subtitles = "embedded"
     if options.manifest is not None and options.clips:
         raise UserError("--manifest: names the clips itself; leave the others out")
-    if options.manifest is None and not options.clips and not options.text:
+    if options.manifest is None and not options.clips and not options.text and options.live is None:
         raise UserError("no clip given; name films, sound files or folders, or give --manifest or --text")
     if options.manifest is None and (options.visual or options.acoustic):
         raise UserError("--visual, --acoustic: belong to the rows of a --manifest; name it")
@@ -315,6 +362,11 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
     _refuse_wrong_outputs(options)
+    if options.live is not None:
+        if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1:
+            raise UserError("--live: takes one --output of JSON lines and no clips; leave the others out")
+        if not 1 <= options.window <= 60:
+            raise UserError(f"--window {options.window}: give 1 to 60 seconds")
     if options.model is None:
         options.model = shipped_model()
 

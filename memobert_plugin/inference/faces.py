@@ -171,17 +171,20 @@ class FaceReader:
             DefectiveClip: the file cannot be opened, or the clip lies beyond its end.
             UserError: a package that is needed is missing.
         """
+        return self.with_some_face(self.front_end.clip(path, start, end, region), self.front_end)
+
+    def with_some_face(self, clip: ClipFrames, front_end: FrontEnd) -> tuple[ClipFrames, str]:
+        """Return a clip, with the face seen most often where none is known to speak, and a remark on that."""
         from ..features.speakers.active_speaker import choose_most_frequent
 
-        clip = self.front_end.clip(path, start, end, region)
         if clip.visual is not None or not clip.tracks:
             return clip, ""
         reason = clip.choice.reason if clip.choice is not None else ""
-        choice = choose_most_frequent(clip.tracks, frames=clip.pictures, settings=self.front_end.speaker)
+        choice = choose_most_frequent(clip.tracks, frames=clip.pictures, settings=front_end.speaker)
         if choice.track is None:
             return clip, ""
         clip.choice = choice
-        clip.visual, clip.expression = self.encoder.encode(choice.track.crops)
+        clip.visual, clip.expression = front_end.expression.encode(choice.track.crops)
         clip.visual_times = choice.track.times
         return clip, f"the face that is seen most often was read ({reason})"
 

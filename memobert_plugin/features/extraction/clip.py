@@ -18,6 +18,7 @@ from ...data.frames import ExtractorInfo
 from ..denseface.encoder import FACE_ENCODERS, FaceEncoder
 from ..encoders.base import PooledEncoder, SpeechOptions, build_speech
 from ..media.container import media_facts
+from ..media.live import HeldPictures, HeldSound
 from ..media.pictures import PICTURES_VERSION, Picture, PictureReader
 from ..media.sound import SoundReader
 from ..media.streams import ANY_STREAMS, StreamChoice
@@ -147,6 +148,12 @@ class FrontEnd:
             found.streams = facts.remark
             return found
 
+    def window(
+        self, name: str, start: float, end: float, pictures: HeldPictures | None, sound: HeldSound | None
+    ) -> ClipFrames:
+        """Read a window of pictures and sound that are in memory."""
+        return self._clip(Path(name), start, end, pictures, sound, complete=True)
+
     def film(self, path: Path, lines: Iterable[Line]) -> Iterator[ClipFrames]:
         """Read a film's lines in one pass; they are in order of time and do not overlap. Dropped lines get no frames.
 
@@ -182,8 +189,8 @@ class FrontEnd:
         path: Path,
         start: float,
         end: float,
-        pictures: PictureReader | None,
-        sound: SoundReader | None,
+        pictures: PictureReader | HeldPictures | None,
+        sound: SoundReader | HeldSound | None,
         region: Region | None = None,
         complete: bool = False,
     ) -> ClipFrames:
@@ -202,7 +209,7 @@ class FrontEnd:
             self._hear(clip)
         return clip
 
-    def _see(self, clip: ClipFrames, path: Path, pictures: PictureReader, region: Region | None) -> None:
+    def _see(self, clip: ClipFrames, path: Path, pictures: PictureReader | HeldPictures, region: Region | None) -> None:
         """Find the faces, choose one and encode it."""
         rate = self.settings.picture_rate
         builder = TrackBuilder()

@@ -65,7 +65,7 @@ class FilmFrames:
 
     def _open(self) -> None:
         self._opened = opened(self._path)
-        self._container: InputContainer = self._opened.__enter__()
+        self._container = self._opened.__enter__()
         try:
             stream = video_stream(self._container, self._streams)
             if stream is None or stream.time_base is None:
@@ -74,7 +74,12 @@ class FilmFrames:
             self.close()
             raise
         stream.thread_type = "AUTO"
-        self.stream, self._time_base = stream, float(stream.time_base)
+        self._begin(self._container, stream)
+
+    def _begin(self, container: InputContainer, stream: av.VideoStream) -> None:
+        """Begin with the pictures of a container that is open."""
+        assert stream.time_base is not None
+        self._container, self.stream, self._time_base = container, stream, float(stream.time_base)
         self._origin = time_origin(self._container)
         self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
         self._counts = self._untimed or self._container.format.name in _WITHOUT_SHOWN_TIMES

@@ -84,15 +84,22 @@ class PictureReader:
         path: the film.
         rate: pictures per second.
         streams: those that the user asked for.
+        frames: the film's pictures, where it is open already.
 
     Raises:
         DefectiveClip: no media file, or one without pictures.
         UserError: PyAV is missing.
     """
 
-    def __init__(self, path: Path, rate: float = PICTURE_RATE, streams: StreamChoice = ANY_STREAMS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate: float = PICTURE_RATE,
+        streams: StreamChoice = ANY_STREAMS,
+        frames: FilmFrames | None = None,
+    ) -> None:
         self._path, self._rate = path, rate
-        self._frames = FilmFrames(path, streams)
+        self._frames = frames or FilmFrames(path, streams)
         self._current: Shown | None = None
         self._next: Shown | None = None
         self._geometries: dict[tuple[int, int, int], Geometry] = {}

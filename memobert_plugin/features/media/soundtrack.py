@@ -205,7 +205,7 @@ class Soundtrack:
         for frame in frames:
             if isinstance(frame, av.AudioFrame) and frame.sample_rate == self.rate:
                 begin = timed.begin if frame.pts is None else float(frame.pts * self._time_base) - self._origin
-                yield begin, _mono(frame)
+                yield begin, mono(frame)
 
     def _from(self, time: float) -> Iterator[_Timed]:
         """Yield packets that begin at ``time`` or later: recent ones, then new ones, which become recent."""
@@ -259,7 +259,8 @@ class Soundtrack:
                 yield _Timed(float(time * self._time_base) - self._origin, packet)
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
+def mono(frame: av.AudioFrame) -> np.ndarray:
+    """Return a frame's samples (N,), its channels mixed by :func:`mix_down`."""
     import av
 
     places = tuple(channel.name for channel in frame.layout.channels)

@@ -32,6 +32,8 @@ class Face:
     """In [0, 1], on the source's own scale."""
     track: int | None = None
     """The person's number across pictures, if the source knows it."""
+    crop: np.ndarray | None = None
+    """The face cut out, where that was done before; None: it is cut out of the picture."""
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -188,7 +188,7 @@ class TrackBuilder:
             for track in self._live
             if track.identity is not None or time - track.times[-1] <= self._longest_gap + _ROUNDING
         ]
-        crops = [aligned_crop(rgb, face) for face in faces]
+        crops = [aligned_crop(rgb, face) if face.crop is None else face.crop for face in faces]
         for index, match in self._matches(faces, crops):
             track = match or self._begun(faces[index])
             follows = track.last_picture == self._pictures - 1 and not track.before_cut and track.crops

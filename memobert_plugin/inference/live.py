@@ -1,0 +1,218 @@
+"""Answer along a film while it comes: once a second, from its last seconds.
+
+Windows overlap, but each picture is searched for faces and each face is encoded once. The answers are those of the same
+windows of the same film when it is read as a file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import DefectiveClip
+from ..core.names import PICTURE_RATE
+from ..features.media.live import STREAMABLE, LiveFilm
+from ..features.media.streams import ANY_STREAMS, StreamChoice
+from ..features.speakers.crop import aligned_crop
+from .prediction import Prediction
+from .reading import ClipReader
+from .utterance import Evidence, Utterance
+
+if TYPE_CHECKING:
+    from ..features.denseface.encoder import FaceEncoder
+    from ..features.extraction.clip import FrontEnd
+    from ..features.speakers.face import Face
+    from ..features.speakers.face_sources import FaceSource
+    from .predictor import MEmoBERT
+
+STEP = 1.0
+"""Seconds from one answer to the next."""
+WINDOW = 4.0
+"""Seconds that an answer looks back, unless another length is asked for."""
+_SHORTEST_REST = 0.4
+"""Seconds; a shorter rest at the end gets no answer of its own."""
+_FACES_KEPT = 4096
+"""Encoded faces that are kept: those of a minute with several people."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The answer of a moment.
+
+    Attributes:
+        start: beginning of the window, in seconds of the film.
+        end: its end, the moment.
+        prediction: the answer; None if there is none.
+        error: the reason why there is none.
+        lag: seconds of work from the arrival of the window's last picture and sound to the answer.
+    """
+
+    start: float
+    end: float
+    prediction: Prediction | None
+    error: str
+    lag: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON line."""
+        if self.prediction is not None:
+            return {**self.prediction.to_dict(), "lag": round(self.lag, 3)}
+        return {"id": _name(self.end), "start": self.start, "end": self.end, "error": self.error, "lag": self.lag}
+
+
+def _name(end: float) -> str:
+    return f"{end:.1f} s"
+
+
+def follow(
+    model: MEmoBERT,
+    source: str,
+    *,
+    window: float = WINDOW,
+    modalities: str | None = None,
+    streams: StreamChoice = ANY_STREAMS,
+) -> Iterator[Moment]:
+    """Answer once a second while a film comes.
+
+    Args:
+        model: the model.
+        source: a file, ``-``, a camera's device, or ``FORMAT:DEVICE``.
+        window: whole seconds that each answer looks back; the first ones look back to the beginning.
+        modalities: letters of those that may be read.
+        streams: the film's streams to read.
+
+    Raises:
+        DefectiveClip: the source cannot be opened.
+        UserError: a fault that concerns every answer.
+    """
+    faces = model.reader.faces
+    rate = (faces.extractor and faces.extractor.frame_rate) or PICTURE_RATE
+    with LiveFilm(source, window, rate, streams) as film:
+        reader = LiveReader(model.reader, film)
+        while not film.ended:
+            came = film.advance(STEP)
+            if film.ended and came < _SHORTEST_REST:
+                if film.end < _SHORTEST_REST:
+                    raise DefectiveClip(f"{source}: no picture and no sound could be read{STREAMABLE}")
+                return
+            arrived = time.monotonic()
+            start = max(0.0, film.end - window)
+            if film.ended:  # whole windows begin at whole seconds, and so does the last one
+                start = max(0.0, film.end - came + STEP - window)
+            asked = Utterance(Path(source), start=start, end=film.end, name=_name(film.end))
+            if model.reader.words is not None and film.sound is not None and film.sound.end > start:
+                asked = replace(asked, waveform=film.sound.between(start, film.end))
+            prediction, error = None, ""
+            try:
+                (prediction,) = model.decide([reader.read(asked, modalities)], compare=True)
+            except DefectiveClip as defect:
+                error = str(defect).removeprefix(f"{asked.title}: ")
+            yield Moment(start, film.end, prediction, error, time.monotonic() - arrived)
+
+
+class LiveReader(ClipReader):
+    """A reader of windows of a film that is being read.
+
+    Args:
+        reader: reads files for the same model.
+        film: what has been read.
+    """
+
+    def __init__(self, reader: ClipReader, film: LiveFilm) -> None:
+        self.__dict__.update(reader.__dict__)
+        self._film = film
+        self._front_end: FrontEnd | None = None
+
+    def _live_front_end(self) -> FrontEnd:
+        """Return the way from pictures to face frames, with the work on each picture and face kept."""
+        from ..features.extraction.clip import FrontEnd
+
+        if self._front_end is None:
+            of_files = self.faces.front_end
+            source: Any = _KeptPictures(of_files.faces, self._film.most_pictures)
+            encoder: Any = _KeptFaces(of_files.expression)
+            self._front_end = FrontEnd(source, of_files.voice, encoder, None, settings=of_files.settings)
+        return self._front_end
+
+    def _read_files(self, evidence: Evidence, wanted: str) -> Evidence:
+        """Read faces and sound of the window."""
+        given, sound = evidence.utterance, self._film.sound
+        assert given.start is not None and given.end is not None
+        samples = None
+        if "v" in wanted:
+            evidence = self._read_live_faces(evidence, given.start, given.end)
+            samples = evidence.preview.samples
+        if "a" in wanted and given.waveform is None:
+            if self.speech.obstacle:
+                return evidence.lacking("a", self.speech.obstacle)
+            try:
+                if sound is None:
+                    raise DefectiveClip("no audio stream")
+                samples = sound.between(given.start, given.end) if samples is None else samples
+            except DefectiveClip as defect:
+                return evidence.lacking("a", str(defect))
+            evidence = self._with_sound(evidence, samples)
+        return evidence
+
+    def _read_live_faces(self, evidence: Evidence, start: float, end: float) -> Evidence:
+        if self.faces.obstacle:
+            return evidence.lacking("v", self.faces.obstacle)
+        front_end = self._live_front_end()
+        clip = front_end.window(evidence.utterance.title, start, end, self._film.pictures, self._film.sound)
+        clip, remark = self.faces.with_some_face(clip, front_end)
+        return self._with_faces(evidence, clip, remark)
+
+
+class _KeptPictures:
+    """A face source that remembers the faces of the pictures that are still held."""
+
+    def __init__(self, source: FaceSource, most: int) -> None:
+        self._source, self._most = source, most
+        self._known: OrderedDict[int, tuple[np.ndarray, list[Face]]] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
+        """Return the faces of a picture, which are looked for once."""
+        key = id(rgb)
+        if key not in self._known:
+            found = self._source.faces(time, rgb, left_edge)
+            self._known[key] = (rgb, [replace(face, crop=aligned_crop(rgb, face)) for face in found])
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return self._known[key][1]
+
+    def start(self, path: Path, offset_seconds: float = 0.0) -> None:
+        """Begin a window."""
+        self._source.start(path, offset_seconds)
+
+
+class _KeptFaces:
+    """A face encoder that remembers the frames of the faces it has seen."""
+
+    def __init__(self, encoder: FaceEncoder) -> None:
+        self._encoder = encoder
+        self._known: OrderedDict[bytes, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return features and expressions of faces uint8 (T, 64, 64); those that are known are not computed again."""
+        keys = [crop.tobytes() for crop in crops]
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            features, expressions = self._encoder.encode(crops[new])
+            for place, feature, expression in zip(new, features, expressions, strict=True):
+                self._known[keys[place]] = (feature, expression)
+        found = [self._known[key] for key in keys]
+        while len(self._known) > _FACES_KEPT:
+            self._known.popitem(last=False)
+        return np.stack([one for one, _ in found]), np.stack([one for _, one in found])

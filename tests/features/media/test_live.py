@@ -1,0 +1,87 @@
+"""A film that is read once: its last seconds are those that clips of the file have, from a file, a pipe or a device."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from memobert_plugin.core.errors import DefectiveClip
+from memobert_plugin.features.media.live import LiveFilm
+from memobert_plugin.features.media.pictures import pictures
+from memobert_plugin.features.media.sound import SoundReader
+from tests.films import tone, write_film
+
+pytest.importorskip("av")
+SECONDS, KEPT = 7.5, 3.0
+
+
+def swept(rate: int, seconds: float = SECONDS) -> np.ndarray:
+    """A tone whose pitch and loudness tell the time."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (0.1 + 0.05 * times) * np.sin(2 * np.pi * (300 + 60 * times) * times).astype(np.float32)
+
+
+@pytest.mark.parametrize(("suffix", "rate", "fps"), [(".mkv", 16_000, 20), (".mp4", 48_000, 25), (".ts", 44_100, 25)])
+def test_the_last_seconds_are_those_of_the_file(tmp_path: Path, suffix: str, rate: int, fps: int) -> None:
+    film = write_film(tmp_path / f"film{suffix}", seconds=SECONDS, samples=swept(rate), rate=rate, fps=fps)
+    ends = []
+    with LiveFilm(str(film), KEPT) as live, SoundReader(film) as sound:
+        while not live.ended:
+            if not live.advance(1.0):
+                break
+            start = max(0.0, np.ceil(live.end - 1e-6) - KEPT)
+            ends.append(live.end)
+            assert live.pictures is not None and live.sound is not None
+            held, expected = list(live.pictures.between(start, live.end)), list(pictures(film, 10.0, start, live.end))
+            assert [one.time for one in held] == pytest.approx([one.time for one in expected])
+            assert all(np.array_equal(one.rgb, other.rgb) for one, other in zip(held, expected, strict=True))
+            heard, wanted = live.sound.between(start, live.end), sound.between(start, live.end)
+            assert abs(len(heard) - len(wanted)) < 1000
+            compared = min(len(heard), len(wanted)) - (
+                320 if live.ended else 0
+            )  # filters settle differently at the end
+            assert np.abs(heard[:compared] - wanted[:compared]).max() < 1e-4
+            assert len(list(live.pictures.between(0.0, None))) <= live.most_pictures
+            assert len(live.sound.between(0.0, 1e6)) < (KEPT + 2) * 16_000
+    assert ends[:7] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0] and ends[7] == pytest.approx(SECONDS, abs=0.2)
+
+
+def test_sound_alone_and_pictures_alone_are_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(2.5), 16_000)
+    with LiveFilm(str(tmp_path / "a.wav"), KEPT) as live:
+        assert live.pictures is None and [live.advance(1.0) for _ in range(3)] == pytest.approx([1.0, 1.0, 0.5])
+        assert live.ended
+    film = write_film(tmp_path / "b.mkv", seconds=1.5, silent=True)
+    with LiveFilm(str(film), KEPT) as live:
+        assert live.sound is None and [live.advance(1.0) for _ in range(2)] == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_pipe_is_read_as_it_comes(tmp_path: Path) -> None:
+    film, fifo = write_film(tmp_path / "film.mkv", seconds=2.0), tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_bytes(film.read_bytes()), daemon=True)
+    writer.start()
+    with LiveFilm(str(fifo), KEPT) as live:
+        assert [live.advance(1.0), live.advance(1.0)] == [1.0, pytest.approx(1.0, abs=0.1)]
+    writer.join(10)
+
+
+def test_a_device_is_read_by_the_format_before_its_name() -> None:
+    with LiveFilm("lavfi:testsrc=duration=2:size=64x48:rate=25", KEPT) as live:
+        assert live.advance(1.0) == 1.0 and live.sound is None
+        assert len(list(live.pictures.between(0.0, 1.0) if live.pictures else [])) == 10
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"no film", "cannot be opened")])
+def test_what_is_no_film_is_refused_by_name(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "film.mkv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DefectiveClip, match=f"film.mkv: {message}"):
+        LiveFilm(str(path), KEPT)

@@ -88,6 +88,28 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also, or instead, write one ONNX file that runs without this package, checked against PyTorch",
     )
+    _add_import_flags(parser)
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        default=[],
+        metavar="[CASE=]JSONL",
+        help="fit a temperature to predictions for held-out speakers (fairseq-validate --predictions), so that the "
+        "bundle's answers are as often right as they are sure; several files count together, also of other folds' "
+        "models; with CASE=, such as lva=a.jsonl v=b.jsonl, each modality case has its own temperature",
+    )
+    parser.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help='shown first with every answer, such as "trained on drawn faces: answers nothing about people"',
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle or ONNX file")
+    return parser
+
+
+def _add_import_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of checkpoints that do not say all about themselves."""
     parser.add_argument(
         "--data-bin",
         type=Path,
@@ -114,23 +136,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="have the model read one zero frame for faces or speech that a clip lacks, as the authors' code does, "
         "instead of leaving the modality out; for imported weights (a training's own --zero-frames is kept)",
     )
-    parser.add_argument(
-        "--calibrate",
-        nargs="+",
-        default=[],
-        metavar="[CASE=]JSONL",
-        help="fit a temperature to predictions for held-out speakers (fairseq-validate --predictions), so that the "
-        "bundle's answers are as often right as they are sure; several files count together, also of other folds' "
-        "models; with CASE=, such as lva=a.jsonl v=b.jsonl, each modality case has its own temperature",
-    )
-    parser.add_argument(
-        "--note",
-        default="",
-        metavar="TEXT",
-        help='shown first with every answer, such as "trained on drawn faces: answers nothing about people"',
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier bundle or ONNX file")
-    return parser
 
 
 def described(description: ModelDescription, predictions: Sequence[str | Path], note: str) -> ModelDescription:

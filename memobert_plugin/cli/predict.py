@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..features.media.streams import StreamChoice, wanted_language
 from .extract_flags import add_transcribe_flag
 
 if TYPE_CHECKING:
+    from ..inference.page import Page
     from ..inference.predictor import MEmoBERT
     from ..inference.requests import Request
 
@@ -38,15 +38,6 @@ An answer is the emotion that the model finds most likely, of those it knows. It
 person feels.
 """
 DETECTORS = ("litert", "mediapipe")
-NEVER_READ = "this model was not trained on"
-NOT_GIVEN = "not given"
-LONGEST_TEXT = 40
-"""Letters of a text in the table; a longer one is cut."""
-UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
-MOST_ROWS = 200
-"""Rows of the table."""
-MOST_NOTES = 3
-"""Different notes of one kind that are printed."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,7 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
         "the prompt reads, as in calm=calm,anger",
     )
     _add_outputs(parser.add_argument_group("outputs"))
-    what = parser.add_argument_group("texts and times").add_mutually_exclusive_group()
+    _add_texts_and_times(parser.add_argument_group("texts and times").add_mutually_exclusive_group())
+    add_transcribe_flag(parser.add_argument_group("words"), "clips without text")
+    add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
+    _add_reading(parser.add_argument_group("reading"))
+    return parser
+
+
+def _add_texts_and_times(what: argparse._MutuallyExclusiveGroup) -> None:
     what.add_argument("--text", default="", metavar="TEXT", help="the words said in the one clip (-: standard input)")
     what.add_argument(
         "--subtitles",
@@ -95,9 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
         "FORMAT:DEVICE; JSON lines with the lag in seconds",
     )
     what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
-    add_transcribe_flag(parser.add_argument_group("words"), "clips without text")
-    add_flags(parser.add_argument_group("films with several streams"), [("", StreamChoice)])
-    how = parser.add_argument_group("reading")
+
+
+def _add_reading(how: argparse._ArgumentGroup) -> None:
     add = how.add_argument
     add("--modalities", metavar="LETTERS", help="any of l (text), v (faces), a (voice); default: as trained")
     add("--faces", type=Path, metavar="PATH", help="a tracker's CSV file or folder (default: faces are detected)")
@@ -120,7 +118,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
     add("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (default: %(default)s)")
-    return parser
 
 
 def _add_outputs(outputs: argparse._ArgumentGroup) -> None:
@@ -147,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _read_standard_input(options)
     _refuse_wrong(options)
     from ..core.errors import DefectiveClip
-    from ..inference.outputs import Answers, earlier_answers, write_answers
-    from ..inference.overlay import check_overlay, write_overlay
+    from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
+    from ..inference.overlay import check_overlay
     from ..inference.page import Page
     from ..inference.requests import refuse_other_frames, run
 
@@ -193,20 +190,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = answers.lines()
     with messages_kept_apart(*options.output, options.report, options.overlay):
         if lines:
-            print(as_text(lines, request.timeline))
-        written = [*options.output]
+            print(as_text(lines, request.timeline, notes=loudness() > QUIET))
         for path in options.output:
             write_answers(path, lines, model.labels)
-        if page is not None and not interrupted:
-            page.write(options.report)
-            written.append(options.report)
-        if options.overlay is not None and not interrupted:
-            write_overlay(options.clips[0], lines, options.overlay, model.labels, streams)
-            written.append(options.overlay)
-        say(*(f"written: {path}" for path in written if not is_standard_output(path)))
+        shown = [] if interrupted else _write_shown(options, lines, model.labels, streams, page)
+        say(*(f"written: {path}" for path in [*options.output, *shown] if not is_standard_output(path)))
     if interrupted:
         raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _write_shown(
+    options: argparse.Namespace,
+    lines: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+    streams: StreamChoice,
+    page: Page | None,
+) -> list[Path]:
+    """Write the page and the film with the answers drawn in, where they were asked for; return their paths."""
+    from ..inference.overlay import write_overlay
+
+    if page is not None:
+        page.write(options.report)
+    if options.overlay is not None:
+        write_overlay(options.clips[0], lines, options.overlay, labels, streams)
+    return [path for path in (options.report, options.overlay) if path is not None]
 
 
 def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
@@ -272,70 +280,6 @@ def _way_on(options: argparse.Namespace, done: int, asked: int) -> str:
 def cli_main() -> None:
     """Run the command and leave the process."""
     run_command(main)
-
-
-def as_text(lines: Sequence[dict[str, Any]], timeline: bool) -> str:
-    """Return a table of the answers, the notes on them (not after -q), and the clips that failed."""
-    from tabulate import tabulate
-
-    answered = [line for line in lines if "error" not in line]
-    failed = [line for line in lines if "error" in line]
-    parts = []
-    if answered:
-        rows = [_row(line, timeline) for line in answered[:MOST_ROWS]]
-        header = ["time" if timeline else "clip", "text", "answer", "", "read", "word"]
-        parts.append(tabulate(rows, headers=header, disable_numparse=True))
-    if len(answered) > MOST_ROWS:
-        parts.append(f"… and {len(answered) - MOST_ROWS} more (--output holds all)")
-    if loudness() > QUIET:
-        parts += [*_transcribed(answered), *_notes(answered)]
-    parts += [f"failed: {line['id']}: {line['error']}" for line in failed]
-    if failed:
-        parts.append(f"{len(failed)} of {len(lines)} clips failed")
-    return "\n".join(parts)
-
-
-def _transcribed(answered: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line for each recogniser and language, with the number of answers whose words it wrote."""
-    written = Counter(
-        (line["transcript"]["recognizer"], line["transcript"]["sha256"], line["transcript"]["language"])
-        for line in answered
-        if line["transcript"] is not None
-    )
-    return [
-        f"words transcribed in {count} of {len(answered)}: by {name} (sha256 {sha256[:12]}), language {language}"
-        for (name, sha256, language), count in written.items()
-    ]
-
-
-def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the notes, each with the number of answers it belongs to, and at most :data:`MOST_NOTES` of one kind."""
-    kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in answered:
-        for name, plain in (("text", "text"), ("visual", "faces"), ("acoustic", "sound")):
-            reason = line["modalities"][name]["reason"]
-            if reason and reason != NOT_GIVEN and not reason.startswith(NEVER_READ):
-                kinds[f"no {plain} read"][f"no {plain} read: {reason}"] += 1
-        for told in line["notes"]:
-            kinds[told.partition(":")[0]][told] += 1
-    shown = []
-    for kind, notes in kinds.items():
-        for told, count in notes.most_common(MOST_NOTES):
-            shown.append(f"note: {told}" if len(answered) == 1 else f"note ({count} of {len(answered)}): {told}")
-        rest = sum(count for _, count in notes.most_common()[MOST_NOTES:])
-        if rest:
-            shown.append(f"note ({rest} of {len(answered)}): {kind}: otherwise (--output has each)")
-    return shown
-
-
-def _row(line: dict[str, Any], timeline: bool) -> list[str]:
-    where = f"{line['start']:.1f} – {line['end']:.1f} s" if timeline else line["id"]
-    text = line["text"]
-    shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
-    counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
-    read = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
-    answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
-    return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]
 
 
 def _refuse_wrong(options: argparse.Namespace) -> None:

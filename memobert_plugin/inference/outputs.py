@@ -6,6 +6,7 @@ import colorsys
 import csv
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
 from ..pages.drawings import emotion_colors
+from .prediction import UNITS
 
 if TYPE_CHECKING:
     from pysubs2 import SSAFile
@@ -195,3 +197,77 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
             raise
         raise UserError(f"--resume: {path} holds no answers of memobert-predict; give another --output") from None
     return found
+
+
+NEVER_READ = "this model was not trained on"
+NOT_GIVEN = "not given"
+LONGEST_TEXT = 40
+"""Letters of a text in the table; a longer one is cut."""
+MOST_ROWS = 200
+"""Rows of the table."""
+MOST_NOTES = 3
+"""Different notes of one kind that are printed."""
+
+
+def as_text(lines: Sequence[dict[str, Any]], timeline: bool, *, notes: bool = True) -> str:
+    """Return a table of the answers, the notes on them, and the clips that failed."""
+    from tabulate import tabulate
+
+    answered = [line for line in lines if "error" not in line]
+    failed = [line for line in lines if "error" in line]
+    parts = []
+    if answered:
+        rows = [_row(line, timeline) for line in answered[:MOST_ROWS]]
+        header = ["time" if timeline else "clip", "text", "answer", "", "read", "word"]
+        parts.append(tabulate(rows, headers=header, disable_numparse=True))
+    if len(answered) > MOST_ROWS:
+        parts.append(f"… and {len(answered) - MOST_ROWS} more (--output holds all)")
+    if notes:
+        parts += [*_transcribed(answered), *_notes(answered)]
+    parts += [f"failed: {line['id']}: {line['error']}" for line in failed]
+    if failed:
+        parts.append(f"{len(failed)} of {len(lines)} clips failed")
+    return "\n".join(parts)
+
+
+def _transcribed(answered: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each recogniser and language, with the number of answers whose words it wrote."""
+    written = Counter(
+        (line["transcript"]["recognizer"], line["transcript"]["sha256"], line["transcript"]["language"])
+        for line in answered
+        if line["transcript"] is not None
+    )
+    return [
+        f"words transcribed in {count} of {len(answered)}: by {name} (sha256 {sha256[:12]}), language {language}"
+        for (name, sha256, language), count in written.items()
+    ]
+
+
+def _notes(answered: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the notes, each with the number of answers it belongs to, and at most :data:`MOST_NOTES` of one kind."""
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in answered:
+        for name, plain in (("text", "text"), ("visual", "faces"), ("acoustic", "sound")):
+            reason = line["modalities"][name]["reason"]
+            if reason and reason != NOT_GIVEN and not reason.startswith(NEVER_READ):
+                kinds[f"no {plain} read"][f"no {plain} read: {reason}"] += 1
+        for told in line["notes"]:
+            kinds[told.partition(":")[0]][told] += 1
+    shown = []
+    for kind, notes in kinds.items():
+        for told, count in notes.most_common(MOST_NOTES):
+            shown.append(f"note: {told}" if len(answered) == 1 else f"note ({count} of {len(answered)}): {told}")
+        rest = sum(count for _, count in notes.most_common()[MOST_NOTES:])
+        if rest:
+            shown.append(f"note ({rest} of {len(answered)}): {kind}: otherwise (--output has each)")
+    return shown
+
+
+def _row(line: dict[str, Any], timeline: bool) -> list[str]:
+    where = f"{line['start']:.1f} – {line['end']:.1f} s" if timeline else line["id"]
+    text = line["text"]
+    shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+    counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
+    read = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+    answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
+    return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.cli.predict import as_text
 from memobert_plugin.core.names import MODALITY_CASES
+from memobert_plugin.inference.outputs import as_text
 from memobert_plugin.inference.page import PLAIN_NAMES, Page
 from memobert_plugin.inference.reading import ClipReader, ReadingOptions
 from memobert_plugin.inference.requests import run

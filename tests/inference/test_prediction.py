@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.cli.predict import as_text
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.calibration import Calibration, at_temperature
 from memobert_plugin.inference.network import Network
+from memobert_plugin.inference.outputs import as_text
 from memobert_plugin.inference.page import Page
 from memobert_plugin.inference.prediction import NOT_CALIBRATED, Prediction, Predictions, contradiction, prediction
 from memobert_plugin.inference.reading import ClipReader, ReadingOptions

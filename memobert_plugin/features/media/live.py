@@ -31,7 +31,7 @@ STANDARD_INPUT: Final = "-"
 _DEVICES: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 """FFmpeg's names of what reads cameras."""
 _FORMATS: Final = frozenset({*_DEVICES.values(), "alsa", "pulse", "lavfi", "x11grab", "gdigrab"})
-"""What may stand before a colon in a source: ``v4l2:/dev/video0``."""
+"""Formats that may stand before a colon in a source: ``v4l2:/dev/video0``."""
 STREAMABLE: Final = "; a pipe must hold what can be read without seeking, such as .mkv, .ts, .webm or .wav"
 """Advice for sources that cannot be read."""
 _JITTER: Final = 0.02

@@ -5,13 +5,12 @@ No code in a bundle is run. Its weights equal those of its checkpoint bit for bi
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import refuse_existing, regular, staged_folder
+from ..core.files import refuse_existing, regular, sha256_of, staged_folder
 from ..data.frames import ExtractorInfo
 from ..data.tokenizer import TOKENIZER_FILES, read_tokenizer_files, write_tokenizer_files
 from .model_description import FINETUNED, PRETRAINED, ModelDescription
@@ -116,7 +115,6 @@ CONFIGURATION = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 CARD = "README.md"
-_BLOCK = 1 << 20
 
 
 def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) -> None:
@@ -149,7 +147,7 @@ def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) 
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
                 "written_by": f"memobert-plugin {VERSION}",
-                "sha256": {name: _sha256(staging / name) for name in files},
+                "sha256": {name: sha256_of(staging / name) for name in files},
                 "model": model.description.to_dict(),
             }
             text = json.dumps(configuration, indent=1, ensure_ascii=False)
@@ -219,13 +217,5 @@ def _refuse_altered(path: Path, expected: object) -> None:
         if expected is None:
             return
         raise UserError(f"{path}: missing; fetch the bundle again")
-    if _sha256(path) != expected:
+    if sha256_of(path) != expected:
         raise UserError(f"{path}: not the file that was exported (its sha256 differs); fetch the bundle again")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -144,6 +145,16 @@ def regular(path: PathLike) -> PathLike:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return path
     raise OSError(errno.ENODEV, "a device or pipe, not a file", str(path))
+
+
+def sha256_of(*paths: PathLike) -> str:
+    """Return the sha256 of files, one after the other, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 STANDARD_OUTPUT = "-"

@@ -8,6 +8,7 @@ for ``--help``, so it imports numpy, torch and the like inside its functions onl
 from __future__ import annotations
 
 import dataclasses
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...core.errors import DefectiveClip, UserError
+from ...core.files import regular
 from ...core.names import SAMPLE_RATE
 from ...core.registry import Registry
 
@@ -28,6 +30,7 @@ STEP_SECONDS: Final = 0.06
 MAX_SECONDS: Final = 10.0
 """Sound beyond this is cut, as in the paper, unless told otherwise."""
 DEFAULT_ENCODER: Final = "logmel"
+_VARIANCE_FLOOR: Final = 1e-7
 
 
 class SpeechEncoder(ABC):
@@ -234,6 +237,31 @@ def check_device(device: str) -> None:
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
+
+
+def normalize_clip(waveform: np.ndarray) -> np.ndarray:
+    """Bring one clip ``(N,)`` to zero mean and unit variance; silence stays zero."""
+    import numpy as np
+
+    mean, variance = waveform.mean(dtype=np.float64), waveform.var(dtype=np.float64)
+    return ((waveform - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of settings in a Hugging Face folder.
+
+    Raises:
+        UserError: no such file, or one that is no JSON object.
+    """
+    try:
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; a Hugging Face folder has config.json beside the weights") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({error}); give the folder as published") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; give the folder as published")
+    return content
 
 
 def check_length(samples: np.ndarray, shortest: int) -> None:

@@ -8,17 +8,15 @@ encoder has a file of its own (``--encoder whisper``), which needs no ``transfor
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...core.errors import UserError, pip_install
-from ...core.files import regular
+from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder, check_device
+from .base import ENCODERS, SpeechEncoder, check_device, normalize_clip, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +34,6 @@ CLASSES: Final = {
 }
 """``model_type`` of ``config.json``, and the class of transformers. All read waveforms at 16 kHz."""
 
-_VARIANCE_FLOOR: Final = 1e-7
 _TRAINING_ONLY: Final = ("masked_spec_embed",)
 """Parameters that may be missing: they stand in for masked frames."""
 
@@ -81,7 +78,7 @@ class HuggingFaceSpeech(SpeechEncoder):
         import torch
 
         check_device(device)
-        settings = _read_json(folder / "config.json")
+        settings = read_json(folder / "config.json")
         kind = settings.get("model_type")
         if kind not in CLASSES:
             advice = "take --encoder whisper" if kind == "whisper" else f"known are {', '.join(CLASSES)}"
@@ -98,7 +95,7 @@ class HuggingFaceSpeech(SpeechEncoder):
         self.dim = int(configuration.hidden_size)
         self.layers, self._chosen = layers, _parse_layers(folder, layers, int(configuration.num_hidden_layers))
         self.normalized = _normalizes(folder)
-        self.weights_sha256 = _sha256_of_weights(folder)
+        self.weights_sha256 = sha256_of(*_files_of_weights(folder))
         self.device = device
         self.version = f"torch {torch.__version__}; transformers {_transformers_version()}"
 
@@ -136,14 +133,14 @@ class HuggingFaceSpeech(SpeechEncoder):
         Raises:
             UserError: the batch does not fit the device's memory.
         """
+        import numpy as np
         import torch
 
-        source = torch.from_numpy(waveforms).to(self.device)
         if self.normalized:
-            mean, variance = source.mean(dim=1, keepdim=True), source.var(dim=1, keepdim=True, correction=0)
-            source = (source - mean) / torch.sqrt(variance + _VARIANCE_FLOOR)
+            waveforms = np.stack([normalize_clip(waveform) for waveform in waveforms])
         try:
             with torch.inference_mode():
+                source = torch.from_numpy(waveforms).to(self.device)
                 found = self.network(source, output_hidden_states=self._chosen is not None)
                 if self._chosen is None:
                     frames = found.last_hidden_state
@@ -199,22 +196,10 @@ def _transformers_version() -> str:
     return version("transformers")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(regular(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give a Hugging Face folder") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); give the folder as published") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no settings; give the folder as published")
-    return content
-
-
 def _normalizes(folder: Path) -> bool:
     """Return whether clips get zero mean and unit variance, as ``preprocessor_config.json`` says; without it, not."""
     path = folder / "preprocessor_config.json"
-    return bool(_read_json(path).get("do_normalize", True)) if path.is_file() else False
+    return bool(read_json(path).get("do_normalize", True)) if path.is_file() else False
 
 
 def _parse_layers(folder: Path, text: str | None, count: int) -> tuple[int, int] | None:
@@ -227,12 +212,6 @@ def _parse_layers(folder: Path, text: str | None, count: int) -> tuple[int, int]
     return int(first), int(last)
 
 
-def _sha256_of_weights(folder: Path) -> str:
-    """Return a hash of the file of weights, or of all shards in the order of their names."""
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def _files_of_weights(folder: Path) -> list[Path]:
+    """Return the file of weights, or all shards in the order of their names."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))

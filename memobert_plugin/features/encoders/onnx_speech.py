@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import UserError, pip_install
+from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder
+from .base import ENCODERS, SpeechEncoder, normalize_clip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ...data.frames import ExtractorInfo
 
 _SHORT, _LONG = 2 * SAMPLE_RATE, 10 * SAMPLE_RATE
-_VARIANCE_FLOOR: Final = 1e-7
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class OnnxSpeech(SpeechEncoder):
         self.frame_rate = SAMPLE_RATE / self._stride
         self.dim = int(long.shape[1])
         self.shortest = self._find_shortest()
-        self.weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.weights_sha256 = sha256_of(path)
         self.version = f"onnxruntime {_runtime_version()}"
 
     @classmethod
@@ -123,8 +122,7 @@ class OnnxSpeech(SpeechEncoder):
         import numpy as np
 
         if self.normalized:
-            deviation = np.sqrt(waveform.var(dtype=np.float64) + _VARIANCE_FLOOR)
-            waveform = ((waveform - waveform.mean(dtype=np.float64)) / deviation).astype(np.float32)
+            waveform = normalize_clip(waveform)
         (found,) = self._session.run([self.output], {self._input: waveform[None]})
         return np.asarray(found[0], dtype=np.float32)
 

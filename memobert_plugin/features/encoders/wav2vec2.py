@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq, require_fairseq
-from ...core.files import regular
+from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder, check_device
+from .base import ENCODERS, SpeechEncoder, check_device, normalize_clip, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +98,7 @@ def _read_fairseq(path: Path) -> Wav2Vec2Weights:
         conv_layers=layers,
         wants_normalized=bool(task.get("normalize", False)),
         layer_norm_eps=1e-5,
-        sha256=_sha256(path),
+        sha256=sha256_of(path),
         source="fairseq",
     )
 
@@ -153,7 +151,7 @@ def _checked_layers(layers: list[Any]) -> list[tuple[int, int, int]]:
 
 
 def _read_hugging_face(folder: Path) -> Wav2Vec2Weights:
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     try:
         settings, layers = _hugging_face_settings(config)
     except (KeyError, TypeError, ValueError) as error:
@@ -164,9 +162,9 @@ def _read_hugging_face(folder: Path) -> Wav2Vec2Weights:
         settings=settings,
         state=_fairseq_names(file, state, group_norm=settings["extractor_mode"] == "default"),
         conv_layers=layers,
-        wants_normalized=bool(_read_json(preprocessor).get("do_normalize", True)) if preprocessor.exists() else True,
+        wants_normalized=bool(read_json(preprocessor).get("do_normalize", True)) if preprocessor.exists() else True,
         layer_norm_eps=float(config.get("layer_norm_eps", 1e-5)),
-        sha256=_sha256(file),
+        sha256=sha256_of(file),
         source="hugging_face",
     )
 
@@ -255,27 +253,6 @@ def _load_pickle(path: Path) -> Any:
         ) from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(regular(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a Hugging Face folder has config.json beside the weights") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return content
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-_VARIANCE_FLOOR: Final = 1e-7
 _NO_PRETRAINING: Final = {
     "quantize_targets": False,
     "target_glu": False,
@@ -390,14 +367,6 @@ class Wav2Vec2(SpeechEncoder):
             raise UserError(
                 f"--batch-size {len(waveforms)}: the batch does not fit the device's memory; give a smaller one"
             ) from None
-
-
-def normalize_clip(waveform: np.ndarray) -> np.ndarray:
-    """Bring one clip ``(N,)`` to zero mean and unit variance; silence stays zero."""
-    import numpy as np
-
-    mean, variance = waveform.mean(dtype=np.float64), waveform.var(dtype=np.float64)
-    return ((waveform - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
 
 
 def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:

@@ -6,7 +6,6 @@ decoded, never encoded, so no tokenizer has to be in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import struct
@@ -17,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from ...core.errors import UserError, pip_install
-from ...core.files import regular
+from ...core.files import regular, sha256_of
 from ...core.names import SAMPLE_RATE
 from ..media.streams import wanted_language
 
@@ -156,8 +155,7 @@ class WhisperFolder:
     @cached_property
     def sha256(self) -> str:
         """Return the sha256 of ``model.bin``."""
-        with open(self.path / "model.bin", "rb") as stream:
-            return _sha256(stream)
+        return sha256_of(self.path / "model.bin")
 
     @property
     def multilingual(self) -> bool:
@@ -184,13 +182,6 @@ def _specification(start: bytes) -> str:
         return start[6 : 6 + length].rstrip(b"\0").decode("ascii")
     except (struct.error, UnicodeDecodeError):
         return ""
-
-
-def _sha256(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 class Whisper:

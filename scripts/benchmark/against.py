@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from binarizing import write_inputs
@@ -60,9 +60,8 @@ class Version:
     root: Path
     work: Path
     film: Path
-    environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, command: str, *arguments: str | Path, quiet: bool = True) -> Used:
+    def run(self, command: str, *arguments: str | Path) -> Used:
         """Run a program of the environment to its end.
 
         Raises:
@@ -135,6 +134,11 @@ class Version:
         (self.work / "page.html").unlink(missing_ok=True)
         return self.run("memobert-predict", "--model", "bundle", "--manifest", manifest, *options)
 
+    def further_answer(self) -> Used:
+        """Answer five clips; the time is that of one more than the first."""
+        one, five = self.answer(1, page=False), self.answer(5, page=False)
+        return Used((five.seconds - one.seconds) / 4, five.mebibytes)
+
     def binarize(self, inputs: Path) -> Used:
         """Binarize frames that are the same for both."""
         folders = ("--visual", inputs / "visual", "--acoustic", inputs / "acoustic", "--vocab", inputs / "vocab.txt")
@@ -163,14 +167,16 @@ def compare(versions: tuple[Version, Version], inputs: Path, rounds: int, only: 
     commands: dict[str, Callable[[Version], Used]] = {
         "film": lambda version: version.read_film(),
         "first answer": lambda version: version.answer(1, page=False),
+        "each further clip": lambda version: version.further_answer(),
         "sixteen clips with a page": lambda version: version.answer(16, page=True),
         "DenseFace, 256 faces": lambda version: version.encode_faces(),
         "binarizing": lambda version: version.binarize(inputs),
-        "update of memobert_tiny": lambda version: version.update("memobert_tiny"),
+        "memobert_tiny, one update": lambda version: version.update("memobert_tiny"),
+        "memobert_base, 4 layers, one update": lambda version: version.update("memobert_base"),
     }
     rows = []
     for name, command in commands.items():
-        if only and name.split(",")[0].split()[0] not in only:
+        if only and name.split()[0].strip(",") not in only:
             continue
         used: list[tuple[Used, Used]] = []
         for number in range(rounds):

@@ -120,7 +120,7 @@ def test_other_models_are_refused(tmp_path: Path, change: dict[str, Any], messag
 
 
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file; a Hugging Face folder has config.json"):
+    with pytest.raises(UserError, match=r"no such file; a Hugging Face folder has config\.json"):
         HuggingFaceSpeech(tmp_path)
     saved(tmp_path, "hubert")
     weights = tmp_path / "model.safetensors"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core import console
-from memobert_plugin.core.console import CommandParser, detail, note, progress, run_command, say, tracked
+from memobert_plugin.core.console import CommandParser, detail, going_on, note, progress, run_command, say, tracked
 from memobert_plugin.core.errors import Interrupted, UserError
 
 
@@ -83,6 +83,13 @@ def test_nothing_is_shown_after_quiet_or_where_work_is_short(capsys: pytest.Capt
     assert list(tracked(range(3), 3, "quiet")) == [0, 1, 2]
     parse()
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_interruption_says_how_to_go_on() -> None:
+    with pytest.raises(Interrupted, match="start again"), going_on("start again"):
+        raise KeyboardInterrupt
+    with pytest.raises(Interrupted, match="the inner knows more"), going_on("start again"):
+        raise Interrupted("the inner knows more")
 
 
 BAR = """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -206,12 +206,15 @@ class HeldPictures:
     def __init__(self, source: str, rate: float, reader: PictureReader) -> None:
         self._source, self._rate, self._reader = source, rate, reader
         self._held: deque[Picture] = deque()
+        self.look: Callable[[Picture], object] = lambda picture: None
+        """Called with each picture as it comes."""
 
     def read_until(self, begin: float, end: float) -> float:
         """Read the pictures of the next stretch and return the time up to which there are some."""
         reached = begin
         for picture in self._reader.between(begin, end):
             self._held.append(picture)
+            self.look(picture)
             reached = picture.time + 1.0 / self._rate
         return min(reached, end) if reached < end - 1.0 / self._rate else end
 

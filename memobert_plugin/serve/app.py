@@ -170,7 +170,7 @@ class Api:
             async with self._desk.place() as folder:
                 return self._desk.submit(await read_question(request, folder, self._desk.limits))
         except (Busy, Refused):
-            request.state.whole = await drain(request, self._desk.limits.bytes)
+            request.state.whole = await drain(request, 2 * self._desk.limits.bytes)
             raise
 
     def _found(self, request: Request) -> Job:

@@ -200,9 +200,12 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
     def __init__(self, task: Any) -> None:
         super().__init__(task)
         self.label_words = LabelWords(task.label_words, len(task.symbols))
-        self.candidates: CandidateWords | None = None
+        self.prompts = [task.prompt(), *task.more_prompts()]
+        self.calibrated = bool(task.cfg.contextual_calibration)
+        self.candidates: list[CandidateWords | None] = [None] * len(self.prompts)
         if task.mask_words == "labels":
-            self.candidates = CandidateWords(self.label_words.rows, *task.prompt().around_mask())
+            rows = self.label_words.rows
+            self.candidates = [CandidateWords(rows, *prompt.around_mask()) for prompt in self.prompts]
 
     @classmethod
     def build_criterion(cls, cfg: PromptCriterionConfig, task: Any) -> "MEmoBERTPromptCriterion":
@@ -212,15 +215,42 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         return criterion
 
     def decide(self, model: nn.Module, sample: dict[str, Any]) -> Decisions:
-        """Read the mask position of every utterance."""
-        logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"], words=self.candidates))
-        if self.candidates is not None:
-            scores = self.label_words.scores_of_candidates(logits)
-            loss = self._loss(scores.log_softmax(dim=-1), sample["target"])
-            return Decisions(loss, scores.detach().softmax(dim=-1))
-        scores = self.label_words.scores(logits)
-        loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample["target"])
-        return Decisions(loss, scores.detach().softmax(dim=-1), self.label_words.emotions(logits.argmax(dim=-1)))
+        """Read the mask position of every utterance; in evaluation, of each template."""
+        template = sample.get("template", 0)
+        scores, logits = self._scores(model, sample, template)
+        if self.candidates[template] is not None:
+            loss, chosen = self._loss(scores.log_softmax(dim=-1), sample["target"]), None
+        else:
+            loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample["target"])
+            chosen = self.label_words.emotions(logits.argmax(dim=-1))
+        answers = scores.detach()
+        if not self.training and (self.calibrated or "more" in sample):
+            others = [self._scores(model, other, number)[0] for number, other in enumerate(sample.get("more", ()), 1)]
+            of_each = [one.log_softmax(dim=-1) for one in (answers, *others)]
+            if self.calibrated:
+                of_each = [one - self._without_content(model, number) for number, one in enumerate(of_each)]
+            answers = torch.stack(of_each).mean(dim=0)
+        return Decisions(loss, answers.softmax(dim=-1), chosen)
+
+    def _scores(self, model: nn.Module, sample: dict[str, Any], template: int) -> tuple[Tensor, Tensor]:
+        """Return the emotions' scores ``(B, C)`` and the logits that they are made of."""
+        words = self.candidates[template]
+        logits = upcast(model(**sample["net_input"], head=WORD_HEAD, rows=sample["mask_rows"], words=words))
+        if words is not None:
+            return self.label_words.scores_of_candidates(logits), logits
+        return self.label_words.scores(logits), logits
+
+    def _without_content(self, model: nn.Module, template: int) -> Tensor:
+        """Return the emotions' log-probabilities ``(1, C)`` for a prompt without words, faces and voice."""
+        before, after = self.prompts[template].around_mask()
+        mask = self.prompts[template].ids[self.prompts[template].mask_offset]
+        device = next(model.parameters()).device
+        nothing = np.zeros(1, dtype=np.int64)
+        text = torch.tensor([*before, mask, *after], device=device)
+        lengths = {"text_lengths": np.array([len(text)]), "visual_lengths": nothing, "acoustic_lengths": nothing}
+        net_input = {"text": text, "visual": None, "acoustic": None, **lengths}
+        scores, _ = self._scores(model, {"net_input": net_input, "mask_rows": np.array([len(before)])}, template)
+        return scores.log_softmax(dim=-1)
 
     def _loss(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
         """Return the summed loss; in validation that of plain cross-entropy."""

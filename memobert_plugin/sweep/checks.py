@@ -83,6 +83,8 @@ def _check_prompt(plan: Path, run: Run, command: Sequence[str]) -> None:
     try:
         if template := flag_value(command, "--template"):
             Template.parse(template).encode(tokenizer)
+        for text in filter(str.strip, (flag_value(command, "--more-templates") or "").split("||")):
+            Template.parse(text).encode(tokenizer)
         if verbalizer := flag_value(command, "--verbalizer"):
             Verbalizer.parse(verbalizer, labels).encode(tokenizer)
         else:

@@ -153,6 +153,10 @@ class EmotionClassificationTask(CorpusTask):
         """Return the pieces that are appended to every text; None for none."""
         return None
 
+    def more_prompts(self) -> list[PromptPieces]:
+        """Return the pieces of further templates; none without a prompt."""
+        return []
+
     @exits_in_one_line
     def load_dataset(
         self, split: str, combine: bool = False, task_cfg: Any = None, epoch: int = 1, **kwargs: Any
@@ -186,6 +190,7 @@ class EmotionClassificationTask(CorpusTask):
             ),
             emotions=emotions,
             prompt=self.prompt(),
+            more_prompts=self.more_prompts(),
             shuffle=training,
             **beside,
         )

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,20 @@ class PromptConfig(EmotionClassificationConfig):
     template: str = field(
         default=PAPER_TEMPLATE,
         metadata={"help": "appended to the text; holds [MASK] exactly once and is never cut off"},
+    )
+    more_templates: str = field(
+        default="",
+        metadata={
+            "help": "further templates, separated by ||: each batch of training shows one of all, evaluation averages "
+            "their log-probabilities (Schick and Schütze 2021); a bundle answers by --template alone"
+        },
+    )
+    contextual_calibration: bool = field(
+        default=False,
+        metadata={
+            "help": "in evaluation divide the emotions' probabilities by those for an utterance without words, faces "
+            "and voice (Zhao et al. 2021); a bundle does not"
+        },
     )
     mask_words: MASK_WORDS_CHOICES = field(  # type: ignore[valid-type]
         default="vocabulary",
@@ -107,9 +122,23 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
         """Return the encoded template."""
         return PromptPieces(ids=self._prompt_state()["pieces"], mask_offset=self._prompt_state()["mask_offset"])
 
+    def more_prompts(self) -> list[PromptPieces]:
+        """Return the encoded further templates.
+
+        Raises:
+            UserError: one is not a template.
+        """
+        return list(self._more_prompts)
+
+    @cached_property
+    def _more_prompts(self) -> list[PromptPieces]:
+        texts = [text.strip() for text in self.cfg.more_templates.split("||") if text.strip()]
+        tokenizer = load_tokenizer(self.corpus().path / TOKENIZER_FOLDER) if texts else None
+        return [Template.parse(text).encode(tokenizer) for text in texts if tokenizer is not None]
+
     def longest_text(self) -> int:
         """Return the most positions of a text with its special pieces, prompt and the full stop that may precede it."""
-        return super().longest_text() + len(self.prompt().ids) + 1
+        return super().longest_text() + max(len(one.ids) for one in (self.prompt(), *self.more_prompts())) + 1
 
 
 @dataclass

@@ -21,6 +21,7 @@ from ..data.batches import (
     FramesWanted,
     InputBuilder,
     Limits,
+    NetworkInput,
     as_small_tensor,
     gather_frames,
     gather_pieces,
@@ -130,6 +131,7 @@ class UtteranceDataset(FairseqDataset):
         modalities: which modalities are shown.
         emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
         prompt: appended to every text; None for none.
+        more_prompts: others; in training a batch has one of all, in evaluation it has ``more`` inputs, one for each.
         shuffle: new order and new batches every epoch (training).
         with_words: also return the pieces, word starts and expressions that masking needs.
         dialogues: keep the utterances of a dialogue together; batch sizes then count dialogues.
@@ -145,6 +147,7 @@ class UtteranceDataset(FairseqDataset):
         *,
         emotions: np.ndarray | None = None,
         prompt: PromptPieces | None = None,
+        more_prompts: Sequence[PromptPieces] = (),
         shuffle: bool = False,
         with_words: bool = False,
         dialogues: Dialogues | None = None,
@@ -159,12 +162,13 @@ class UtteranceDataset(FairseqDataset):
         )
         self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
         self.dialogues, self.unlabelled = dialogues, unlabelled
+        self._prompts = [prompt, *more_prompts]
         self.batches_divisible_by = 1
         self._inputs = InputBuilder(corpus.symbols)
         # Persistent workers keep their copy of the dataset; only shared memory reaches them with a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._limits = np.array([[limits.pieces], [limits.visual_frames], [limits.acoustic_frames]])
-        prompt_pieces = len(prompt.ids) + 1 if prompt else 0
+        prompt_pieces = max(len(one.ids) + 1 if one else 0 for one in self._prompts)
         lengths = np.minimum(self._lengths(self.rows, self.rows, self.rows), self._limits)
         self.sizes = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + 2 + prompt_pieces
 
@@ -312,9 +316,13 @@ class UtteranceDataset(FairseqDataset):
         lengths, stand_ins = np.minimum(lengths * kept, self._limits), stand_ins * kept
         pieces = gather_pieces(corpus.text, rows, lengths[0], np.int64)
         frames = self._frames(sources, lengths, stand_ins, pool)
-        network_input = self._inputs.build(
-            pieces, lengths + stand_ins, frames["visual"], frames["acoustic"], self.prompt, as_small_tensor
-        )
+
+        def build(prompt: PromptPieces | None) -> NetworkInput:
+            shown = (frames["visual"], frames["acoustic"])
+            return self._inputs.build(pieces, lengths + stand_ins, *shown, prompt, as_small_tensor)
+
+        template = (int(uids[0] % 1009) + int(self._epoch)) % len(self._prompts) if self.shuffle else 0
+        network_input = build(self._prompts[template])
         read = np.arange(len(indices))
         if self.dialogues is not None:
             read = np.flatnonzero(self.dialogues.read[indices])
@@ -333,7 +341,10 @@ class UtteranceDataset(FairseqDataset):
         if self.unlabelled is not None:
             batch["unlabelled"] = self._unlabelled_batch(uids)["net_input"]
         if self.prompt is not None:
-            batch["mask_rows"] = network_input.mask_rows
+            batch["mask_rows"], batch["template"] = network_input.mask_rows, template
+        if not self.shuffle and len(self._prompts) > 1:
+            more = map(build, self._prompts[1:])
+            batch["more"] = [{"net_input": one.net_input, "mask_rows": one.mask_rows} for one in more]
         if self.with_words:
             batch["pieces"], batch["piece_lengths"] = pieces, lengths[0]
             batch["word_start"] = gather_pieces(corpus.word_start, rows, lengths[0], np.uint8)

@@ -19,6 +19,7 @@ from memobert_plugin.criterions.emotion import (
     confusion_counts,
 )
 from memobert_plugin.nn.label_words import LabelWords
+from tests.criterions.prompts import ONE_PROMPT
 
 CLASSES = 4
 
@@ -63,7 +64,7 @@ def test_confusion_counts_hold_truth_in_rows_and_nothing_chosen_in_the_last_colu
 
 def prompt_criterion(words: list[list[int]], vocabulary: int = 12) -> MEmoBERTPromptCriterion:
     return MEmoBERTPromptCriterion(
-        SimpleNamespace(mask_words="vocabulary", label_words=words, symbols=["x"] * vocabulary)
+        SimpleNamespace(mask_words="vocabulary", **ONE_PROMPT, label_words=words, symbols=["x"] * vocabulary)
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from tests.criterions.prompts import ONE_PROMPT
 from tests.objectives.paper import objectives_of
 from tests.reference import straightforward
 from tests.reference.straightforward import Config, Parameters, Utterance
@@ -241,7 +242,10 @@ def test_prompting_equals_the_reference(name: str) -> None:
     expected = straightforward.prompt_loss(parameters, SIZES.heads, batch, positions, answers)
     model = build_model(parameters)
     task = SimpleNamespace(
-        mask_words="vocabulary", label_words=[[word] for word in LABEL_WORDS], symbols=["x"] * SIZES.vocabulary
+        mask_words="vocabulary",
+        **ONE_PROMPT,
+        label_words=[[word] for word in LABEL_WORDS],
+        symbols=["x"] * SIZES.vocabulary,
     )
     mask_rows = flat_rows(net_input(batch)["text_lengths"], [torch.tensor([position]) for position in positions])
     prompted = sample(batch, net_input=net_input(batch), mask_rows=mask_rows, target=torch.tensor(emotions))

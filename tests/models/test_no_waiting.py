@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion, MEmoBERTPromptCriterion
 from memobert_plugin.criterions.pretraining import MEmoBERTPretrainingCriterion
 from memobert_plugin.models.memobert import MEmoBERTModel, MEmoBERTTinyConfig
+from tests.criterions.prompts import ONE_PROMPT
 from tests.objectives.paper import objectives_of
 
 VOCABULARY, VISUAL_DIM, ACOUSTIC_DIM, CLASSES, LABELS = 50, 6, 5, 8, 3
@@ -66,7 +67,9 @@ def prepared(step: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
         target = torch.tensor([0, 2, 1]).to(device)
         return MEmoBERTFinetuneCriterion(SimpleNamespace()), {**sample, "first_rows": starts, "target": target}
     if step == "prompt":
-        task = SimpleNamespace(mask_words="vocabulary", label_words=[[7], [9, 11], [13]], symbols=["x"] * VOCABULARY)
+        task = SimpleNamespace(
+            mask_words="vocabulary", **ONE_PROMPT, label_words=[[7], [9, 11], [13]], symbols=["x"] * VOCABULARY
+        )
         target = torch.tensor([0, 2, 1]).to(device)
         return MEmoBERTPromptCriterion(task), {**sample, "mask_rows": starts + 1, "target": target}
     rows = np.array([1, 2, 4])

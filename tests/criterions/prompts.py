@@ -1,0 +1,14 @@
+"""What the criterion of prompting asks a task for, beside label words: one template that is the mask alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from memobert_plugin.data.prompts import PromptPieces
+
+ONE_PROMPT: dict[str, Any] = {
+    "prompt": lambda: PromptPieces([4], 0),
+    "more_prompts": list,
+    "cfg": SimpleNamespace(contextual_calibration=False),
+}

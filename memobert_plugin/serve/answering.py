@@ -7,6 +7,7 @@ The process sends one message per step: ``("ready", facts)``, ``("total", count)
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..inference.requests import Request
 
 PAGE = "page.html"
+MOST_MEMORY = 8 << 30
+"""Bytes of address space, for hostile pictures; the shipped model takes 1.4 GB with its libraries."""
 Message = tuple[str, Any]
 
 
@@ -66,6 +69,12 @@ def answer_questions(settings: Settings, connection: Connection) -> None:
     from ..core.fairseq_quirks import limit_primitive_cache
 
     limit_primitive_cache()
+    if sys.platform == "linux" and not str(settings.model.get("device", "cpu")).startswith("cuda"):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = MOST_MEMORY if most == resource.RLIM_INFINITY else min(most, MOST_MEMORY)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
         from ..checkpoints.model_description import facts
         from ..inference.predictor import MEmoBERT
@@ -95,6 +104,8 @@ def _answer(model: MEmoBERT, question: Question, settings: Settings, connection:
                 return
     except (DefectiveClip, UserError) as error:
         connection.send(("refused", without_paths(str(error), question)))
+    except MemoryError:
+        connection.send(("refused", "too large to be decoded"))
     except Exception:
         traceback.print_exc()
         connection.send(("failed", ""))

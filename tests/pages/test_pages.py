@@ -12,6 +12,7 @@ from jinja2 import UndefinedError
 
 import memobert_plugin
 from memobert_plugin.data.frames import FERPLUS_CLASSES
+from memobert_plugin.evaluation.report.figures import STYLES
 from memobert_plugin.pages.drawings import Tracks, clock, emotion_colors, number, runs_of, small_bar
 from memobert_plugin.pages.template import load_template
 
@@ -36,6 +37,7 @@ def test_a_colour_means_an_emotion_and_nothing_else() -> None:
     used = set(re.findall(r"#[0-9a-f]{6}", STYLE))
     for template in TEMPLATES:
         used |= set(re.findall(r"#[0-9a-f]{6}", template.read_text(encoding="utf-8")))
+    used |= {style.color for style in STYLES}
     assert not used & set(emotion_colors([*FERPLUS_CLASSES, "calm", "excited", "frustrated"]).values())
 
 

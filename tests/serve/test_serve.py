@@ -391,6 +391,18 @@ def test_answers_equal_those_of_the_command(tmp_path: Path, room: Path) -> None:
         assert "film.mp4" in error_of(broken, 422)
 
 
+def test_a_clip_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+
+    def too_much(*_: Any) -> Iterator[tuple[str, Any]]:
+        raise MemoryError
+        yield "done", ""
+
+    monkeypatch.setattr(answering, "messages", too_much)
+    answering._answer(None, Question(tmp_path), Settings(), theirs)  # type: ignore[arg-type]
+    assert ours.recv() == ("refused", "too large to be decoded")
+
+
 def test_the_next_question_is_not_taken_for_a_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     following = Question(tmp_path, "next")

@@ -32,15 +32,15 @@ class Style:
     line: Any
 
 
-# Colours of Okabe and Ito, which colour-blind readers can tell apart, ordered so that neighbours differ in lightness.
+# Paul Tol's bright colours, which colour-blind readers can tell apart; on pages Okabe and Ito's are those of emotions.
 STYLES = (
     Style("#000000", "o", "-"),
-    Style("#d55e00", "s", "--"),
-    Style("#0072b2", "^", "-."),
-    Style("#e69f00", "D", ":"),
-    Style("#009e73", "v", (0, (5, 1, 1, 1, 1, 1))),
-    Style("#cc79a7", "P", (0, (1, 1))),
-    Style("#56b4e9", "X", (0, (8, 3))),
+    Style("#ee6677", "s", "--"),
+    Style("#4477aa", "^", "-."),
+    Style("#ccbb44", "D", ":"),
+    Style("#228833", "v", (0, (5, 1, 1, 1, 1, 1))),
+    Style("#aa3377", "P", (0, (1, 1))),
+    Style("#66ccee", "X", (0, (8, 3))),
     Style("#666666", "<", (0, (3, 1, 1, 1))),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,9 +92,14 @@ def opened(path: Path) -> Iterator[InputContainer]:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DefectiveClip(f"{path}: cannot be opened as a media file ({_reason(error)})") from None
     with container:
-        if _PLAYLISTS & set(container.format.name.split(",")):
-            raise DefectiveClip(f"{path}: a playlist of other files, not a media file")
+        refuse_playlist(path, container)
         yield container
+
+
+def refuse_playlist(source: str | os.PathLike[str], container: InputContainer) -> None:
+    """Raise :class:`DefectiveClip` for a list of other files: reading it would open what it names."""
+    if _PLAYLISTS & set(container.format.name.split(",")):
+        raise DefectiveClip(f"{os.fspath(source)}: a playlist of other files, not a media file")
 
 
 def media_facts(path: Path, choice: StreamChoice = ANY_STREAMS) -> MediaFacts:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...core.errors import DefectiveClip
 from ...core.names import PICTURE_RATE, SAMPLE_RATE
-from .container import audio_stream, import_av, opened, time_origin, video_stream
+from .container import audio_stream, import_av, opened, refuse_playlist, time_origin, video_stream
 from .film_frames import FilmFrames
 from .pictures import Picture, PictureReader
 from .soundtrack import mono
@@ -52,14 +52,19 @@ def open_live(source: str, stack: ExitStack) -> InputContainer:
 
     kind, colon, device = source.partition(":")
     try:
-        if source == STANDARD_INPUT:
-            return stack.enter_context(av.open(sys.stdin.buffer, metadata_errors="replace"))
+        if source == STANDARD_INPUT or Path(source).is_fifo():
+            pipe: Any = sys.stdin.buffer
+            if source != STANDARD_INPUT:
+                pipe = stack.enter_context(open(source, "rb"))
+            # What comes may be a list of other files: no address is opened, and the list is refused.
+            opened_pipe = av.open(pipe, metadata_errors="replace", options={"protocol_whitelist": "file"})
+            container = stack.enter_context(opened_pipe)
+            refuse_playlist(source, container)
+            return container
         if colon and kind in _FORMATS:
             return stack.enter_context(av.open(device, format=kind))
         if Path(source).is_char_device():
             return stack.enter_context(av.open(source, format=_DEVICES.get(sys.platform)))
-        if Path(source).is_fifo():
-            return stack.enter_context(av.open(stack.enter_context(open(source, "rb")), metadata_errors="replace"))
         return stack.enter_context(opened(Path(source)))
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, DefectiveClip):

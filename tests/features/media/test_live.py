@@ -71,6 +71,20 @@ def test_a_pipe_is_read_as_it_comes(tmp_path: Path) -> None:
     writer.join(10)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_playlist_in_a_pipe_is_refused(tmp_path: Path) -> None:
+    """It would open the files that it names."""
+    write_film(tmp_path / "film.ts", seconds=1.0)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\n{tmp_path / 'film.ts'}\n#EXT-X-ENDLIST\n"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_text(playlist), daemon=True)
+    writer.start()
+    with pytest.raises(DefectiveClip, match=r"fifo: (a playlist of other files|cannot be opened)"):
+        LiveFilm(str(fifo), KEPT)
+    writer.join(10)
+
+
 def test_a_device_is_read_by_the_format_before_its_name() -> None:
     with LiveFilm("lavfi:testsrc=duration=2:size=64x48:rate=25", KEPT) as live:
         assert live.advance(1.0) == 1.0 and live.sound is None

@@ -55,7 +55,7 @@ def open_live(source: str, stack: ExitStack) -> InputContainer:
         if source == STANDARD_INPUT or Path(source).is_fifo():
             pipe: Any = sys.stdin.buffer
             if source != STANDARD_INPUT:
-                pipe = stack.enter_context(open(source, "rb"))
+                pipe = stack.enter_context(open(source, "rb"))  # noqa: SIM115
             # What comes may be a list of other files: no address is opened, and the list is refused.
             opened_pipe = av.open(pipe, metadata_errors="replace", options={"protocol_whitelist": "file"})
             container = stack.enter_context(opened_pipe)

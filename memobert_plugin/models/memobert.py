@@ -16,7 +16,7 @@ from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, d
 from ..objectives.base import OBJECTIVES, InputSizes, in_order
 from .state_upgrade import StagedModel
 
-TUNED = ChoiceEnum(("all", "biases", "head"))
+TUNED = ChoiceEnum(("all", "biases", "head", "words"))
 
 
 def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
@@ -24,24 +24,27 @@ def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
 
     Args:
         model: the network.
-        tuned: ``all``, ``biases`` or ``head``.
+        tuned: ``all``, ``biases``, ``head`` or ``words``.
         low_rank: only low-rank changes and a new classifier are trained.
         head: the one that is read.
 
     Raises:
-        UserError: two ways at once.
+        UserError: two ways at once, or words where none are read.
     """
     if low_rank and tuned != "all":
         raise UserError(f"--lora-rank and --tuned {tuned}: give only one of the two")
+    if tuned == "words" and head != WORD_HEAD:
+        raise UserError("--tuned words: only a prompt has label words; give biases or head")
     if tuned == "all" and not low_rank:
         return
     # A classifier starts at random, and the pooler before it is not pre-trained.
     trained = [f"heads.{EMOTION_HEAD}.", "pooler."] if head == EMOTION_HEAD else []
-    if tuned == "head":
-        trained.append(f"heads.{head}.")
+    if tuned in ("head", "words"):
+        trained.append(f"heads.{head}." if tuned == "head" else f"heads.{head}.bias")
     for name, parameter in model.named_parameters():
         of_way = CHANGE in name if low_rank else tuned == "biases" and name.endswith("bias")
-        parameter.requires_grad_(of_way or name.startswith(tuple(trained)))
+        # A frozen text encoder stays so.
+        parameter.requires_grad_(parameter.requires_grad and (of_way or name.startswith(tuple(trained))))
 
 
 @dataclass
@@ -58,8 +61,9 @@ class MEmoBERTConfig(NetworkSizes, FairseqDataclass):
     tuned: TUNED = field(  # type: ignore[valid-type]
         default="all",
         metadata={
-            "help": "parameters that are trained: all; biases and a new classifier (BitFit, Ben Zaken et al. 2022); or "
-            "the head alone, on a network that stays as it is"
+            "help": "parameters that are trained: all; biases and a new classifier (BitFit, Ben Zaken et al. 2022); "
+            "the head alone, on a network that stays as it is; or words: the weight of each label word, which is its "
+            "bias in the masked-language head (weights of several words: Hu et al. 2022, knowledgeable prompt-tuning)"
         },
     )
 

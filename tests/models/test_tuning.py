@@ -13,7 +13,12 @@ from memobert_plugin.nn.network import weights_of_checkpoint, with_changes
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
-WAYS = {"lora": ("--lora-rank", "3"), "biases": ("--tuned", "biases"), "head": ("--tuned", "head")}
+WAYS = {
+    "lora": ("--lora-rank", "3"),
+    "biases": ("--tuned", "biases"),
+    "head": ("--tuned", "head"),
+    "words": ("--tuned", "words"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +33,10 @@ def run_of(data_bin: Path, task: str, *flags: str) -> TrainingRun:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("task", ["memobert_prompt", "memobert_finetune"])
 def test_only_what_is_tuned_changes(data_bin: Path, task: str, way: str) -> None:
+    if way == "words" and task == "memobert_finetune":
+        with pytest.raises(SystemExit, match="only a prompt has label words"):
+            run_of(data_bin, task, *WAYS[way])
+        return
     run = run_of(data_bin, task, *WAYS[way])
     before = run.parameters()
     run.train(4)
@@ -38,6 +47,7 @@ def test_only_what_is_tuned_changes(data_bin: Path, task: str, way: str) -> None
         "lora": {name for name in before if CHANGE in name},
         "biases": {name for name in before if name.endswith("bias")},
         "head": {name for name in before if name.startswith("heads.wwmlm.")} if task == "memobert_prompt" else set(),
+        "words": {"heads.wwmlm.bias"},
     }[way]
     allowed = expected | (classifier if task == "memobert_finetune" else set())
     assert changed and changed <= allowed

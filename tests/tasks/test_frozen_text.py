@@ -214,3 +214,12 @@ def test_utterances_without_faces_have_no_expression_to_learn(folder: Path) -> N
     without = {key: value for key, value in batch.items() if key != "expression"}
     nothing = objective.masked(without, 1, 1)
     assert len(nothing["target"]) == len(nothing["net_input"]["rows"]) == 0
+
+
+@pytest.mark.parametrize(
+    "way", [(), ("--lora-rank", "2"), ("--tuned", "biases"), ("--tuned", "head"), ("--tuned", "words")]
+)
+def test_the_encoder_stays_frozen_whatever_else_is_trained(folder: Path, way: tuple[str, ...]) -> None:
+    model = run(folder, "memobert_prompt", "--fold", "1", *way).model
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained and not [name for name in trained if "encoder." in name and name.startswith("text_embedder.")]

@@ -57,7 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
     add = limits.add_argument
     add("--max-megabytes", type=float, default=200, metavar="N", help="of an upload (default: %(default)s)")
     add("--max-seconds", type=float, default=600, metavar="S", help="length of a clip (default: %(default)s)")
-    add("--timeout", type=float, default=120, metavar="S", help="work on one clip (default: %(default)s)")
+    add(
+        "--timeout",
+        type=float,
+        default=120,
+        metavar="S",
+        help="work on one clip or stretch of a clip (default: %(default)s)",
+    )
     add("--queue", type=int, default=16, metavar="N", help="clips that wait (default: %(default)s)")
     add("--workers", type=int, default=1, metavar="N", help="processes, each with the model (default: %(default)s)")
     return parser

@@ -36,7 +36,7 @@ class Limits:
 
     Attributes:
         bytes: of one request.
-        seconds: of work on one question.
+        seconds: of work until the next answer.
         idle: seconds without a byte of an upload.
         queue: questions that wait or are being uploaded.
         kept: answers that are kept for their page and their JSON.
@@ -118,7 +118,7 @@ class Answerer:
                 self._connection.send("stop")
             if message is None:
                 if time.monotonic() > deadline:
-                    reason = "stopped on request" if stopping else f"not finished within {seconds:g} s (--timeout)"
+                    reason = "stopped on request" if stopping else f"no answer within {seconds:g} s (--timeout)"
                     job.end(422 if stopping else 504, reason)
                     await self.restart()
                     return
@@ -128,6 +128,8 @@ class Answerer:
                 job.total = content
             elif kind == "line":
                 job.lines.append(content)
+                if not stopping:  # a long film may take its time, as long as answers come
+                    deadline = time.monotonic() + seconds
             else:
                 status, reason = {
                     "done": (200, ""),

@@ -236,6 +236,14 @@ def test_work_that_takes_too_long_ends_and_the_next_question_is_answered(client:
     assert client.post("/predict", data={"text": "hello"}).status_code == 200
 
 
+def test_a_long_film_may_take_longer_as_long_as_answers_come(room: Path) -> None:
+    limits = Limits(seconds=0.5)
+    with TestClient(build_app(Desk(Settings(), limits, target=pretend)), base_url=OWN) as client:
+        began = time.monotonic()
+        assert len(client.post("/predict", data={"text": "steps"}).json()["answers"]) == STEPS
+        assert time.monotonic() - began > limits.seconds
+
+
 def test_a_file_that_ends_its_reader_ends_no_more(client: TestClient) -> None:
     assert error_of(client.post("/predict", data={"text": "die"}), 422) == "the file cannot be read"
     assert client.post("/predict", data={"text": "hello"}).status_code == 200

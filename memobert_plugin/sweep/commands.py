@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.names import PROTOCOLS, Setting
+from ..data.folds import SPEAKERS
 from .plan import Plan, Resources, with_preset
 
 Command = tuple[str, ...]
@@ -80,7 +81,8 @@ class CommandWriter:
             **self._architecture(setting),
             "distributed_world_size": 1,
             "fold": identity["fold"],
-            "folds": self.plan.folding,
+            # Left out where it is the default, so that sweeps of earlier versions go on.
+            "folds": self.plan.folding if self.plan.folding != SPEAKERS else None,
             "protocol": self.plan.protocol,
             "train_fraction": identity["train_fraction"],
             "labels": identity["labels"],

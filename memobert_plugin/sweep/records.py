@@ -322,15 +322,15 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
-    """Say what differs; what an earlier version did not record is the same as nothing."""
+    """Say what differs, in the commands first. What an earlier version did not record yet does not count."""
     if known["commands"] != planned["commands"]:
         pairs = zip(known["commands"], planned["commands"], strict=False)
         words = [_first_difference(*pair) for pair in pairs if pair[0] != pair[1]] or ["other commands"]
         return words
     return [
         f"{key}: {known.get(key)!r}, now {planned.get(key)!r}"
-        for key in {**known, **planned}
-        if known.get(key) != planned.get(key) and not (known.get(key) in _NOTHING and planned.get(key) in _NOTHING)
+        for key in known
+        if known[key] != planned.get(key) and not (known[key] in _NOTHING and planned.get(key) in _NOTHING)
     ]
 
 

@@ -120,12 +120,13 @@ def test_flags_about_carrying_out_a_run_may_change(tmp_path: Path, plan: Path, r
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, plan: Path, run: Run) -> None:
     """Which did not record what this version knows, and called settings by other names."""
     sweep = SweepFolder(tmp_path / "sweep")
+    known = {**run.description, "started_from": ""}
     with sweep.launched(plan):
-        sweep.prepare(plan, [run])
+        sweep.prepare(plan, [replace(run, description=known)])
         sweep.run(run.name).change_state(status="stopped", attempts=1)
-        sweep.prepare(plan, [replace(run, description={**run.description, "setting_note": "new", "started_from": ""})])
         with pytest.raises(UserError, match="started_from: '', now 'elsewhere'"):
-            sweep.prepare(plan, [replace(run, description={**run.description, "started_from": "elsewhere"})])
+            sweep.prepare(plan, [replace(run, description={**known, "started_from": "elsewhere"})])
+        sweep.prepare(plan, [replace(run, description={**run.description, "setting_note": "new", "held_out": "x"})])
 
 
 def test_a_plan_may_grow(tmp_path: Path, plan: Path, run: Run) -> None:

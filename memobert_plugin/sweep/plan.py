@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,7 @@ def read_plan(path: Path) -> Plan:
     top = Section(path, "", _load(path))
     corpus = top.section("corpus")
     settings = _settings(top)
+    variants, of_variant = _variants(top, settings)
     corpus_path = _path(corpus, "path")
     presets = top.truth("presets", False)
     emotion = top.section("emotion", {} if presets else REQUIRED)
@@ -159,15 +160,45 @@ def read_plan(path: Path) -> Plan:
         common=top.flags("common", _RESERVED_FLAGS),
         emotion=emotion.flags("flags", _RESERVED_FLAGS, grids=True),
         partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS, grids=True),
-        setting_flags=_setting_flags(emotion, settings),
+        setting_flags=_with_variants(_setting_flags(emotion, settings), variants, of_variant),
         budgets=emotion.text("budgets", "by_setting" if presets else "equal", BUDGETS),
         keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
         slurm=_slurm(top),
     )
     for section in (corpus, emotion, top):
         section.finish()
+    own = {name: replace(settings[base], title=_title(settings[base], name)) for name, base in variants.items()}
+    plan = replace(plan, settings={**settings, **own})
     _check(plan, top)
     return plan
+
+
+def _variants(top: Section, settings: Mapping[str, Setting]) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
+    """Return the setting of every variant, and the flags in which it differs from it."""
+    if top.peek("variants") is None:
+        return {}, {}
+    section = top.section("variants")
+    bases: dict[str, str] = {}
+    flags: dict[str, Mapping[str, Any]] = {}
+    allowed = {name: value for name, value in _RESERVED_FLAGS.items() if name != "arch"}
+    for name in section.names_left():
+        if _as_folder(top, "variants", name) in settings or not name.isidentifier():
+            raise top.error("variants", f"has {name!r}; give an identifier that is no setting of the plan")
+        variant = section.section(name)
+        bases[name] = variant.text("setting", choices=tuple(settings))
+        flags[name] = variant.flags("flags", allowed, grids=True)
+        variant.finish()
+    return bases, flags
+
+
+def _with_variants(
+    flags: Mapping[str, Mapping[str, Any]], variants: Mapping[str, str], of_variant: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    return {**flags, **{name: {**flags[base], **of_variant[name]} for name, base in variants.items()}}
+
+
+def _title(setting: Setting, variant: str) -> str:
+    return f"{setting.title}, {variant.replace('_', ' ')}"
 
 
 def _load(path: Path) -> object:

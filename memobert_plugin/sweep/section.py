@@ -135,6 +135,10 @@ class Section:
             flags[plain] = value
         return flags
 
+    def names_left(self) -> list[str]:
+        """Return the keys that are left, without taking them."""
+        return [str(key) for key in self._values]
+
     def items(self) -> list[tuple[str, Any]]:
         """Take and return all remaining items."""
         items = [(str(key), value) for key, value in self._values.items()]

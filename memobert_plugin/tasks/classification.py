@@ -173,6 +173,8 @@ class EmotionClassificationTask(CorpusTask):
                 train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
             ]
         logger.info("%s: %d utterances", split, len(rows))
+        if not self.cfg.fold and split == "test":
+            self._warn_of_known_speakers(corpus, rows)
         self.log_beyond_limits(split, corpus, rows)
         rows = self.nonempty(corpus, rows, split)
         rows, beside = self.beside(corpus, rows, split, emotions)
@@ -194,6 +196,19 @@ class EmotionClassificationTask(CorpusTask):
             shuffle=training,
             **beside,
         )
+
+    def _warn_of_known_speakers(self, corpus: Corpus, rows: np.ndarray) -> None:
+        """Log the speakers of the manifest's test part who are in its training part too."""
+        if "train" not in corpus.splits:
+            return
+        train = np.unique(corpus.speaker[corpus.split == corpus.splits.index("train")])
+        known = [corpus.speakers[code] for code in np.intersect1d(train, corpus.speaker[rows]) if corpus.speakers[code]]
+        if known:
+            logger.warning(
+                "the manifest's split tests %d speakers who also train, such as %s: this is no test on new speakers",
+                len(known),
+                known[0],
+            )
 
     def beside(
         self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray

@@ -197,3 +197,15 @@ def test_fairseq_parses_the_commands(tmp_path: Path, corpus: Path) -> None:
 def test_flags_as_arguments() -> None:
     flags = {"cpu": True, "fp16": False, "restore": None, "update_freq": [1, 2], "adam_betas": "(0.9, 0.98)"}
     assert flag_arguments(flags) == ("--cpu", "--update-freq", "1,2", "--adam-betas", "(0.9, 0.98)")
+
+
+def test_variants_are_settings_with_other_flags(tmp_path: Path, corpus: Path) -> None:
+    emotion = {"flags": {**OPTIMISER, "max_epoch": 1}, "setting_flags": {"direct": {"dropout": 0.2}}}
+    variants = {"smoothed": {"setting": "direct", "flags": {"label_smoothing": 0.1}}}
+    runs = expand(tmp_path, corpus, settings=["direct"], folds=[1], emotion=emotion, variants=variants)
+    plain, smoothed = (run for run in runs.values() if run.kind == "emotion")
+    assert smoothed.name.startswith("emotion/smoothed/") and smoothed.description["setting_title"] == "Direct, smoothed"
+    assert (
+        flag_value(smoothed.commands[0], "--label-smoothing") == "0.1" and "--label-smoothing" not in plain.commands[0]
+    )
+    assert flag_value(smoothed.commands[0], "--dropout") == flag_value(plain.commands[0], "--dropout") == "0.2"

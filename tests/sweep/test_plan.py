@@ -57,6 +57,16 @@ def test_slurm_resources_of_each_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"variants": {"direct": {"setting": "direct"}}},
+            "variants: has 'direct'; give an identifier that is no setting",
+        ),
+        (
+            {"variants": {"x": {"setting": "mult"}}},
+            "variants.x.setting: is 'mult'; give one of direct, pretrain_prompt",
+        ),
+        ({"variants": {"x": {"setting": "direct", "flag": 1}}}, "variants.x.flag: is no key here"),
+        ({"variants": {"x": {"setting": "direct", "flags": {"seed": 1}}}}, "variants.x.flags.seed: .*give seeds"),
         ({"setings": ["direct"]}, "setings: is no key here; known are .*settings"),
         ({"settings": ["direkt"]}, "settings: has 'direkt'; give names out of direct, direct_prompt, bert_finetune"),
         ({"settings": []}, "settings: is .*; give a list with at least one entry"),

@@ -262,3 +262,14 @@ def test_words_that_are_tested_may_be_left_out_of_training(tmp_path: Path) -> No
     assert rows[""] - rows["scripted"] == scripted and rows[""] - rows["all"] == repeated
     run.validate("test")
     assert {line["part"] for line in read_lines(tmp_path / "test.jsonl")} == {"scripted", "improvised"}
+
+
+def test_a_split_that_tests_known_speakers_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data_bin = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=20))
+    splits = json.loads((data_bin / "corpus.json").read_text())
+    splits["splits"] = ["test", "train"]  # before: train, valid, in natural order
+    (data_bin / "corpus.json").write_text(json.dumps(splits))
+    run = TrainingRun(data_bin, "memobert_finetune", "--disable-validation")
+    with caplog.at_level("WARNING"):
+        subset(run, "test")
+    assert "tests 3 speakers who also train, such as spk0" in caplog.text

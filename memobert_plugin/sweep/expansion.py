@@ -270,7 +270,9 @@ class Expansion:
         """
         if setting.starts_from != "pretraining" or self.plan.pretraining is None:
             return None
-        name = self.plan.pretraining.checkpoint.replace("{fold}", str(fold.number)).replace("{seed}", str(seed))
+        name = self.plan.pretraining.checkpoint
+        for key, value in (("fold", str(fold.number)), ("seed", str(seed)), ("speaker", quote(fold.speaker, safe=""))):
+            name = name.replace(f"{{{key}}}", value)
         if not Path(name).is_file():
             raise UserError(f"{self.plan.path}: pretraining.checkpoint: {name} does not exist; name one, best or last")
         return Path(name)

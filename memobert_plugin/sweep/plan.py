@@ -76,8 +76,8 @@ class PretrainingPlan:
     seed: int | None
     """The same for all runs, or None: each seed of the sweep has its own pre-training."""
     checkpoint: str
-    """``best``, ``last``, or the path of a checkpoint that exists, in which ``{fold}`` and ``{seed}`` stand for the
-    run's; nothing is pre-trained then."""
+    """``best``, ``last``, or the path of a checkpoint that exists, in which ``{fold}``, ``{seed}`` and ``{speaker}``
+    stand for the run's; nothing is pre-trained then."""
     flags: Mapping[str, Any]
 
     @property

@@ -86,9 +86,13 @@ def test_plans_without_sense_are_refused(tmp_path: Path, changes: dict[str, Any]
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(data_bin: Path, tmp_path: Path) -> None:
-    values = grid_values(data_bin, settings=["pretrain_prompt"], pretraining={"checkpoint": "{fold}/{seed}.pt"})
+    values = grid_values(
+        data_bin, settings=["pretrain_prompt"], pretraining={"checkpoint": "{speaker}/{fold}/{seed}.pt"}
+    )
     plan = write_plan(tmp_path, {**values, "emotion": {"flags": values["emotion"]["flags"]}})
-    with pytest.raises(UserError, match=r"pretraining.checkpoint: .*/1/1.pt does not exist; name one, best or last"):
+    with pytest.raises(
+        UserError, match=r"pretraining.checkpoint: .*/spk0/1/1.pt does not exist; name one, best or last"
+    ):
         main([str(plan), "--dry-run"])
 
 

@@ -23,12 +23,14 @@ import axe_core_python
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from memobert_plugin import MEmoBERT
+from memobert_plugin.cli.extract import main as extract
 from memobert_plugin.cli.report import main as report
 from memobert_plugin.inference.page import Page as AnswerPage
 from memobert_plugin.inference.requests import run
 from memobert_plugin.inference.utterance import Utterance
 from tests.evaluation.sweeps import write_grid
-from tests.films import tone, write_film
+from tests.films import Cue, tone, write_film
+from tests.talking_faces import DrawnFace, write_talking_film
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -159,13 +161,32 @@ def answers_page(folder: Path) -> Path:
     return folder / "answers.html"
 
 
+def sheet_page(folder: Path) -> Path:
+    """The contact sheet of a film with two drawn faces."""
+    (folder / "talks").mkdir()
+    faces = [
+        DrawnFace(x=40, talks=((0.0, 2.0),), seen=(0.0, 4.0)),
+        DrawnFace(x=120, talks=((2.0, 4.0),), seen=(0.0, 4.0)),
+    ]
+    write_talking_film(folder / "talks", "one", faces, [Cue(0.0, 2.0, "hello"), Cue(2.0, 4.0, "[music]")], 4.0)
+    flags = ["--faces", "tracker", "--voice", "energy", "--tracker", str(folder / "talks" / "tracks")]
+    output = ["--output", str(folder / "frames"), "--preview", str(folder / "sheet.html")]
+    assert extract(["film", str(folder / "talks"), *output, *flags]) == 0
+    return folder / "sheet.html"
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[str]:
-    """The pages of answers, of a report and of the server."""
+    """The pages of answers, of a film, of a report and of the server."""
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("pages")
     assert report([str(write_grid(folder / "runs")), "--out", str(folder / "report")]) == 0
-    return [answers_page(folder).as_uri(), (folder / "report" / "index.html").as_uri(), address]
+    return [
+        answers_page(folder).as_uri(),
+        sheet_page(folder).as_uri(),
+        (folder / "report" / "index.html").as_uri(),
+        address,
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -31,6 +31,7 @@ the GPU if there is one, else the CPU and memobert_tiny; the architecture of --f
 manifest's own split where it has train and valid; checkpoints/SETTING/foldN. --dry-run prints the command only.
 
   memobert-train direct data-bin/x
+  memobert-train direct data-bin/x --folds sessions --fold 3
   memobert-train prompt data-bin/x --fold 2 --finetune-from-model checkpoints/pretrain/checkpoint_best.pt
 """
 
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("data", metavar="DATA-BIN", help="a folder of memobert-binarize")
     parser.add_argument("--fold", type=int, metavar="K", help="speaker fold, from 1; 0: the manifest's own split")
     parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
-    for flags in (("--arch", "-a"), ("--save-dir",), ("--protocol",), ("--unlabelled",)):
+    for flags in (("--arch", "-a"), ("--save-dir",), ("--protocol",), ("--folds",), ("--unlabelled",)):
         parser.add_argument(*flags, help=argparse.SUPPRESS)
     parser.add_argument("--finetune-from-model", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--max-update", type=int, help=argparse.SUPPRESS)
@@ -102,6 +103,7 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
     Raises:
         UserError: an unknown setting, or one that needs a flag; a data-bin that is none or has too few speakers.
     """
+    from ..core.names import PROTOCOLS
     from ..sweep.commands import FIRST, flag_arguments
     from ..sweep.presets import (
         PRETRAINING,
@@ -126,9 +128,12 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         flags |= preset_flags(None, model["arch"], 0)
         folder = Path("checkpoints", PRETRAINING)
     else:
-        fold = chosen_fold(options.data) if options.fold is None else options.fold
+        fold = options.fold
+        if fold is None:
+            fold = 1 if options.folds else chosen_fold(options.data)
         protocol = options.protocol or "strict"
         flags |= {"task": setting.task, "criterion": setting.task, **model, "fold": fold, "protocol": protocol}
+        flags["folds"] = options.folds
         flags |= preset_flags(setting, model["arch"], labelled_utterances(options.data), protocol)
         folder = Path("checkpoints", name, f"fold{fold}")
     flags |= machine_flags(gpu)
@@ -141,7 +146,7 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
     if setting is not None and setting.first is not None:
         first = {**flags, **setting.first, "save_dir": folder / FIRST}
         commands.append(["fairseq-train", options.data, *flag_arguments(first), *others])
-        flags["finetune_from_model"] = folder / FIRST / "checkpoint_best.pt"
+        flags["finetune_from_model"] = folder / FIRST / PROTOCOLS[options.protocol or "strict"].checkpoint
     return [*commands, ["fairseq-train", options.data, *flag_arguments(flags), *others]]
 
 
@@ -161,6 +166,8 @@ def test_command(training: Sequence[str]) -> list[str] | None:
 
 
 def _refuse_missing(name: str, setting: Setting | None, options: argparse.Namespace) -> None:
+    from ..core.names import PROTOCOLS
+
     starts = setting.starts_from if setting is not None else "nothing"
     if starts in ("bert", "pretraining", "anything") and not options.finetune_from_model:
         origin = "memobert-import bert" if starts == "bert" else "memobert-train pretrain"
@@ -168,6 +175,11 @@ def _refuse_missing(name: str, setting: Setting | None, options: argparse.Namesp
         raise UserError(
             f"{name} needs --finetune-from-model CHECKPOINT, as {origin} writes it; from nothing: direct{without}"
         )
+    of_emotion = {"--fold": options.fold, "--folds": options.folds, "--protocol": options.protocol}
+    if setting is None and (given := [flag for flag, value in of_emotion.items() if value is not None]):
+        raise UserError(f"{name} takes no {given[0]}; leave the tested speakers out with --exclude-speakers A,B")
+    if options.protocol not in (None, *PROTOCOLS):
+        raise UserError(f"--protocol {options.protocol}: choose from {', '.join(PROTOCOLS)}")
     if setting is not None and setting.unlabelled and not options.unlabelled:
         raise UserError(f"{name} needs --unlabelled DATA-BIN, of which it reads utterances without labels")
 

@@ -67,6 +67,11 @@ def test_given_flags_replace_the_presets(corpus: Path, capsys: pytest.CaptureFix
     assert value(command, "--arch") == "memobert_small" and "--init-std" not in command
 
 
+def test_folds_of_sessions_begin_with_the_first(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [command] = printed(capsys, "direct", corpus, "--folds", "sessions")
+    assert (value(command, "--folds"), value(command, "--fold")) == ("sessions", "1")
+
+
 def test_fewer_updates_shorten_the_schedule(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [command] = printed(capsys, "pretrain", corpus, "--cpu", "--max-update", "60")
     assert value(command, "--max-update") == value(command, "--total-num-update") == "60"
@@ -85,6 +90,11 @@ def test_two_stages_are_two_commands(corpus: Path, capsys: pytest.CaptureFixture
         (["nothing"], "unknown setting 'nothing': choose from pretrain, finetune, prompt, direct"),
         (["prompt"], "prompt needs --finetune-from-model CHECKPOINT, as memobert-train pretrain writes it"),
         (["bert_finetune"], "as memobert-import bert writes it"),
+        (
+            ["pretrain", "--fold", "2"],
+            "pretrain takes no --fold; leave the tested speakers out with --exclude-speakers",
+        ),
+        (["direct", "--protocol", "loose"], "--protocol loose: choose from strict, all_but_one, reference"),
         (["ssmm"], "ssmm needs --unlabelled DATA-BIN"),
         (["finetune", "--finetune-from-model", "missing.pt"], "missing.pt: cannot be opened"),
     ],

@@ -28,7 +28,7 @@ from .state_dictionary import StateDictionary, bert_body, bert_pooler, bert_word
 
 @dataclass(frozen=True)
 class Family:
-    """How a kind of BERT is written down.
+    """The form in which a kind of BERT is stored.
 
     Attributes:
         settings: BERT's names of settings in ``config.json``, and this kind's where they differ.

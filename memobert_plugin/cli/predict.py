@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..core.errors import DefectiveClip
     from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
     from ..inference.overlay import check_overlay
-    from ..inference.page import Page
+    from ..inference.page import Page, details_folder
     from ..inference.requests import refuse_other_frames, run
 
     streams = options_from(options, StreamChoice, "memobert-predict")
@@ -168,7 +168,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (folder := getattr(options, flag)) is not None:
             refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
     detail(f"{options.model}\n{model}")
-    page = Page(model.description, request.timeline, license_of(options.model)) if explained else None
+    page = None
+    if explained:
+        beside = details_folder(options.report, len(request.utterances), overwrite=options.overwrite)
+        page = Page(model.description, request.timeline, license_of(options.model), beside=beside)
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
     answers = Answers(request.utterances, earlier)
     outcomes = run(

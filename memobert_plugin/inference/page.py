@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
@@ -35,6 +37,7 @@ class Page:
         weights_license: of the model's weights, where it is known.
         title: the clips' name; empty: from the utterances.
         linked: True for links from moments to the clips' files.
+        beside: a folder beside the page, from :func:`details_folder`, for the details of further utterances.
     """
 
     def __init__(
@@ -44,17 +47,20 @@ class Page:
         weights_license: str = "",
         title: str = "",
         linked: bool = True,
+        beside: Path | None = None,
     ) -> None:
         self._description, self._timeline, self._license = description, timeline, weights_license
-        self._given_title, self._linked = title, linked
+        self._given_title, self._linked, self._beside = title, linked, beside
         self._colors = emotion_colors([*description.labels, *description.expression_classes])
         self._sections: list[Section] = []
 
     def add(self, outcome: Outcome) -> None:
         """Add one utterance."""
         number = len(self._sections)
-        detailed = number < MOST_DETAILED
+        detailed = number < MOST_DETAILED or self._beside is not None
         self._sections.append(section(number, outcome, self._description, self._colors, detailed=detailed))
+        if detailed and number >= MOST_DETAILED and (number + 1) % MOST_DETAILED == 0:
+            self._write_details()
 
     def write(self, path: Path) -> None:
         """Write the page, completely or not at all.
@@ -62,22 +68,34 @@ class Page:
         Raises:
             UserError: it cannot be written.
         """
-        try:
-            with replaced_when_complete(path, named_by_user=True) as temporary:
-                folder = path.absolute().parent if self._linked and not is_stream(path) else None
-                temporary.write_text(self.render(folder), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+        if self._beside is not None and len(self._sections) % MOST_DETAILED and len(self._sections) > MOST_DETAILED:
+            self._write_details()
+        _write(path, self.render(path.absolute().parent if self._linked and not is_stream(path) else None))
 
-    def render(self, folder: Path | None = None) -> str:
+    def _write_details(self) -> None:
+        """Write the last sections to a page of their own, and keep of them what the list of all answers shows."""
+        assert self._beside is not None
+        part = (len(self._sections) - 1) // MOST_DETAILED
+        first = part * MOST_DETAILED
+        path = self._beside / f"{part + 1}.html"
+        html = self.render(self._beside.absolute() if self._linked else None, self._sections[first:])
+        _write(path, html)
+        place = quote(f"{self._beside.name}/{path.name}")
+        for number in range(first, len(self._sections)):
+            bare = replace(self._sections[number], tracks=None, words=(), moments=(), intervals=(), left_out=())
+            self._sections[number] = replace(bare, page=place)
+
+    def render(self, folder: Path | None = None, part: Sequence[Section] = ()) -> str:
         """Return the page's HTML; text from files is escaped.
 
         Args:
             folder: the page's, from which its links to the clips start; None: no links.
+            part: the utterances of a page of details; none for the page itself.
         """
         from ..core.version import VERSION
 
-        answered = [one for one in self._sections if one.outcome.prediction is not None]
+        sections = part or self._sections
+        answered = [one for one in sections if one.outcome.prediction is not None]
         answers = [one.outcome.prediction for one in answered if one.outcome.prediction is not None]
         return load_template(Path(__file__).with_name("page.html")).render(
             headline=headline(self._title(), answers, timeline=self._timeline),
@@ -89,8 +107,9 @@ class Page:
             legend_of=lambda names: {name: self._colors[name] for name in names},
             answered=answered,
             has_text=any(answer.text for answer in answers),
-            failed=[one for one in self._sections if one.outcome.prediction is None],
-            overview=self._overview() if self._timeline else None,
+            failed=[one for one in sections if one.outcome.prediction is None],
+            overview=self._overview() if self._timeline and not part else None,
+            further=self._beside is not None,
             timeline=self._timeline,
             open_details=len(answered) <= 3,
             most_detailed=MOST_DETAILED,
@@ -114,12 +133,13 @@ class Page:
             title = f"{utterance.start or 0.0:.1f} s {utterance.text}".strip()
             shares = None if answer is None else answer.probabilities
             spans.append((utterance.start or 0.0, utterance.end or 0.0, shares, title))
+        addresses = [f"{one.page}#u{one.number}" for one in self._sections]
         begin, end = min(span[0] for span in spans), max(span[1] for span in spans)
         if begin < end / 3:
             begin = 0.0
         shifted = [(start - begin, stop - begin, shares, title) for start, stop, shares, title in spans]
         tracks = Tracks(end - begin, "probabilities over the time of the film", self._colors, begin)
-        tracks.columns(shifted)
+        tracks.columns(shifted, addresses)
         return tracks.svg()
 
     def _explanations(self, answered: Sequence[Section]) -> list[tuple[str, str]]:
@@ -213,6 +233,32 @@ class Page:
         if self._license:
             facts.append(("licence of the model's weights", self._license))
         return facts
+
+
+def details_folder(page: Path, utterances: int, *, overwrite: bool) -> Path | None:
+    """Make the folder for the details of more utterances than one page holds; None where one page is enough.
+
+    Raises:
+        UserError: it exists, and ``overwrite`` is False.
+    """
+    if utterances <= MOST_DETAILED or is_stream(page):
+        return None
+    folder = page.absolute().with_name(f"{page.stem}-details")
+    if folder.exists() and not overwrite:
+        raise UserError(f"{folder}: exists already, and would hold pages of details; give --overwrite or another page")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another page") from None
+    return folder
+
+
+def _write(path: Path, html: str) -> None:
+    try:
+        with replaced_when_complete(path, named_by_user=True) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
 
 def headline(title: str, answers: Sequence[Prediction], *, timeline: bool) -> str:

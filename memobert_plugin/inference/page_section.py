@@ -94,6 +94,7 @@ class Section:
         left_out: answers without each modality.
         absent: (name, reason) of modalities that were not read.
         detailed: True if more than the overview's row is shown.
+        page: address of the page of details that shows it; empty: the page itself.
     """
 
     number: int
@@ -110,6 +111,7 @@ class Section:
     left_out: Sequence[LeftOut] = ()
     absent: Sequence[tuple[str, str]] = ()
     detailed: bool = False
+    page: str = ""
 
 
 def section(

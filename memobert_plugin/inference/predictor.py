@@ -265,11 +265,12 @@ class MEmoBERT:
 
     def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
         """Read the clips again and write the page of :meth:`Predictions.page`."""
-        from .page import Page
+        from .page import Page, details_folder
         from .requests import run
 
         shown = self.with_preview()
-        page = Page(self.description, timeline, self.weights_license)
+        beside = details_folder(path, len(asked), overwrite=True)
+        page = Page(self.description, timeline, self.weights_license, beside=beside)
         with _surroundings_kept():
             for one in asked:
                 for outcome in run(shown, [one.utterance], modalities=one.modalities, explained=True):

@@ -243,14 +243,16 @@ class Tracks:
             )
         self._row(height, "".join(parts))
 
-    def columns(self, spans: Sequence[tuple[float, float, Mapping[str, float] | None, str]]) -> None:
+    def columns(
+        self, spans: Sequence[tuple[float, float, Mapping[str, float] | None, str]], addresses: Sequence[str]
+    ) -> None:
         """Add a column of stacked shares for each utterance (begin, end, probabilities or None, title), as a link.
 
         The links are left out of the keyboard's way: the table beside the drawing has the same.
         """
         self._role = "group"
         height, parts = 120.0, []
-        for index, (begin, end, shares, title) in enumerate(spans):
+        for (begin, end, shares, title), address in zip(spans, addresses, strict=True):
             left, width = self.x(begin), max(self.x(end) - self.x(begin) - 0.5, 1.0)
             if shares is None:
                 parts.append(rect(left, self._y, width, height, 'class="none" stroke-dasharray="3 2"', title))
@@ -260,7 +262,7 @@ class Tracks:
                 y -= share * height
                 look = f'fill="{self._colors[kind]}"'
                 column.append(rect(left, y, width, share * height, look, f"{title}: {kind} {share:.0%}"))
-            link = f'<a href="#u{index}" tabindex="-1" aria-label="{escape(title)}">'
+            link = f'<a href="{escape(address)}" tabindex="-1" aria-label="{escape(title)}">'
             parts.append(f"{link}{''.join(column)}</a>")
         self._row(height, "".join(parts))
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.inference.page import MOST_DETAILED, Page
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.inference.page import MOST_DETAILED, Page, details_folder
 from memobert_plugin.inference.requests import run
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
@@ -89,6 +90,27 @@ def test_a_films_utterances_make_a_timeline_with_gaps_for_failures(preview_model
     html = rendered(preview_model, asked, timeline=True)
     assert "Over time" in html and html.count("stroke-dasharray") == 1
     assert "No answer for late" in html
+
+
+def test_further_utterances_have_pages_of_details_beside_the_page(preview_model: MEmoBERT, tmp_path: Path) -> None:
+    many = [Utterance(text="stop it", name=f"u{number}") for number in range(2 * MOST_DETAILED + 1)]
+    target = tmp_path / "a page.html"
+    folder = details_folder(target, len(many), overwrite=False)
+    page = Page(preview_model.description, timeline=False, beside=folder)
+    for outcome in run(preview_model, many, explained=True):
+        page.add(outcome)
+    page.write(target)
+    html = target.read_text(encoding="utf-8")
+    assert html.count('<details id="u') == MOST_DETAILED
+    assert f'<a href="a%20page-details/2.html#u{MOST_DETAILED}">' in html
+    assert f'<a href="a%20page-details/3.html#u{2 * MOST_DETAILED}">' in html
+    parts = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "a page-details").iterdir()}
+    assert set(parts) == {"2.html", "3.html"}
+    assert parts["2.html"].count('<details id="u') == MOST_DETAILED
+    assert parts["3.html"].count('<details id="u') == 1 and f'id="u{2 * MOST_DETAILED}"' in parts["3.html"]
+    with pytest.raises(UserError, match="a page-details: exists already"):
+        details_folder(target, len(many), overwrite=False)
+    assert details_folder(tmp_path / "b.html", MOST_DETAILED, overwrite=False) is None
 
 
 def test_only_so_many_utterances_are_shown_in_full(preview_model: MEmoBERT) -> None:

@@ -11,10 +11,12 @@ from memobert_plugin.serve.answering import PAGE, Question, Settings
 
 EMOTIONS = ["anger", "happiness"]
 STEPS = 5
+SLOW = 0.7
+"""Seconds of each step of the answer to ``slow``."""
 
 
 def pretend(settings: Settings, connection: Connection) -> None:
-    """Answer by the question's text: ``hang``, ``die``, ``fail``, ``refuse``, ``steps``; otherwise at once."""
+    """Answer by the question's text: ``hang``, ``die``, ``fail``, ``refuse``, ``steps``, ``slow``; else at once."""
     connection.send(("ready", {"architecture": "none", "emotions": EMOTIONS}))
     while True:
         try:
@@ -33,7 +35,7 @@ def _answer(question: Question, connection: Connection) -> None:
     if question.text in ("fail", "refuse"):
         connection.send({"fail": ("failed", ""), "refuse": ("refused", "a reason")}[question.text])
         return
-    count = STEPS if question.text == "steps" else 1
+    count = STEPS if question.text in ("steps", "slow") else 1
     connection.send(("total", count))
     for index in range(count):
         clip = question.clip
@@ -47,7 +49,7 @@ def _answer(question: Question, connection: Connection) -> None:
         }
         connection.send(("line", line))
         if count > 1:
-            time.sleep(0.15)
+            time.sleep(0.15 if question.text == "steps" else SLOW)
         if index + 1 < count and connection.poll():
             connection.recv()
             connection.send(("refused", "stopped on request"))

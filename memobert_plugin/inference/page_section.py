@@ -182,7 +182,7 @@ def _intervals(outcome: Outcome, evidence: Evidence, description: ModelDescripti
         return []
     step = max(MOMENT_SECONDS, max(ends) / _MOST_INTERVALS)
     begin, found = outcome.utterance.start or 0.0, []
-    for start in np.arange(0.0, max(ends) - 1e-6, step):
+    for start in np.arange(0.0, max(ends) - step / 10, step):
         sums = {}
         for name, (times, values) in streams.items():
             inside = (times >= start) & (times < start + step)

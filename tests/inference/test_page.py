@@ -12,7 +12,8 @@ import pytest
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.inference.page import MOST_DETAILED, Page, details_folder
+from memobert_plugin.inference.page import MOST_DETAILED, Page, details_folder, headline
+from memobert_plugin.inference.prediction import Prediction
 from memobert_plugin.inference.requests import run
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
@@ -90,6 +91,37 @@ def test_a_films_utterances_make_a_timeline_with_gaps_for_failures(preview_model
     html = rendered(preview_model, asked, timeline=True)
     assert "Over time" in html and html.count("stroke-dasharray") == 1
     assert "No answer for late" in html
+
+
+def single(label: str, start: float, end: float) -> Prediction:
+    return Prediction("clip", label, {label: 0.9}, {}, start=start, end=end, confidence=0.9)
+
+
+def test_the_headline_says_what_came_out() -> None:
+    line = [single("sad", 0.0, 2.0), single("happy", 2.0, 7.0), single("sad", 7.0, 8.0)]
+    assert headline("film", line, timeline=True) == "film: happy for 5 s, sad for 3 s"
+    assert headline("3 clips", line, timeline=False) == "3 clips: sad in 2, happy in 1"
+    assert headline("clip", line[:1], timeline=False) == "clip: sad, 90 %"
+    assert headline("clip", [], timeline=False) == "clip: no answer"
+
+
+def test_moments_lead_to_the_film_and_drawings_stand_as_numbers(preview_model: MEmoBERT, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a #1.mp4", seconds=2.0, samples=tone(2.0))
+    faces, shares = RNG.normal(size=(10, 342)).astype(np.float32), RNG.dirichlet(np.ones(8), size=10)
+    given = Utterance(film, "stop it", 1.0, 2.0, visual=faces, expression=shares)
+    [outcome] = run(preview_model, [given], explained=True)
+    (tmp_path / "pages").mkdir()
+    texts = []
+    for linked in (True, False):
+        page = Page(preview_model.description, timeline=False, linked=linked)
+        page.add(outcome)
+        page.write(tmp_path / "pages" / f"{linked}.html")
+        texts.append((tmp_path / "pages" / f"{linked}.html").read_text(encoding="utf-8"))
+    places = re.findall(r'href="\.\./a%20%231\.mp4#t=([\d.,]+)"', texts[0])
+    assert places[0] == "1.0,2.0" and set(places[1:]) == {"1.0", "1.5"}
+    assert "#t=" not in texts[1] and "Moments that mattered most" in texts[1]
+    rows = re.findall(r'<tr><th scope="row">1\.[05] s</th>(.*?)</tr>', texts[1])
+    assert len(rows) == 2 and all(len(re.findall(r"<td[^>]*>[^<]+</td>", row)) >= 3 for row in rows)
 
 
 def test_further_utterances_have_pages_of_details_beside_the_page(preview_model: MEmoBERT, tmp_path: Path) -> None:

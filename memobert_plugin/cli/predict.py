@@ -146,7 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..core.errors import DefectiveClip
     from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
     from ..inference.overlay import check_overlay
-    from ..inference.page import Page, details_folder
     from ..inference.requests import refuse_other_frames, run
 
     streams = options_from(options, StreamChoice, "memobert-predict")
@@ -168,10 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (folder := getattr(options, flag)) is not None:
             refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
     detail(f"{options.model}\n{model}")
-    page = None
-    if explained:
-        beside = details_folder(options.report, len(request.utterances), overwrite=options.overwrite)
-        page = Page(model.description, request.timeline, license_of(options.model), beside=beside)
+    page = _page(options, model, request) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
     answers = Answers(request.utterances, earlier)
     outcomes = run(
@@ -201,6 +197,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if interrupted:
         raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _page(options: argparse.Namespace, model: MEmoBERT, request: Request) -> Page:
+    """Return the empty page of --report."""
+    from ..inference.page import Page, details_folder
+
+    beside = details_folder(options.report, len(request.utterances), overwrite=options.overwrite)
+    return Page(model.description, request.timeline, license_of(options.model), beside=beside)
 
 
 def _write_shown(

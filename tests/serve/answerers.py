@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from memobert_plugin.serve.answering import PAGE, Question, Settings
 
+OWN = "http://127.0.0.1:8000"
+CLIP = {"clip": ("clip.wav", b"RIFF" * 100)}
 EMOTIONS = ["anger", "happiness"]
 STEPS = 5
 SLOW = 0.7
@@ -57,3 +61,11 @@ def _answer(question: Question, connection: Connection) -> None:
     if question.page:
         (question.folder / PAGE).write_text("<!DOCTYPE html><title>page</title>", encoding="utf-8")
     connection.send(("done", ""))
+
+
+def error_of(response: Any, status: int) -> str:
+    """Return the reason of a refusal, which shows no traceback and no path."""
+    assert response.status_code == status, response.text
+    said = response.json()["error"]
+    assert isinstance(said, str) and "Traceback" not in response.text and tempfile.gettempdir() not in response.text
+    return said

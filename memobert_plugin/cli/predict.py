@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..core.errors import DefectiveClip
     from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
     from ..inference.overlay import check_overlay
-    from ..inference.requests import refuse_other_frames, run
+    from ..inference.requests import run
 
     streams = options_from(options, StreamChoice, "memobert-predict")
     if streams.language is not None:
@@ -163,9 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_overlay(options.clips[0], options.overlay)
     explained = options.report is not None
     model = _model(options, streams)
-    for flag in ("visual", "acoustic"):
-        if (folder := getattr(options, flag)) is not None:
-            refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
     detail(f"{options.model}\n{model}")
     page = _page(options, model, request) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
@@ -225,10 +222,11 @@ def _write_shown(
 
 
 def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
-    """Load the model that the flags describe."""
+    """Load the model that the flags describe; refuse ready frames of another making than it was trained on."""
     from ..inference.predictor import MEmoBERT
+    from ..inference.requests import refuse_other_frames
 
-    return MEmoBERT.from_pretrained(
+    model = MEmoBERT.from_pretrained(
         options.model,
         device=options.device,
         dtype=options.dtype,
@@ -243,6 +241,10 @@ def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
         preview=options.report is not None,
         labels=options.labels,
     )
+    for flag in ("visual", "acoustic"):
+        if (folder := getattr(options, flag)) is not None:
+            refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
+    return model
 
 
 def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:

@@ -155,7 +155,7 @@ def test_the_page_of_flags_is_current() -> None:
         [sys.executable, str(ROOT / "scripts" / "list_flags.py"), "--check"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
@@ -167,7 +167,7 @@ def test_help_of_fairseq_has_our_flags() -> None:
         [script, "--user-dir", plugin, "--task", "memobert_prompt", "--help"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert finished.returncode == 0 and "--max-epoch" in finished.stdout
     assert "--task memobert_prompt:" in finished.stdout and "--template TEXT" in finished.stdout

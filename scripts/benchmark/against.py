@@ -32,7 +32,7 @@ import time, numpy as np, torch
 try:
     from memobert_plugin.features.denseface.encoder import DenseFace
 except ImportError:
-    from memobert_plugin.features.denseface import DenseFace
+    from memobert_plugin.features.expression import DenseFace
 torch.set_num_threads(1)
 faces = np.random.default_rng(0).integers(256, size=(256, 64, 64), dtype=np.uint8)
 encoder = DenseFace.from_shipped()

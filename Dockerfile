@@ -20,7 +20,9 @@ ENV PATH=/memobert/venv/bin:$PATH
 # torch has a layer of its own: it is large and seldom changes.
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_OPTIONS} torch
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.cfg pyproject.toml *.md LICENSE ./
+COPY docs docs
+COPY examples examples
 COPY memobert_plugin memobert_plugin
 RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" && memobert-predict --version
 CMD ["memobert-predict", "--help"]

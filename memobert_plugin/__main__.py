@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import site
 import sys
 from collections.abc import Sequence
 
@@ -38,8 +40,19 @@ def usage() -> str:
             "",
             "memobert COMMAND --help shows a command's flags; --version, -q and -v work in all of them.",
             'train starts fairseq-train --user-dir "$(memobert inspect --user-dir)" and prints the whole command.',
+            *(f"Documentation and recipes: {folder}" for folder in [documentation()] if folder),
         ]
     )
+
+
+def documentation() -> str:
+    """Return the folder of README.md, docs and examples: a checkout's, or the one that a wheel installs; or nothing."""
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = [os.path.join(base, "share", "doc", "memobert_plugin") for base in (sys.prefix, site.getuserbase())]
+    for folder in (checkout, *installed):
+        if os.path.isfile(os.path.join(folder, "docs", "commands.md")):
+            return folder
+    return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

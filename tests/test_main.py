@@ -27,6 +27,7 @@ def test_help_lists_every_command_with_a_line() -> None:
     assert (finished.returncode, finished.stderr) == (0, "")
     for name, (_, summary) in COMMANDS.items():
         assert f"  {name} " in finished.stdout and summary in finished.stdout
+    assert f"Documentation and recipes: {ROOT}" in finished.stdout
     nothing = run()
     assert nothing.returncode == 2 and nothing.stdout == finished.stdout
 

@@ -74,8 +74,12 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Path) 
     pytest.importorskip("setuptools", minversion="77")
     source = tmp_path / "source"
     source.mkdir()
-    for name in BUILD_FILES:
+    for name in {*BUILD_FILES, *(path.name for path in ROOT.glob("*.md"))}:
         shutil.copy(ROOT / name, source)
+    for name in ("docs", "examples"):
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "work", "*.egg-info")
+        )
     shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     # Where the shipped model is not there, a stand-in of its files, which no compression makes smaller.
     bundle = source / SHIPPED_MODEL.relative_to(ROOT)
@@ -88,11 +92,16 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Path) 
     (wheel,) = tmp_path.glob("memobert_plugin-*.whl")
     assert wheel.stat().st_size < MOST_BYTES
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name and ".data/" not in name}
+        beside = {name.partition("/share/doc/memobert_plugin/")[2] for name in archive.namelist() if ".data/" in name}
         (scripts,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         entry_points = archive.read(scripts).decode()
     expected = {path.relative_to(source).as_posix() for path in (source / PACKAGE.name).rglob("*") if path.is_file()}
     assert packed == expected
+    kinds = (".md", ".yaml", ".sh", ".py", ".txt", ".ipynb", ".toml")
+    recipes = [path for path in (source / "examples").rglob("*") if path.suffix in kinds]
+    documents = [*source.glob("*.md"), *(source / "docs").glob("*.md"), *(source / "docs" / "pictures").iterdir()]
+    assert beside == {path.relative_to(source).as_posix() for path in [*recipes, *documents]}
     assert all(f"{name} = {target}" in entry_points for name, target in console_scripts().items())
 
 

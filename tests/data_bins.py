@@ -41,6 +41,8 @@ class CorpusShape:
     """Split of every utterance; empty: the last in ten are ``valid``, the rest ``train``."""
     words: int = 11
     """Most words of an utterance."""
+    votes: bool = False
+    """Three annotators of each utterance, of whom two agree; none of every fifth."""
     parts: tuple[str, ...] = ()
     """Parts of the corpus, in turn."""
     dialogues: bool = False
@@ -73,6 +75,9 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
             text = " ".join(words).replace(" ##", "")
             speaker_and_session = (f"spk{speaker}", f"ses{speaker // 2}")
             row = ManifestRow(0, identity, *speaker_and_session, split, text, emotion, "", "", None, None)
+            if shape.votes and number % 5:
+                other = shape.emotions[(shape.emotions.index(emotion) + 1) % len(shape.emotions)]
+                row = replace(row, votes=f"{emotion}=2 {other}=1")
             if shape.parts:
                 row = replace(row, part=shape.parts[number % len(shape.parts)])
             if shape.dialogues:

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
-from ..data.manifest import ManifestRow
+from ..data.manifest import ManifestRow, format_votes
 from .reading import (
     ALL_EMOTIONS_HELP,
     CORPORA,
@@ -55,6 +55,13 @@ TURNS: Final = {
 
 _RELEASE: Final = "IEMOCAP_full_release"
 _DIALOGUE: Final = re.compile(r"(Ses0[1-5])([FM])_\w+", re.ASCII)
+_CHOSEN: Final = {
+    "Anger": "ang", "Happiness": "hap", "Excited": "exc", "Neutral": "neu", "Neutral state": "neu", "Sadness": "sad",
+    "Frustration": "fru", "Fear": "fea", "Surprise": "sur", "Disgust": "dis", "Other": "oth",
+}  # fmt: skip
+"""Labels by the words of an evaluator."""
+_EVALUATOR: Final = re.compile(r"C-E\d+:\t([^\t]*)", re.ASCII)
+"""Of a single evaluator; C-F1 and C-M1 are the actors' own."""
 _EVALUATED: Final = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(\w+)_([FM])(\d{3})\s+(\w{3})\s+\[", re.ASCII)
 _TRANSCRIBED: Final = re.compile(r"(Ses\w+)\s*\[(\d+\.\d+)\s*-\s*(\d+\.\d+)\]\s*:?(.*)", re.ASCII)
 
@@ -69,6 +76,8 @@ class _Turn:
     label: str
     start: float
     end: float
+    votes: Mapping[str, float] = field(default_factory=dict)
+    """Of the evaluators, by label; one who named several gave each a part of a vote."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,7 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
             text=words.text if words else "",
             emotion=names[turn.label],
             part="scripted" if "_script" in dialogue else "improvised",
+            votes=_named_votes(turn.votes, names),
         )
         if dialogues:
             row = _with_dialogue(row, session_folder, dialogue, turn, words)
@@ -170,11 +180,41 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
     found.without_evaluation += len(spoken.keys() - turns.keys())
 
 
+def _named_votes(votes: Mapping[str, float], names: Mapping[str, str]) -> str:
+    """Return the votes for emotions that have a name here, as the manifest holds them."""
+    named: dict[str, float] = {}
+    for label, count in votes.items():
+        if name := names.get(label):
+            named[name] = round(named.get(name, 0.0) + count, 3)
+    return format_votes(named)
+
+
 def _evaluated_turns(evaluation: Path) -> Iterator[_Turn | Defect]:
-    """Yield the turns of a dialogue. The lines of single evaluators do not begin with a bracket."""
+    """Yield the turns of a dialogue, each with the votes of the evaluators that follow it."""
+    last: _Turn | None = None
+    votes: dict[str, float] = {}
+    for found in _turns_and_evaluators(evaluation):
+        if isinstance(found, str):
+            chosen = [_CHOSEN[word] for part in found.split(";") if (word := part.strip()) in _CHOSEN]
+            for label in chosen:
+                votes[label] = votes.get(label, 0.0) + 1 / len(chosen)
+            continue
+        if last is not None:
+            yield replace(last, votes=votes)
+        last, votes = (found, {}) if isinstance(found, _Turn) else (None, {})
+        if isinstance(found, Defect):
+            yield found
+    if last is not None:
+        yield replace(last, votes=votes)
+
+
+def _turns_and_evaluators(evaluation: Path) -> Iterator[_Turn | Defect | str]:
+    """Yield turns and defects, and after a turn the words that each evaluator chose."""
     seen: set[str] = set()
     for number, line in enumerate(read_text(evaluation).split("\n"), start=1):
         if not line.startswith("["):
+            if evaluator := _EVALUATOR.match(line):
+                yield evaluator[1]
             continue
         place = f"{evaluation}, row {number}"
         fields = _EVALUATED.match(line)

@@ -158,11 +158,20 @@ class TrainingLoss:
             raise UserError(f"--focal-gamma {config.focal_gamma:g}: give 0 or more")
         self._weights: Tensor | None = None
 
-    def __call__(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
-        """Return the sum over the batch for ``(B, C)`` log-probabilities, which need not add up to 1, and ``(B,)``."""
+    def __call__(self, log_probabilities: Tensor, target: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Return the loss summed over the batch.
+
+        Args:
+            log_probabilities: ``(B, C)``; they need not add up to 1.
+            target: ``(B,)`` the emotions.
+            shares: ``(B, C)`` of votes, for soft labels; a row of zeros stands for the emotion alone.
+        """
         config = self.config
         chosen = log_probabilities.gather(1, target[:, None])[:, 0]
         losses = -chosen
+        if shares is not None:
+            soft = -(shares.to(log_probabilities) * log_probabilities).sum(dim=1)
+            losses = torch.where(shares.sum(dim=1) > 0, soft, losses)
         if config.label_smoothing:
             share = config.label_smoothing
             losses = (1 - share) * losses - share * log_probabilities.mean(dim=1)
@@ -219,9 +228,9 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         template = sample.get("template", 0)
         scores, logits = self._scores(model, sample, template)
         if self.candidates[template] is not None:
-            loss, chosen = self._loss(scores.log_softmax(dim=-1), sample["target"]), None
+            loss, chosen = self._loss(scores.log_softmax(dim=-1), sample), None
         else:
-            loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample["target"])
+            loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample)
             chosen = self.label_words.emotions(logits.argmax(dim=-1))
         answers = scores.detach()
         if not self.training and (self.calibrated or "more" in sample):
@@ -252,10 +261,11 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         scores, _ = self._scores(model, {"net_input": net_input, "mask_rows": np.array([len(before)])}, template)
         return scores.log_softmax(dim=-1)
 
-    def _loss(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
+    def _loss(self, log_probabilities: Tensor, sample: dict[str, Any]) -> Tensor:
         """Return the summed loss; in validation that of plain cross-entropy."""
+        target = sample["target"]
         if self.training and self.training_loss is not None:
-            return self.training_loss(log_probabilities, target)
+            return self.training_loss(log_probabilities, target, sample.get("target_shares"))
         return -log_probabilities.gather(1, target[:, None]).sum()
 
 
@@ -290,7 +300,7 @@ class MEmoBERTFinetuneCriterion(ClassificationCriterion):
         """Read the [CLS] position of every utterance, or of those that are no context."""
         logits = upcast(model(**sample["net_input"], head=EMOTION_HEAD, rows=read_rows(sample)))
         if self.training and self.training_loss is not None:
-            loss = self.training_loss(logits.log_softmax(dim=-1), sample["target"])
+            loss = self.training_loss(logits.log_softmax(dim=-1), sample["target"], sample.get("target_shares"))
         else:
             loss = functional.cross_entropy(logits, sample["target"], reduction="sum")
         return Decisions(loss, logits.detach().softmax(dim=-1))

@@ -19,7 +19,7 @@ from ..core.files import refuse_existing, staged_folder
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
-from .manifest import ManifestRow, manifest_notes, read_manifest
+from .manifest import ManifestRow, format_votes, manifest_notes, parse_votes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
 from .tokenizer import Tokenizer
 from .words import has_long_run
@@ -180,7 +180,10 @@ class _Survey:
     def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
         """Read the manifest again, with the joined names of its labels."""
         for row in read_manifest(manifest):
-            yield replace(row, emotion=self.emotions[row.emotion], split=self.splits[row.split])
+            votes = parse_votes(row.votes)
+            named = {self.emotions.get(label, label): count for label, count in votes.items()}
+            emotion, split = self.emotions[row.emotion], self.splits[row.split]
+            yield replace(row, emotion=emotion, split=split, votes=format_votes(named))
 
 
 def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:
@@ -196,6 +199,10 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         emotions[row.emotion] += 1
         splits[row.split] += 1
         unspaced += has_long_run(row.text)
+        try:
+            parse_votes(row.votes)
+        except ValueError as error:
+            raise UserError(f"{manifest}, line {row.line}: {error}") from None
     emotion_names, emotion_notes = joined_labels(emotions)
     split_names, split_notes = joined_labels(splits, ("train", "valid", "test"))
     notes = manifest_notes(manifest)
@@ -341,6 +348,7 @@ def _meta(
         sessions=names["session"],
         labels=names["emotion"],
         parts=names["part"],
+        votes=names["votes"],
         visual_dim=agreement.visual_dim,
         acoustic_dim=agreement.acoustic_dim,
         expression_classes=agreement.expression_classes(),

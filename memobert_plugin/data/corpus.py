@@ -86,6 +86,8 @@ ARRAYS: dict[str, np.dtype] = {
 ORDER: dict[str, np.dtype] = {"dialogue": np.dtype("<i4"), "start": np.dtype("<f4")}
 """Two more arrays, which earlier data-bins lack. Utterances that are cut from one film or sound file of a session have
 the same ``dialogue``; ``start`` is where they begin, in seconds. Both are -1 and NaN without times in the manifest."""
+VOTES_ARRAY: dict[str, np.dtype] = {"votes": np.dtype("<i4")}
+"""And the code of its annotators' votes, whose text is a name of ``votes`` in ``corpus.json``; likewise."""
 PART_ARRAY: dict[str, np.dtype] = {"part": np.dtype("i1")}
 """Another one: the code of the corpus' part, such as ``scripted``. Data-bins of earlier versions, and those without
 parts, lack it."""
@@ -119,6 +121,8 @@ class CorpusMeta:
     """Emotion names, alphabetical."""
     parts: list[str] = field(default_factory=list)
     """Names of the codes in ``part``; empty for a corpus without parts."""
+    votes: list[str] = field(default_factory=list)
+    """Texts of the codes in ``votes`` (see :func:`.manifest.parse_votes`); empty for a corpus without votes."""
     visual_dim: int | None = None
     acoustic_dim: int | None = None
     expression_classes: list[str] = field(default_factory=list)
@@ -129,8 +133,9 @@ class CorpusMeta:
     def write(self, path: Path) -> None:
         """Write ``corpus.json``."""
         content = {"format": FORMAT, **asdict(self)}
-        if not self.parts:
-            del content["parts"]  # earlier versions do not know it
+        for name in ("parts", "votes"):
+            if not content[name]:
+                del content[name]  # earlier versions do not know it
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -161,6 +166,7 @@ class CorpusMeta:
             )
         try:
             content.setdefault("parts", [])
+            content.setdefault("votes", [])
             for name, fits in _TAKES.items():
                 if not fits(content[name]):
                     raise UserError(f"{path}: {name} cannot be {str(content[name])[:60]}; write the data-bin again")
@@ -184,7 +190,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "counts": lambda value: isinstance(value, dict) and set(value) == set(COUNTS) and all(map(_number, value.values())),
     "vocabulary_size": _number,
     "tokenizer": lambda value: isinstance(value, str),
-    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "parts", "expression_classes"), _names),
+    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "parts", "votes", "expression_classes"), _names),
     **dict.fromkeys(("visual_dim", "acoustic_dim"), lambda value: value is None or (_number(value) and value > 0)),
 }
 
@@ -228,6 +234,8 @@ class Corpus:
             self.order = (self._array("dialogue"), self._array("start"))
         self.part: np.ndarray | None = self._array("part") if self.meta.parts else None
         """Code of each utterance's part of the corpus; None in a corpus without parts."""
+        self.votes: np.ndarray | None = self._array("votes") if self.meta.votes else None
+        """Code of each utterance's votes; None in a corpus without votes."""
         self._rows = self._row_bytes()
 
     def __len__(self) -> int:
@@ -297,7 +305,7 @@ class Corpus:
             raise UserError(
                 f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"
             ) from None
-        expected = {**ARRAYS, **ORDER, **PART_ARRAY}[name]
+        expected = {**ARRAYS, **ORDER, **PART_ARRAY, **VOTES_ARRAY}[name]
         if array.dtype != expected or array.shape != (count,):
             raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{expected} ({count},)")
         return np.asarray(array)

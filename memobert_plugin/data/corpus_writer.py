@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, PART_ARRAY, UTTERANCES_FILE, write_dictionary
+from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, PART_ARRAY, UTTERANCES_FILE, VOTES_ARRAY, write_dictionary
 from .folds import natural_order
 from .indexed import IndexedWriter
 from .manifest import utterance_uid
 from .prepare import PreparedUtterance
 
 CODED = ("speaker", "session", "split", "emotion")
-_CODED_ARRAYS = (*CODED, *PART_ARRAY)
-_ALL_ARRAYS = {**ARRAYS, **ORDER, **PART_ARRAY}
+_OPTIONAL_ARRAYS = {**PART_ARRAY, **VOTES_ARRAY}
+_CODED_ARRAYS = (*CODED, *_OPTIONAL_ARRAYS)
+_ALL_ARRAYS = {**ARRAYS, **ORDER, **_OPTIONAL_ARRAYS}
 _NOTHING = np.empty(0, dtype=np.float16)
 _BUFFERED = 1 << 16
 
@@ -123,9 +124,10 @@ class CorpusWriter:
                 container.finish()
         for writer in self._arrays.values():
             writer.finish()
-        if not any(self._codes["part"]):
-            (self._folder / "part.npy").unlink()
-            self._codes["part"] = {}
+        for name in _OPTIONAL_ARRAYS:
+            if not any(self._codes[name]):
+                (self._folder / f"{name}.npy").unlink()
+                self._codes[name] = {}
         return {name: self._sort_codes(name, sorted if name == "emotion" else natural_order) for name in _CODED_ARRAYS}
 
     def _add_expression(self, utterance: PreparedUtterance) -> None:

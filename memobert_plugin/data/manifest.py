@@ -15,7 +15,7 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -39,7 +39,9 @@ language."""
 TRANSCRIBED = "transcribed"
 PART = "part"
 """A further column for corpora of several parts that a report tells apart, such as ``scripted`` and ``improvised``."""
-FURTHER = (REGION, TEXT_SOURCE, PART)
+VOTES = "votes"
+"""A further column for corpora that several people labelled: how many chose each emotion, as in ``anger=3 happy=1``."""
+FURTHER = (REGION, TEXT_SOURCE, PART, VOTES)
 """Columns that are written if any row has them."""
 KNOWN = (*COLUMNS, *FURTHER)
 
@@ -82,6 +84,35 @@ class ManifestRow:
     """``transcribed whisper 0123456789ab en`` for words that a recogniser heard; empty for others."""
     part: str = ""
     """The part of the corpus, such as ``scripted``; empty where it has none."""
+    votes: str = ""
+    """How many annotators chose each emotion, as :func:`parse_votes` reads it; empty where unknown."""
+
+
+def parse_votes(text: str) -> dict[str, float]:
+    """Return the votes for each emotion of ``anger=3 happy=1``.
+
+    Raises:
+        ValueError: not such a list, a number below 0, or no vote at all.
+    """
+    votes: dict[str, float] = {}
+    for word in text.split():
+        label, equals, number = word.rpartition("=")
+        try:
+            count = float(number) if equals and label else math.nan
+        except ValueError:
+            count = math.nan
+        if not 0 <= count < math.inf or label in votes:
+            raise ValueError(f"votes {text[:60]!r}: give each emotion once with its votes, as in anger=3 happy=1")
+        votes[label] = count
+    if text.strip() and not sum(votes.values()):
+        raise ValueError(f"votes {text[:60]!r}: nobody voted; leave the cell empty")
+    return votes
+
+
+def format_votes(votes: Mapping[str, float]) -> str:
+    """Return votes as :func:`parse_votes` reads them, the emotions in order of their names; those without any are left
+    out."""
+    return " ".join(f"{label}={votes[label]:g}" for label in sorted(votes) if votes[label])
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:

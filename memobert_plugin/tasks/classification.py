@@ -18,6 +18,7 @@ from ..criterions.emotion import ClassificationCriterion
 from ..data.corpus import Corpus
 from ..data.folds import HELP as FOLDS_HELP
 from ..data.folds import SPEAKERS, Fold, choose_fold, folds_of, train_fraction
+from ..data.manifest import parse_votes
 from ..data.prompts import PromptPieces
 from .corpus_task import CorpusTask, CorpusTaskConfig
 from .predictions import PredictionFile
@@ -81,6 +82,13 @@ class EmotionClassificationConfig(CorpusTaskConfig):
         metadata={
             "help": "train on faces and speech of other training utterances of the same emotion, drawn for each "
             "utterance and epoch; fair only where the streams say nothing of each other once the emotion is known"
+        },
+    )
+    soft_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "train on the shares of the annotators' votes (the manifest's column votes) among --labels; "
+            "utterances without votes have their emotion alone, and the majority is still what is tested"
         },
     )
     max_pieces: int = field(
@@ -191,6 +199,7 @@ class EmotionClassificationTask(CorpusTask):
                 zero_frames=self.cfg.zero_frames,
             ),
             emotions=emotions,
+            shares=self._vote_shares(corpus) if training and self.cfg.soft_labels else None,
             prompt=self.prompt(),
             more_prompts=self.more_prompts(),
             shuffle=training,
@@ -250,6 +259,19 @@ class EmotionClassificationTask(CorpusTask):
         """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
         corpus = self.fitting_corpus()
         return self._rows(corpus, "train", self._emotion_codes(corpus))
+
+    def _vote_shares(self, corpus: Corpus) -> np.ndarray:
+        """Return the shares of the task's emotions for each of the data-bin's codes of votes, float32 ``(V, C)``.
+
+        Raises:
+            UserError: the data-bin has no votes.
+        """
+        if not corpus.meta.votes:
+            raise UserError(f"--soft-labels: {corpus.path} has no votes; give its manifest the column votes")
+        counts = np.array(
+            [[parse_votes(text).get(label, 0.0) for label in self.labels] for text in corpus.meta.votes], np.float32
+        )
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
 
     def label_counts(self) -> np.ndarray:
         """Return how often each emotion occurs among the utterances of the training speakers, ``(C,)``."""

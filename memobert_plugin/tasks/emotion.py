@@ -212,6 +212,8 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         criterion = super().build_criterion(cfg, from_checkpoint)
         if self.cfg.unlabelled and not getattr(criterion, "reads_unlabelled", False):
             raise UserError(f"--unlabelled: --criterion {cfg._name} does not read unlabelled utterances; leave it out")
+        if self.cfg.soft_labels and getattr(criterion, "training_loss", None) is None:
+            raise UserError(f"--soft-labels: the loss of --criterion {cfg._name} is its own; leave the flag out")
         own = self._own_criterion
         if own is not None and cfg._name != own and (own or getattr(criterion, "of_comparator", False)):
             raise UserError(f"--criterion {cfg._name}: this --arch takes --criterion {own or 'memobert_finetune'}")

@@ -130,6 +130,8 @@ class UtteranceDataset(FairseqDataset):
         limits: how much of each is read.
         modalities: which modalities are shown.
         emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
+        shares: targets of soft labels, ``(V, C)`` for each of the corpus' codes of votes; rows of zeros and utterances
+            without votes have their emotion alone.
         prompt: appended to every text; None for none.
         more_prompts: others; in training a batch has one of all, in evaluation it has ``more`` inputs, one for each.
         shuffle: new order and new batches every epoch (training).
@@ -146,6 +148,7 @@ class UtteranceDataset(FairseqDataset):
         modalities: Modalities,
         *,
         emotions: np.ndarray | None = None,
+        shares: np.ndarray | None = None,
         prompt: PromptPieces | None = None,
         more_prompts: Sequence[PromptPieces] = (),
         shuffle: bool = False,
@@ -161,6 +164,7 @@ class UtteranceDataset(FairseqDataset):
             modalities,
         )
         self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
+        self.shares = shares
         self.dialogues, self.unlabelled = dialogues, unlabelled
         self._prompts = [prompt, *more_prompts]
         self.batches_divisible_by = 1
@@ -335,6 +339,8 @@ class UtteranceDataset(FairseqDataset):
         }
         if self.emotions is not None:
             batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows[read]]])
+            if self.shares is not None and corpus.votes is not None:
+                batch["target_shares"] = as_small_tensor(self.shares[corpus.votes[rows[read]]])
         if self.dialogues is not None:
             batch["read"] = read
             batch["net_input"]["dialogue_lengths"] = self._dialogue_lengths(indices)

@@ -62,7 +62,7 @@ def test_a_turn_becomes_an_utterance_with_its_own_sound_file(tmp_path: Path) -> 
     audio = place(session / "sentences" / "wav" / "Ses01F_impro01" / "Ses01F_impro01_F000.wav")
     [row] = read_iemocap(tmp_path).rows
     assert (row.id, row.session, row.speaker, row.split) == ("Ses01F_impro01_F000", "Ses01", "Ses01F", "")
-    assert row.part == "improvised"
+    assert (row.part, row.votes) == ("improvised", "anger=0.5 neutral=1.5")
     assert (row.text, row.emotion) == ("Excuse me.", "neutral")
     assert (row.audio, row.video, row.start, row.end, row.region) == (audio, "", None, None, "")
 

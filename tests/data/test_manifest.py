@@ -15,8 +15,10 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import (
     COLUMNS,
     ManifestRow,
+    format_votes,
     manifest_notes,
     media_path,
+    parse_votes,
     read_manifest,
     utterance_uid,
     write_manifest,
@@ -259,3 +261,14 @@ def test_paths_of_any_characters_are_read_back(tmp_path: Path, suffix: str, name
     assert (row.video == name) == plain
     if not plain:
         assert row.video.startswith("file:///") and "%" in row.video
+
+
+def test_votes_are_read_and_written() -> None:
+    assert parse_votes("anger=3 happy=0.5") == {"anger": 3.0, "happy": 0.5} and parse_votes("") == {}
+    assert format_votes({"happy": 1.0, "anger": 3.0, "sad": 0.0}) == "anger=3 happy=1"
+
+
+@pytest.mark.parametrize("text", ["anger", "anger=", "anger=x", "anger=-1", "anger=inf", "=2", "a=1 a=2", "a=0"])
+def test_other_votes_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="votes "):
+        parse_votes(text)

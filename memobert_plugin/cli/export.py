@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.bundle is None and options.onnx is None:
         raise UserError("nothing to write: name the BUNDLE, or give --onnx FILE")
     if options.onnx is not None:
-        from ..core.files import refuse_existing_file
+        from ..core.files import refuse_existing_file, refuse_input
         from ..inference.onnx_export import require_onnx
 
+        refuse_input(options.onnx, options.checkpoint)
         refuse_existing_file(options.onnx, options.overwrite)
         require_onnx()
     model = _model(options)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.console import QUIET, CommandParser, detail, loudness, note, run_command, say, tracked
 from ..core.errors import Interrupted, UserError
-from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file
+from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file, refuse_input
 from ..core.flags import add_flags, options_from
 from ..core.version import license_of, shipped_model
 from ..data.manifest import TRANSCRIBED
@@ -326,15 +326,18 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
 
 def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
     """Refuse outputs that cannot be written, that stand twice, or that would replace a file."""
-    if options.json is not None:
-        from ..features.media.container import FILM_SUFFIXES
-        from ..features.media.sound import SOUND_SUFFIXES
+    from ..features.media.container import FILM_SUFFIXES
+    from ..features.media.sound import SOUND_SUFFIXES
 
-        if Path(options.json).suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES):
-            raise UserError(f"--json {options.json}: is the file to write; name the clips before the flag")
+    texts = [*(("--output", path) for path in options.output), ("--json", options.json), ("--report", options.report)]
+    for flag, path in texts:
+        if path is not None and Path(path).suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES):
+            raise UserError(f"{flag} {path}: is the file to write, and no film; name the clips before the flag")
+    if options.json is not None:
         options.output.append(Path(options.json))
     outputs = [*options.output, *(path for path in (options.report, options.overlay) if path is not None)]
-    if twice := [path for path in outputs if outputs.count(path) > 1]:
+    places = [str(path) if is_stream(path) else os.path.realpath(path) for path in outputs]
+    if twice := [path for path, place in zip(outputs, places, strict=True) if places.count(place) > 1]:
         raise UserError(f"--output, --report, --overlay: two of them are {twice[0]}; name two files")
     cut = options.every is not None or options.subtitles is not None
     timed = [path for path in outputs if path == options.overlay or path.suffix.lower() in (".srt", ".vtt", ".ass")]
@@ -342,9 +345,11 @@ def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
         raise UserError(f"{timed[0]}: needs times; add --every 4, --subtitles FILE or --subtitles embedded")
     if options.resume and (options.report is not None or _lines_file(options) is None):
         raise UserError("--resume: goes on with the JSON lines of --output, without --report; name that file")
+    read = [options.manifest, options.subtitles, options.live, options.model, options.faces]
     for path in outputs:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
+        refuse_input(path, *options.clips, *read)
         refuse_existing_file(path, options.overwrite or options.resume)
 
 

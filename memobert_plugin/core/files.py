@@ -58,6 +58,16 @@ def refuse_existing_file(path: str | os.PathLike[str], overwrite: bool) -> None:
         raise UserError(f"{path}: exists already; give --overwrite, or choose another output")
 
 
+def refuse_input(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Raise :class:`UserError` if ``path`` is one of the files that are read, under whatever name; streams pass."""
+    if is_stream(path):
+        return
+    for read in inputs:
+        with suppress(OSError):
+            if read is not None and os.path.samefile(path, read):
+                raise UserError(f"{path}: is read, and would be replaced by what is written; choose another output")
+
+
 @contextmanager
 def staged_folder(output: str | os.PathLike[str], marker: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that is renamed to ``output`` when the block ends and removed when it fails.

@@ -35,6 +35,13 @@ def test_a_bundle_is_written_and_described(
     assert read_bundle(tmp_path / "bundle").description.labels == ["anger", "happy", "neutral", "sad"]
 
 
+def test_the_checkpoint_is_never_replaced_by_its_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_text("mine")
+    with pytest.raises(UserError, match="is read, and would be replaced"):
+        main([str(tmp_path / "model.pt"), "--onnx", str(tmp_path / "model.pt"), "--overwrite"])
+    assert (tmp_path / "model.pt").read_text() == "mine"
+
+
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pt: cannot be opened"):
         main([str(tmp_path / "none.pt"), str(tmp_path / "bundle")])

@@ -265,6 +265,7 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
         (["a.wav", "--batch-size", "0"], "from 1 on"),
         (["a.wav", "--output", "/nowhere/out.jsonl"], "its folder does not exist"),
         (["a.wav", "--output", "-", "--report", "-"], "name two files"),
+        (["a.wav", "--output", "out", "--report", "./tests/../out"], "name two files"),
         (["none.wav"], "no such file or folder"),
     ],
 )
@@ -397,6 +398,30 @@ def test_a_clip_after_json_is_not_taken_for_the_output(bundle: Path, clips: Path
         with pytest.raises(UserError, match=r"no clip given|name the clips before the flag"):
             main([*arguments, "--model", str(bundle), "--overwrite"])
     assert (clips / "a.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        (["mine", "--every", "4", "--overlay"], "mine"),
+        (["mine", "--every", "4", "--overlay"], "link"),
+        (["mine", "--report"], "mine"),
+        (["--manifest", "mine", "--output"], "sub/../mine"),
+        (["film.mp4", "--subtitles", "mine", "--output"], "mine"),
+        (["--live", "mine", "--output"], "mine"),
+        (["folder", "--output"], "mine.wav"),
+    ],
+)
+def test_what_is_read_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path("mine").write_text("mine")
+    Path("link").symlink_to("mine")
+    with pytest.raises(UserError, match=r"is read, and would be replaced|is the file to write, and no film"):
+        main([*given, output, "--overwrite", "--model", "none"])
+    assert Path("mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize("flag", ["--output", "--report", "--json"])

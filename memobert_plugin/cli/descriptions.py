@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ _CHECKPOINTS = (".pt", ".pth", ".bin")
 KNOWN = (
     "data-bins, bundles, checkpoints and weights (.pt, .safetensors, .onnx), folders of frames, of films that were "
     "extracted, of clips, of BERT, sweeps, runs, reports, plans (.yaml), manifests (.tsv, .csv, .jsonl), predictions "
-    "(.jsonl, .csv), frames (.npz), films, sound files, subtitles, vocabularies and lists of failures"
+    "(.jsonl, .csv), pages (.html), frames (.npz), films, sound files, subtitles, vocabularies and lists of failures"
 )
 _MOST_NAMES = 12
 
@@ -96,6 +98,7 @@ def _file_kind(path: Path) -> Describer | None:
         _safetensors: (".safetensors",),
         _onnx: (".onnx",),
         _plan: (".yaml", ".yml"),
+        _page: (".html", ".htm"),
         _media: (*FILM_SUFFIXES, *SOUND_SUFFIXES),
     }
     for kind, suffixes in by_suffix.items():
@@ -325,6 +328,12 @@ def _extracted_films(path: Path) -> dict[str, Any]:
     manifest = {name: value for name, value in _manifest(path / "manifest.tsv").items() if name != "kind"}
     parts = sum(1 for _ in (path / "parts").glob("*")) if (path / "parts").is_dir() else 0
     return {"kind": "films extracted by memobert-extract film", "parts": parts, "frames": made, **manifest}
+
+
+def _page(path: Path) -> dict[str, Any]:
+    with open(regular(path), encoding="utf-8", errors="replace") as stream:
+        found = re.search(r"<title>(.*?)</title>", stream.read(1 << 16), re.DOTALL)
+    return {"kind": "a page, to open in a browser", "title": html.unescape(found[1].strip()) if found else ""}
 
 
 def _report(path: Path) -> dict[str, Any]:

@@ -219,7 +219,10 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool, *, notes: bool = Tr
     if answered:
         rows = [_row(line, timeline) for line in answered[:MOST_ROWS]]
         header = ["time" if timeline else "clip", "text", "answer", "", "read", "word"]
-        parts.append(tabulate(rows, headers=header, disable_numparse=True))
+        # Words that nobody gave, and the word of a model that fills in none, need no column.
+        shown = [at for at, name in enumerate(header) if name not in ("text", "word") or any(row[at] for row in rows)]
+        table = [[row[at] for at in shown] for row in rows]
+        parts.append(tabulate(table, headers=[header[at] for at in shown], disable_numparse=True))
     if len(answered) > MOST_ROWS:
         parts.append(f"… and {len(answered) - MOST_ROWS} more (--output holds all)")
     if notes:

@@ -175,7 +175,8 @@ def _at_pauses(clip: Path, ends: list[float], seconds: float, streams: StreamCho
         with SoundReader(clip, streams) as sound:
             for end in ends:
                 first = max(0.0, end - around)
-                moved.append(first + nearest_pause(sound.between(first, end + around), end - first, reach))
+                pause = nearest_pause(sound.between(first, end + around), end - first, reach)
+                moved.append(round(first + pause, 3))
     except DefectiveClip:  # Without sound, or with defective sound, the ends stay where they are.
         return ends
     return moved

@@ -95,6 +95,11 @@ def test_a_plan_and_its_sweep(tmp_path: Path) -> None:
     assert {"runs: 1", "status: waiting 1"} <= set(said(sweep.path))
 
 
+def test_a_page_is_described_by_its_title(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>\n<title>a &amp; b: calm, 80 %</title>")
+    assert said(tmp_path / "page.html") == ["a page, to open in a browser", "title: a & b: calm, 80 %"]
+
+
 def test_the_message_about_unknown_files_lists_the_kinds(tmp_path: Path) -> None:
     (tmp_path / "x.xyz").touch()
     with pytest.raises(UserError, match="of unknown kind") as caught:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.inference.outputs import Answers, earlier_answers, rgb_of, write_answers
+from memobert_plugin.inference.outputs import Answers, as_text, earlier_answers, rgb_of, write_answers
 from memobert_plugin.inference.utterance import Utterance
 
 LABELS = ("anger", "calm")
@@ -47,6 +47,13 @@ def test_a_table_names_every_emotion_and_stream(tmp_path: Path, name: str, delim
     assert (first["start"], first["end"], first["label"], first["unsure"]) == ("0.0", "1.5", "anger", "false")
     assert second["text"] == 'say "no", {\\an8}go <i> --> now'
     assert (failed["error"], failed["label"], failed["p_anger"]) == ("cannot be read", "", "")
+
+
+def test_columns_of_words_that_nobody_gave_and_no_model_filled_in_are_not_shown() -> None:
+    silent = {**answer("a", 0.0, text="", word=None), "transcript": None}
+    assert as_text([silent], timeline=True).split("\n")[0].split() == ["time", "answer", "read"]
+    shown = [silent, {**answer("b", 2.0), "transcript": None}]
+    assert as_text(shown, timeline=False).split("\n")[0].split() == ["clip", "text", "answer", "read", "word"]
 
 
 def test_json_lines_hold_everything(tmp_path: Path) -> None:

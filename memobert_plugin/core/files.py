@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
-from .errors import UserError, room_is_needed
+from .errors import NO_ROOM, UserError, room_is_needed
 
 
 def taken(descriptor: int) -> bool:
@@ -115,13 +115,13 @@ def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         OutputBusy: another process is writing it.
+        UserError: its parents or the lock file cannot be written.
     """
     target = Path(output).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
     try:
         while True:
-            with open(path, "a", encoding="utf-8") as stream:
+            with _opened_lock(path, output) as stream:
                 if not taken(stream.fileno()):
                     raise OutputBusy(f"{output}: another process is writing it; wait for it or choose another output")
                 # The previous holder removes the lock file: the lock counts only if the file is still there.
@@ -138,6 +138,17 @@ def written_by_one(output: str | os.PathLike[str]) -> Iterator[None]:
         if sys.platform == "win32":
             with suppress(OSError):
                 path.unlink()
+
+
+def _opened_lock(path: Path, output: str | os.PathLike[str]) -> IO[str]:
+    """Open the lock file of ``output`` and make its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a", encoding="utf-8")
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise UserError(f"{output}: cannot be written ({error.strerror}); choose another output") from None
 
 
 PathLike = TypeVar("PathLike", bound="str | os.PathLike[str]")

@@ -39,6 +39,16 @@ def test_an_earlier_result_stays_until_the_new_one_is_complete(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(UserError, match=r"file/out: cannot be written \(.+\); choose another output"),
+        staged_folder(tmp_path / "file" / "out", "marker"),
+    ):
+        pytest.fail("there is no folder to write")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_an_interruption_between_the_renames_costs_no_earlier_result(tmp_path: Path) -> None:
     """The process was killed when the earlier result had been moved aside and the new one was not yet in its place."""
     for name in (".x.replaced", ".x.writing"):

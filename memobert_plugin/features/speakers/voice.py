@@ -66,7 +66,8 @@ def _in_speech_band(samples: np.ndarray) -> np.ndarray:
     response = np.zeros(length // 2 + 1, np.complex128)
     poles = np.exp(0.5j * np.pi * (1 + (2 * np.arange(_FILTER_ORDER) + 1) / _FILTER_ORDER))
     response[1:-1] = 1 / np.prod(low_pass[:, None] - poles, axis=1)
-    return np.fft.irfft(np.fft.rfft(samples, length) * response, length)[: len(samples)]
+    spectrum = np.fft.rfft(samples.astype(np.float64), length)  # numpy 2 would keep single precision
+    return np.fft.irfft(spectrum * response, length)[: len(samples)]
 
 
 Interval = tuple[float, float]

@@ -58,10 +58,11 @@ def test_hidden_states_are_those_of_transformers(tmp_path: Path, kind: str) -> N
     with torch.no_grad():
         expected = model(normalised, output_hidden_states=True)
     last = HuggingFaceSpeech(tmp_path)
-    np.testing.assert_allclose(last.encode(clips), expected.last_hidden_state.numpy(), atol=1e-5)
+    # Rounding: transformers normalises in single precision.
+    np.testing.assert_allclose(last.encode(clips), expected.last_hidden_state.numpy(), atol=1e-5, rtol=2e-5)
     middle = HuggingFaceSpeech(tmp_path, "1-2")
     mean = (expected.hidden_states[1] + expected.hidden_states[2]) / 2
-    np.testing.assert_allclose(middle.encode(clips), mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(middle.encode(clips), mean.numpy(), atol=1e-5, rtol=2e-5)
     assert (last.dim, last.frame_rate) == (24, 200.0)
     assert last.encode(noise(1, last.shortest)).shape == (1, 1, 24)
 

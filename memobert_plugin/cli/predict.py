@@ -316,7 +316,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
     _refuse_wrong_outputs(options)
     if options.live is not None:
-        if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1:
+        table = any(path.suffix.lower() in (".csv", ".tsv") for path in options.output)
+        if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1 or table:
             raise UserError("--live: takes one --output of JSON lines and no clips; leave the others out")
         if not 1 <= options.window <= 60:
             raise UserError(f"--window {options.window}: give 1 to 60 seconds")

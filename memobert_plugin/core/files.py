@@ -9,10 +9,10 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from .errors import NO_ROOM, UserError, room_is_needed
 
@@ -176,6 +176,33 @@ def sha256_of(*paths: PathLike) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the place, for messages, and the fields of every row of a ``.csv`` or ``.tsv`` file, else of JSON lines.
+
+    Raises:
+        UserError: it cannot be read as these, or a line holds no object.
+    """
+    import csv  # here: this file is imported for every --help
+    import json
+
+    try:
+        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
+            if path.suffix.lower() in (".csv", ".tsv"):
+                reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+                yield from ((f"{path}, row {number}", row) for number, row in enumerate(reader, start=2))
+                return
+            for number, line in enumerate(stream, start=1):
+                row = json.loads(line) if line.strip() else None
+                if isinstance(row, dict):
+                    yield f"{path}, row {number}", row
+                elif row is not None:
+                    raise UserError(f"{path}, row {number}: no JSON object; give one a line, or name the file .csv")
+    except UserError:
+        raise
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON lines or CSV ({error}); name it .csv if it is CSV") from None
 
 
 STANDARD_OUTPUT = "-"

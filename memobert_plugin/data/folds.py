@@ -4,8 +4,6 @@ training set.
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import UserError
-from ..core.files import regular
+from ..core.files import read_rows
 from ..core.names import PROTOCOLS
 from ..core.rng import Stream, uniform
 from .corpus import Corpus
@@ -320,22 +318,7 @@ def _fold_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 beside = {"fold": file.parent.name.removeprefix("fold_"), "part": match[1]}
                 yield from ((place, {**row, **beside}) for place, row in _fold_rows(file))
         return
-    try:
-        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
-            if path.suffix.lower() in (".csv", ".tsv"):
-                reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-                yield from ((f"{path}, row {number}", row) for number, row in enumerate(reader, start=2))
-                return
-            for number, line in enumerate(stream, start=1):
-                row = json.loads(line) if line.strip() else None
-                if isinstance(row, dict):
-                    yield f"{path}, row {number}", row
-                elif row is not None:
-                    raise UserError(f"{path}, row {number}: no JSON object; give one a line, or name the file .csv")
-    except UserError:
-        raise
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON lines or CSV ({error}); name it .csv if it is CSV") from None
+    yield from read_rows(path)
 
 
 def choose_fold(folds: Sequence[Fold], number: int) -> Fold:

@@ -45,7 +45,7 @@ print(time.process_time() - began)
 
 @dataclass(frozen=True)
 class Used:
-    """What a command took."""
+    """Time and memory of a command."""
 
     seconds: float
     """Of processor time, its children's included."""

@@ -52,7 +52,7 @@ class Clip:
 
 @dataclass
 class Seen:
-    """What came of all requests."""
+    """The outcomes of all requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     turned_away: int = 0

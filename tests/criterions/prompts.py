@@ -1,4 +1,4 @@
-"""What the criterion of prompting asks a task for, beside label words: one template that is the mask alone."""
+"""A task as the criterion of prompting sees it, beside label words: one template that is the mask alone."""
 
 from __future__ import annotations
 

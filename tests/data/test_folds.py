@@ -169,7 +169,7 @@ def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
 
 
 def corpus_like(speakers: list[str], sessions: list[str], emotions: np.ndarray, ids: list[str]) -> Any:
-    """What folds read of a data-bin, for utterances with these speakers and sessions."""
+    """A data-bin as folds see it, for utterances with these speakers and sessions."""
     names, labels = natural_order(set(speakers)), [f"e{number}" for number in range(int(emotions.max()) + 1)]
     return SimpleNamespace(
         path=Path("bin"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ...core.files import regular
+from ...core.files import read_rows
 from ...core.names import FULL
 from .floors import write_run_folder
 from .runs import EmotionRun, PretrainingRun, find_runs
@@ -102,14 +101,14 @@ def _known_utterances(runs: Sequence[EmotionRun]) -> dict[str, Mapping[str, Any]
         if path is None or run.fold in seen or run.status != "done":
             continue
         seen.add(run.fold)
-        for _, line in _objects(path):
+        for _, line in read_rows(path):
             known[str(line.get("id"))] = {**line, "fold": run.fold}
     return known
 
 
 def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield lines with id, speaker, fold, label and prediction; what a file lacks comes from the runs."""
-    for place, given in _objects(path):
+    for place, given in read_rows(path):
         identity = str(given.get("id") or given.get("key") or given.get("utterance") or "")
         if not identity:
             raise UserError(f"{place}: no id; every prediction names its utterance")
@@ -153,24 +152,6 @@ def _shares(given: Mapping[str, Any], label: object) -> dict[str, float]:
                     continue
             return {name: share for name, share in shares.items() if name not in ("fold", "seed", "start", "end")}
     return shares
-
-
-def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        with open(regular(path), encoding="utf-8-sig", newline="") as stream:
-            if path.suffix.lower() in (".csv", ".tsv"):
-                reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-                yield from ((f"{path}:{number}", row) for number, row in enumerate(reader, start=2))
-                return
-            for number, text in enumerate(stream, start=1):
-                line = json.loads(text)
-                if not isinstance(line, dict):
-                    raise UserError(f"{path}:{number}: no JSON object; give one a line, or name the file .csv")
-                yield f"{path}:{number}", line
-    except UserError:
-        raise
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON lines or CSV ({error})") from None
 
 
 def _runs_of(

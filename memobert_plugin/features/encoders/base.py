@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -237,6 +239,23 @@ def check_device(device: str) -> None:
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")
+
+
+@contextmanager
+def memory_for(batch: int) -> Iterator[None]:
+    """Name the flag to change when a batch of so many clips does not fit the device.
+
+    Raises:
+        UserError: it does not.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"--batch-size {batch}: the batch does not fit the device's memory; give a smaller one"
+        ) from None
 
 
 def normalize_clip(waveform: np.ndarray) -> np.ndarray:

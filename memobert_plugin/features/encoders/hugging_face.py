@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...core.errors import UserError, pip_install
 from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder, check_device, normalize_clip, read_json
+from .base import ENCODERS, SpeechEncoder, check_device, memory_for, normalize_clip, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,20 +138,15 @@ class HuggingFaceSpeech(SpeechEncoder):
 
         if self.normalized:
             waveforms = np.stack([normalize_clip(waveform) for waveform in waveforms])
-        try:
-            with torch.inference_mode():
-                source = torch.from_numpy(waveforms).to(self.device)
-                found = self.network(source, output_hidden_states=self._chosen is not None)
-                if self._chosen is None:
-                    frames = found.last_hidden_state
-                else:
-                    first, last = self._chosen
-                    frames = torch.stack(found.hidden_states[first : last + 1]).mean(dim=0)
-                return frames.float().cpu().numpy()
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(
-                f"--batch-size {len(waveforms)}: the batch does not fit the device's memory; give a smaller one"
-            ) from None
+        with memory_for(len(waveforms)), torch.inference_mode():
+            source = torch.from_numpy(waveforms).to(self.device)
+            found = self.network(source, output_hidden_states=self._chosen is not None)
+            frames = found.last_hidden_state
+            if self._chosen is not None:
+                first, last = self._chosen
+                frames = torch.stack(found.hidden_states[first : last + 1]).mean(dim=0)
+            states: np.ndarray = frames.float().cpu().numpy()
+        return states
 
 
 def _load(folder: Path, name: str) -> Any:

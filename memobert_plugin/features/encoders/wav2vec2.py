@@ -16,7 +16,7 @@ from ...core.errors import UserError
 from ...core.fairseq_quirks import allow_fairseq_arguments, quiet_fairseq, require_fairseq
 from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
-from .base import ENCODERS, SpeechEncoder, check_device, normalize_clip, read_json
+from .base import ENCODERS, SpeechEncoder, check_device, memory_for, normalize_clip, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -358,15 +358,11 @@ class Wav2Vec2(SpeechEncoder):
         if self.normalized:
             waveforms = np.stack([normalize_clip(waveform) for waveform in waveforms])
         exactly = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        try:
-            with torch.inference_mode(), exactly:
-                source = torch.from_numpy(waveforms).to(self.device)
-                frames = self.network(source, padding_mask=None, mask=False, features_only=True)["x"]
-                return frames.float().cpu().numpy()
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(
-                f"--batch-size {len(waveforms)}: the batch does not fit the device's memory; give a smaller one"
-            ) from None
+        with memory_for(len(waveforms)), torch.inference_mode(), exactly:
+            source = torch.from_numpy(waveforms).to(self.device)
+            frames = self.network(source, padding_mask=None, mask=False, features_only=True)["x"]
+            found: np.ndarray = frames.float().cpu().numpy()
+        return found
 
 
 def build_network(path: Path, weights: Wav2Vec2Weights) -> Wav2Vec2Model:

@@ -37,6 +37,8 @@ voice; subtitles show the answer, the streams it was read from, and the words. T
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
 """
+LIVE_WINDOW = 4
+"""Seconds."""
 DETECTORS = ("litert", "mediapipe")
 
 
@@ -112,9 +114,7 @@ def _add_reading(how: argparse._ArgumentGroup) -> None:
         help="one zero frame for faces or speech that a clip lacks, as in the authors' code; for imported weights (a "
         "training's own --zero-frames is kept)",
     )
-    add(
-        "--window", type=int, default=4, metavar="S", help="whole seconds that --live looks back (default: %(default)s)"
-    )
+    add("--window", type=int, metavar="S", help=f"whole seconds that --live looks back (default: {LIVE_WINDOW})")
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
     add("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (default: %(default)s)")
@@ -315,7 +315,10 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
     _refuse_wrong_outputs(options)
+    if options.live is None and options.window is not None:
+        raise UserError("--window: belongs to --live; leave it out")
     if options.live is not None:
+        options.window = LIVE_WINDOW if options.window is None else options.window
         table = any(path.suffix.lower() in (".csv", ".tsv") for path in options.output)
         if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1 or table:
             raise UserError("--live: takes one --output of JSON lines and no clips; leave the others out")

@@ -106,6 +106,7 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
         (["a.wav", "b.wav", "--every", "2"], "cuts one file"),
         (["a.wav", "--every", "0.1"], "give 0.5 to 60 seconds"),
         (["a.wav", "--batch-size", "0"], "from 1 on"),
+        (["a.wav", "--window", "4"], "belongs to --live"),
         (["a.wav", "--output", "/nowhere/out.jsonl"], "its folder does not exist"),
         (["a.wav", "--output", "-", "--report", "-"], "name two files"),
         (["a.wav", "--output", "out", "--report", "./tests/../out"], "name two files"),

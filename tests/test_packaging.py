@@ -76,10 +76,9 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Path) 
     source.mkdir()
     for name in {*BUILD_FILES, *(path.name for path in ROOT.glob("*.md"))}:
         shutil.copy(ROOT / name, source)
+    leftovers = shutil.ignore_patterns("__pycache__", ".*", "work", "build", "*.egg-info")
     for name in ("docs", "examples"):
-        shutil.copytree(
-            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "work", "*.egg-info")
-        )
+        shutil.copytree(ROOT / name, source / name, ignore=leftovers)
     shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     # Where the shipped model is not there, a stand-in of its files, which no compression makes smaller.
     bundle = source / SHIPPED_MODEL.relative_to(ROOT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import wave
@@ -22,8 +23,12 @@ pytestmark = pytest.mark.slow
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Install the package into a folder of its own; returns an environment that finds it."""
     site = tmp_path_factory.mktemp("site")
+    # A copy: pip builds within the folder that it is given, and other tests read the checkout meanwhile.
+    package = shutil.copytree(
+        PACKAGE, tmp_path_factory.mktemp("source") / PACKAGE.name, ignore=shutil.ignore_patterns("build", "*.egg-info")
+    )
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", str(site), str(PACKAGE)], check=True, timeout=300)
+    subprocess.run([*command, "--target", str(site), str(package)], check=True, timeout=300)
     paths = os.pathsep.join((str(ROOT), str(site), *filter(None, [os.environ.get("PYTHONPATH")])))
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 

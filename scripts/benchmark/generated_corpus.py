@@ -76,7 +76,8 @@ def write_data_bin(
             strict=True,
         ):
             write_index(folder / name, np.float16, lengths * np.int32(dim))
-            _write_frames(folder / f"{name}.bin", 2 * dim * int(lengths.sum(dtype=np.int64)), frames, rng)
+            size = 2 * dim * int(lengths.sum(dtype=np.int64))
+            _write_frames(folder / f"{name}.bin", size, frames, _block(rng, dim if name == "expression" else 0))
         speakers = -(-utterances // UTTERANCES_PER_SPEAKER)
         speaker = np.arange(utterances) // UTTERANCES_PER_SPEAKER
         arrays = {
@@ -158,12 +159,20 @@ def _write_text(folder: Path, rng: np.random.Generator, lengths: np.ndarray) -> 
             left -= count
 
 
-def _write_frames(path: Path, size: int, how: str, rng: np.random.Generator) -> None:
+def _block(rng: np.random.Generator, classes: int) -> bytes:
+    """Frames to repeat: distributions over so many classes, or numbers around zero where there are none."""
+    numbers = rng.standard_normal(_BLOCK >> 3, dtype=np.float32)
+    if classes:
+        weights = np.exp(numbers.reshape(-1, classes))
+        numbers = weights / weights.sum(1, keepdims=True)
+    return numbers.astype(np.float16).tobytes()
+
+
+def _write_frames(path: Path, size: int, how: str, block: bytes) -> None:
     with open(path, "wb") as stream:
         if how == "holes":
             stream.truncate(size)
             return
-        block = rng.standard_normal(_BLOCK >> 3, dtype=np.float32).astype(np.float16).tobytes()
         for begin in range(0, size, len(block)):
             stream.write(block[: size - begin])
         stream.flush()

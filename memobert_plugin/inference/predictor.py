@@ -95,15 +95,14 @@ class MEmoBERT:
             face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
             voice: ``silero`` or ``energy``, the detector that tells speech from silence.
             streams: a film's streams to read, by language or number (None: as players choose).
-            transcribe: a folder of Whisper in CTranslate2's format, which recognises the words of utterances without
-                text, in the language of ``streams``, else in the one that a film states, else in the likeliest.
+            transcribe: a folder of Whisper in CTranslate2's format, which recognises words where a clip has no text, in
+                the language of ``streams``, else of the film, else in the likeliest.
             preview: keep pictures of the clips that are read, for a page.
             labels: the emotions to choose among: some of the model's (``"sad,anger"`` or a list); for a prompted model
                 also others with their word in the prompt (``"calm=calm,anger"``, or words by label).
 
         Raises:
-            UserError: not a model, none is shipped, an altered file, no such device, labels that the model cannot
-                choose among, or no Whisper in the folder ``transcribe``.
+            UserError: no model, an altered file, no such device, labels it cannot choose among, no such Whisper.
 
         >>> MEmoBERT.from_pretrained(bundle, labels="sad,happy").labels
         ['sad', 'happy']

@@ -83,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def cli_main() -> None:
     """Run the command as a process."""
-    from .core.console import run_command
-
+    try:
+        from .core.console import run_command
+    except KeyboardInterrupt:
+        sys.exit(130)
     if sys.argv[0].endswith("__main__.py"):
         sys.argv[0] = "memobert"
     run_command(main)

@@ -9,10 +9,13 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import IO, Any, TypeVar
 
 from .errors import NO_ROOM, Interrupted, UserError
@@ -44,6 +47,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         status = main()
     except UserError as error:
@@ -63,6 +68,29 @@ def run_command(main: Callable[[], int | None]) -> None:
         raise SystemExit(2) from None
     _tell_cost()
     raise SystemExit(status or 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; amid an import, after it, because numpy and others turn it into errors of their own."""
+    outer = frame
+    while outer is not None:
+        if outer.f_code.co_filename.startswith("<frozen importlib"):
+            again = threading.Timer(0.02, _interrupt_main)
+            again.daemon = True
+            again.start()
+            return
+        outer = outer.f_back
+    raise KeyboardInterrupt
+
+
+def _interrupt_main() -> None:
+    """Send SIGINT to the main thread."""
+    if sys.platform == "win32":
+        import _thread
+
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _tell_cost() -> None:

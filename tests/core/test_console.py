@@ -153,3 +153,39 @@ def test_mistakes_and_interruptions_end_in_one_line(
     with pytest.raises(SystemExit) as left:
         run_command(main)
     assert left.value.code == status and capsys.readouterr().err == line
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+except KeyboardInterrupt:
+    raise ImportError("numpy says such things of an import that was interrupted")
+"""
+COMMAND = """
+import sys, time
+from memobert_plugin.core.console import run_command
+def main():
+    import interrupted
+    time.sleep(60)
+sys.argv = ["x"]
+run_command(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends processes there")
+def test_control_c_amid_an_import_is_one_line(tmp_path: Path) -> None:
+    import subprocess
+
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IMPORT)
+    python_path = os.pathsep.join([str(tmp_path), *sys.path])
+    finished = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": python_path},
+        check=False,
+        timeout=30,
+    )
+    assert (finished.returncode, finished.stderr) == (130, "x: interrupted\n")

@@ -80,7 +80,7 @@ def _folder_kind(path: Path) -> Describer | None:
             return kind
     if any(path.glob("*.npz")):
         return _frame_folder
-    if any(path.glob("*.pt")):
+    if next(path.rglob("*.pt"), None) is not None:
         return _checkpoints
     return _clips if _media_below(path) else None
 
@@ -362,7 +362,8 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _checkpoints(path: Path) -> dict[str, Any]:
-    return {"kind": "a folder of checkpoints; name one of them", "files": _names(path.glob("*.pt"))}
+    found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.pt"))
+    return {"kind": "a folder of checkpoints; name one of them", "files": _shortened(found)}
 
 
 def _media_below(path: Path) -> Counter[str]:
@@ -386,7 +387,10 @@ def _clips(path: Path) -> dict[str, Any]:
 
 
 def _names(paths: Iterable[Path]) -> list[str]:
-    names = sorted(path.name for path in paths)
+    return _shortened(sorted(path.name for path in paths))
+
+
+def _shortened(names: list[str]) -> list[str]:
     more = len(names) - _MOST_NAMES
     return [*names[:_MOST_NAMES], f"and {more} more"] if more > 0 else names
 

@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="*",
         type=Path,
         metavar="CLIP",
-        help="films, sound files, or folders of them at any depth (or of faces); -: their names, one a line, from "
-        "standard input",
+        help="films, sound files, pictures, or folders of films and sound files at any depth (or of faces cut "
+        "out); -: their names, one a line, from standard input",
     )
     add(
         "--model",
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted = True
     lines = answers.lines()
     with messages_kept_apart(*options.output, options.report, options.overlay):
-        if lines:
+        if lines and not (loudness() == QUIET and any(map(is_standard_output, options.output))):
             print(as_text(lines, request.timeline, notes=loudness() > QUIET))
         for path in options.output:
             write_answers(path, lines, model.labels)
@@ -304,7 +304,7 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
     if options.manifest is None and (options.visual or options.acoustic):
         raise UserError("--visual, --acoustic: belong to the rows of a --manifest; name it")
     for flag in ("subtitles", "every"):
-        if getattr(options, flag) is not None and (len(options.clips) != 1 or options.clips[0].is_dir()):
+        if getattr(options, flag) is not None and not _is_one_film(options.clips):
             raise UserError(f"--{flag}: cuts one file; name exactly one film or sound file")
     if options.subtitles == TRANSCRIBED and options.transcribe is None:
         raise UserError("--subtitles transcribed: needs --transcribe FOLDER, the recogniser")
@@ -326,6 +326,12 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
             raise UserError(f"--window {options.window}: give 1 to 60 seconds")
     if options.model is None:
         options.model = shipped_model()
+
+
+def _is_one_film(clips: Sequence[Path]) -> bool:
+    from ..inference.faces import is_pictures
+
+    return len(clips) == 1 and not is_pictures(clips[0])
 
 
 def _refuse_wrong_outputs(options: argparse.Namespace) -> None:

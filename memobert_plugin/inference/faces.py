@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,7 +27,12 @@ LONGEST_SHOWN = 12.0
 """Seconds of a clip that the page shows if the model reads less."""
 _LOOKED_AT = 8
 """Pictures of a folder in which a face is looked for."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
+
+
+def is_pictures(path: Path) -> bool:
+    """Tell whether a clip is a picture or a folder of pictures, without sound and without a clock."""
+    return path.suffix.lower() in PICTURE_SUFFIXES or path.is_dir()
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,27 @@ class FaceReader:
         clip.visual, clip.expression = front_end.expression.encode(choice.track.crops)
         clip.visual_times = choice.track.times
         return clip, f"the face that is seen most often was read ({reason})"
+
+    def of_picture(self, path: Path) -> tuple[np.ndarray, str]:
+        """Return the largest face of a picture, cut out, uint8 (1, 64, 64), with a remark if there are several.
+
+        Raises:
+            DefectiveClip: it cannot be read, or no face is found in it.
+            UserError: a package that is needed is missing.
+        """
+        from ..features.media.pictures import pictures
+        from ..features.speakers.crop import aligned_crop
+
+        picture = next(pictures(path), None)
+        if picture is None:
+            raise DefectiveClip("cannot be read as a picture")
+        self.front_end.faces.start(path)
+        found = self.front_end.faces.faces(0.0, picture.rgb)
+        if not found:
+            raise DefectiveClip("no face was found; a picture of a face alone is read from a folder of such")
+        largest = max(found, key=lambda face: face.size)
+        remark = f"several faces: of {len(found)} that were seen, the largest was read" if len(found) > 1 else ""
+        return aligned_crop(picture.rgb, largest)[None], remark
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Encode faces uint8 (T, 64, 64) to features (T, V) and expression distributions (T, K).

@@ -27,6 +27,7 @@ from .faces import (
     PICTURES_SHOWN,
     FaceOptions,
     FaceReader,
+    is_pictures,
     pictures_with_faces,
     read_face_pictures,
     stills,
@@ -182,8 +183,9 @@ class ClipReader:
         if faces and given.clip is not None:
             evidence = self._read_faces(evidence, given.clip)
         file = given.sound or given.clip
-        if sound and file is not None and not file.is_dir():
-            evidence = self._read_sound(evidence, file)
+        if sound and file is not None:
+            silent = is_pictures(file)
+            evidence = evidence.lacking("a", "pictures have no sound") if silent else self._read_sound(evidence, file)
         for letter, is_read in (("v", faces), ("a", sound)):
             if is_read and letter in evidence.present and remarks[letter]:
                 evidence = evidence.noted(remarks[letter])
@@ -220,10 +222,17 @@ class ClipReader:
                 note = f"pictures without faces: there is one in {seen[0]} of {seen[1]} that were looked at"
                 evidence = evidence.noted(note, unlike="v")
             return evidence
-        if path.suffix.lower() not in FILM_SUFFIXES:
+        if not is_pictures(path) and path.suffix.lower() not in FILM_SUFFIXES:
             return evidence.lacking("v", "a sound file has no faces")
         if self.faces.obstacle:
             return evidence.lacking("v", self.faces.obstacle)
+        if is_pictures(path):
+            try:
+                crops, remark = self.faces.of_picture(path)
+            except DefectiveClip as defect:
+                return evidence.lacking("v", str(defect).removeprefix(f"{path}: "))
+            evidence = self._with_crops(evidence, crops, *self.faces.encode(crops))
+            return evidence.noted(remark) if remark else evidence
         clip, remark = self.faces.read(path, given.start, given.end, given.region)
         return self._with_faces(evidence, clip, remark)
 
@@ -367,7 +376,7 @@ def clip_seconds(utterance: Utterance) -> float | None:
     if utterance.waveform is not None:
         return len(utterance.waveform) / utterance.sampling_rate
     file = utterance.clip or utterance.sound
-    if file is None or file.is_dir():
+    if file is None or is_pictures(file):
         return None
     end = utterance.end if utterance.end is not None else sound_seconds(file)
     return None if end is None else max(0.0, end - (utterance.start or 0.0))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import DefectiveClip, UserError
+from ..core.files import is_stream
 from ..data.folds import natural_order
 from ..data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
 from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
@@ -318,6 +319,8 @@ def _files(clip: Path) -> Iterator[tuple[Path, str]]:
     if not clip.exists():
         raise UserError(f"{clip}: no such file or folder")
     if not clip.is_dir():
+        if is_stream(clip):
+            raise UserError(f"{clip}: a pipe or a device, not a file; name a file, or read it as it comes with --live")
         yield clip, ""
         return
     media: dict[str, Path] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..core.errors import UserError
+from .faces import is_pictures
 
 if TYPE_CHECKING:
     from ..features.extraction.transcription import Transcript
@@ -27,7 +28,7 @@ class Utterance:
     """One utterance to be read; any of its parts may be missing, but not all.
 
     Attributes:
-        clip: a film, a sound file, or a folder of pictures that show one face each.
+        clip: a film, a sound file, a picture, or a folder of pictures that show one face each.
         text: the words that are said.
         text_source: where they come from: ``typed``, ``subtitles``, ``manifest`` or ``transcribed``; empty: typed.
         transcript: the recogniser of transcribed words, and how sure they are.
@@ -60,9 +61,9 @@ class Utterance:
 
     @property
     def has_sound(self) -> bool:
-        """Return whether there may be sound: a waveform or a file that is no folder of pictures."""
+        """Return whether there may be sound: a waveform, or a file other than pictures."""
         file = self.sound or self.clip
-        return self.waveform is not None or (file is not None and not file.is_dir())
+        return self.waveform is not None or (file is not None and not is_pictures(file))
 
     @property
     def title(self) -> str:
@@ -72,7 +73,7 @@ class Utterance:
 
 
 Clip = str | os.PathLike[str] | np.ndarray | Utterance
-"""A path (film, sound file or folder of face pictures), a waveform (N,), or an utterance in full."""
+"""A path (film, sound file, picture or folder of face pictures), a waveform (N,), or an utterance in full."""
 Clips = list[Any] | tuple[Any, ...]
 """Several of :data:`Clip`."""
 

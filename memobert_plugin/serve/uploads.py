@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import logging
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,9 @@ from ..features.media.sound import SOUND_SUFFIXES
 from ..inference.utterance import modality_letters
 from .answering import Question
 from .desk import Limits
+
+# Whoever sends a malformed form is told; what it holds does not belong in the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 LONGEST_TEXT = 2000
 _LONGEST_NAME = 120

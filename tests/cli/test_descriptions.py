@@ -105,3 +105,12 @@ def test_the_message_about_unknown_files_lists_the_kinds(tmp_path: Path) -> None
     with pytest.raises(UserError, match="of unknown kind") as caught:
         describe(tmp_path / "x.xyz")
     assert KNOWN in str(caught.value)
+
+
+def test_a_folder_of_folds_lists_its_checkpoints(tmp_path: Path) -> None:
+    for fold in (1, 2):
+        (tmp_path / f"fold{fold}").mkdir()
+        (tmp_path / f"fold{fold}" / "checkpoint_best.pt").touch()
+    found = describe(tmp_path)
+    assert found is not None and found["kind"].startswith("a folder of checkpoints")
+    assert found["files"] == ["fold1/checkpoint_best.pt", "fold2/checkpoint_best.pt"]

@@ -43,6 +43,12 @@ def test_clips_become_lines_a_table_and_a_page(
     assert "All 2 answers" in page.read_text(encoding="utf-8")
 
 
+def test_quiet_leaves_a_pipe_alone(bundle: Path, clips: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(clips / "a.wav"), "--model", str(bundle), "--json", "-q"]) == 0
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)["id"] == "a.wav" and printed.err == ""
+
+
 def test_a_clip_that_failed_is_named_and_the_others_are_answered(
     bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +118,8 @@ def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) 
         (["a.wav", "--output", "out", "--report", "./tests/../out"], "name two files"),
         (["--live", "a.mp4", "--output", "a.csv"], "takes one --output of JSON lines"),
         (["none.wav"], "no such file or folder"),
+        (["face.png", "--every", "2"], "cuts one file"),
+        ([os.devnull], "a pipe or a device, not a file"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_loaded(flags: list[str], said: str) -> None:

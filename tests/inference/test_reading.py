@@ -17,6 +17,8 @@ from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.features.encoders.base import pool_frames
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.media.thumbnails import jpeg_address
+from memobert_plugin.features.speakers.face import Face
+from memobert_plugin.inference.faces import FaceReader
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 
@@ -126,6 +128,31 @@ def test_pictures_of_faces_in_a_folder_are_frames(clip_model: MEmoBERT, tmp_path
     (tmp_path / "face3.jpg").write_bytes(b"no picture")
     with pytest.raises(DefectiveClip, match=r"face3\.jpg"):
         clip_model.predict(tmp_path)
+
+
+def test_a_picture_is_answered_from_its_largest_face(
+    clip_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = [(0.0, 0.0, 30.0, 30.0), (30.0, 30.0, 94.0, 94.0)]
+    seen = [Face(box) for box in boxes]
+    source = type("Drawn", (), {"name": "litert", "start": lambda *_: None, "faces": lambda *_: seen})()
+    monkeypatch.setattr(FaceReader, "_detector", lambda self: source)
+    model = MEmoBERT.from_pretrained(clip_bundle)
+    shown = np.full((96, 96, 3), 40, np.uint8)
+    shown[30:94, 30:94] = 200
+    path = tmp_path / "two.JPG"
+    path.write_bytes(base64.b64decode(jpeg_address(shown).partition(",")[2]))
+    answer = model.predict(path)
+    assert (answer.modalities["visual"].frames, answer.modalities["acoustic"].reason) == (1, "pictures have no sound")
+    assert "several faces: of 2 that were seen, the largest was read" in answer.notes
+    faces = model.read(Utterance(path)).preview.faces
+    assert faces is not None and faces.mean() > 190
+    seen.clear()
+    with pytest.raises(DefectiveClip, match="no face was found"):
+        model.predict(path)
+    path.write_bytes(b"no picture")
+    with pytest.raises(DefectiveClip, match="two"):
+        model.predict(path)
 
 
 def test_an_empty_folder_is_named(clip_model: MEmoBERT, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def test_wrong_questions_are_refused_in_one_line(
     [
         (b"--b\r\nno header", "multipart/form-data; boundary=b", 400),
         (b"--b\r\nContent-Disposition: form-data; name=text\r\n\r\nhello", "multipart/form-data; boundary=b", 400),
+        (b"GET /x", "multipart/form-data; boundary=b", 400),
         (b"hello", "multipart/form-data", 400),
         (b"hello", "multipart/form-data; boundary=" + "b" * 5000, 400),
         (b"--b\r\n" + b"a: b\r\n" * 5000, "multipart/form-data; boundary=b", 400),
@@ -102,8 +104,11 @@ def test_wrong_questions_are_refused_in_one_line(
         (b"", "text/html", 415),
     ],
 )
-def test_malformed_bodies_are_refused(client: TestClient, content: bytes, kind: str, status: int) -> None:
+def test_malformed_bodies_are_refused_and_nothing_is_logged(
+    client: TestClient, content: bytes, kind: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     error_of(client.post("/predict", content=content, headers={"content-type": kind}), status)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert client.post("/predict", data={"text": "hello"}).status_code == 200
 
 

@@ -89,9 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return 0
     for command in commands[:-1]:
-        status = subprocess.run(_program(command), check=False).returncode
+        status = 0 if _is_finished(command) else subprocess.run(_program(command), check=False).returncode
         if status:
             return status
+    if _is_finished(commands[-1]):
+        return 0
     sys.stdout.flush()
     program = _program(commands[-1])
     os.execv(program[0], program)
@@ -134,7 +136,8 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         protocol = options.protocol or "strict"
         flags |= {"task": setting.task, "criterion": setting.task, **model, "fold": fold, "protocol": protocol}
         flags["folds"] = options.folds
-        flags |= preset_flags(setting, model["arch"], labelled_utterances(options.data), protocol)
+        utterances = labelled_utterances(options.data, fold, options.folds or "speakers", protocol)
+        flags |= preset_flags(setting, model["arch"], utterances, protocol)
         folder = Path("checkpoints", name, f"fold{fold}")
     flags |= machine_flags(gpu)
     if options.max_update is not None:
@@ -148,6 +151,23 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         commands.append(["fairseq-train", options.data, *flag_arguments(first), *others])
         flags["finetune_from_model"] = folder / FIRST / PROTOCOLS[options.protocol or "strict"].checkpoint
     return [*commands, ["fairseq-train", options.data, *flag_arguments(flags), *others]]
+
+
+def _is_finished(training: Sequence[str]) -> bool:
+    """Tell whether a training has made all its updates, and say so; fairseq would make one more."""
+    from ..checkpoints.last_checkpoint import LAST, is_whole, updates_of
+    from ..sweep.commands import flag_value
+
+    folder, most = flag_value(training, "--save-dir"), flag_value(training, "--max-update")
+    last = Path(str(folder), LAST)
+    starts_otherwise = any(word.startswith(("--reset-", "--restore-file")) for word in training)
+    if folder is None or most is None or starts_otherwise or not last.is_file() or not is_whole(last):
+        return False
+    updates = updates_of(last)
+    if updates < int(most):
+        return False
+    print(f"finished earlier: {last} has {updates} of {most} updates; for more give a larger --max-update", flush=True)
+    return True
 
 
 def test_command(training: Sequence[str]) -> list[str] | None:

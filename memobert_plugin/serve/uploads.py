@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import logging
+import math
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Mapping

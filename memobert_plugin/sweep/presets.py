@@ -18,6 +18,7 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_fairseq
 from ..core.names import PROTOCOLS, SETTINGS, Setting
 from ..data.corpus import Corpus
+from ..data.folds import SPEAKERS, choose_fold, folds_of
 
 PRETRAINING: Final = "pretrain"
 """Name of the preset of pre-training; all others are settings."""
@@ -192,17 +193,19 @@ def chosen_fold(data: str) -> int:
     return 0 if {"train", "valid", "test"} <= set(Corpus(data).splits) else 1
 
 
-def labelled_utterances(data: str) -> int:
-    """Return the number of utterances with an emotion.
+def labelled_utterances(data: str, fold: int = 0, folds: str = SPEAKERS, protocol: str = "strict") -> int:
+    """Return the number of utterances with an emotion, and check that there is such a fold (0: the manifest's split).
 
     Raises:
-        UserError: there is none.
+        UserError: no utterance has an emotion, or there is no such fold.
     """
     corpus = Corpus(data)
-    labelled = int((corpus.emotion >= 0).sum())
-    if not labelled:
+    labelled = corpus.emotion >= 0
+    if not labelled.any():
         raise UserError(f"{data}: no utterance has an emotion; fill the manifest's column emotion")
-    return labelled
+    if fold:
+        choose_fold(folds_of(corpus, labelled, folds, protocol), fold)
+    return int(labelled.sum())
 
 
 def has_gpu() -> bool:

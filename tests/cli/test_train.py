@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,7 @@ pytest.importorskip("fairseq")
 from memobert_plugin.cli.train import main
 from memobert_plugin.core.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
-from tests.host import ROOT
+from tests.host import ROOT, TrainingRun
 
 COMMAND = [sys.executable, "-c", "from memobert_plugin.cli.train import cli_main; cli_main()"]
 
@@ -67,9 +68,9 @@ def test_given_flags_replace_the_presets(corpus: Path, capsys: pytest.CaptureFix
     assert value(command, "--arch") == "memobert_small" and "--init-std" not in command
 
 
-def test_folds_of_sessions_begin_with_the_first(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    [command] = printed(capsys, "direct", corpus, "--folds", "sessions")
-    assert (value(command, "--folds"), value(command, "--fold")) == ("sessions", "1")
+def test_folds_of_groups_begin_with_the_first(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [command] = printed(capsys, "direct", corpus, "--folds", "groups:3")
+    assert (value(command, "--folds"), value(command, "--fold")) == ("groups:3", "1")
 
 
 def test_fewer_updates_shorten_the_schedule(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +96,8 @@ def test_two_stages_are_two_commands(corpus: Path, capsys: pytest.CaptureFixture
             "pretrain takes no --fold; leave the tested speakers out with --exclude-speakers",
         ),
         (["direct", "--protocol", "loose"], "--protocol loose: choose from strict, all_but_one, reference"),
+        (["direct", "--fold", "99"], "fold 99 does not exist; the folds are numbered by what they test: 1 "),
+        (["direct", "--folds", "groups:3", "--fold", "4"], "fold 4 does not exist"),
         (["ssmm"], "ssmm needs --unlabelled DATA-BIN"),
         (["finetune", "--finetune-from-model", "missing.pt"], "missing.pt: cannot be opened"),
     ],
@@ -102,6 +105,27 @@ def test_two_stages_are_two_commands(corpus: Path, capsys: pytest.CaptureFixture
 def test_mistakes_are_named_before_anything_starts(corpus: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         main([arguments[0], str(corpus), *arguments[1:]])
+
+
+def test_a_finished_training_is_not_trained_further(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(program: str, arguments: list[str]) -> None:
+        raise RuntimeError(arguments)
+
+    monkeypatch.setattr(os, "execv", start)
+    run = TrainingRun(corpus, "memobert_finetune", "--fold", "1")
+    run.train(3)
+    (tmp_path / "checkpoint_last.pt").write_bytes(run.save(tmp_path / "own.pt").read_bytes())
+    command = ["direct", str(corpus), "--cpu", "--save-dir", str(tmp_path), "--max-update"]
+    assert main([*command, "3"]) == 0
+    assert "checkpoint_last.pt has 3 of 3 updates" in capsys.readouterr().out
+    for more in (["4"], ["3", "--reset-optimizer"], ["3", "--restore-file", "other.pt"]):
+        with pytest.raises(RuntimeError):
+            main([*command, *more])
+    (tmp_path / "checkpoint_last.pt").write_bytes(b"cut off")
+    with pytest.raises(RuntimeError):
+        main([*command, "3"])
 
 
 def test_a_corpus_without_emotions_cannot_be_classified(tmp_path: Path) -> None:

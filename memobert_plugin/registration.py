@@ -21,7 +21,7 @@ from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
 from .comparators.base import comparator_settings
-from .core.fairseq_quirks import allow_fairseq_arguments
+from .core.fairseq_quirks import allow_fairseq_arguments, keep_compiler_unloaded
 from .core.flags import flag_of
 from .criterions import emotion as facial_expression_criterion  # noqa: F401
 from .criterions import emotion as finetune_criterion  # noqa: F401
@@ -110,6 +110,7 @@ def _help_is_asked_of_fairseq() -> bool:
 
 
 allow_fairseq_arguments()
+keep_compiler_unloaded()
 # Comparators of this package and of others register their architectures when they are imported.
 comparator_settings()
 if _help_is_asked_of_fairseq():

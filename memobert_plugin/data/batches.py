@@ -16,7 +16,7 @@ from torch.utils.data import get_worker_info
 from ..core.ragged import owners_and_positions
 from ..core.rng import Stream, uniform
 from .buffers import BufferPool, bytes_for
-from .indexed import IndexedReader
+from .indexed import IndexedReader, taken
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
 from .tokenizer import SPECIALS
 
@@ -170,14 +170,20 @@ class FramesWanted:
         """Return the number of frames of all utterances."""
         return int(self.lengths.sum()) + (0 if self.stand_ins is None else int(self.stand_ins.sum()))
 
+    @functools.cached_property
+    def begins(self) -> npt.NDArray[np.int64]:
+        """Return (B,) where the utterances begin in the container."""
+        assert self.reader is not None
+        return taken(self.reader.pointers, self.rows)
+
 
 def gather_pieces(
     reader: IndexedReader, rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], dtype: npt.DTypeLike
 ) -> np.ndarray:
     """Read the first ``lengths`` (B,) pieces, or word starts, of the utterances ``rows`` (B,): (pieces of all,)."""
-    flat = np.empty(int(lengths.sum()), dtype)
-    _copy(reader, rows, lengths, flat)
-    return flat
+    flat = np.empty(int(lengths.sum()), reader.data.dtype)
+    reader.read(taken(reader.pointers, rows), lengths, flat)
+    return flat.astype(dtype, copy=False)
 
 
 def gather_frames(wanted: Mapping[str, FramesWanted], pool: BufferPool | None = None) -> dict[str, Tensor]:
@@ -188,7 +194,7 @@ def gather_frames(wanted: Mapping[str, FramesWanted], pool: BufferPool | None = 
     """
     for one in wanted.values():
         if one.reader is not None:
-            one.reader.announce(one.rows, one.lengths * one.width)
+            one.reader.announce(one.begins, one.lengths * one.width)
     buffer = pool.take(bytes_for(one.frames * one.width for one in wanted.values())) if pool else None
     write = buffer.write if buffer is not None else _write_fresh
     return {name: write(one.frames, one.width, functools.partial(_copy_all, one)) for name, one in wanted.items()}
@@ -197,25 +203,16 @@ def gather_frames(wanted: Mapping[str, FramesWanted], pool: BufferPool | None = 
 def _copy_all(wanted: FramesWanted, flat: np.ndarray) -> None:
     if wanted.reader is None:
         return
-    rows, lengths, stand_ins = wanted.rows, wanted.lengths, wanted.stand_ins
+    lengths, stand_ins = wanted.lengths, wanted.stand_ins
     if stand_ins is None or not stand_ins.any():
-        _copy(wanted.reader, rows, lengths * wanted.width, flat)
+        wanted.reader.read(wanted.begins, lengths * wanted.width, flat)
         return
     frames = flat.reshape(-1, wanted.width)
     utterance, position = owners_and_positions(lengths + stand_ins)
     stored = position < lengths[utterance]
     own = np.empty(int(lengths.sum()) * wanted.width, flat.dtype)
-    _copy(wanted.reader, rows, lengths * wanted.width, own)
+    wanted.reader.read(wanted.begins, lengths * wanted.width, own)
     frames[stored], frames[~stored] = own.reshape(-1, wanted.width), wanted.stand_in
-
-
-def _copy(reader: IndexedReader, rows: np.ndarray, counts: np.ndarray, flat: np.ndarray) -> None:
-    """Fill ``flat`` with the first ``counts`` elements of each item."""
-    stop = 0
-    firsts = reader.pointers[rows] // reader.data.itemsize
-    for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-        flat[stop : stop + count] = reader.data[first : first + count]
-        stop += count
 
 
 def _write_fresh(count: int, width: int, fill: Callable[[npt.NDArray[np.float16]], None]) -> Tensor:

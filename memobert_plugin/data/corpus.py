@@ -245,6 +245,11 @@ class Corpus:
         return type(self), (self.path,)
 
     @property
+    def lengths(self) -> dict[str, np.ndarray]:
+        """Pieces of each text, and frames of each utterance's faces and speech."""
+        return {"text": self.text_lengths, "visual": self.visual_lengths, "acoustic": self.acoustic_lengths}
+
+    @property
     def splits(self) -> list[str]:
         """Names of the codes in ``split``; an empty name where the manifest gave none."""
         return self.meta.splits

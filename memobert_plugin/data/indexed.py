@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import sys
+import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,33 @@ _DTYPES: dict[int, np.dtype] = {
 }
 _CODES: dict[np.dtype, int] = {dtype: code for code, dtype in reversed(_DTYPES.items())}
 _CHUNK = 1 << 20
+BLOCK = 1 << 17
+"""Utterances that are looked at together where a corpus is read from end to end."""
+_SMALL = 1 << 25
+"""Bytes of an array whose pages stay mapped once they were read."""
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Yield slices that divide ``count`` utterances into blocks."""
+    for begin in range(0, count, BLOCK):
+        yield slice(begin, min(begin + BLOCK, count))
+
+
+def release_pages(*arrays: np.ndarray) -> None:
+    """Take the pages of large mapped arrays out of this process; the system keeps them in its cache of files."""
+    for array in arrays:
+        owner: object = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        if isinstance(owner, mmap.mmap) and array.nbytes > _SMALL and hasattr(mmap, "MADV_DONTNEED"):
+            owner.madvise(mmap.MADV_DONTNEED)
+
+
+def taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return ``array[rows]`` of a mapped array; pages of a large one would stay mapped and count as memory."""
+    values = array[rows]
+    release_pages(array)
+    return values
 
 
 class IndexedReader:
@@ -60,12 +88,12 @@ class IndexedReader:
         self.pointers = _mapped(f"{self.prefix}.idx", np.int64, count, _HEADER.size + 4 * count)
         data_bytes = int(self.pointers[-1]) + int(self.sizes[-1]) * stored.itemsize if count else 0
         _check_size(f"{self.prefix}.bin", data_bytes)
-        self._map: mmap.mmap | None = None
+        self._file: int | None = None
         data = np.empty(0, stored)
         if data_bytes:
-            with open(f"{self.prefix}.bin", "rb") as stream:
-                self._map = mmap.mmap(stream.fileno(), data_bytes, access=mmap.ACCESS_READ)
-            data = np.frombuffer(self._map, stored)
+            self._file = os.open(f"{self.prefix}.bin", os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            weakref.finalize(self, os.close, self._file)
+            data = np.frombuffer(mmap.mmap(self._file, data_bytes, access=mmap.ACCESS_READ), stored)
         if self._view_dtype is not None and self._view_dtype.itemsize != stored.itemsize:
             raise UserError(
                 f"{self.prefix}.idx: holds {stored} where {self._view_dtype} is expected; write the data-bin again"
@@ -80,22 +108,45 @@ class IndexedReader:
         start = int(self.pointers[index]) // self.data.itemsize
         return self.data[start : start + int(self.sizes[index])]
 
-    def announce(self, indices: np.ndarray, counts: np.ndarray) -> None:
-        """Tell the operating system which items are read next, so that it fetches them from the disk together.
+    def announce(self, begins: np.ndarray, counts: np.ndarray) -> None:
+        """Tell the operating system what is read next, so that it fetches it from the disk together.
 
         Args:
-            indices: (B,) items.
+            begins: (B,) pointers of items.
             counts: (B,) how many elements of each, from its beginning.
         """
-        if self._map is None or sys.platform == "win32":
+        if self._file is None or not hasattr(os, "posix_fadvise"):
             return
-        begins = self.pointers[indices]
-        firsts = begins // mmap.PAGESIZE * mmap.PAGESIZE
-        lengths = begins + counts * self.data.itemsize - firsts
         wanted = np.flatnonzero(counts)
+        lengths = counts[wanted] * self.data.itemsize
         with suppress(OSError):  # no more than advice
-            for first, length in zip(firsts[wanted].tolist(), lengths[wanted].tolist(), strict=True):
-                self._map.madvise(mmap.MADV_WILLNEED, first, length)
+            for first, length in zip(begins[wanted].tolist(), lengths.tolist(), strict=True):
+                os.posix_fadvise(self._file, first, length, os.POSIX_FADV_WILLNEED)
+
+    def read(self, begins: np.ndarray, counts: np.ndarray, out: np.ndarray) -> None:
+        """Read the beginnings of items into ``out``, one after another.
+
+        The file is read, not its map: pages of the map would count as memory of this process.
+
+        Args:
+            begins: (B,) pointers of the items.
+            counts: (B,) how many elements of each, from its beginning.
+            out: (elements of all,) of the container's type.
+
+        Raises:
+            UserError: the file has been truncated since it was opened.
+        """
+        stop = 0
+        if self._file is None or not hasattr(os, "preadv"):
+            for first, count in zip((begins // self.data.itemsize).tolist(), counts.tolist(), strict=True):
+                out[stop : stop + count] = self.data[first : first + count]
+                stop += count
+            return
+        target = memoryview(out.view(np.uint8).data)
+        for first, size in zip(begins.tolist(), (counts * self.data.itemsize).tolist(), strict=True):
+            if os.preadv(self._file, [target[stop : stop + size]], first) != size:
+                raise UserError(f"{self.prefix}.bin: truncated while it was read; copy it again")
+            stop += size
 
     def __reduce__(self) -> tuple[type[IndexedReader], tuple[str, np.dtype | None]]:
         return type(self), (self.prefix, self._view_dtype)

@@ -45,13 +45,11 @@ def share_beyond(lengths: np.ndarray, limit: int) -> float:
     return float(np.maximum(lengths - limit, 0).sum(dtype=np.int64)) / total if total else 0.0
 
 
-def describe_beyond(stream: str, lengths: np.ndarray, limit: int, info: ExtractorInfo | None) -> str:
-    """Say which share of the frames, or ``text`` pieces, lies beyond the first ``limit``; empty where none exist."""
-    if not lengths.any():
-        return ""
+def describe_beyond(stream: str, share: float, limit: int, info: ExtractorInfo | None) -> str:
+    """Say which share of the frames, or ``text`` pieces, lies beyond the first ``limit``."""
     unit = "pieces" if stream == "text" else "frames"
     seconds = f" ({limit / info.frame_rate:.4g} s)" if info is not None and info.frame_rate else ""
-    return f"{100 * share_beyond(lengths, limit):.1f} % of the {stream} {unit} lie beyond the first {limit}{seconds}"
+    return f"{100 * share:.1f} % of the {stream} {unit} lie beyond the first {limit}{seconds}"
 
 
 def notes_on_limits(corpus: Corpus) -> list[str]:
@@ -59,8 +57,8 @@ def notes_on_limits(corpus: Corpus) -> list[str]:
     notes = []
     for stream, lengths in (("visual", corpus.visual_lengths), ("acoustic", corpus.acoustic_lengths)):
         limit = DEFAULT_FRAMES[stream]
-        if share_beyond(lengths, limit):
-            told = describe_beyond(stream, lengths, limit, extractors(corpus.meta)[stream])
+        if share := share_beyond(lengths, limit):
+            told = describe_beyond(stream, share, limit, extractors(corpus.meta)[stream])
             notes.append(f"{told}, which training reads by default; --max-{stream}-seconds reads more")
     return notes
 

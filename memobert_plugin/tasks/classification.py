@@ -183,7 +183,6 @@ class EmotionClassificationTask(CorpusTask):
         logger.info("%s: %d utterances", split, len(rows))
         if not self.cfg.fold and split == "test":
             self._warn_of_known_speakers(corpus, rows)
-        self.log_beyond_limits(split, corpus, rows)
         rows = self.nonempty(corpus, rows, split)
         rows, beside = self.beside(corpus, rows, split, emotions)
         self.datasets[split] = UtteranceDataset(
@@ -205,6 +204,7 @@ class EmotionClassificationTask(CorpusTask):
             shuffle=training,
             **beside,
         )
+        self.log_beyond_limits(split)
 
     def _warn_of_known_speakers(self, corpus: Corpus, rows: np.ndarray) -> None:
         """Log the speakers of the manifest's test part who are in its training part too."""

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, TypeVar
 
 import numpy as np
 from fairseq import utils
@@ -27,6 +27,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
 from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
+from .epochs import Rows
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .save_folder import SaveFolderConfig
@@ -34,6 +35,8 @@ from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
+
+_Rows = TypeVar("_Rows", np.ndarray, Rows)
 
 
 @dataclass
@@ -250,16 +253,16 @@ class CorpusTask(StoppableTask):
             frames.append(most)
         return Limits(self.cfg.max_pieces, *frames)
 
-    def log_beyond_limits(self, split: str, corpus: Corpus, rows: np.ndarray) -> None:
-        """Log for each stream the share of a subset that lies beyond the limit; reports read these lines."""
-        limits, made_by = self.limits(), extractors(corpus.meta)
-        for stream, lengths, limit in (
-            ("text", corpus.text_lengths, limits.pieces),
-            ("visual", corpus.visual_lengths, limits.visual_frames),
-            ("acoustic", corpus.acoustic_lengths, limits.acoustic_frames),
-        ):
-            if told := describe_beyond(stream, lengths[rows], limit, made_by.get(stream)):
-                logger.info("%s: %s", split, told)
+    def log_beyond_limits(self, split: str) -> None:
+        """Log for each stream of a loaded subset the share beyond the limit; reports read these lines."""
+        limits, dataset = self.limits(), self.datasets[split]
+        made_by = extractors(dataset.corpus.meta)
+        for stream, limit in (
+            ("text", limits.pieces), ("visual", limits.visual_frames), ("acoustic", limits.acoustic_frames),
+        ):  # fmt: skip
+            total, beyond = dataset.beyond[stream]
+            if total:
+                logger.info("%s: %s", split, describe_beyond(stream, beyond / total, limit, made_by.get(stream)))
 
     def corpus(self, epoch: int = 1) -> Corpus:
         """Return the open data-bin; of several shards ``a:b:c`` the one of this epoch."""
@@ -362,7 +365,7 @@ class CorpusTask(StoppableTask):
     def _nonfinite_updates(self) -> NonfiniteUpdates:
         return NonfiniteUpdates(self.cfg.max_nonfinite_updates, max(map(int, self.cfg.update_freq)))
 
-    def nonempty(self, corpus: Corpus, rows: np.ndarray, split: str) -> np.ndarray:
+    def nonempty(self, corpus: Corpus, rows: _Rows, split: str) -> _Rows:
         """Return ``rows``.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..checkpoints.state_dictionary import read_pickled_tensors
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
+from ..data.indexed import release_pages
 from ..data.tokenizer import load_tokenizer
 from ..nn.network import MEmoBERTNetwork
 from ..objectives.base import OBJECTIVES, InputSizes, MaskingOptions, Objective, draw_objective, in_order
@@ -29,6 +30,7 @@ from ..objectives.spans import FRAME_MASKING
 from ..objectives.words import WORD_MASKING
 from .corpus_task import CorpusTask, CorpusTaskConfig, task_asked_of_validation
 from .emotion import MEmoBERTPromptTask
+from .epochs import Rows
 from .utterance_dataset import Modalities, UtteranceDataset
 
 logger = logging.getLogger(__name__)
@@ -255,13 +257,19 @@ class MEmoBERTPretrainingTask(CorpusTask):
             raise UserError(
                 f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(corpus.splits) or 'nothing'})"
             )
-        of_split = np.flatnonzero((corpus.split == corpus.splits.index(split)) & self._included(corpus))
-        rows = of_split[corpus.text_lengths[of_split] <= self.cfg.max_pieces]
-        dropped = len(of_split) - len(rows)
+        of_split, dropped = self._of_split(corpus, split), 0
+
+        def kept(block: slice) -> np.ndarray:
+            nonlocal dropped
+            wanted, fits = of_split(block), corpus.text_lengths[block] <= self.cfg.max_pieces
+            release_pages(corpus.split, corpus.speaker, corpus.text_lengths)
+            dropped += int(np.count_nonzero(wanted & ~fits))
+            return wanted & fits
+
+        rows = Rows(len(corpus), kept)
         logger.info(
             "%s: %d utterances, %d dropped for more than %d pieces", split, len(rows), dropped, self.cfg.max_pieces
         )
-        self.log_beyond_limits(split, corpus, rows)
         self.datasets[split] = UtteranceDataset(
             corpus,
             self.nonempty(corpus, rows, split),
@@ -270,20 +278,22 @@ class MEmoBERTPretrainingTask(CorpusTask):
             shuffle=training,
             with_words=True,
         )
+        self.log_beyond_limits(split)
 
     def training_rows(self) -> np.ndarray:
         """Return the rows of the split ``train`` that are not of an excluded speaker, too long ones included."""
         corpus = self.fitting_corpus()
         if "train" not in corpus.splits:
             raise UserError(f"{corpus.path}: the split column has no 'train'")
-        return np.flatnonzero((corpus.split == corpus.splits.index("train")) & self._included(corpus))
+        return np.flatnonzero(self._of_split(corpus, "train")(slice(None)))
 
     def _drops_frames(self, sample: dict[str, Any]) -> bool:
         """Spare objectives whose targets are frames: they hide some themselves."""
         return self.objectives[sample["objective"]].modality == "text"
 
-    def _included(self, corpus: Corpus) -> np.ndarray:
-        """Return ``(N,)`` True for utterances that are not of an excluded speaker."""
+    def _of_split(self, corpus: Corpus, split: str) -> Callable[[slice], np.ndarray]:
+        """Return what tells, ``(n,)`` bool, which utterances of a block are of a split and of no excluded speaker."""
+        code = corpus.splits.index(split)
         excluded = [name.strip() for name in self.cfg.exclude_speakers.split(",") if name.strip()]
         unknown = [name for name in excluded if name not in corpus.speakers]
         if unknown:
@@ -291,7 +301,13 @@ class MEmoBERTPretrainingTask(CorpusTask):
                 f"--exclude-speakers: {corpus.path} has no speaker {', '.join(unknown)}; "
                 f"it has {', '.join(corpus.speakers[:20])}{', …' if len(corpus.speakers) > 20 else ''}"
             )
-        return ~np.isin(corpus.speaker, [corpus.speakers.index(name) for name in excluded])
+        codes = [corpus.speakers.index(name) for name in excluded]
+
+        def of_split(block: slice) -> np.ndarray:
+            found = corpus.split[block] == code
+            return found & ~np.isin(corpus.speaker[block], codes) if codes else found
+
+        return of_split
 
     def train_step(
         self,

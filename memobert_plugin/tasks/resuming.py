@@ -12,12 +12,12 @@ import logging
 import math
 import shutil
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from fairseq.data import data_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
@@ -27,6 +27,7 @@ from torch import nn
 from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
+from .epochs import Batches, shuffled
 from .save_folder import check_save_folder
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,33 @@ def fairseq_configuration(task: DictConfig) -> DictConfig:
 
 
 class TrainingBatches(EpochBatchIterator):
-    """fairseq's iterator over the training set, whose stored state also holds what fairseq forgets."""
+    """fairseq's iterator over the training set, whose stored state also holds what fairseq forgets.
+
+    It gives the batches that fairseq gives, in the same order, but keeps no Python object for each.
+    """
 
     batches_per_update = 1
+    grouped_shuffling = False
+    _compact: Batches | None = None
+    _checksum: int | None = None
+
+    @property
+    def frozen_batches(self) -> Batches:
+        """Return the batches of the epoch before they are shuffled."""
+        if self._compact is None:
+            self._compact = Batches.of(self.batch_sampler)
+        return self._compact
+
+    def ordered_batches(self, epoch: int, fix_batches_to_gpus: bool, shuffle: bool) -> Batches:
+        """Return this process' batches in their order."""
+        batches, shards = self.frozen_batches, self.num_shards
+        numbers = batches.numbers
+        if shuffle:
+            with data_utils.numpy_seed(self.seed + epoch):
+                numbers = shuffled(len(batches) // shards, shards) if self.grouped_shuffling else shuffled(len(batches))
+        own = numbers[self.shard_id :: shards]
+        missing = -(-len(numbers) // shards) - len(own)
+        return Batches(batches.order, batches.ends, np.append(own, np.full(missing, -1, own.dtype)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return fairseq's state, the division of the epoch into batches, and the state of ``--patience``."""
@@ -70,9 +95,9 @@ class TrainingBatches(EpochBatchIterator):
 
     def _digest(self) -> int:
         """Return a checksum of the utterances of every batch of the epoch, before fairseq shuffles the batches."""
-        batches = [np.asarray(batch, dtype=np.int64) for batch in self.frozen_batches]
-        sizes = np.array([len(batch) for batch in batches], dtype=np.int64)
-        return zlib.crc32(np.concatenate([sizes, *batches]).tobytes(), self.seed & 0xFFFFFFFF)
+        if self._checksum is None:
+            self._checksum = self.frozen_batches.digest(self.seed & 0xFFFFFFFF)
+        return self._checksum
 
 
 def _early_stopping() -> dict[str, Any] | None:

@@ -32,6 +32,8 @@ def end_workers(finished: EpochBatchIterator) -> None:
     belong to others, and the training dies of it.
     """
     finished.dataloader = finished._cur_epoch_itr = finished._next_epoch_itr = finished.collate_fn = None
+    # The order of its utterances would otherwise lie beside that of the next epoch.
+    finished.batch_sampler = finished.epoch_batch_sampler = finished._compact = None
 
 
 logger = logging.getLogger(__name__)

@@ -29,8 +29,9 @@ from ..data.batches import (
 )
 from ..data.buffers import BufferPool, bytes_for
 from ..data.corpus import Corpus
-from ..data.indexed import IndexedReader
+from ..data.indexed import IndexedReader, blocks, taken
 from ..data.prompts import PromptPieces
+from .epochs import Batches, Rows, cut, halved, joined, shuffled
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class UtteranceDataset(FairseqDataset):
     def __init__(
         self,
         corpus: Corpus,
-        rows: np.ndarray,
+        rows: np.ndarray | Rows,
         limits: Limits,
         modalities: Modalities,
         *,
@@ -157,12 +158,8 @@ class UtteranceDataset(FairseqDataset):
         unlabelled: UtteranceDataset | None = None,
     ) -> None:
         super().__init__()
-        self.corpus, self.rows, self.limits, self.modalities = (
-            corpus,
-            np.asarray(rows, dtype=np.int64),
-            limits,
-            modalities,
-        )
+        self.corpus, self.limits, self.modalities = corpus, limits, modalities
+        self.rows: Any = rows if isinstance(rows, Rows) else np.asarray(rows, dtype=np.int64)
         self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
         self.shares = shares
         self.dialogues, self.unlabelled = dialogues, unlabelled
@@ -173,8 +170,7 @@ class UtteranceDataset(FairseqDataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._limits = np.array([[limits.pieces], [limits.visual_frames], [limits.acoustic_frames]])
         prompt_pieces = max(len(one.ids) + 1 if one else 0 for one in self._prompts)
-        lengths = np.minimum(self._lengths(self.rows, self.rows, self.rows), self._limits)
-        self.sizes = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + 2 + prompt_pieces
+        self.sizes, self.beyond = self._measured(2 + prompt_pieces)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -209,9 +205,9 @@ class UtteranceDataset(FairseqDataset):
         Dialogues stay whole.
         """
         if self.dialogues is None:
-            return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+            return shuffled(len(self)) if self.shuffle else np.arange(len(self))
         count = len(self.dialogues.items)
-        order = np.random.permutation(count) if self.shuffle else np.arange(count)
+        order = shuffled(count) if self.shuffle else np.arange(count)
         return np.concatenate([self.dialogues.items[number] for number in order])
 
     def batch_by_size(
@@ -220,7 +216,7 @@ class UtteranceDataset(FairseqDataset):
         max_tokens: int | None = None,
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
-    ) -> list[np.ndarray]:
+    ) -> Batches:
         """Cut ``indices`` into consecutive batches, of whole dialogues where there are any.
 
         Nothing is padded, so ``max_tokens`` counts real pieces and frames, and a batch size need not be a multiple of
@@ -229,7 +225,7 @@ class UtteranceDataset(FairseqDataset):
         micro-batch: fairseq drops a rank's whole gradient count when the last micro-batch of an update is empty.
         """
         if not len(indices):
-            return []
+            return Batches.of([])
         if self.dialogues is None:
             return self._batches(indices, self.sizes, max_tokens, max_sentences)
         items = self.dialogues.items
@@ -237,48 +233,20 @@ class UtteranceDataset(FairseqDataset):
         order = dialogue[np.sort(np.unique(dialogue, return_index=True)[1])]
         sizes = np.array([self.sizes[one].sum() for one in items])
         batches = self._batches(order, sizes, max_tokens, max_sentences)
-        return [np.concatenate([items[number] for number in batch]) for batch in batches]
+        return Batches.of([np.concatenate([items[number] for number in batch]) for batch in batches])
 
     def _batches(
         self, indices: np.ndarray, sizes: np.ndarray, max_tokens: int | None, max_sentences: int | None
-    ) -> list[np.ndarray]:
-        ends = np.cumsum(sizes[indices])
-        batches, start = [], 0
-        while start < len(indices):
-            stop = len(indices)
-            if max_tokens:
-                before = ends[start - 1] if start else 0
-                stop = max(start + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
-            if max_sentences:
-                stop = min(stop, start + max_sentences)
-            batches.append(indices[start:stop])
-            start = stop
-        return self._divisible(batches, sizes)
-
-    def _divisible(self, batches: list[np.ndarray], sizes: np.ndarray) -> list[np.ndarray]:
-        utterances, divisor = sum(map(len, batches)), self.batches_divisible_by
+    ) -> Batches:
+        ends = cut(indices, sizes, max_tokens, max_sentences)
+        utterances, divisor = len(indices), self.batches_divisible_by
         if utterances < divisor:
             logger.warning("%d utterances are too few for %d micro-batches per update", utterances, divisor)
-            return batches
-        missing, spare = -len(batches) % divisor, len(batches) % divisor
-        if len(batches) + missing > utterances:
-            return self._joined(batches, spare, sizes)
-        lengths = np.array([len(batch) for batch in batches])
-        for _ in range(missing):
-            largest = int(np.argmax(lengths))
-            half = int(lengths[largest]) // 2
-            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
-            lengths[largest] -= half
-            lengths = np.insert(lengths, largest, half)
-        return batches
-
-    @staticmethod
-    def _joined(batches: list[np.ndarray], spare: int, sizes: np.ndarray) -> list[np.ndarray]:
-        """Return ``spare`` batches fewer: join the smallest in pairs, the least with the largest of them."""
-        by_size = np.argsort([sizes[batch].sum() for batch in batches], kind="stable").tolist()
-        pairs = zip(by_size[:spare], reversed(by_size[spare : 2 * spare]), strict=True)
-        joined = [np.concatenate([batches[first], batches[second]]) for first, second in pairs]
-        return [batches[index] for index in sorted(by_size[2 * spare :])] + joined
+            return Batches(indices, ends)
+        count = len(ends) - 1
+        if count + -count % divisor > utterances:
+            return joined(Batches(indices, ends), count % divisor, sizes)
+        return Batches(indices, halved(ends, -count % divisor))
 
     def buffer_pool(
         self, workers: int, under_way: int, max_tokens: int | None, max_sentences: int | None
@@ -296,8 +264,10 @@ class UtteranceDataset(FairseqDataset):
         widest = max((meta.visual_dim or 0) + classes, meta.acoustic_dim or 0)
         limits = [max_tokens] if max_tokens else []
         if max_sentences and len(self):
-            units = [np.arange(len(self))[:, None]] if self.dialogues is None else self.dialogues.items
-            limits.append(max_sentences * max(int(self.sizes[unit].sum(axis=-1).max()) for unit in units))
+            units = self.dialogues.items if self.dialogues is not None else ()
+            limits.append(
+                max_sentences * max((int(self.sizes[unit].sum()) for unit in units), default=self.sizes.max())
+            )
         size = bytes_for([min(limits) * widest, 1, 1, 1]) if limits and widest else 0
         return BufferPool(workers, _READY_PER_WORKER + -(-under_way // max(workers, 1)), size)
 
@@ -312,7 +282,7 @@ class UtteranceDataset(FairseqDataset):
             return {}
         indices = np.asarray(samples, dtype=np.int64)
         rows, corpus = self.rows[indices], self.corpus
-        uids = np.asarray(corpus.uid[rows])
+        uids = taken(corpus.uid, rows)
         sources = self._sources(rows, uids)
         lengths = self._lengths(*sources)
         stand_ins = self._stand_ins(lengths)
@@ -413,8 +383,28 @@ class UtteranceDataset(FairseqDataset):
     def _lengths(self, text: np.ndarray, visual: np.ndarray, acoustic: np.ndarray) -> npt.NDArray[np.int64]:
         """Return ``(3, B)`` pieces, face frames and speech frames of these utterances, ``(B,)`` each."""
         corpus = self.corpus
-        lengths = [corpus.text_lengths[text], corpus.visual_lengths[visual], corpus.acoustic_lengths[acoustic]]
-        return np.stack(lengths).astype(np.int64)
+        rows = {"text": text, "visual": visual, "acoustic": acoustic}
+        return np.stack([taken(lengths, rows[name]) for name, lengths in corpus.lengths.items()]).astype(np.int64)
+
+    def _measured(self, special: int) -> tuple[npt.NDArray[np.integer], dict[str, tuple[int, int]]]:
+        """Return the size of each item, and for each stream all its frames (or pieces) and those beyond the limit.
+
+        Args:
+            special: pieces of every text that are not the utterance's.
+        """
+        sizes: npt.NDArray[np.integer] = np.empty(
+            len(self.rows), np.uint16 if self._limits.sum() + special < 1 << 16 else np.int64
+        )
+        total, read = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        for block in blocks(len(self.rows)):
+            rows = self.rows[block]
+            whole = self._lengths(rows, rows, rows)
+            lengths = np.minimum(whole, self._limits)
+            sizes[block] = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + special
+            total += whole.sum(axis=1)
+            read += lengths.sum(axis=1)
+        counted = zip(self.corpus.lengths, total.tolist(), (total - read).tolist(), strict=True)
+        return sizes, {stream: (all_of_it, beyond) for stream, all_of_it, beyond in counted}
 
     def _stand_ins(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return ``(3, B)`` 1 where a zero frame stands for faces or speech that an utterance lacks."""

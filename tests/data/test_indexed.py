@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.indexed import IndexedReader, IndexedWriter, write_index
+from memobert_plugin.data.indexed import IndexedReader, IndexedWriter, taken, write_index
 
 
 def write(prefix: Path, items: list[np.ndarray]) -> Path:
@@ -168,7 +170,7 @@ def test_missing_foreign_and_truncated_files_are_refused_by_name(tmp_path: Path,
 def test_items_can_be_announced_in_part_and_whatever_their_place(tmp_path: Path) -> None:
     items = [np.arange(size, dtype=np.uint16) for size in (5000, 0, 3, 7001)]
     reader = IndexedReader(write(tmp_path / "x", items))
-    reader.announce(np.array([3, 1, 0, 2]), np.array([7001, 0, 1, 3]))
+    reader.announce(reader.pointers[[3, 1, 0, 2]], np.array([7001, 0, 1, 3]))
     np.testing.assert_array_equal(reader.view(3), items[3])
     empty = IndexedReader(write(tmp_path / "none", [np.empty(0, np.uint16)]))
     empty.announce(np.array([0]), np.array([0]))
@@ -182,3 +184,31 @@ def test_an_index_written_alone_fits_frames_that_were_never_written(tmp_path: Pa
     reader = IndexedReader(tmp_path / "x", np.float16)
     assert reader.sizes.tolist() == [4, 0, 6] and reader.pointers.tolist() == [0, 8, 8]
     np.testing.assert_array_equal(reader.view(2), np.zeros(6, np.float16))
+
+
+def test_beginnings_of_items_are_read_one_after_another(tmp_path: Path, items: list[np.ndarray]) -> None:
+    reader = IndexedReader(write(tmp_path / "x", items))
+    rows, counts = np.array([2, 1, 0, 3]), np.array([4, 0, 3, 1])
+    found = np.empty(8, np.uint16)
+    reader.read(reader.pointers[rows], counts, found)
+    np.testing.assert_array_equal(found, np.concatenate([items[row][:n] for row, n in zip(rows, counts, strict=True)]))
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path: Path, items: list[np.ndarray]) -> None:
+    reader = IndexedReader(write(tmp_path / "x", items))
+    os.truncate(tmp_path / "x.bin", 4)
+    with pytest.raises(UserError, match=r"x\.bin: truncated while it was read"):
+        reader.read(reader.pointers[:1], np.array([3]), np.empty(3, np.uint16))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_large_arrays_do_not_stay_mapped(tmp_path: Path) -> None:
+    def resident() -> int:
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("RssFile"))
+
+    np.save(tmp_path / "large.npy", np.arange(1 << 23))
+    array = np.asarray(np.load(tmp_path / "large.npy", mmap_mode="r"))
+    before, rows = resident(), np.arange(0, len(array), 500)
+    np.testing.assert_array_equal(taken(array, rows), rows)
+    assert resident() - before < 8 << 10
+    assert array[rows[-1]] == rows[-1]

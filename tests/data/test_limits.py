@@ -34,7 +34,6 @@ def test_the_share_beyond_counts_frames_not_utterances() -> None:
     lengths = np.array([128, 64, 0, 32], dtype=np.int32)
     assert share_beyond(lengths, 64) == pytest.approx(64 / 224)
     assert share_beyond(np.zeros(3, np.int32), 64) == 0.0
-    told = describe_beyond("acoustic", lengths, 64, ExtractorInfo(frame_rate=100 / 3))
+    told = describe_beyond("acoustic", share_beyond(lengths, 64), 64, ExtractorInfo(frame_rate=100 / 3))
     assert told == "28.6 % of the acoustic frames lie beyond the first 64 (1.92 s)"
-    assert describe_beyond("text", lengths, 64, None) == "28.6 % of the text pieces lie beyond the first 64"
-    assert describe_beyond("visual", np.zeros(3, np.int32), 36, None) == ""
+    assert describe_beyond("text", 64 / 224, 64, None) == "28.6 % of the text pieces lie beyond the first 64"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -157,3 +159,21 @@ def test_the_state_of_a_model_with_other_parameters_is_refused_in_one_line() -> 
     state = optimizer_of(nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))).state_dict()
     with pytest.raises(SystemExit, match=r"knows 2 parameters, this model has 1 .*--reset-optimizer"):
         optimizer_of(nn.Parameter(torch.ones(2, 2))).load_state_dict(state)
+
+
+def test_an_update_does_not_import_torchs_compiler() -> None:
+    script = """
+import sys, torch
+from torch import nn
+import fairseq.tasks, memobert_plugin.registration
+from memobert_plugin.optim.adamw import FusedAdam
+module = nn.Linear(3, 3)
+optimizer = FusedAdam(module.parameters(), lr=0.1)
+module(torch.ones(1, 3)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-1] == "False"

@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final
 
 from ..core.errors import UserError
 from ..core.files import regular
-from ..features.denseface.pictures import SPLITS, VOTE_COLUMNS, ExpressionPictures
 from .reading import CORPORA, Corpus, CountedOptions
+
+if TYPE_CHECKING:  # numpy would cost every --help a tenth of a second
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..features.denseface.pictures import ExpressionPictures
 
 PICTURES_CSV: Final = "fer2013.csv"
 VOTES_CSV: Final = "fer2013new.csv"
@@ -63,6 +65,8 @@ class FerPlus:
 
     def summary(self) -> str:
         """Return one line with the number of faces by split."""
+        from ..features.denseface.pictures import SPLITS
+
         counts = ", ".join(f"{name} {int((self.pictures.split == code).sum())}" for code, name in enumerate(SPLITS))
         without = int((self.pictures.majorities() < 0).sum())
         return f"{counts} faces, {without} of them without a unique majority"
@@ -74,6 +78,10 @@ def read_ferplus(folder: Path) -> FerPlus:
     Raises:
         UserError: a file is missing, its columns or a row are not as published, or the two do not belong together.
     """
+    import numpy as np
+
+    from ..features.denseface.pictures import SPLITS, ExpressionPictures
+
     images: list[npt.NDArray[np.uint8]] = []
     votes: list[list[int]] = []
     split: list[int] = []
@@ -103,6 +111,8 @@ def read_ferplus(folder: Path) -> FerPlus:
 
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    from ..features.denseface.pictures import VOTE_COLUMNS
+
     columns = [*needed, *(VOTE_COLUMNS if path.name == VOTES_CSV else ())]
     try:
         with open(regular(path), encoding="utf-8-sig", newline="") as stream:
@@ -117,6 +127,8 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
 
 
 def _pixels(path: Path, row: int, text: str) -> npt.NDArray[np.uint8]:
+    import numpy as np
+
     try:
         levels = np.array(text.split(), dtype=np.int64)
     except ValueError:
@@ -127,6 +139,8 @@ def _pixels(path: Path, row: int, text: str) -> npt.NDArray[np.uint8]:
 
 
 def _votes(path: Path, row: int, label: dict[str, str]) -> list[int]:
+    from ..features.denseface.pictures import VOTE_COLUMNS
+
     counts = [label[column] for column in VOTE_COLUMNS]
     if not all(count.isdecimal() and int(count) <= 10 for count in counts):
         raise UserError(f"{path}, row {row}: votes are {', '.join(counts)}, not counts up to 10; fetch the file again")

@@ -23,7 +23,6 @@ from ..features.media.streams import (
     purpose,
     wanted_language,
 )
-from ..features.media.subtitles import SUBTITLE_SUFFIXES, is_subtitle_file
 from .reading import Defect
 
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -188,6 +187,8 @@ class SubtitleFinder:
         return there
 
     def _preference(self, candidate: _Candidate) -> tuple[object, ...]:
+        from ..features.media.subtitles import SUBTITLE_SUFFIXES
+
         agreeing = agreement(self._language, candidate.mark) if self._language and candidate.mark else 0
         return (
             candidate.kind >= PARTIAL,
@@ -201,6 +202,9 @@ class SubtitleFinder:
 
 
 def _subtitle_files(folder: Path) -> list[Path]:
+    # Imported here, for --help to answer at once.
+    from ..features.media.subtitles import SUBTITLE_SUFFIXES, is_subtitle_file
+
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES and is_subtitle_file(path)
     )

@@ -20,6 +20,7 @@ from ..core.console import run_command
 from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import replaced_when_complete
+from ..core.names import counted
 
 LAST = "checkpoint_last.pt"
 
@@ -58,7 +59,7 @@ def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | No
         updates, newest = others[-1]
         with replaced_when_complete(last) as temporary:
             shutil.copyfile(newest, temporary)
-        say(f"training goes on from {newest.name} ({updates} updates), the newest whole checkpoint")
+        say(f"training goes on from {newest.name} ({counted(updates, 'update')}), the newest whole checkpoint")
     return updates_of(last)
 
 
@@ -103,7 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     updates = settle_last_checkpoint(folder, print)
     if updates is None and any(folder.glob("checkpoint*.pt.damaged")):
         return 1
-    print("no checkpoint: training starts from zero" if updates is None else f"{LAST}: whole, {updates} updates")
+    print(
+        "no checkpoint: training starts from zero"
+        if updates is None
+        else f"{LAST}: whole, {counted(updates, 'update')}"
+    )
     return 0
 
 

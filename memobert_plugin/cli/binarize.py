@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, going_on, run_command, say
 from ..core.errors import UserError
+from ..core.names import counted
 
 if TYPE_CHECKING:
     from ..data.binarize import BinarizeReport
@@ -41,7 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--manifest", required=True, metavar="TSV", help="one row per utterance: TSV, CSV or JSON lines"
+        "--manifest",
+        required=True,
+        metavar="TSV",
+        help="one row per utterance: TSV, CSV or JSON lines (-: standard input)",
     )
     parser.add_argument("--visual", metavar="DIR", help="frames of faces (default: no visual modality)")
     parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
@@ -106,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..data.binarize import binarize
     from ..data.corpus import Corpus
     from ..data.limits import notes_on_limits
+    from .manifest import piped_manifest
 
+    options.manifest = str(piped_manifest(Path(options.manifest)))
     with going_on("nothing was written; start the same command again"), tempfile.TemporaryDirectory() as folder:
         tokenizer, notes = _tokenizer(options, Path(folder))
         report = binarize(
@@ -170,23 +176,24 @@ def _tokenizer(options: argparse.Namespace, folder: Path) -> tuple[Tokenizer, li
     )
     notes = []
     if trained < asked:
-        notes.append(f"--train-sentencepiece {asked}: the text carries only {trained} pieces")
+        notes.append(f"--train-sentencepiece {asked}: the text carries only {counted(trained, 'piece')}")
     return SentencePieceTokenizer.from_model(model, segmentation), notes
 
 
 def _summary(report: BinarizeReport, notes: Sequence[str], dry_run: bool) -> str:
     counts = report.counts
     lines = [
-        f"{report.output}: {counts['utterances']} utterances{' would be written' if dry_run else ''}, "
-        f"{counts['skipped']} of {report.rows} rows left out",
-        f"  text      {counts['with_text']} utterances, {counts['pieces']} pieces",
+        f"{report.output}: {counted(counts['utterances'], 'utterance')}{' would be written' if dry_run else ''}, "
+        f"{counts['skipped']} of {counted(report.rows, 'row')} left out",
+        f"  text      {counted(counts['with_text'], 'utterance')}, {counted(counts['pieces'], 'piece')}",
     ]
     for name in ("visual", "acoustic"):
         if not counts[f"with_{name}"]:
             continue
         without = counts["utterances"] - counts[f"with_{name}"]
         lines.append(
-            f"  {name:<9} {counts[f'with_{name}']} utterances ({without} without), {counts[f'{name}_frames']} frames"
+            f"  {name:<9} {counted(counts[f'with_{name}'], 'utterance')} ({without} without), "
+            f"{counted(counts[f'{name}_frames'], 'frame')}"
         )
     lines += [f"  note: {note}" for note in notes]
     lines += [f"  left out: {utterance_id}: {reason}" for utterance_id, reason in report.first_defects]

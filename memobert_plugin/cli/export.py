@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
-from ..core.names import MODALITY_CASES
+from ..core.names import MODALITY_CASES, counted
 from ..core.version import license_of, shipped_model
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def described(description: ModelDescription, predictions: Sequence[str | Path], 
         for case, paths in files.items()
     }
     if (fewest := min(len(found[0]) for found in parts.values())) < FEWEST:
-        raise UserError(f"--calibrate: {fewest} predictions; give at least {FEWEST}")
+        raise UserError(f"--calibrate: {counted(fewest, 'prediction')}; give at least {FEWEST}")
     return replace(description, calibration=calibrate(parts))
 
 
@@ -188,7 +188,7 @@ def describe(description: ModelDescription) -> str:
         lines.append(f"answers by --template alone, so otherwise than fairseq-validate did with {flags}")
     if found := description.calibration:
         lines.append(
-            f"calibrated on {found.utterances} predictions: {found.describe()}, expected calibration "
+            f"calibrated on {counted(found.utterances, 'prediction')}: {found.describe()}, expected calibration "
             f"error {found.error_before:.3f} before, {found.error_after:.3f} after; unsure below {found.threshold:.3g}"
         )
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, going_on, note, run_command, say
+from ..core.names import counted
 from . import extract_flags as flags
 from .extract_film import add_film_commands
 
@@ -83,7 +84,7 @@ def _add_visual_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row")
+    add("--manifest", type=Path, required=True, metavar="TSV", help="one utterance per row (-: standard input)")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the frames, one extractor each")
 
 
@@ -112,7 +113,9 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
 def _extract(job: FrameJob, options: argparse.Namespace) -> int:
     from ..data.manifest import manifest_notes
     from ..features.extraction.job import extract, survey
+    from .manifest import piped_manifest
 
+    options.manifest = piped_manifest(options.manifest)
     for remark in manifest_notes(options.manifest):
         note(remark)
     if options.dry_run:
@@ -165,7 +168,7 @@ def summarize(job: FrameJob, report: Report, output: Path, wall_seconds: float) 
 def _counts(job: FrameJob, report: Report) -> str:
     utterances = report.with_media + report.without_media
     without = f"{report.without_media} without {job.medium}"
-    return f"{utterances} utterances, {without}, {report.finished_before} finished before"
+    return f"{counted(utterances, 'utterance')}, {without}, {report.finished_before} finished before"
 
 
 def cli_main() -> None:

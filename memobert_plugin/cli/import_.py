@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
+from ..core.names import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,8 +125,8 @@ def import_frames(options: argparse.Namespace) -> int:
     taken = take_over(options.source, options.output, info, options.expression, overwrite=options.overwrite)
     asked = taken.written + taken.finished + len(taken.failures)
     say(
-        f"{options.output}: {asked} utterances, {taken.finished} finished before, {taken.written} written "
-        f"({taken.frames} frames), {len(taken.failures)} failed"
+        f"{options.output}: {counted(asked, 'utterance')}, {taken.finished} finished before, {taken.written} written "
+        f"({counted(taken.frames, 'frame')}), {len(taken.failures)} failed"
     )
     if taken.failures:
         say(f"the failures are in {options.output / 'failed.tsv'}, the first: {': '.join(taken.failures[0])}")

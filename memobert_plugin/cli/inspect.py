@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.console import CommandParser, run_command
 from ..core.errors import UserError, pip_install
 from ..core.files import refuse_existing_file, replaced_when_complete
+from ..core.names import counted
 from .descriptions import KNOWN, as_lines, describe
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def as_tables(summary: dict[str, Any]) -> str:
     """Return a summary as text for reading."""
     unknown = summary["utterances_of_unknown_duration"]
     head = [
-        f"{summary['path']}: {summary['utterances']} utterances, {summary['hours']:.2f} hours"
+        f"{summary['path']}: {counted(summary['utterances'], 'utterance')}, {summary['hours']:.2f} hours"
         + (f" (duration of {unknown} unknown)" if unknown else "")
         + (f", {summary['skipped']} left out when it was written" if summary["skipped"] else ""),
         f"{summary['tokenizer']}, {summary['vocabulary_size']} symbols; data-bin format {summary['format_version']}",
@@ -195,4 +196,4 @@ def _speakers_table(summary: dict[str, Any]) -> str:
     ]
     table = _table(("speaker", "utterances", "hours", *(label or _UNNAMED for label in emotions)), rows)
     more = len(speakers) - len(rows)
-    return f"{table}\n… and {more} more speakers (--json lists all)" if more else table
+    return f"{table}\n… and {counted(more, 'more speaker')} (--json lists all)" if more else table

@@ -15,6 +15,7 @@ from ..core.console import QUIET, CommandParser, detail, loudness, note, run_com
 from ..core.errors import Interrupted, UserError
 from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file, refuse_input
 from ..core.flags import add_flags, options_from
+from ..core.names import counted
 from ..core.version import license_of, shipped_model
 from ..data.manifest import TRANSCRIBED
 from ..features.media.streams import StreamChoice, wanted_language
@@ -94,7 +95,9 @@ def _add_texts_and_times(what: argparse._MutuallyExclusiveGroup) -> None:
         help="answer once a second while a film comes: a file, - (standard input), a camera such as /dev/video0, or "
         "FORMAT:DEVICE; JSON lines with the lag in seconds",
     )
-    what.add_argument("--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips")
+    what.add_argument(
+        "--manifest", type=Path, metavar="TSV", help="one utterance per row, instead of clips (-: standard input)"
+    )
 
 
 def _add_reading(how: argparse._ArgumentGroup) -> None:
@@ -267,9 +270,11 @@ def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:
         except DefectiveClip as defect:
             raise UserError(str(defect)) from None
         except KeyboardInterrupt:
-            raise Interrupted(f"{len(lags)} answers are written") from None
+            raise Interrupted(f"{counted(len(lags), 'answer')} written") from None
     if lags:
-        detail(f"{len(lags)} answers; lag {sum(lags) / len(lags):.2f} s on average, {max(lags):.2f} s at most")
+        detail(
+            f"{counted(len(lags), 'answer')}; lag {sum(lags) / len(lags):.2f} s on average, {max(lags):.2f} s at most"
+        )
     return 0
 
 
@@ -364,8 +369,12 @@ def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
 
 
 def _read_standard_input(options: argparse.Namespace) -> None:
-    """Take clips or words from standard input where ``-`` stands for them."""
-    if options.text == "-":
+    """Take clips, words or the manifest from standard input where ``-`` stands for them."""
+    if options.manifest is not None:
+        from .manifest import piped_manifest
+
+        options.manifest = piped_manifest(options.manifest)
+    elif options.text == "-":
         options.text = " ".join(sys.stdin.read().split())
     elif Path("-") in options.clips:
         given = sys.stdin.read()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
+from ..core.names import counted
 
 if TYPE_CHECKING:
     from ..sweep.expansion import Run
@@ -142,7 +143,7 @@ def _carry_out(
         )
     sweep.prepare(plan.path, runs, queued)
     schedule = Schedule(sweep, runs, options.retry_failed)
-    say(f"{sweep.path}: {len(runs)} runs, {len(schedule.with_status(DONE))} done earlier")
+    say(f"{sweep.path}: {counted(len(runs), 'run')}, {len(schedule.with_status(DONE))} done earlier")
 
     def announce(name: str, state: RunState) -> None:
         say(f"{schedule.finished()}/{len(runs)} {state.status} {name} {state.seconds:.1f} s")
@@ -183,14 +184,15 @@ def _dry_run_lines(plan: Plan, runs: list[Run], slurm: bool) -> list[str]:
     lines += ["", "# Job graph: each kind after those it needs"]
     needs = Counter((run.kind, tuple(sorted({name.partition("/")[0] for name in run.depends_on}))) for run in runs)
     for (kind, needed), count in needs.items():
-        lines.append(f"# {count} {kind} runs{' after ' + ' and '.join(needed) if needed else ''}")
+        lines.append(f"# {counted(count, f'{kind} run')}{' after ' + ' and '.join(needed) if needed else ''}")
     if slurm:
         for kind in dict.fromkeys(run.kind for run in runs):
             resources = plan.slurm[kind]
             jobs = len(job_groups([run for run in runs if run.kind == kind], resources.runs_per_job))
             lines.append(
-                f"# {kind}: {jobs} jobs of up to {resources.runs_per_job} runs, {resources.jobs} at a time; "
-                f"each {resources.nodes} nodes x {resources.tasks_per_node} tasks ({resources.gpus} GPUs), "
+                f"# {kind}: {counted(jobs, 'job')} of up to {counted(resources.runs_per_job, 'run')}, "
+                f"{resources.jobs} at a time; each {counted(resources.nodes, 'node')} x "
+                f"{counted(resources.tasks_per_node, 'task')} ({counted(resources.gpus, 'GPU')}), "
                 f"{resources.minutes} min, partition {resources.partition or '(default)'}"
             )
     return lines

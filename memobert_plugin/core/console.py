@@ -19,6 +19,7 @@ from types import FrameType
 from typing import IO, Any, TypeVar
 
 from .errors import NO_ROOM, Interrupted, UserError
+from .names import counted
 
 QUIET, USUAL, VERBOSE = -1, 0, 1
 
@@ -280,8 +281,7 @@ class _Lines:
 def _amount(done: float, total: float | None, unit: str) -> str:
     if unit == "s":
         return _clock(done) if total is None else f"{_clock(done)} of {_clock(total)}"
-    noun = f"{unit}s"
-    return f"{done:g} {noun}" if total is None else f"{done:g} of {total:g} {noun}"
+    return counted(done, unit) if total is None else f"{done:g} of {counted(total, unit)}"
 
 
 def _rate(done: float, seconds: float, unit: str) -> str:

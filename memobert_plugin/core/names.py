@@ -16,6 +16,12 @@ PICTURE_RATE: Final = 10.0
 """Pictures per second that are looked at, as in the paper."""
 
 
+def counted(count: float, noun: str) -> str:
+    """Return a number with its noun: ``1 speaker``, ``2 speakers``."""
+    shown = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{shown} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A rule for dividing speakers and for choosing the checkpoint that is tested.

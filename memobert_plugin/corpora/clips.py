@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..core.errors import DefectiveClip, UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow
 from .reading import CORPORA, Corpus, Defect, Reading, existing, files_below, one_line, read_text
 
@@ -185,7 +186,7 @@ class _ClipReader:
         self._notes += [subtitles.remark] if subtitles.remark else []
         if dropped:
             first = f"{dropped[0].line.start:.1f} s: {dropped[0].reason}"
-            left_out = f"{len(dropped)} of {len(subtitles.lines)} lines left out (the first at {first})"
+            left_out = f"{len(dropped)} of {counted(len(subtitles.lines), 'line')} left out (the first at {first})"
             self._notes.append(f"{subtitles.origin}: {left_out}")
         if self._options.whole:
             yield replace(row, text=" ".join(line.text for line in used))
@@ -198,8 +199,8 @@ class _ClipReader:
     def remarks(self, rows: list[ManifestRow]) -> list[str]:
         """Return the remarks on choices, and the number of clips without words."""
         without = sum(not row.text for row in rows)
-        counted = [f"{without} of {len(rows)} utterances have no words"] if without else []
-        return [*dict.fromkeys(self._notes), *counted]
+        wordless = [f"{without} of {counted(len(rows), 'utterance')} without words"] if without else []
+        return [*dict.fromkeys(self._notes), *wordless]
 
 
 CLIPS: Final = CORPORA.register("clips")(

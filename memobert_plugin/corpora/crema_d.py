@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ..core.errors import UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow
 from .reading import (
     CORPORA,
@@ -138,20 +139,22 @@ def _by_votes(rows: list[ManifestRow], table: Path, column: str) -> tuple[list[M
     votes = {fields["FileName"]: fields[column] for fields in reader}
     kept = [replace(row, emotion=letters[votes[row.id]]) for row in rows if votes.get(row.id) in letters]
     passed_over = len(rows) - len(kept)
-    return kept, [f"{passed_over} clips without a single winner in {column} passed over"] if passed_over else []
+    return kept, [
+        f"{counted(passed_over, 'clip')} without a single winner in {column} passed over"
+    ] if passed_over else []
 
 
 def _remarks(rows: list[ManifestRow]) -> list[str]:
     remarks = []
     actors = len({row.speaker for row in rows})
     if actors != ACTORS:
-        remarks.append(f"clips of {actors} actors; complete, CREMA-D has {ACTORS}")
+        remarks.append(f"clips of {counted(actors, 'actor')}; complete, CREMA-D has {ACTORS}")
     for what, count in (
         ("sound file", sum(not row.audio for row in rows)),
         ("film", sum(not row.video for row in rows)),
     ):
         if count:
-            remarks.append(f"{count} clips have no usable {what}; they stay, without it")
+            remarks.append(f"{counted(count, 'clip')} without a usable {what}; kept without it")
     return remarks
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow, format_votes
 from .reading import (
     ALL_EMOTIONS_HELP,
@@ -261,14 +262,14 @@ def _with_dialogue(
 def _remarks(found: _Found, dialogues: bool) -> list[str]:
     remarks = []
     if found.other_labels:
-        remarks.append(f"{found.other_labels} turns with other labels passed over")
+        remarks.append(f"{counted(found.other_labels, 'turn')} with other labels passed over")
     if found.without_evaluation:
-        remarks.append(f"{found.without_evaluation} transcribed turns were never evaluated; passed over")
+        remarks.append(f"{counted(found.without_evaluation, 'transcribed turn')} never evaluated; passed over")
     if found.without_transcript:
-        remarks.append(f"{found.without_transcript} turns are not transcribed; they stay, without text")
+        remarks.append(f"{counted(found.without_transcript, 'turn')} not transcribed; kept without text")
     if found.without_media:
         wanted = "film in dialog/avi/DivX" if dialogues else "sound file in sentences/wav"
-        remarks.append(f"{found.without_media} turns have no {wanted}; they stay, without it")
+        remarks.append(f"{counted(found.without_media, 'turn')} without {wanted}; kept without it")
     return remarks
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow
 from .reading import CORPORA, Corpus, Defect, Reading, existing, one_line, read_text
 
@@ -87,9 +88,11 @@ def read_meld(folder: Path, media: Path | None = None) -> Reading:
             count += 1
             missing += clips is not None and not found.video
         if count != part.utterances:
-            remarks.append(f"{table.name}: {count} utterances; MELD states {part.utterances}")
+            remarks.append(f"{table.name}: {counted(count, 'utterance')}; MELD states {part.utterances}")
         if missing:
-            remarks.append(f"{part.name}: {missing} utterances have no clip in {clips}; they stay, without video")
+            remarks.append(
+                f"{part.name}: {counted(missing, 'utterance')} without a clip in {clips}; kept without video"
+            )
     return Reading(rows, defects, remarks)
 
 

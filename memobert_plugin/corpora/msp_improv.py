@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow
 from .reading import (
     ALL_EMOTIONS_HELP,
@@ -111,7 +112,7 @@ def read_msp_improv(
     for scenario in scenarios:
         published.update({name: TURNS[scenario][label] for label, name in names.items()})
     counts = Counter(row.emotion for row in rows.values())
-    remarks = [f"{other_labels} turns with other labels or none passed over"] if other_labels else []
+    remarks = [f"{counted(other_labels, 'turn')} with other labels or none passed over"] if other_labels else []
     kept = list(rows.values())
     if left_out:
         kept = _without(left_out, rows)
@@ -180,7 +181,7 @@ def _without(left_out: Path, rows: dict[str, ManifestRow]) -> list[ManifestRow]:
 
 
 def _against_the_paper(count: int, kept: list[ManifestRow], left_out: Path) -> str:
-    remark = f"{count} turns left out because {left_out} names them"
+    remark = f"{counted(count, 'turn')} left out, as {left_out} says"
     if Counter(row.emotion for row in kept) == Counter(PAPER_TURNS):
         return f"{remark}; the rest has the counts of the published MEmoBERT results"
     listed = ", ".join(f"{name} {turns}" for name, turns in PAPER_TURNS.items())
@@ -193,7 +194,7 @@ def _missing(rows: list[ManifestRow]) -> list[str]:
         "film": sum(not row.video for row in rows),
         "transcript": sum(not row.text for row in rows),
     }
-    return [f"{count} turns have no {what}; they stay, without it" for what, count in counts.items() if count]
+    return [f"{counted(count, 'turn')} without a {what}; kept without it" for what, count in counts.items() if count]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
+from ..core.names import counted
 from ..data.manifest import ManifestRow
 from .reading import CORPORA, Corpus, Defect, NoOptions, Reading, existing, files_below
 
@@ -110,7 +111,7 @@ def _remarks(rows: list[ManifestRow], counts: Counter[str]) -> list[str]:
     per_actor = Counter(row.speaker for row in rows)
     if len(rows) != ACTORS * CLIPS_PER_ACTOR:
         remarks.append(
-            f"{len(rows)} spoken clips of {len(per_actor)} actors; complete, RAVDESS has "
+            f"{counted(len(rows), 'spoken clip')} of {counted(len(per_actor), 'actor')}; complete, RAVDESS has "
             f"{ACTORS * CLIPS_PER_ACTOR} of {ACTORS}"
         )
     short = [f"{actor} {count}" for actor, count in sorted(per_actor.items()) if count != CLIPS_PER_ACTOR]
@@ -118,11 +119,13 @@ def _remarks(rows: list[ManifestRow], counts: Counter[str]) -> list[str]:
         remarks.append(f"actors without their {CLIPS_PER_ACTOR} clips: {', '.join(short)}")
     silent = sum(not row.audio for row in rows)
     if silent:
-        remarks.append(f"{silent} clips have no sound file; RAVDESS publishes them as Audio_Speech_Actors_01-24.zip")
+        remarks.append(
+            f"{counted(silent, 'clip')} without a sound file; RAVDESS publishes these as Audio_Speech_Actors_01-24.zip"
+        )
     if counts["songs"]:
-        remarks.append(f"{counts['songs']} files of songs (channel {SONG}) passed over")
+        remarks.append(f"{counted(counts['songs'], 'file')} of songs (channel {SONG}) passed over")
     if counts["repeated"]:
-        remarks.append(f"{counts['repeated']} files occur twice; the one in fewer folders was taken")
+        remarks.append(f"{counted(counts['repeated'], 'file')} found twice; the one in fewer folders was taken")
     return remarks
 
 

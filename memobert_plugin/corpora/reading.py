@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from ..core.errors import UserError
 from ..core.files import regular
+from ..core.names import counted
 from ..core.registry import Registry
 from ..data.manifest import ManifestRow, utterance_uid, write_manifest
 
@@ -162,7 +163,9 @@ class Reading:
 
     def summary(self) -> str:
         """Return one line with the numbers of utterances, speakers, emotions and splits."""
-        parts = [f"{len(self.rows)} utterances of {len({row.speaker for row in self.rows})} speakers"]
+        parts = [
+            f"{counted(len(self.rows), 'utterance')} of {counted(len({row.speaker for row in self.rows}), 'speaker')}"
+        ]
         parts.append(f"emotions: {_counted(Counter(row.emotion for row in self.rows))}")
         splits = Counter(row.split for row in self.rows if row.split)
         if splits:
@@ -183,7 +186,7 @@ def differing_counts(corpus: str, published: Mapping[str, int], found: Counter[s
     if not differing:
         return []
     listed = ", ".join(f"{name or 'no label'} {found[name]} instead of {published.get(name, 0)}" for name in differing)
-    return [f"{sum(found.values())} utterances; {corpus} has {sum(published.values())}: {listed}"]
+    return [f"{counted(sum(found.values()), 'utterance')}; {corpus} has {sum(published.values())}: {listed}"]
 
 
 def _counted(values: Counter[str]) -> str:

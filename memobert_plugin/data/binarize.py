@@ -16,6 +16,7 @@ import numpy as np
 from ..core.console import tracked
 from ..core.errors import UserError
 from ..core.files import refuse_existing, staged_folder
+from ..core.names import counted
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
@@ -326,7 +327,7 @@ def _check_usable(
     """Refuse a corpus without utterances, or without any frames of a modality whose folder was given."""
     first = f" (first: {skipped.first[0][0]}: {skipped.first[0][1]})" if skipped.first else ""
     if not counts["utterances"]:
-        raise UserError(f"{manifest}: none of its {skipped.count} utterances can be used{first}")
+        raise UserError(f"{manifest}: none of its {counted(skipped.count, 'utterance')} can be used{first}")
     for name, folder in (("visual", folders.visual), ("acoustic", folders.acoustic)):
         if folder is not None and not counts[f"with_{name}"]:
             example = frame_file(folder, next(read_manifest(manifest)).id).name

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..core.errors import UserError
 from ..core.files import read_rows
-from ..core.names import PROTOCOLS
+from ..core.names import PROTOCOLS, counted
 from ..core.rng import Stream, uniform
 from .corpus import Corpus
 from .manifest import utterance_uid
@@ -185,7 +185,9 @@ def speaker_groups(
         UserError: fewer than two groups, or more than speakers.
     """
     if not 2 <= groups <= len(counts):
-        raise UserError(f"--folds groups:{groups}: give 2 groups or more, and not more than the {len(counts)} speakers")
+        raise UserError(
+            f"--folds groups:{groups}: give 2 groups or more, and not more than the {counted(len(counts), 'speaker')}"
+        )
     names = natural_order(counts)
     shares = np.stack([counts[name] for name in names]).astype(np.float64)
     shares /= np.maximum(shares.sum(axis=0), 1)

@@ -52,7 +52,7 @@ _LINES_FOR_NOTES = 100
 _BREAKS_ROWS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 """Control characters and line ends; surrogates, which stand for bytes of a file name that are not UTF-8."""
 _NO_PATH = re.compile("\x00")
-_FILE_ADDRESS = "file:///"
+FILE_ADDRESS = "file:///"
 MEDIA = ("video", "audio")
 """The columns that hold paths."""
 _INNER_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]+")
@@ -120,8 +120,8 @@ def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
 
     A ``file:///`` address, percent-encoded, names a file whose name a row cannot hold.
     """
-    if media.startswith(_FILE_ADDRESS):
-        return Path(os.fsdecode(unquote_to_bytes(media[len(_FILE_ADDRESS) - 1 :])))
+    if media.startswith(FILE_ADDRESS):
+        return Path(os.fsdecode(unquote_to_bytes(media[len(FILE_ADDRESS) - 1 :])))
     return Path(manifest_path).parent / media
 
 

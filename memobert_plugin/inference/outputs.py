@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
+from ..core.names import counted
 from ..pages.drawings import emotion_colors
 from .prediction import UNITS
 
@@ -229,7 +230,7 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool, *, notes: bool = Tr
         parts += [*_transcribed(answered), *_notes(answered)]
     parts += [f"failed: {line['id']}: {line['error']}" for line in failed]
     if failed:
-        parts.append(f"{len(failed)} of {len(lines)} clips failed")
+        parts.append(f"{len(failed)} of {counted(len(lines), 'clip')} failed")
     return "\n".join(parts)
 
 
@@ -271,6 +272,6 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
     text = line["text"]
     shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
     counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
-    read = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+    read = ", ".join(counted(count, what) for what, count in counts.items() if count)
     answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
     return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError, pip_install
+from ..core.names import counted
 from ..evaluation.metrics.calibration import SURE
 from ..pages.drawings import emotion_colors, probability_bars, small_bar, time_step
 from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence, Utterance
@@ -108,7 +109,7 @@ class Prediction:
     def parts_read(self) -> str:
         """Return what was read, such as ``36 faces, 50 sound frames``."""
         counts = {what: self.modalities[name].frames for name, what in UNITS.items()}
-        return ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+        return ", ".join(counted(count, what) for what, count in counts.items() if count)
 
     @property
     def parts_missing(self) -> dict[str, str]:

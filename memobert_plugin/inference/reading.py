@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import DefectiveClip, UserError
-from ..core.names import PICTURE_RATE
+from ..core.names import PICTURE_RATE, counted
 from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
 from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
 from ..features.encoders.base import STEP_SECONDS
@@ -319,7 +319,7 @@ class ClipReader:
         if transcript is not None and "l" in evidence.present and transcript.unsure:
             evidence = evidence.noted(f"transcribed words are unsure: {transcript.unsure}", "l")
         if unknown := int((read == UNKNOWN_ROW).sum()):
-            evidence = evidence.noted(f"words unknown to the model: {unknown} of {len(read)} pieces")
+            evidence = evidence.noted(f"words unknown to the model: {unknown} of {counted(len(read), 'piece')}")
         if "l" in evidence.present and (note := unlike_words(evidence.utterance.text, read, self.tokenizer)):
             evidence = evidence.noted(note, unlike="l")
         for letter in evidence.present:

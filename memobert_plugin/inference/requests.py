@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import DefectiveClip, UserError
 from ..core.files import is_stream
+from ..core.names import counted
 from ..data.folds import natural_order
 from ..data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
 from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
@@ -85,7 +86,9 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
     lines, dropped = usable_lines(found.lines, sound_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
     if not lines:
         reason = dropped[0].reason if dropped else "no line"
-        raise UserError(f"{found.origin}: none of its {len(found.lines)} lines can be used (the first: {reason})")
+        raise UserError(
+            f"{found.origin}: none of its {counted(len(found.lines), 'line')} can be used (the first: {reason})"
+        )
     utterances = [
         Utterance(
             film, line.text, line.start, line.end, name=f"{film.name} {_clock(line.start)}", text_source="subtitles"
@@ -94,7 +97,9 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
     ]
     remarks = [found.remark] if found.remark else []
     if dropped:
-        remarks.append(f"{len(dropped)} of {len(found.lines)} lines left out (the first: {dropped[0].reason})")
+        remarks.append(
+            f"{len(dropped)} of {counted(len(found.lines), 'line')} left out (the first: {dropped[0].reason})"
+        )
     return Request(utterances, remarks, timeline=True)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.names import counted
 from .faces import is_pictures
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def utterances(
     if isinstance(text, str):
         raise UserError("one text for a list of clips; give a list of texts, or None")
     if text is not None and len(text) != len(clip):
-        raise UserError(f"{len(clip)} clips and {len(text)} texts; give as many of both")
+        raise UserError(f"{counted(len(clip), 'clip')} and {counted(len(text), 'text')}; give as many of both")
     if any(given is not None for given in (start, end, visual, acoustic)):
         raise UserError("start, end, visual and acoustic belong to one utterance; give a list of Utterance instead")
     texts = text if text is not None else [""] * len(clip)

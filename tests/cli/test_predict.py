@@ -99,6 +99,36 @@ def test_a_manifest_gives_names_and_texts(bundle: Path, clips: Path, tmp_path: P
     assert first["id"] == "first" and first["modalities"]["text"]["present"] and "no such file" in gone["error"]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,audio,mood\nfirst,clips/a.wav,odd\n", "standard input: columns that are not used: mood"),
+        ("id\taudio\tmood\nfirst\tclips/a.wav\todd\n", "standard input: columns that are not used: mood"),
+        ('{"id": "first", "audio": "clips/a.wav"}\n', ""),
+    ],
+)
+def test_a_manifest_may_come_by_a_pipe(
+    bundle: Path,
+    clips: Path,
+    content: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(clips.parent)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    output = clips.parent / "out.jsonl"
+    assert main(["--manifest", "-", "--model", str(bundle), "--output", str(output)]) == 0
+    assert [line["id"] for line in lines_of(output)] == ["first"]
+    assert said in capsys.readouterr().err
+
+
+def test_mistakes_in_a_manifest_by_a_pipe_are_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,start\na,soon\n")))
+    with pytest.raises(UserError, match=r"^standard input, row 2: start 'soon'"):
+        main(["--manifest", "-", "--model", str(bundle)])
+
+
 def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--text", "we love it", "--model", str(bundle)]) == 0
     assert "3 word pieces" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import pytest
 from memobert_plugin.core import console
 from memobert_plugin.core.console import CommandParser, detail, going_on, note, progress, run_command, say, tracked
 from memobert_plugin.core.errors import Interrupted, UserError
+from memobert_plugin.core.names import counted
 
 
 def parse(*arguments: str) -> None:
@@ -164,7 +165,8 @@ except KeyboardInterrupt:
     raise ImportError("numpy says such things of an import that was interrupted")
 """
 COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from memobert_plugin.core.console import run_command
 def main():
     import interrupted
@@ -189,3 +191,8 @@ def test_control_c_amid_an_import_is_one_line(tmp_path: Path) -> None:
         timeout=30,
     )
     assert (finished.returncode, finished.stderr) == (130, "x: interrupted\n")
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 clips"), (1, "1 clip"), (2, "2 clips"), (1.0, "1 clip")])
+def test_one_thing_is_singular(count: float, said: str) -> None:
+    assert counted(count, "clip") == said

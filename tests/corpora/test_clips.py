@@ -54,7 +54,7 @@ def test_what_is_left_out_or_lacking_is_said(folder: Path) -> None:
     remarks = read_clips(folder, ClipsOptions()).remarks
     assert remarks == [
         f"{folder / 'alice' / 'sad_2.srt'}: 1 of 3 lines left out (the first at 2.1 s: shorter than 1 s)",
-        "1 of 4 utterances have no words",
+        "1 of 4 utterances without words",
     ]
 
 

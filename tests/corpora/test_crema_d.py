@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.names import counted
 from memobert_plugin.corpora.__main__ import main
 from memobert_plugin.corpora.crema_d import CLIPS, EMOTIONS, SENTENCES, UNUSABLE, read_crema_d
 from memobert_plugin.data.manifest import read_manifest
@@ -51,7 +52,7 @@ def test_known_bad_clips_are_left_out_or_lose_their_film(tmp_path: Path) -> None
     ]
     [defect] = reading.defects
     assert "1076_MTI_SAD_XX" in defect.place
-    assert "2 clips have no usable film; they stay, without it" in reading.remarks
+    assert "2 clips without a usable film; kept without it" in reading.remarks
 
 
 def test_a_malformed_name_is_reported(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_labels_can_be_what_was_perceived_and_ties_are_passed_over(
     place(tmp_path, "processedResults/summaryTable.csv", content=table.encode())
     reading = read_crema_d(tmp_path, perceived=perceived)
     assert [row.emotion for row in reading.rows] == emotions
-    assert any(f"{3 - len(emotions)} clips without a single winner" in remark for remark in reading.remarks)
+    assert any(f"{counted(3 - len(emotions), 'clip')} without a single winner" in remark for remark in reading.remarks)
 
 
 def test_votes_need_the_publishers_table(tmp_path: Path) -> None:

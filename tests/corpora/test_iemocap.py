@@ -106,7 +106,7 @@ def test_excited_is_happy_and_ties_have_no_class(
     write_dialogue(tmp_path, "Ses01F_impro01", Turn("F000", label))
     four = read_iemocap(tmp_path)
     assert [row.emotion for row in four.rows] == ([] if emotion is None else [emotion])
-    assert ("1 turns with other labels passed over" in four.remarks) == (emotion is None)
+    assert ("1 turn with other labels passed over" in four.remarks) == (emotion is None)
     assert [row.emotion for row in read_iemocap(tmp_path, all_emotions=True).rows] == [own_name]
 
 
@@ -128,8 +128,8 @@ def test_transcripts_are_read_line_by_line_whatever_stands_between(tmp_path: Pat
         "M000": "It's not fair.",
     }
     assert not reading.defects
-    assert "1 turns are not transcribed; they stay, without text" in reading.remarks
-    assert "1 transcribed turns were never evaluated; passed over" in reading.remarks
+    assert "1 turn not transcribed; kept without text" in reading.remarks
+    assert "1 transcribed turn never evaluated; passed over" in reading.remarks
 
 
 def test_a_turn_without_usable_times_in_the_transcript_has_the_evaluations(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_defective_row_is_reported_and_the_rest_goes_on(tmp_path: Path) -> Non
 
 def test_other_counts_than_stated_are_remarked(tmp_path: Path) -> None:
     write_table(tmp_path, "dev", [line()])
-    assert read_meld(tmp_path).remarks == ["dev_sent_emo.csv: 1 utterances; MELD states 1109"]
+    assert read_meld(tmp_path).remarks == ["dev_sent_emo.csv: 1 utterance; MELD states 1109"]
 
 
 @pytest.mark.parametrize("below", ["", "train"])
@@ -95,7 +95,7 @@ def test_clips_are_found_where_the_archives_put_them(tmp_path: Path, below: str)
     (clips / "dia0_utt1.mp4").touch()
     reading = read_meld(tmp_path, tmp_path / "MELD.Raw")
     assert [row.video for row in reading.rows] == ["", str(clips / "dia0_utt1.mp4")]
-    assert any("1 utterances have no clip" in remark for remark in reading.remarks)
+    assert any("1 utterance without a clip" in remark for remark in reading.remarks)
 
 
 def test_wrong_folders_and_tables_are_refused(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_command_writes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["meld", str(tmp_path), "--output", str(manifest), "--rename-emotions", "joy=happy,sadness=sad"]) == 0
     assert [row.emotion for row in read_manifest(manifest)] == ["happy", "sad"]
     out = capsys.readouterr().out
-    assert "2 utterances of 1 speakers; emotions: happy 1, sad 1; splits: train 2" in out
+    assert "2 utterances of 1 speaker; emotions: happy 1, sad 1; splits: train 2" in out
     assert "MELD states 9989" in out
 
 

@@ -82,9 +82,9 @@ def test_missing_media_and_words_are_remarked(tmp_path: Path) -> None:
     write_evaluations(tmp_path, (NAME, "N"), ("S02H-M01-S-FM01", "H"))
     place(tmp_path / "session1" / "S01A" / "S" / f"MSP-IMPROV-{NAME}.wav")
     assert read_msp_improv(tmp_path).remarks == [
-        "1 turns have no sound file; they stay, without it",
-        "2 turns have no film; they stay, without it",
-        "2 turns have no transcript; they stay, without it",
+        "1 turn without a sound file; kept without it",
+        "2 turns without a film; kept without it",
+        "2 turns without a transcript; kept without it",
     ]
 
 
@@ -152,7 +152,7 @@ def test_the_papers_turns_remain_when_those_without_a_face_are_left_out(
 def test_a_partial_copy_is_refused_unless_allowed(tmp_path: Path) -> None:
     write_evaluations(tmp_path, (NAME, "N"))
     arguments = ["msp-improv", str(tmp_path), "--output", str(tmp_path / "manifest.tsv")]
-    with pytest.raises(UserError, match="1 utterances; MSP-IMPROV has 3940: anger 0 instead of 470"):
+    with pytest.raises(UserError, match="1 utterance; MSP-IMPROV has 3940: anger 0 instead of 470"):
         main(arguments)
     assert main([*arguments, "--allow-other-counts"]) == 0
 

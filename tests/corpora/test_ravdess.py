@@ -66,7 +66,7 @@ def test_the_film_without_sound_is_the_second_choice(tmp_path: Path) -> None:
     reading = read_ravdess(place(tmp_path, "Actor_01/02-01-03-01-01-02-01.mp4"))
     assert reading.rows[0].video.endswith("02-01-03-01-01-02-01.mp4")
     assert reading.rows[0].audio == ""
-    assert any("no sound file" in remark for remark in reading.remarks)
+    assert any("without a sound file" in remark for remark in reading.remarks)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_songs_other_files_and_hidden_ones_are_no_defects(tmp_path: Path) -> Non
     )
     assert len(reading.rows) == 1
     assert not reading.defects
-    assert any("1 files of songs" in remark for remark in reading.remarks)
+    assert any("1 file of songs" in remark for remark in reading.remarks)
 
 
 def test_a_tree_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     name = "Actor_01/03-01-01-01-01-01-01.wav"
     reading = read_ravdess(place(tmp_path, name, f"audio_speech_actors_01-24/{name}"))
     assert [row.audio for row in reading.rows] == [str(tmp_path / name)]
-    assert any("occur twice" in remark for remark in reading.remarks)
+    assert any("found twice" in remark for remark in reading.remarks)
 
 
 def test_the_complete_corpus_has_nothing_to_remark(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_command_merges_keeps_and_splits(tmp_path: Path, capsys: pytest.Capt
     splits = Counter(row.split for row in rows)
     assert set(splits) == {"train", "valid"}
     assert 2 <= splits["valid"] <= 16
-    assert "36 utterances of 1 speakers; emotions: anger 8, happy 8, neutral 12, sad 8" in capsys.readouterr().out
+    assert "36 utterances of 1 speaker; emotions: anger 8, happy 8, neutral 12, sad 8" in capsys.readouterr().out
 
 
 def test_the_split_made_here_does_not_depend_on_the_other_utterances(tmp_path: Path) -> None:

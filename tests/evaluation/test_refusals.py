@@ -97,7 +97,7 @@ def test_other_utterances_are_refused(tmp_path: Path) -> None:
     write_grid(tmp_path)
     path = tmp_path / "emotion/pretrain_prompt-lva/full/fraction100/fold03/seed2/predictions/test-lva.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(UserError, match="only the first has 1 utterances such as Ses03_023"):
+    with pytest.raises(UserError, match="only the first has 1 utterance such as Ses03_023"):
         report_of(tmp_path, partial=True)
 
 

@@ -121,7 +121,7 @@ def test_the_command_writes_a_line_as_soon_as_it_is_there(
 
     monkeypatch.setattr(live, "follow", watched)
     given = ["--live", str(film), "--model", str(clip_bundle), "--output", str(output), "--window", "2"]
-    with pytest.raises(Interrupted, match="3 answers are written"):
+    with pytest.raises(Interrupted, match="3 answers written"):
         main(given)
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert written == [0, 1, 2] and [line["end"] for line in lines] == [1.0, 2.0, 3.0]

@@ -147,7 +147,7 @@ def test_nothing_to_read_is_an_error_with_the_reasons(models: dict[str, MEmoBERT
         ({"modalities": ""}, "modalities ''"),
         ({"text": ["a", "b"]}, "a list of texts for one clip"),
         ({"clip": ["a.wav"], "text": "a"}, "one text for a list"),
-        ({"clip": ["a.wav"], "text": ["a", "b"]}, "1 clips and 2 texts"),
+        ({"clip": ["a.wav"], "text": ["a", "b"]}, "1 clip and 2 texts"),
         ({"clip": ["a.wav"], "start": 1.0}, "belong to one utterance"),
         ({"clip": 3}, "a clip cannot be int"),
         ({"text": "a", "batch_size": 0}, "batch_size 0"),

@@ -57,7 +57,7 @@ def test_subtitles_become_utterances_with_their_times(tmp_path: Path, where: str
 
 def test_subtitles_without_a_usable_line_are_refused(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", seconds=1.0)
-    with pytest.raises(UserError, match="none of its 1 lines can be used"):
+    with pytest.raises(UserError, match="none of its 1 line can be used"):
         of_subtitles(film, str(write_srt(tmp_path / "late.srt", [Cue(50.0, 52.0, "Late.")])))
     with pytest.raises(DefectiveClip, match=r"none\.srt"):
         of_subtitles(film, str(tmp_path / "none.srt"))

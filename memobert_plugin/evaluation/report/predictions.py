@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from ...core.files import regular
+from ...core.names import counted
 from ..metrics.scores import Counts, confusion
 from .runs import EmotionRun
 
@@ -160,13 +161,13 @@ def _difference(first: Path, lines: list[_Line]) -> str:
     parts = []
     for which, extra in (("first", known.keys() - here.keys()), ("second", here.keys() - known.keys())):
         if extra:
-            parts.append(f"only the {which} has {len(extra)} utterances such as {min(extra)}")
+            parts.append(f"only the {which} has {counted(len(extra), 'utterance')} such as {min(extra)}")
     changed = sorted(key for key in known.keys() & here if known[key] != here[key])
     if changed:
         (was, said), (is_now, says) = known[changed[0]], here[changed[0]]
         parts.append(
-            f"{len(changed)} utterances have another speaker or label, such as {changed[0]}: {was}, {said} and "
-            f"{is_now}, {says}"
+            f"{counted(len(changed), 'utterance')} with another speaker or label, such as {changed[0]}: {was}, {said} "
+            f"and {is_now}, {says}"
         )
     return ", ".join(parts)
 

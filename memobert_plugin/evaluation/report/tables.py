@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from ...core.names import FULL, MODALITY_CASES, SETTINGS
+from ...core.names import FULL, MODALITY_CASES, SETTINGS, counted
 from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
 from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
@@ -271,7 +271,7 @@ def _power_note(smallest: Sequence[float], unit: str) -> list[str]:
         return [f"{UNDEFINED}: there is no test with a single test {unit}."]
     if best <= 0.05:
         return []
-    comparisons = f"{len(smallest)} comparison{'s' if len(smallest) > 1 else ''}"
+    comparisons = counted(len(smallest), "comparison")
     return [
         f"With so few {unit}s and {comparisons} the smallest corrected p that could come out is "
         f"{_p_value(min(1.0, best))}: this table cannot show any difference to be significant at 0.05."

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.console import tracked
 from ...core.errors import DefectiveClip, UserError, pip_install
+from ...core.names import counted
 from ...data.frames import ExtractorInfo, Frames, frame_file, read_frames, write_frames
 from ..speakers.face_sources import quiet
 from .frame_folder import finished_files, frames_are_written, write_failures
@@ -197,7 +198,7 @@ def _kaldi_archive(source: Path) -> Iterator[tuple[str, Read]]:
     # The library's own close() says nothing of an archive that ends in the middle of a matrix
     # (findings/kaldi_native_io_cut_archives_end_early.sh); what it calls does.
     if not matrices._impl.close():
-        raise UserError(f"{source}: is damaged or cut off after {count} utterances; copy it again")
+        raise UserError(f"{source}: is damaged or cut off after {counted(count, 'utterance')}; copy it again")
 
 
 def _described(info: ExtractorInfo, first: Read) -> ExtractorInfo:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ...core.names import counted
 from .lip_sync import LipSync, correlation, lip_sync
 from .tracks import FaceTrack
 from .voice import Interval, SoundLevel, voiced_share, within_intervals
@@ -166,7 +167,7 @@ def track_evidence(
     together = synchrony(track, activity, level)
     reason = ""
     if len(inside) < settings.least_pictures:
-        reason = f"its mouth is seen in {len(inside)} pictures with voice"
+        reason = f"its mouth is seen in {counted(len(inside), 'picture')} with voice"
     elif mean < settings.least_activity:
         reason = f"its mouth hardly moves while there is voice (activity {mean:.2f})"
     elif agreement < settings.least_agreement:

@@ -80,7 +80,7 @@ def test_other_utterances_of_the_same_fold_are_refused_with_the_difference(tmp_p
     write_lines(path, prediction_lines("Ses01", 1, skill=0.5, key="x", count=26)[1:])
     with pytest.raises(UserError) as raised:
         reader.read(emotion_run(second), "lva")
-    assert "only the first has 1 utterances such as Ses01_000" in str(raised.value)
+    assert "only the first has 1 utterance such as Ses01_000" in str(raised.value)
     assert "only the second has 2 utterances such as Ses01_024" in str(raised.value)
     assert str(path) in str(raised.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
@@ -113,6 +114,10 @@ class Batches(Sequence[Integers]):
         for index in range(len(self.numbers)):
             yield self[index]
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        self.order, self.ends, self.numbers = self.order[:0].copy(), self.ends[:1].copy(), self.numbers[:0].copy()
+
     def digest(self, start: int) -> int:
         """Return the checksum of all batches' sizes and items, going on from ``start``."""
         checksum = zlib.crc32(np.diff(self.ends).astype(np.int64).tobytes(), start)
@@ -147,17 +152,17 @@ def cut(order: Integers, sizes: Integers, max_tokens: int | None, max_sentences:
         return np.append(np.arange(0, count, max_sentences or max(count, 1)), count)
     ends, start, window = [0], 0, BLOCK
     while start < count:
-        # The sum of sizes is made in windows, each of which begins with a batch.
-        sums = np.cumsum(sizes[order[start : start + window]], dtype=np.int64)
-        first, before = 0, 0
+        # Sums of sizes are made in windows, each of which begins with a batch.
+        sums = np.cumsum(sizes[order[start : start + window]], dtype=np.int64).tolist()
+        first, before, is_last = 0, 0, start + len(sums) == count
         while first < len(sums):
-            stop = max(first + 1, int(sums.searchsorted(before + max_tokens, side="right")))
-            if max_sentences:
-                stop = min(stop, first + max_sentences)
-            if stop == len(sums) and start + stop < count:
+            stop = bisect_right(sums, before + max_tokens, first + 1)
+            if max_sentences and stop > first + max_sentences:
+                stop = first + max_sentences
+            if stop == len(sums) and not is_last:
                 break
             ends.append(start + stop)
-            first, before = stop, int(sums[stop - 1])
+            first, before = stop, sums[stop - 1]
         window = window if first else 2 * window
         start += first
     return np.array(ends, np.int64)

@@ -67,6 +67,16 @@ class TrainingBatches(EpochBatchIterator):
         missing = -(-len(numbers) // shards) - len(own)
         return Batches(batches.order, batches.ends, np.append(own, np.full(missing, -1, own.dtype)))
 
+    def forget(self) -> None:
+        """Empty the batches of an epoch that is over, so that they do not lie in memory beside those of the next one.
+
+        Until the next garbage collection they are held by the traceback of an exception that fairseq catches.
+        """
+        self.frozen_batches.clear()
+        sampler = getattr(self, "epoch_batch_sampler", None)
+        if sampler is not None:
+            sampler.batches.clear()
+
     def state_dict(self) -> dict[str, Any]:
         """Return fairseq's state, the division of the epoch into batches, and the state of ``--patience``."""
         division = {"batches": len(self), "digest": self._digest()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..core.signals import STOP_SIGNAL, listen, stop_mark, stop_requested
-from .resuming import ResumableTask, fairseq_configuration
+from .resuming import ResumableTask, TrainingBatches, fairseq_configuration
 from .utterance_dataset import UtteranceDataset
 
 
@@ -32,8 +32,8 @@ def end_workers(finished: EpochBatchIterator) -> None:
     belong to others, and the training dies of it.
     """
     finished.dataloader = finished._cur_epoch_itr = finished._next_epoch_itr = finished.collate_fn = None
-    # The order of its utterances would otherwise lie beside that of the next epoch.
-    finished.batch_sampler = finished.epoch_batch_sampler = finished._compact = None
+    if isinstance(finished, TrainingBatches):
+        finished.forget()
 
 
 logger = logging.getLogger(__name__)

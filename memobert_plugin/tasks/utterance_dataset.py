@@ -392,25 +392,31 @@ class UtteranceDataset(FairseqDataset):
         Args:
             special: pieces of every text that are not the utterance's.
         """
-        sizes: npt.NDArray[np.integer] = np.empty(
-            len(self.rows), np.uint16 if self._limits.sum() + special < 1 << 16 else np.int64
-        )
+        fits = self._limits.sum() + special < 1 << 16
+        sizes: npt.NDArray[np.integer] = np.full(len(self.rows), special, np.uint16 if fits else np.int64)
         total, read = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        stand_ins = self._can_have_stand_ins()
         for block in blocks(len(self.rows)):
-            rows = self.rows[block]
-            whole = self._lengths(rows, rows, rows)
-            lengths = np.minimum(whole, self._limits)
-            sizes[block] = lengths.sum(axis=0) + self._stand_ins(lengths).sum(axis=0) + special
-            total += whole.sum(axis=1)
-            read += lengths.sum(axis=1)
+            rows, of_block = self.rows[block], sizes[block]
+            for stream, lengths in enumerate(self.corpus.lengths.values()):
+                whole = taken(lengths, rows)
+                shown = np.minimum(whole, self._limits[stream, 0])
+                total[stream] += whole.sum(dtype=np.int64)
+                read[stream] += shown.sum(dtype=np.int64)
+                stand_in = (whole == 0) & stand_ins[stream]
+                np.add(of_block, shown + stand_in, out=of_block, casting="unsafe")
         counted = zip(self.corpus.lengths, total.tolist(), (total - read).tolist(), strict=True)
         return sizes, {stream: (all_of_it, beyond) for stream, all_of_it, beyond in counted}
 
+    def _can_have_stand_ins(self) -> npt.NDArray[np.bool_]:
+        """Return ``(3, 1)`` True for faces or speech that a zero frame stands for where an utterance lacks them."""
+        meta = self.corpus.meta
+        read = np.array([[False], [bool(meta.visual_dim)], [bool(meta.acoustic_dim)]]) & (self._limits > 0)
+        return read & self.modalities.zero_frames
+
     def _stand_ins(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return ``(3, B)`` 1 where a zero frame stands for faces or speech that an utterance lacks."""
-        meta = self.corpus.meta
-        can_be = np.array([[False], [bool(meta.visual_dim)], [bool(meta.acoustic_dim)]]) & self.modalities.zero_frames
-        return ((lengths == 0) & can_be & (self._limits > 0)).astype(np.int64)
+        return ((lengths == 0) & self._can_have_stand_ins()).astype(np.int64)
 
     def _frames(
         self,

@@ -4,10 +4,11 @@
     python scripts/benchmark/scale.py --utterances 1000 2000 --updates 2
 
 Generates data-bins with holes for frames (see generated_corpus.py), one after another, in a temporary folder; ten
-million utterances take 2 GB of it. Each is measured in a fresh process: "open" is the data-bin and the training set,
-"epoch" the order and the batches of an epoch through the host's iterator, "first batch" the next one masked, "update"
-the median of --updates training steps of memobert_tiny on as many tokens each, on one thread. "peak" is the most memory
-that was ever resident, "above imports" what it was more than once everything was imported: indices and one update.
+million utterances take 1.5 GB of it, ``--utterances 100000000`` takes 13 GB. Each is measured in a fresh process:
+"open" is the data-bin and the training set, "epoch" the order and the batches of an epoch through the host's iterator,
+"first batch" the next one masked, "update" the median of --updates training steps of memobert_tiny on as many tokens
+each, on one thread. Seconds are processor time. "peak" is the most memory that was ever resident, "above imports" what
+it was more than once everything was imported: indices and one update.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 
 import numpy as np
@@ -15,6 +16,7 @@ from memobert_plugin.data import indexed
 from memobert_plugin.tasks import epochs
 from memobert_plugin.tasks.epochs import Batches, Rows, cut, halved, shuffled
 from memobert_plugin.tasks.resuming import TrainingBatches
+from memobert_plugin.tasks.stopping import end_workers
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000, 2 * indexed.BLOCK + 100])
@@ -118,3 +120,14 @@ def test_the_digest_is_that_of_lists_which_earlier_checkpoints_hold() -> None:
     batches = [np.arange(3), np.array([7, 4]), np.array([], np.int64), np.array([5])]
     numbers = np.concatenate([[3, 2, 0, 1], *batches]).astype(np.int64)
     assert Batches.of(batches).digest(12) == zlib.crc32(numbers.tobytes(), 12)
+
+
+def test_the_order_of_an_epoch_that_is_over_leaves_the_memory() -> None:
+    order = np.arange(40)
+    iterator = EpochBatchIterator(Items(), list, Batches(order, np.arange(41)), epoch=1)
+    iterator.__class__ = TrainingBatches
+    epoch = iterator.next_epoch_itr()
+    assert len(list(epoch)) == 40
+    held = sys.getrefcount(order)
+    end_workers(iterator)
+    assert sys.getrefcount(order) < held and order.tolist() == list(range(40))

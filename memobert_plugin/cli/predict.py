@@ -327,6 +327,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         table = any(path.suffix.lower() in (".csv", ".tsv") for path in options.output)
         if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1 or table:
             raise UserError("--live: takes one --output of JSON lines and no clips; leave the others out")
+        if options.faces is not None:
+            raise UserError("--faces: a tracker's file belongs to a film that has ended; leave it out with --live")
         if not 1 <= options.window <= 60:
             raise UserError(f"--window {options.window}: give 1 to 60 seconds")
     if options.model is None:

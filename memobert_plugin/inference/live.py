@@ -1,7 +1,7 @@
 """Answer along a film while it comes: once a second, from its last seconds.
 
-Windows overlap, but each picture is searched for faces and each face is encoded once. The answers are those of the same
-windows of the same film when it is read as a file.
+Windows overlap, but each picture is searched for faces and each face is encoded once. A thread reads the next second
+and finds its faces meanwhile. The answers are those of the same windows of the same film when it is read as a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import DefectiveClip
 from ..core.names import PICTURE_RATE
-from ..features.media.live import STREAMABLE, LiveFilm
+from ..features.media.live import STREAMABLE, Held, LiveFilm
 from ..features.media.streams import ANY_STREAMS, StreamChoice
 from ..features.speakers.crop import aligned_crop
 from .prediction import Prediction
@@ -97,25 +97,25 @@ def follow(
         reader = LiveReader(model.reader, film)
         if "v" in (modalities or model.description.trained_on):
             reader.look_at_pictures()
-        while not film.ended:
-            came = film.advance(STEP)
-            if film.ended and came < _SHORTEST_REST:
-                if film.end < _SHORTEST_REST:
+        for held in film.seconds(STEP):
+            if held.ended and held.came < _SHORTEST_REST:
+                if held.end < _SHORTEST_REST:
                     raise DefectiveClip(f"{source}: no picture and no sound could be read{STREAMABLE}")
                 return
             arrived = time.monotonic()
-            start = max(0.0, film.end - window)
-            if film.ended:  # whole windows begin at whole seconds, and so does the last one
-                start = max(0.0, film.end - came + STEP - window)
-            asked = Utterance(Path(source), start=start, end=film.end, name=_name(film.end))
-            if model.reader.words is not None and film.sound is not None and film.sound.end > start:
-                asked = replace(asked, waveform=film.sound.between(start, film.end))
+            start = max(0.0, held.end - window)
+            if held.ended:  # whole windows begin at whole seconds, and so does the last one
+                start = max(0.0, held.end - held.came + STEP - window)
+            asked = Utterance(Path(source), start=start, end=held.end, name=_name(held.end))
+            if model.reader.words is not None and held.sound is not None and held.sound.end > start:
+                asked = replace(asked, waveform=held.sound.between(start, held.end))
+            reader.held = held
             prediction, error = None, ""
             try:
                 (prediction,) = model.decide([reader.read(asked, modalities)], compare=True)
             except DefectiveClip as defect:
                 error = str(defect).removeprefix(f"{asked.title}: ")
-            yield Moment(start, film.end, prediction, error, time.monotonic() - arrived)
+            yield Moment(start, held.end, prediction, error, time.monotonic() - arrived)
 
 
 class LiveReader(ClipReader):
@@ -123,8 +123,13 @@ class LiveReader(ClipReader):
 
     Args:
         reader: reads files for the same model.
-        film: what has been read.
+        film: the film.
+
+    Attributes:
+        held: the seconds of it that are read.
     """
+
+    held: Held
 
     def __init__(self, reader: ClipReader, film: LiveFilm) -> None:
         self.__dict__.update(reader.__dict__)
@@ -143,14 +148,17 @@ class LiveReader(ClipReader):
 
         if self._front_end is None:
             of_files = self.faces.front_end
-            source: Any = _KeptPictures(of_files.faces, self._film.most_pictures)
+            ahead = round(STEP * of_files.settings.picture_rate) + 2
+            source: Any = _KeptPictures(of_files.faces, self._film.most_pictures + ahead)
             encoder: Any = _KeptFaces(of_files.expression)
-            self._front_end = FrontEnd(source, of_files.voice, encoder, None, settings=of_files.settings)
+            self._front_end = FrontEnd(
+                source, of_files.voice, encoder, None, settings=replace(of_files.settings, thumbnails=0)
+            )
         return self._front_end
 
     def _read_files(self, evidence: Evidence, wanted: str) -> Evidence:
         """Read faces and sound of the window."""
-        given, sound = evidence.utterance, self._film.sound
+        given, sound = evidence.utterance, self.held.sound
         assert given.start is not None and given.end is not None
         samples = None
         if "v" in wanted:
@@ -172,7 +180,7 @@ class LiveReader(ClipReader):
         if self.faces.obstacle:
             return evidence.lacking("v", self.faces.obstacle)
         front_end = self._live_front_end()
-        clip = front_end.window(evidence.utterance.title, start, end, self._film.pictures, self._film.sound)
+        clip = front_end.window(evidence.utterance.title, start, end, self.held.pictures, self.held.sound)
         clip, remark = self.faces.with_some_face(clip, front_end)
         return self._with_faces(evidence, clip, remark)
 

@@ -134,6 +134,7 @@ def test_the_command_writes_a_line_as_soon_as_it_is_there(
     ("flags", "message"),
     [
         (["--live", "x.mkv", "clip.wav"], "takes one --output of JSON lines and no clips"),
+        (["--live", "x.mkv", "--faces", "x.csv"], "--faces: a tracker's file belongs to a film that has ended"),
         (["--live", "x.mkv", "--window", "0"], "--window 0: give 1 to 60 seconds"),
         (["--live", "nowhere.mkv"], "nowhere.mkv: no such file"),
     ],

@@ -6,10 +6,14 @@ at 16 kHz.
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +40,8 @@ STREAMABLE: Final = "; a pipe must hold what can be read without seeking, such a
 """Advice for sources that cannot be read."""
 _JITTER: Final = 0.02
 """Seconds by which a frame of sound may lie beside the end of the one before."""
+_PATIENCE: Final = 2.0
+"""Seconds that a film which is left waits for the thread that reads it."""
 _MOST_WAITING: Final = 4096
 """Packets of pictures that wait while sound is looked for; more means that there is no sound for a while."""
 
@@ -73,6 +79,25 @@ def open_live(source: str, stack: ExitStack) -> InputContainer:
         raise DefectiveClip(f"{source}: cannot be opened ({reason}){STREAMABLE}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of a film at a moment; reading on does not change it.
+
+    Attributes:
+        pictures: its last pictures; None for a film without.
+        sound: its last sound; None for a film without.
+        came: seconds that came last.
+        end: seconds that have been read.
+        ended: True if nothing follows.
+    """
+
+    pictures: HeldPictures | None
+    sound: HeldSound | None
+    came: float
+    end: float
+    ended: bool
+
+
 class LiveFilm:
     """A film that is read once; :meth:`advance` reads on, ``pictures`` and ``sound`` hold the last seconds.
 
@@ -90,6 +115,8 @@ class LiveFilm:
         self, source: str, kept: float, rate: float = PICTURE_RATE, streams: StreamChoice = ANY_STREAMS
     ) -> None:
         self._stack = ExitStack()
+        self._thread: threading.Thread | None = None
+        self._wanted, self._left = threading.Semaphore(0), False
         try:
             container = open_live(source, self._stack)
             video, audio = video_stream(container, streams), audio_stream(container, streams)
@@ -115,6 +142,15 @@ class LiveFilm:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._thread is not None:
+            self._left = True
+            self._wanted.release()
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():
+                # It waits for a pipe or a camera. What it reads from stays open until the process ends.
+                if self.sound is not None:
+                    self.sound.finish()
+                return
         self._stack.close()
 
     def advance(self, seconds: float) -> float:
@@ -138,6 +174,34 @@ class LiveFilm:
                 held.forget(oldest)
         return self.end - begin
 
+    def seconds(self, step: float) -> Iterator[Held]:
+        """Yield what is held after each ``step`` seconds; a thread reads the next ones meanwhile."""
+        read: queue.SimpleQueue[Held | BaseException] = queue.SimpleQueue()
+
+        def read_on() -> None:
+            try:
+                while not self.ended:
+                    self._wanted.acquire()
+                    if self._left:
+                        return
+                    came = self.advance(step)
+                    read.put(Held(copy(self.pictures), copy(self.sound), came, self.end, self.ended))
+            except BaseException as error:
+                read.put(error)
+
+        # Daemonic: a pipe or a camera that gives nothing more must not keep the process from ending.
+        self._thread = threading.Thread(target=read_on, name="live film", daemon=True)
+        self._thread.start()
+        ended = False
+        self._wanted.release()
+        while not ended:
+            held = _taken(read)
+            self._wanted.release()
+            if isinstance(held, BaseException):
+                raise held
+            ended = held.ended
+            yield held
+
     def _hear(self, packet: Any) -> None:
         import av
 
@@ -149,6 +213,13 @@ class LiveFilm:
         for frame in frames:
             time = None if frame.time is None else frame.time - self._origin
             self.sound.add(time, mono(frame), frame.sample_rate)
+
+
+def _taken(read: queue.SimpleQueue[Held | BaseException]) -> Held | BaseException:
+    """Wait for the next item; on Windows only short waits can be interrupted."""
+    while True:
+        with suppress(queue.Empty):
+            return read.get(timeout=0.2 if sys.platform == "win32" else None)
 
 
 class _Packets:
@@ -213,6 +284,12 @@ class HeldPictures:
         self._held: deque[Picture] = deque()
         self.look: Callable[[Picture], object] = lambda picture: None
         """Called with each picture as it comes."""
+
+    def __copy__(self) -> HeldPictures:
+        """Return the pictures that are held now."""
+        held = HeldPictures(self._source, self._rate, self._reader)
+        held._held = self._held.copy()
+        return held
 
     def read_until(self, begin: float, end: float) -> float:
         """Read the pictures of the next stretch and return the time up to which there are some."""

@@ -12,7 +12,7 @@ import soundfile
 
 from memobert_plugin.core.errors import DefectiveClip
 from memobert_plugin.features.media.live import LiveFilm
-from memobert_plugin.features.media.pictures import pictures
+from memobert_plugin.features.media.pictures import Picture, pictures
 from memobert_plugin.features.media.sound import SoundReader
 from tests.films import tone, write_film
 
@@ -48,6 +48,63 @@ def test_the_last_seconds_are_those_of_the_file(tmp_path: Path, suffix: str, rat
             assert len(list(live.pictures.between(0.0, None))) <= live.most_pictures
             assert len(live.sound.between(0.0, 1e6)) < (KEPT + 2) * 16_000
     assert ends[:7] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0] and ends[7] == pytest.approx(SECONDS, abs=0.2)
+
+
+def test_the_next_second_is_read_while_the_last_is_used(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv", seconds=3.5, samples=swept(16_000, 3.5))
+    looked = threading.Semaphore(0)
+    with LiveFilm(str(film), KEPT) as live, LiveFilm(str(film), KEPT) as alone:
+        assert live.pictures is not None and alone.pictures is not None and alone.sound is not None
+        live.pictures.look = lambda picture: looked.release() if picture.time >= 1.0 else None
+        for number, held in enumerate(live.seconds(1.0), start=1):
+            if number == 1:
+                assert all(looked.acquire(timeout=10) for _ in range(10))  # the second second's pictures
+            came = alone.advance(1.0)
+            assert (held.came, held.end, held.ended) == (came, alone.end, alone.ended)
+            assert held.pictures is not None and held.sound is not None
+            times = [[one.time for one in pictures.between(0.0, None)] for pictures in (held.pictures, alone.pictures)]
+            assert times[0] == times[1]
+            start = max(0.0, held.end - KEPT)
+            assert np.array_equal(held.sound.between(start, held.end), alone.sound.between(start, held.end))
+        assert number == 4
+
+
+def test_a_fault_of_the_thread_that_reads_ends_the_film(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv", seconds=2.5, samples=swept(16_000, 2.5))
+
+    def look(picture: Picture) -> None:
+        if picture.time > 1.5:
+            raise DefectiveClip("no such picture")
+
+    with LiveFilm(str(film), KEPT) as live:
+        assert live.pictures is not None
+        live.pictures.look = look
+        seconds = live.seconds(1.0)
+        assert next(seconds).end == 1.0
+        with pytest.raises(DefectiveClip, match="no such picture"):
+            next(seconds)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_film_that_is_left_does_not_wait_for_a_silent_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memobert_plugin.features.media.live._PATIENCE", 0.2)
+    content = write_film(tmp_path / "film.mkv", seconds=8.0, samples=swept(16_000, 8.0)).read_bytes()
+    pipe = tmp_path / "pipe.mkv"
+    os.mkfifo(pipe)
+    left = threading.Event()
+
+    def produce() -> None:
+        with open(pipe, "wb") as stream:
+            stream.write(content[: len(content) * 2 // 3])
+            stream.flush()
+            left.wait(30)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    with LiveFilm(str(pipe), KEPT) as live:
+        assert next(live.seconds(1.0)).end == 1.0
+    left.set()
+    producer.join()
 
 
 def test_sound_alone_and_pictures_alone_are_read(tmp_path: Path) -> None:

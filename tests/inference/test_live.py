@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
+from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core.errors import DefectiveClip, Interrupted, UserError
 from memobert_plugin.features.speakers.face import Face
@@ -24,6 +28,7 @@ from tests.talking_faces import DrawnFace, draw
 pytest.importorskip("av")
 FACE = DrawnFace(x=60.0, size=60.0, talks=((0.5, 2.5), (3.0, 5.5)))
 SECONDS = 6.5
+HOUR = 3600
 
 
 class CountingFaces:
@@ -92,6 +97,37 @@ def test_a_face_is_encoded_once(
     monkeypatch.setattr(encoder, "encode", counted)
     assert len(list(follow(answers, str(film)))) == 7
     assert 0 < sum(encoded) <= round(SECONDS * 10)  # windows of 4 s show each face four times
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's count of this process's memory")
+def test_memory_stays_the_same_over_an_hour(clip_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of film: few and small pictures, so that it takes about a minute."""
+    monkeypatch.setattr(FaceReader, "_detector", lambda self: CountingFaces())
+    monkeypatch.setattr(live, "_FACES_KEPT", 20)
+    of_one_picture = read_bundle(clip_bundle)
+    description = of_one_picture.description
+    assert description.visual_extractor is not None
+    slower = replace(description, visual_extractor=replace(description.visual_extractor, frame_rate=1.0))
+    write_bundle(replace(of_one_picture, description=slower), tmp_path / "bundle")
+    voice = (0.3 * np.sin(np.arange(HOUR * 8000) / 13) * (np.arange(HOUR * 8000) % 2600 < 1500)).astype(np.float32)
+    shown = [draw([FACE], time / 10) for time in range(7)]
+    film = write_film(
+        tmp_path / "hour.mkv",
+        seconds=HOUR,
+        picture=lambda time: shown[int(time) % len(shown)],
+        fps=1,
+        samples=voice,
+        rate=8000,
+        sound_codec="pcm_s16le",
+    )
+    model, resident = MEmoBERT.from_pretrained(tmp_path / "bundle"), []
+    for moment in islice(follow(model, str(film), window=1.0), HOUR):  # the last picture may last longer
+        assert moment.prediction is not None, moment.error
+        assert moment.prediction.modalities["visual"].frames
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert len(resident) == HOUR
+    assert max(resident[300:]) - min(resident[300:]) < 16 << 20
 
 
 def test_what_cannot_be_read_is_said_in_the_line(tmp_path: Path, model: tuple[MEmoBERT, CountingFaces]) -> None:

@@ -81,7 +81,7 @@ def open_live(source: str, stack: ExitStack) -> InputContainer:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is held of a film at a moment; reading on does not change it.
+    """The last seconds of a film at a moment; reading on does not change them.
 
     Attributes:
         pictures: its last pictures; None for a film without.

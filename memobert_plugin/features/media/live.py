@@ -272,8 +272,15 @@ class _Frames(FilmFrames):
         """Leave the container to its owner."""
 
 
+class _Pictures(PictureReader):
+    """The pictures of a film that cannot be sought."""
+
+    def _go_to(self, time: float) -> None:
+        """Stay where the film is, however long a picture is shown."""
+
+
 def _reader(packets: _Packets, rate: float) -> PictureReader:
-    return PictureReader(Path("live"), rate, frames=_Frames(packets))
+    return _Pictures(Path("live"), rate, frames=_Frames(packets))
 
 
 class HeldPictures:
@@ -298,7 +305,7 @@ class HeldPictures:
             self._held.append(picture)
             self.look(picture)
             reached = picture.time + 1.0 / self._rate
-        return min(reached, end) if reached < end - 1.0 / self._rate else end
+        return end if reached > max(begin, end - 1.0 / self._rate) else reached
 
     def forget(self, oldest: float) -> None:
         """Drop the pictures before a time."""

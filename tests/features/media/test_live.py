@@ -69,6 +69,16 @@ def test_the_next_second_is_read_while_the_last_is_used(tmp_path: Path) -> None:
         assert number == 4
 
 
+@pytest.mark.parametrize("rate", [1.0, 10.0])
+def test_pictures_may_be_far_apart(tmp_path: Path, rate: float) -> None:
+    """Slides: nothing is sought, and the end is that of the file."""
+    times, samples = [0.0, 12.5, 13.0, 27.0], tone(28.0)
+    film = write_film(tmp_path / "slides.mkv", times=times, samples=samples, seconds=28.0)
+    with LiveFilm(str(film), KEPT, rate) as live:
+        ends = [held.end for held in live.seconds(1.0)]
+    assert ends[:27] == [float(end) for end in range(1, 28)] and ends[-1] == pytest.approx(28.0, abs=0.2)
+
+
 def test_a_fault_of_the_thread_that_reads_ends_the_film(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mkv", seconds=2.5, samples=swept(16_000, 2.5))
 

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -30,7 +31,10 @@ FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disg
 
 _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
+_EXPONENT = 0x7C00
+"""The exponent's bits of a float16; infinity and NaN have all of them."""
 _LONGEST_NAME = 200
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LARGEST_BYTES = 1 << 30
 """Of one array. An hour of frames of 1024 floats, fifty a second, is 700 MiB."""
 _READ_AT_ONCE = 1 << 26
@@ -41,6 +45,8 @@ _STORED_HEADER = re.compile(
     re.DOTALL,
 )
 """Beginning of a matrix of floats as ``numpy.savez`` writes it: the header's length, type, rows, columns, padding."""
+_ZIP_END, _ZIP_ENTRY, _ZIP_LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s4B4HL2L5H2L"), struct.Struct("<4s22x2H")
+_ZIP_VERSION = 63
 _ZIP_FLAGS = 0x0808
 """Of members that are read as they are: sizes follow the content, names are UTF-8. Others tell of encryption."""
 _UNREADABLE = (
@@ -179,7 +185,9 @@ def frame_file(folder: str | os.PathLike[str], utterance_id: str) -> Path:
     Bytes outside ``A-Za-z0-9._-`` and a leading dot are percent-encoded (``a/b`` is ``a%2Fb.npz``); a name that would
     be longer than file systems take is cut and ends in a hash of the id.
     """
-    name = re.sub(rb"[^A-Za-z0-9._-]", lambda found: b"%%%02X" % ord(found[0]), utterance_id.encode()).decode("ascii")
+    name = utterance_id
+    if not _PLAIN_NAME.fullmatch(name):
+        name = re.sub(rb"[^A-Za-z0-9._-]", lambda found: b"%%%02X" % ord(found[0]), name.encode()).decode("ascii")
     if name.startswith("."):
         name = f"%2E{name[1:]}"
     if len(name) > _LONGEST_NAME:
@@ -208,6 +216,31 @@ def read_frames(path: str | os.PathLike[str]) -> Frames | None:
     return Frames(frames, expression)
 
 
+def read_half_frames(path: str | os.PathLike[str]) -> Frames | None:
+    """Read one utterance's frames in float16; None if there is no such file.
+
+    Call it under ``np.errstate(over="ignore")``.
+
+    Raises:
+        UserError: as :func:`read_frames` and :func:`to_float16` do.
+    """
+    with contextlib.suppress(*_UNREADABLE):
+        arrays = _stored_matrices(path) or {}
+        halved = {name: array.astype(np.float16) for name, array in arrays.items()}
+        # Whatever float16 cannot hold, NaN and infinity included, has all bits of the exponent set here.
+        if "frames" in halved and all(
+            (half.view(np.uint16) & _EXPONENT).max(initial=0) < _EXPONENT for half in halved.values()
+        ):
+            if "expression" in arrays:
+                _check_distribution(path, arrays["expression"], len(arrays["frames"]))
+            return Frames(halved["frames"], halved.get("expression"))
+    found = read_frames(path)
+    if found is None:
+        return None
+    expression = None if found.expression is None else to_float16(path, "expression", found.expression)
+    return Frames(to_float16(path, "frames", found.frames), expression)
+
+
 def write_frames(path: str | os.PathLike[str], frames: np.ndarray, expression: np.ndarray | None = None) -> None:
     """Write one utterance's frames, whole or not at all."""
     arrays = {"frames": frames} if expression is None else {"frames": frames, "expression": expression}
@@ -225,7 +258,7 @@ def to_float16(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np
     """
     with np.errstate(over="ignore"):
         half = np.ascontiguousarray(array, dtype=np.float16)
-    if (half.view(np.uint16) & 0x7C00 == 0x7C00).any():
+    if (half.view(np.uint16) & _EXPONENT == _EXPONENT).any():
         largest = float(np.abs(array).max())
         raise UserError(f"{path}: {name} reach {largest:g}, beyond float16's 65504; scale them down and extract again")
     return half
@@ -236,24 +269,23 @@ def _stored_matrices(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | No
 
     numpy parses each header as Python and reads members in small pieces: that takes three times as long.
     """
-    with open(regular(path), "rb") as stream:
+    with open(regular(path), "rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > _READ_AT_ONCE:
             return None
-        content = bytearray(size)
-        stream.readinto(content)
+        content = memoryview(np.empty(size, np.uint8).data)
+        if stream.readinto(content) != size:
+            return None
+    members = _stored_members(content)
+    if members is None:
+        return None
     arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.NameToInfo
     for name in ("frames", "expression"):
-        if (member := members.get(f"{name}.npy")) is None:
+        stored = members.get(f"{name}.npy".encode())
+        if stored is None:
             continue
-        local = member.header_offset
-        start = local + 30 + sum(int.from_bytes(content[local + at : local + at + 2], "little") for at in (26, 28))
-        stored = memoryview(content)[start : start + member.file_size]
         header = _STORED_HEADER.match(stored[:128])
-        plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & ~_ZIP_FLAGS
-        if not plain or header is None or zlib.crc32(stored) != member.CRC:
+        if header is None:
             return None
         rows, columns = int(header[3]), int(header[4])
         values = np.frombuffer(stored[header.end() :], header[2].decode("ascii"))
@@ -261,6 +293,40 @@ def _stored_matrices(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | No
             return None
         arrays[name] = values.reshape(rows, columns)
     return arrays
+
+
+def _stored_members(content: memoryview) -> dict[bytes, memoryview] | None:
+    """Return the members of a zip file without compression whose checksums are right; None for any other file."""
+    end = len(content) - _ZIP_END.size
+    if end < 0:
+        return None
+    mark, disk, of_directory, here, count, size, at, comment = _ZIP_END.unpack_from(content, end)
+    if mark != b"PK\5\6" or disk or of_directory or here != count or comment or at + size != end:
+        return None
+    members = {}
+    for _ in range(count):
+        if at + _ZIP_ENTRY.size > end:
+            return None
+        mark, _, _, version, _, flags, method, _, _, checksum, packed, size, length, *others, local = (
+            _ZIP_ENTRY.unpack_from(content, at)
+        )
+        extra, comment = others[:2]
+        if mark != b"PK\1\2" or method != zipfile.ZIP_STORED or flags & ~_ZIP_FLAGS or version > _ZIP_VERSION:
+            return None
+        if packed != size or extra or local >= at:
+            return None
+        at += _ZIP_ENTRY.size
+        name = content[at : at + length]
+        own_mark, own_length, own_extra = _ZIP_LOCAL.unpack_from(content, local)
+        start = local + _ZIP_LOCAL.size + own_length + own_extra
+        stored = content[start : start + size]
+        if own_mark != b"PK\3\4" or content[local + _ZIP_LOCAL.size : start - own_extra] != name:
+            return None
+        if start + size > end or zlib.crc32(stored) != checksum:
+            return None
+        members[bytes(name)] = stored
+        at += length + comment
+    return members if at == end and len(members) == count else None
 
 
 def _load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.processes import start_as_worker
-from .frames import Frames, frame_file, read_frames, to_float16, visual_frames
+from .frames import Frames, frame_file, read_half_frames, visual_frames
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
 
@@ -98,7 +98,8 @@ def prepare_chunk(
 ) -> list[PreparedUtterance]:
     """Tokenize the rows' texts and read their frames."""
     pieces = tokenizer.encode_batch([row.text for row in rows])
-    return [_prepare(row, encoded, folders) for row, encoded in zip(rows, pieces, strict=True)]
+    with np.errstate(over="ignore"):
+        return [_prepare(row, encoded, folders) for row, encoded in zip(rows, pieces, strict=True)]
 
 
 def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> PreparedUtterance:
@@ -125,12 +126,8 @@ def _half_frames(folder: Path | None, utterance_id: str) -> Frames | None:
     """Return an utterance's frames in float16; None without a file, or without a frame in it."""
     if folder is None:
         return None
-    path = frame_file(folder, utterance_id)
-    found = read_frames(path)
-    if found is None or not found.frames.size:
-        return None
-    expression = None if found.expression is None else to_float16(path, "expression", found.expression)
-    return Frames(to_float16(path, "frames", found.frames), expression)
+    found = read_half_frames(frame_file(folder, utterance_id))
+    return None if found is None or not found.frames.size else found
 
 
 _worker_inputs: tuple[FeatureFolders, Tokenizer]

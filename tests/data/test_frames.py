@@ -17,6 +17,7 @@ from memobert_plugin.data.frames import (
     frame_file,
     read_extractor_info,
     read_frames,
+    read_half_frames,
     to_float16,
     write_extractor_info,
     write_frames,
@@ -61,6 +62,43 @@ def test_files_as_numpy_writes_them_are_read_in_one_go(tmp_path: Path, dtype: ty
 def test_other_arrays_are_left_to_numpy(tmp_path: Path, odd: np.ndarray) -> None:
     np.savez(tmp_path / "clip.npz", frames=odd)
     assert _stored_matrices(tmp_path / "clip.npz") is None
+
+
+def test_whatever_byte_is_wrong_nothing_else_is_read_than_numpy_reads(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", frames=np.ones((2, 3), np.float32), expression=np.full((2, 2), 0.5))
+    whole, path, taken = (tmp_path / "whole.npz").read_bytes(), tmp_path / "clip.npz", 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x41
+        path.write_bytes(damaged)
+        try:
+            found = _stored_matrices(path)
+        except (ValueError, OSError):
+            continue
+        if found is not None:
+            taken += 1
+            with np.load(path) as content:
+                assert set(found) == set(content.files) & {"frames", "expression"}
+                for name, array in found.items():
+                    np.testing.assert_array_equal(array, content[name])
+    for end in range(0, len(whole), 7):
+        path.write_bytes(whole[:end])
+        assert _stored_matrices(path) is None
+    assert 0 < taken < len(whole) / 4  # versions, times and attributes
+
+
+def test_half_frames_are_those_of_the_careful_reader(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    write_frames(tmp_path / "a.npz", frames, UNIFORM[:3] if len(UNIFORM) >= 3 else None)
+    found = read_half_frames(tmp_path / "a.npz")
+    assert found is not None and found.frames.dtype == np.float16
+    np.testing.assert_array_equal(found.frames, frames.astype(np.float16))
+    assert read_half_frames(tmp_path / "none.npz") is None
+    for value, message in ((np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (1e6, "beyond float16's 65504")):
+        frames[1, 2] = value
+        write_frames(tmp_path / "a.npz", frames)
+        with np.errstate(over="ignore"), pytest.raises(UserError, match=message):
+            read_half_frames(tmp_path / "a.npz")
 
 
 def test_a_missing_file_is_no_mistake(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class CorpusShape:
     """Split of every utterance; empty: the last in ten are ``valid``, the rest ``train``."""
     words: int = 11
     """Most words of an utterance."""
+    dimensions: bool = False
+    """Valence and arousal that follow the emotion, with noise, and dominance of two in three utterances; of these every
+    seventh has no emotion."""
+    several: bool = False
+    """One to three labels, the emotion among them."""
     votes: bool = False
     """Three annotators of each utterance, of whom two agree; none of every fifth."""
     parts: tuple[str, ...] = ()
@@ -78,6 +83,15 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
             if shape.votes and number % 5:
                 other = shape.emotions[(shape.emotions.index(emotion) + 1) % len(shape.emotions)]
                 row = replace(row, votes=f"{emotion}=2 {other}=1")
+            if shape.dimensions:
+                place = shape.emotions.index(emotion)
+                numbers = {"valence": 1.0 + place + rng.normal(0, 0.2), "arousal": 4.0 - place + rng.normal(0, 0.2)}
+                if number % 3:
+                    numbers["dominance"] = 1.0 + (number % 5)
+                row = replace(row, **numbers, emotion="" if number % 7 == 6 else emotion)
+            if shape.several:
+                names = {emotion, *rng.choice(shape.emotions, int(rng.integers(0, 3)))}
+                row = replace(row, labels=";".join(sorted(names)))
             if shape.parts:
                 row = replace(row, part=shape.parts[number % len(shape.parts)])
             if shape.dialogues:

@@ -9,6 +9,15 @@ from typing import Any, Final
 MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
 """Cases of present modalities: text (l), visual (v), acoustic (a); from most to least."""
 
+CLASSES: Final = "classes"
+SEVERAL: Final = "several"
+DIMENSIONS: Final = "dimensions"
+"""Kinds of targets: one emotion of several, several labels at once, numbers."""
+DIMENSION_NAMES: Final = ("valence", "arousal", "dominance")
+"""The numbers that a manifest may have."""
+SELECTED_BY: Final = {CLASSES: "uar", SEVERAL: "map", DIMENSIONS: "ccc"}
+"""The score in validation that selects the checkpoint, for each kind of target."""
+
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform that an encoder sees."""
 

@@ -4,6 +4,7 @@ The release unpacks to ``Session1`` to ``Session5``. Of each session this reader
 
     dialog/EmoEvaluation/Ses01F_impro01.txt    one block per turn, its first line in four columns separated by tabs:
                                                [6.2901 - 8.2357]  Ses01F_impro01_F000  neu  [2.5000, 2.5000, 2.5000]
+                                               (times, turn, label, and means of valence, activation, dominance)
     dialog/transcriptions/Ses01F_impro01.txt   Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
     sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav    one turn, mono
     dialog/avi/DivX/Ses01F_impro01.avi         the whole dialogue, 720 x 480: one actor in each half of the picture
@@ -23,12 +24,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import UserError
-from ..core.names import counted
-from ..data.manifest import ManifestRow, format_votes
+from ..core.names import DIMENSION_NAMES, counted
+from ..data.manifest import ManifestRow
+from ..data.targets import format_votes
 from .reading import (
     ALL_EMOTIONS_HELP,
     CORPORA,
@@ -63,7 +66,7 @@ _CHOSEN: Final = {
 """Labels by the words of an evaluator."""
 _EVALUATOR: Final = re.compile(r"C-E\d+:\t([^\t]*)", re.ASCII)
 """Of a single evaluator; C-F1 and C-M1 are the actors' own."""
-_EVALUATED: Final = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(\w+)_([FM])(\d{3})\s+(\w{3})\s+\[", re.ASCII)
+_EVALUATED: Final = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(\w+)_([FM])(\d{3})\s+(\w{3})\s+\[([^\]]*)", re.ASCII)
 _TRANSCRIBED: Final = re.compile(r"(Ses\w+)\s*\[(\d+\.\d+)\s*-\s*(\d+\.\d+)\]\s*:?(.*)", re.ASCII)
 
 
@@ -79,6 +82,8 @@ class _Turn:
     end: float
     votes: Mapping[str, float] = field(default_factory=dict)
     """Of the evaluators, by label; one who named several gave each a part of a vote."""
+    ratings: Mapping[str, float] = field(default_factory=dict)
+    """Valence, arousal (the release's activation) and dominance, means of the evaluators' 1 to 5."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
             emotion=names[turn.label],
             part="scripted" if "_script" in dialogue else "improvised",
             votes=_named_votes(turn.votes, names),
+            **turn.ratings,
         )
         if dialogues:
             row = _with_dialogue(row, session_folder, dialogue, turn, words)
@@ -222,7 +228,7 @@ def _turns_and_evaluators(evaluation: Path) -> Iterator[_Turn | Defect | str]:
         if not fields:
             yield Defect(place, f"{line[:60]!r} is not [start - end], turn, label and ratings, separated by tabs")
             continue
-        start, end, dialogue, speaker, count, label = fields.groups()
+        start, end, dialogue, speaker, count, label, rated = fields.groups()
         name = f"{dialogue}_{speaker}{count}"
         if dialogue != evaluation.stem:
             yield Defect(place, f"{name} belongs to another dialogue")
@@ -232,7 +238,16 @@ def _turns_and_evaluators(evaluation: Path) -> Iterator[_Turn | Defect | str]:
             yield Defect(place, f"label {label!r} of {name}; IEMOCAP has {', '.join(TURNS)}")
         else:
             seen.add(name)
-            yield _Turn(name, speaker, label, float(start), float(end))
+            yield _Turn(name, speaker, label, float(start), float(end), ratings=_ratings(rated))
+
+
+def _ratings(text: str) -> dict[str, float]:
+    """Return the three means of ``2.5000, 2.5000, 2.5000``; none where one is missing."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return {}
+    return dict(zip(DIMENSION_NAMES, numbers, strict=True)) if len(numbers) == 3 and all(map(isfinite, numbers)) else {}
 
 
 def _transcribed_turns(transcript: Path) -> dict[str, _Spoken]:

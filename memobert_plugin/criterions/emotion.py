@@ -3,7 +3,7 @@
 # Annotations are not postponed: fairseq reads the types of the flags.
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +116,52 @@ def percentage(counts: str, metric: str) -> Callable[[MetersDict], float]:
     return derived
 
 
+class TargetCriterion(ClassificationCriterion):
+    """Base of the criterions of ``memobert_finetune`` whose target is not one emotion.
+
+    A subclass says how to :meth:`decide`, what is summed over a subset (:meth:`statistics`), and what is logged of it.
+    """
+
+    @abstractmethod
+    def statistics(self, decisions: Decisions, sample: dict[str, Any]) -> dict[str, Tensor]:
+        """Return what is summed over batches and ranks."""
+
+    @classmethod
+    @abstractmethod
+    def log_statistics(cls, summed: dict[str, Tensor]) -> None:
+        """Log the scores of summed statistics."""
+
+    def summarise(self, decisions: Decisions, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+        """Return fairseq's triple (loss, sample size, logging output)."""
+        size = sample["nsentences"]
+        counted = {"ntokens": sample["ntokens"], "nsentences": size, "sample_size": size}
+        return decisions.loss, size, {"loss": decisions.loss.detach(), **counted, **self.statistics(decisions, sample)}
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log the mean loss and the scores of the summed statistics."""
+        own = {"loss", "ntokens", "nsentences", "sample_size"}
+        count = sum(log.get("sample_size", 0) for log in logging_outputs)
+        metrics.log_scalar("loss", sum(log.get("loss", 0) for log in logging_outputs) / max(count, 1), count, round=6)
+        keys = dict.fromkeys(key for log in logging_outputs for key in log if key not in own)
+        if keys:
+            cls.log_statistics({key: sum(log[key] for log in logging_outputs if key in log) for key in keys})
+
+
+def derived(keys: Sequence[str], score: Callable[[Any], Any]) -> Callable[[MetersDict], float]:
+    """Return the function that computes the mean score of the sums logged under some keys, stacked; nan before any."""
+
+    def compute(meters: MetersDict) -> float:
+        sums = [meters[key].sum for key in keys]
+        if not all(map(torch.is_tensor, sums)):  # just reset
+            return float("nan")
+        return float(np.mean(score(np.stack([one.double().cpu().numpy() for one in sums]))))
+
+    return compute
+
+
 CLASS_WEIGHTS = ChoiceEnum(("none", "balanced"))
+DIMENSION_LOSS = ChoiceEnum(("mse", "ccc"))
 
 
 @dataclass
@@ -278,6 +323,14 @@ def read_rows(sample: dict[str, Any]) -> np.ndarray:
 @dataclass
 class FinetuneCriterionConfig(LossConfig):
     """Flags of the loss."""
+
+    dimension_loss: DIMENSION_LOSS = field(  # type: ignore[valid-type]
+        default="mse",
+        metadata={
+            "help": "with --dimensions: mse, squared error in units of the training's deviation; or ccc, 1 - CCC of "
+            "each batch (Lin 1989), which is noisy in small batches: give it 32 utterances or more"
+        },
+    )
 
 
 @register_criterion("memobert_finetune", dataclass=FinetuneCriterionConfig)

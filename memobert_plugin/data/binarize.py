@@ -20,8 +20,9 @@ from ..core.names import counted
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
-from .manifest import ManifestRow, format_votes, manifest_notes, parse_votes, read_manifest
+from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
+from .targets import format_votes, parse_labels, parse_votes
 from .tokenizer import Tokenizer
 from .words import has_long_run
 
@@ -162,7 +163,8 @@ def binarize(
             counts = _write_utterances(shown, agreement, skipped, writer)
         _check_usable(manifest, folders, counts, skipped)
         if writer is not None:
-            _meta(counts, tokenizer, agreement, writer.finish()).write(folder / META_FILE)
+            meta = _meta(counts, tokenizer, agreement, writer.finish())
+            replace(meta, dimensions=writer.ranges).write(folder / META_FILE)
     skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
     return BinarizeReport(
         Path(output), survey.rows, counts, max_failed_share, skipped.first, skipped_file, survey.notes
@@ -176,6 +178,7 @@ class _Survey:
     rows: int
     emotions: Mapping[str, str]
     splits: Mapping[str, str]
+    labels: Mapping[str, str]
     notes: list[str]
 
     def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
@@ -184,7 +187,8 @@ class _Survey:
             votes = parse_votes(row.votes)
             named = {self.emotions.get(label, label): count for label, count in votes.items()}
             emotion, split = self.emotions[row.emotion], self.splits[row.split]
-            yield replace(row, emotion=emotion, split=split, votes=format_votes(named))
+            labels = ";".join(sorted({self.labels[name] for name in parse_labels(row.labels)}))
+            yield replace(row, emotion=emotion, split=split, votes=format_votes(named), labels=labels)
 
 
 def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:
@@ -195,10 +199,12 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     """
     emotions: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
     unspaced = 0
     for row in read_manifest(manifest):
         emotions[row.emotion] += 1
         splits[row.split] += 1
+        labels.update(parse_labels(row.labels))
         unspaced += has_long_run(row.text)
         try:
             parse_votes(row.votes)
@@ -206,7 +212,9 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             raise UserError(f"{manifest}, line {row.line}: {error}") from None
     emotion_names, emotion_notes = joined_labels(emotions)
     split_names, split_notes = joined_labels(splits, ("train", "valid", "test"))
+    label_names, label_notes = joined_labels(labels)
     notes = manifest_notes(manifest)
+    notes += [f"{manifest}: labels {note}" for note in label_notes]
     notes += [f"{manifest}: emotion {note}" for note in emotion_notes]
     notes += [f"{manifest}: split {note}" for note in split_notes]
     if unspaced and tokenizer.segmentation == "bert":
@@ -214,7 +222,7 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
             "other letters is one word; --word-segmentation icu finds the words in it"
         )
-    return _Survey(emotions.total(), emotion_names, split_names, notes)
+    return _Survey(emotions.total(), emotion_names, split_names, label_names, notes)
 
 
 def _write_utterances(
@@ -350,6 +358,7 @@ def _meta(
         labels=names["emotion"],
         parts=names["part"],
         votes=names["votes"],
+        label_sets=names["labels"],
         visual_dim=agreement.visual_dim,
         acoustic_dim=agreement.acoustic_dim,
         expression_classes=agreement.expression_classes(),

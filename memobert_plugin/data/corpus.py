@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
+from ..core.names import DIMENSION_NAMES
 from .frames import ExtractorInfo
 from .indexed import IndexedReader
 from .tokenizer import SPECIALS, Tokenizer, load_tokenizer
@@ -88,9 +89,14 @@ ORDER: dict[str, np.dtype] = {"dialogue": np.dtype("<i4"), "start": np.dtype("<f
 the same ``dialogue``; ``start`` is where they begin, in seconds. Both are -1 and NaN without times in the manifest."""
 VOTES_ARRAY: dict[str, np.dtype] = {"votes": np.dtype("<i4")}
 """And the code of its annotators' votes, whose text is a name of ``votes`` in ``corpus.json``; likewise."""
+LABEL_SET_ARRAY: dict[str, np.dtype] = {"labels": np.dtype("<i4")}
+"""And the code of its set of labels, a name of ``label_sets`` in ``corpus.json``; likewise."""
+DIMENSION_ARRAYS: dict[str, np.dtype] = dict.fromkeys(DIMENSION_NAMES, np.dtype("<f4"))
+"""And its valence, arousal and dominance, NaN where unknown; likewise."""
 PART_ARRAY: dict[str, np.dtype] = {"part": np.dtype("i1")}
 """Another one: the code of the corpus' part, such as ``scripted``. Data-bins of earlier versions, and those without
 parts, lack it."""
+OPTIONAL_CODES = {**PART_ARRAY, **VOTES_ARRAY, **LABEL_SET_ARRAY}
 OFFSETS = "row_offset"
 """The array with one more value: the byte at which each row of ``utterances.tsv`` begins, and the file's size."""
 COUNTS = (
@@ -122,7 +128,11 @@ class CorpusMeta:
     parts: list[str] = field(default_factory=list)
     """Names of the codes in ``part``; empty for a corpus without parts."""
     votes: list[str] = field(default_factory=list)
-    """Texts of the codes in ``votes`` (see :func:`.manifest.parse_votes`); empty for a corpus without votes."""
+    """Texts of the codes in ``votes`` (see :func:`.targets.parse_votes`); empty for a corpus without votes."""
+    label_sets: list[str] = field(default_factory=list)
+    """Texts of the codes in ``labels`` (see :func:`.targets.parse_labels`); empty for a corpus without such labels."""
+    dimensions: dict[str, list[float]] = field(default_factory=dict)
+    """Least and largest number of each of valence, arousal and dominance; without those that the corpus lacks."""
     visual_dim: int | None = None
     acoustic_dim: int | None = None
     expression_classes: list[str] = field(default_factory=list)
@@ -133,7 +143,7 @@ class CorpusMeta:
     def write(self, path: Path) -> None:
         """Write ``corpus.json``."""
         content = {"format": FORMAT, **asdict(self)}
-        for name in ("parts", "votes"):
+        for name in _ADDED:
             if not content[name]:
                 del content[name]  # earlier versions do not know it
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -165,8 +175,8 @@ class CorpusMeta:
                 "write it again with this release's memobert-binarize"
             )
         try:
-            content.setdefault("parts", [])
-            content.setdefault("votes", [])
+            for name, empty in _ADDED.items():
+                content.setdefault(name, empty())
             for name, fits in _TAKES.items():
                 if not fits(content[name]):
                     raise UserError(f"{path}: {name} cannot be {str(content[name])[:60]}; write the data-bin again")
@@ -176,6 +186,20 @@ class CorpusMeta:
             return cls(**content)
         except (KeyError, TypeError):
             raise UserError(f"{path}: incomplete; write the data-bin again with memobert-binarize") from None
+
+
+_ADDED: dict[str, Callable[[], Any]] = {"parts": list, "votes": list, "label_sets": list, "dimensions": dict}
+"""Keys that earlier versions do not know, left out where they are empty."""
+
+
+def _ranges(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name in DIMENSION_NAMES
+        and isinstance(ends, list)
+        and len(ends) == 2
+        and all(isinstance(end, (int, float)) for end in ends)
+        for name, ends in value.items()
+    )
 
 
 def _number(value: object) -> bool:
@@ -190,7 +214,10 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "counts": lambda value: isinstance(value, dict) and set(value) == set(COUNTS) and all(map(_number, value.values())),
     "vocabulary_size": _number,
     "tokenizer": lambda value: isinstance(value, str),
-    **dict.fromkeys(("splits", "speakers", "sessions", "labels", "parts", "votes", "expression_classes"), _names),
+    **dict.fromkeys(
+        ("splits", "speakers", "sessions", "labels", "parts", "votes", "label_sets", "expression_classes"), _names
+    ),
+    "dimensions": _ranges,
     **dict.fromkeys(("visual_dim", "acoustic_dim"), lambda value: value is None or (_number(value) and value > 0)),
 }
 
@@ -236,6 +263,10 @@ class Corpus:
         """Code of each utterance's part of the corpus; None in a corpus without parts."""
         self.votes: np.ndarray | None = self._array("votes") if self.meta.votes else None
         """Code of each utterance's votes; None in a corpus without votes."""
+        self.label_sets: np.ndarray | None = self._array("labels") if self.meta.label_sets else None
+        """Code of each utterance's set of labels; None in a corpus without such labels."""
+        self.dimensions = {name: self._array(name) for name in self.meta.dimensions}
+        """Numbers of each utterance by name, NaN where unknown."""
         self._rows = self._row_bytes()
 
     def __len__(self) -> int:
@@ -274,9 +305,10 @@ class Corpus:
         return [self.utterance_id(int(index)) for index in indices]
 
     def sha256(self) -> str:
-        """Return the digest of ids, emotions and speakers, by which results of different corpora are told apart."""
+        """Return the digest of ids, speakers, emotions and other targets, by which results of different corpora are told apart."""
         digest = hashlib.sha256()
-        for name in ("uid", "emotion", "speaker"):
+        further = [*(["labels"] if self.meta.label_sets else []), *self.meta.dimensions]
+        for name in ("uid", "emotion", "speaker", *further):
             digest.update((self.path / f"{name}.npy").read_bytes())
         return digest.hexdigest()
 
@@ -310,7 +342,7 @@ class Corpus:
             raise UserError(
                 f"{self.path / name}.npy: missing or truncated; write the data-bin again with memobert-binarize"
             ) from None
-        expected = {**ARRAYS, **ORDER, **PART_ARRAY, **VOTES_ARRAY}[name]
+        expected = {**ARRAYS, **ORDER, **OPTIONAL_CODES, **DIMENSION_ARRAYS}[name]
         if array.dtype != expected or array.shape != (count,):
             raise self._broken(f"{name}.npy", f"{array.dtype} {array.shape}", f"{expected} ({count},)")
         return np.asarray(array)

@@ -10,16 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from .corpus import ARRAYS, DICTIONARY_FILE, OFFSETS, ORDER, PART_ARRAY, UTTERANCES_FILE, VOTES_ARRAY, write_dictionary
+from .corpus import (
+    ARRAYS,
+    DICTIONARY_FILE,
+    DIMENSION_ARRAYS,
+    OFFSETS,
+    OPTIONAL_CODES,
+    ORDER,
+    UTTERANCES_FILE,
+    write_dictionary,
+)
 from .folds import natural_order
 from .indexed import IndexedWriter
 from .manifest import utterance_uid
 from .prepare import PreparedUtterance
 
 CODED = ("speaker", "session", "split", "emotion")
-_OPTIONAL_ARRAYS = {**PART_ARRAY, **VOTES_ARRAY}
-_CODED_ARRAYS = (*CODED, *_OPTIONAL_ARRAYS)
-_ALL_ARRAYS = {**ARRAYS, **ORDER, **_OPTIONAL_ARRAYS}
+_CODED_ARRAYS = (*CODED, *OPTIONAL_CODES)
+_ALL_ARRAYS = {**ARRAYS, **ORDER, **OPTIONAL_CODES, **DIMENSION_ARRAYS}
 _NOTHING = np.empty(0, dtype=np.float16)
 _BUFFERED = 1 << 16
 
@@ -82,6 +90,8 @@ class CorpusWriter:
         self._arrays = {name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in _ALL_ARRAYS.items()}
         self._dialogues: dict[tuple[str, str], int] = {}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in _CODED_ARRAYS}
+        self.ranges: dict[str, list[float]] = {}
+        """Least and largest number of each dimension that some utterance has."""
         self._rows = open(folder / UTTERANCES_FILE, "wb")  # noqa: SIM115
         self._rows.write(("\t".join(("id", *CODED)) + "\n").encode())
         self._count = 0
@@ -110,6 +120,12 @@ class CorpusWriter:
         for name in _CODED_ARRAYS:
             codes, value = self._codes[name], getattr(row, name)
             values[name] = codes.setdefault(value, len(codes)) if value or name != "emotion" else -1
+        for name in DIMENSION_ARRAYS:
+            number = getattr(row, name)
+            values[name] = math.nan if number is None else number
+            if number is not None:
+                least, most = self.ranges.get(name, (number, number))
+                self.ranges[name] = [min(least, number), max(most, number)]
         for name, writer in self._arrays.items():
             writer.add(values[name])
         self._rows.write(("\t".join((row.id, *(getattr(row, name) for name in CODED))) + "\n").encode())
@@ -124,10 +140,12 @@ class CorpusWriter:
                 container.finish()
         for writer in self._arrays.values():
             writer.finish()
-        for name in _OPTIONAL_ARRAYS:
+        for name in OPTIONAL_CODES:
             if not any(self._codes[name]):
                 (self._folder / f"{name}.npy").unlink()
                 self._codes[name] = {}
+        for name in DIMENSION_ARRAYS.keys() - self.ranges.keys():
+            (self._folder / f"{name}.npy").unlink()
         return {name: self._sort_codes(name, sorted if name == "emotion" else natural_order) for name in _CODED_ARRAYS}
 
     def _add_expression(self, utterance: PreparedUtterance) -> None:

@@ -109,9 +109,12 @@ def folds_of(corpus: Corpus, labelled: npt.NDArray[np.bool_], folding: str, prot
         numbers = asked.split(":")
         if not asked or len(numbers) > 2 or not all(map(str.isdecimal, numbers)):
             raise UserError(f"--folds {folding}: give groups:K or groups:K:SEED, such as groups:5")
+        # Utterances of other targets may have no emotion; they are balanced as one more.
+        emotions = np.where(corpus.emotion < 0, len(corpus.meta.labels), corpus.emotion)
+        width = len(corpus.meta.labels) + int((corpus.emotion[labelled] < 0).any())
         counts = {
             corpus.speakers[code]: np.bincount(
-                corpus.emotion[labelled & (corpus.speaker == code)], minlength=len(corpus.meta.labels)
+                emotions[labelled & (corpus.speaker == code)], minlength=width
             )
             for code in np.unique(corpus.speaker[labelled])
         }

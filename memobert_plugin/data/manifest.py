@@ -15,7 +15,7 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -25,6 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
+from ..core.names import DIMENSION_NAMES
 
 COLUMNS = ("id", "speaker", "session", "split", "text", "emotion", "video", "audio", "start", "end")
 """The columns in the order of :func:`write_manifest`. A manifest needs ``id`` only, and may have others beside them."""
@@ -41,7 +42,9 @@ PART = "part"
 """A further column for corpora of several parts that a report tells apart, such as ``scripted`` and ``improvised``."""
 VOTES = "votes"
 """A further column for corpora that several people labelled: how many chose each emotion, as in ``anger=3 happy=1``."""
-FURTHER = (REGION, TEXT_SOURCE, PART, VOTES)
+LABELS = "labels"
+"""A further column for corpora whose utterances have several labels at once, as in ``happy;surprised``."""
+FURTHER = (REGION, TEXT_SOURCE, PART, VOTES, LABELS, *DIMENSION_NAMES)
 """Columns that are written if any row has them."""
 KNOWN = (*COLUMNS, *FURTHER)
 
@@ -85,34 +88,13 @@ class ManifestRow:
     part: str = ""
     """The part of the corpus, such as ``scripted``; empty where it has none."""
     votes: str = ""
-    """The annotators who chose each emotion, counted, as :func:`parse_votes` reads it; empty where unknown."""
-
-
-def parse_votes(text: str) -> dict[str, float]:
-    """Return the votes for each emotion of ``anger=3 happy=1``.
-
-    Raises:
-        ValueError: not such a list, a number below 0, or no vote at all.
-    """
-    votes: dict[str, float] = {}
-    for word in text.split():
-        label, equals, number = word.rpartition("=")
-        try:
-            count = float(number) if equals and label else math.nan
-        except ValueError:
-            count = math.nan
-        if not 0 <= count < math.inf or label in votes:
-            raise ValueError(f"votes {text[:60]!r}: give each emotion once with its votes, as in anger=3 happy=1")
-        votes[label] = count
-    if text.strip() and not sum(votes.values()):
-        raise ValueError(f"votes {text[:60]!r}: nobody voted; leave the cell empty")
-    return votes
-
-
-def format_votes(votes: Mapping[str, float]) -> str:
-    """Return votes as :func:`parse_votes` reads them, the emotions in order of their names; those without any are left
-    out."""
-    return " ".join(f"{label}={votes[label]:g}" for label in sorted(votes) if votes[label])
+    """The annotators who chose each emotion, counted, as :func:`.targets.parse_votes` reads it; empty where unknown."""
+    labels: str = ""
+    """Several labels at once, separated by semicolons; empty where unknown."""
+    valence: float | None = None
+    """On the corpus' own scale, like the two others; None where unknown."""
+    arousal: float | None = None
+    dominance: float | None = None
 
 
 def media_path(manifest_path: str | os.PathLike[str], media: str) -> Path:
@@ -182,7 +164,7 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow], *,
     """
     path = Path(path)
     rows = list(rows)
-    columns = [*COLUMNS, *(name for name in FURTHER if any(getattr(row, name) for row in rows))]
+    columns = [*COLUMNS, *(name for name in FURTHER if any(getattr(row, name) not in ("", None) for row in rows))]
     seen: set[str] = set()
     with (
         replaced_when_complete(path, named_by_user=named_by_user) as temporary,
@@ -356,6 +338,8 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[ManifestRow]:
                 continue
             if column in fields:
                 raise UserError(f"{place}: field {column} occurs twice; keep one")
+            if column == LABELS and isinstance(value, list):
+                value = ";".join(map(str, value))
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 raise UserError(f"{place}: {name} is {str(value)[:40]}; give text, a number or null")
             fields[column] = str(value)
@@ -367,7 +351,7 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[ManifestRow]:
 
 
 def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
-    """Return the row; ``start`` and ``end`` are taken out of ``fields``."""
+    """Return the row; the columns that hold numbers are taken out of ``fields``."""
     for name, value in fields.items():
         # CSV and JSON can hold any file name; where a manifest is written, addresses replace what it cannot hold.
         found = _NO_PATH.search(value) if name in MEDIA else _BREAKS_ROWS.search(value)
@@ -385,7 +369,20 @@ def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
         raise UserError(
             f"{place}: end {end:g} is not after start {start or 0.0:g}; give seconds from the file's beginning"
         )
-    return ManifestRow(line=line, start=start, end=end, **fields)
+    numbers = {name: _rating(place, name, fields.pop(name)) for name in DIMENSION_NAMES if name in fields}
+    return ManifestRow(line=line, start=start, end=end, **fields, **numbers)
+
+
+def _rating(place: str, name: str, value: str) -> float | None:
+    if not value.strip():
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{place}: {name} {value[:40]!r} is not a number; give one such as 3.5, or leave it empty")
+    return number
 
 
 def _seconds(place: str, name: str, value: str) -> float | None:

@@ -13,13 +13,13 @@ from omegaconf import II, MISSING
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
-from ..core.names import MODALITY_CASES, PROTOCOLS
+from ..core.names import CLASSES, MODALITY_CASES, PROTOCOLS
 from ..criterions.emotion import ClassificationCriterion
 from ..data.corpus import Corpus
 from ..data.folds import HELP as FOLDS_HELP
 from ..data.folds import SPEAKERS, Fold, choose_fold, folds_of, train_fraction
-from ..data.manifest import parse_votes
 from ..data.prompts import PromptPieces
+from ..data.targets import OneEmotion, Target, parse_votes
 from .corpus_task import CorpusTask, CorpusTaskConfig
 from .predictions import PredictionFile
 from .utterance_dataset import Modalities, UtteranceDataset
@@ -109,11 +109,15 @@ class EmotionClassificationTask(CorpusTask):
     """Base of the two tasks."""
 
     cfg: EmotionClassificationConfig
+    kind = CLASSES
+    """Of the target."""
+    reads_all_decisions = False
+    """A score needs the decisions of all utterances at once."""
 
     def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
         super().__init__(cfg, **kwargs)
         self.state.add_factory("labels", self._labels)
-        self._prediction_file: PredictionFile | None = None
+        self._collected: PredictionFile | None = None
 
     def _labels(self) -> list[str]:
         known = list(self.corpus().meta.labels)
@@ -150,12 +154,16 @@ class EmotionClassificationTask(CorpusTask):
                 f"--mixture-full-weight {self.cfg.mixture_full_weight}: give 1 or more, and --modality-mixture with it"
             )
         asked = [name.strip() for name in self.cfg.labels.split(",") if name.strip()]
+        self._keep_target()
         if asked and asked != list(self.labels):
             raise UserError(
                 f"--labels {self.cfg.labels}: the checkpoint tells {', '.join(self.labels)} apart; leave the flag out"
             )
-        logger.info("emotions: %s; modalities: %s", ", ".join(self.labels), self.modalities)
+        logger.info("%s: %s; modalities: %s", "emotions" if self.kind == CLASSES else self.kind, ", ".join(self.labels), self.modalities)
         return super().build_model(cfg, from_checkpoint)
+
+    def _keep_target(self) -> None:
+        """Store with the checkpoint what it must carry of the target: nothing of one emotion beside the labels."""
 
     def prompt(self) -> PromptPieces | None:
         """Return the pieces that are appended to every text; None for none."""
@@ -170,21 +178,14 @@ class EmotionClassificationTask(CorpusTask):
         self, split: str, combine: bool = False, task_cfg: Any = None, epoch: int = 1, **kwargs: Any
     ) -> None:
         """Load ``train``, ``valid`` or ``test``: speakers of the fold, or the manifest's own split."""
-        corpus = self.fitting_corpus()
-        emotions = self._emotion_codes(corpus)
-        rows = self._rows(corpus, split, emotions)
-        training = split == "train"
-        if training and self.cfg.drop_repeated_texts:
-            rows = self._without_repeated_texts(corpus, rows, emotions)
-        if training and self.cfg.train_fraction != 1:
-            rows = rows[
-                train_fraction(corpus.uid[rows], emotions[corpus.emotion[rows]], self.cfg.train_fraction, self.cfg.seed)
-            ]
+        corpus, training = self.fitting_corpus(), split == "train"
+        target = self.target(corpus)
+        rows = self.rows_that_train(corpus, target) if training else self._rows(corpus, split, target)
         logger.info("%s: %d utterances", split, len(rows))
         if not self.cfg.fold and split == "test":
             self._warn_of_known_speakers(corpus, rows)
         rows = self.nonempty(corpus, rows, split)
-        rows, beside = self.beside(corpus, rows, split, emotions)
+        rows, beside = self.beside(corpus, rows, split, target)
         self.datasets[split] = UtteranceDataset(
             corpus,
             rows,
@@ -197,7 +198,7 @@ class EmotionClassificationTask(CorpusTask):
                 seed=self.cfg.seed,
                 zero_frames=self.cfg.zero_frames,
             ),
-            emotions=emotions,
+            target=target,
             shares=self._vote_shares(corpus) if training and self.cfg.soft_labels else None,
             prompt=self.prompt(),
             more_prompts=self.more_prompts(),
@@ -220,7 +221,7 @@ class EmotionClassificationTask(CorpusTask):
             )
 
     def beside(
-        self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray
+        self, corpus: Corpus, rows: np.ndarray, split: str, target: Target
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the rows of a subset with those read beside them, and further arguments of its dataset: none here.
 
@@ -228,11 +229,21 @@ class EmotionClassificationTask(CorpusTask):
             corpus: the open data-bin.
             rows: utterances with a target.
             split: ``train``, ``valid`` or ``test``.
-            emotions: the task's code of each emotion of the data-bin, -1 for none.
+            target: what is predicted.
         """
         return rows, {}
 
-    def _without_repeated_texts(self, corpus: Corpus, rows: np.ndarray, emotions: np.ndarray) -> np.ndarray:
+    def rows_that_train(self, corpus: Corpus, target: Target) -> np.ndarray:
+        """Return the training utterances that are left of ``--drop-repeated-texts`` and ``--train-fraction``."""
+        rows = self._rows(corpus, "train", target)
+        if self.cfg.drop_repeated_texts:
+            rows = self._without_repeated_texts(corpus, rows, target)
+        if self.cfg.train_fraction != 1:
+            strata = target.strata(corpus, rows)
+            rows = rows[train_fraction(corpus.uid[rows], strata, self.cfg.train_fraction, self.cfg.seed)]
+        return rows
+
+    def _without_repeated_texts(self, corpus: Corpus, rows: np.ndarray, target: Target) -> np.ndarray:
         """Return the training rows without those of ``--drop-repeated-texts``.
 
         Raises:
@@ -247,7 +258,7 @@ class EmotionClassificationTask(CorpusTask):
         elsewhere = {
             corpus.text.view(row).tobytes()
             for subset in subsets
-            for row in self._rows(corpus, subset, emotions).tolist()
+            for row in self._rows(corpus, subset, target).tolist()
         }
         of_part = np.ones(len(rows), bool) if part == "all" else corpus.part[rows] == known.index(part)  # type: ignore[index]
         repeated = [bool(len(text := corpus.text.view(row))) and text.tobytes() in elsewhere for row in rows.tolist()]
@@ -258,7 +269,7 @@ class EmotionClassificationTask(CorpusTask):
     def training_rows(self) -> np.ndarray:
         """Return the utterances of the training speakers, with or without use in a ``--train-fraction``."""
         corpus = self.fitting_corpus()
-        return self._rows(corpus, "train", self._emotion_codes(corpus))
+        return self._rows(corpus, "train", self.target(corpus))
 
     def _vote_shares(self, corpus: Corpus) -> np.ndarray:
         """Return the shares of the task's emotions for each of the data-bin's codes of votes, float32 ``(V, C)``.
@@ -276,29 +287,19 @@ class EmotionClassificationTask(CorpusTask):
     def label_counts(self) -> np.ndarray:
         """Return how often each emotion occurs among the utterances of the training speakers, ``(C,)``."""
         corpus = self.fitting_corpus()
-        emotions = self._emotion_codes(corpus)
-        return np.bincount(emotions[corpus.emotion[self._rows(corpus, "train", emotions)]], minlength=len(self.labels))
+        target = self.target(corpus)
+        return np.bincount(target.strata(corpus, self._rows(corpus, "train", target)), minlength=len(self.labels))
 
-    def _emotion_codes(self, corpus: Corpus) -> np.ndarray:
-        """Return the task's code of each emotion code of the corpus, -1 for emotions that are left out.
+    def target(self, corpus: Corpus) -> Target:
+        """Return what is predicted of the utterances of a data-bin: one of the emotions."""
+        return OneEmotion.of(corpus, self.labels)
 
-        The last entry stands for utterances without an emotion.
-        """
-        missing = [label for label in self.labels if label not in corpus.meta.labels]
-        if missing:
-            raise UserError(
-                f"{corpus.path}: has no utterance of {', '.join(missing)}, which the model tells apart; it has "
-                f"{', '.join(corpus.meta.labels)}"
-            )
-        codes = [self.labels.index(label) if label in self.labels else -1 for label in corpus.meta.labels]
-        return np.array([*codes, -1], dtype=np.int64)
+    def _rows(self, corpus: Corpus, split: str, target: Target) -> np.ndarray:
+        rows = self._part(corpus, split, target)
+        return rows[target.known(corpus, rows)]
 
-    def _rows(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
-        rows = self._part(corpus, split, emotions)
-        return rows[emotions[corpus.emotion[rows]] >= 0]
-
-    def _part(self, corpus: Corpus, split: str, emotions: np.ndarray) -> np.ndarray:
-        """Return the rows of a subset, those without one of the task's emotions too."""
+    def _part(self, corpus: Corpus, split: str, target: Target) -> np.ndarray:
+        """Return the rows of a subset, those without the target too."""
         if not self.cfg.fold:
             if self.cfg.folds != SPEAKERS:
                 raise UserError(f"--folds {self.cfg.folds}: give --fold, from 1")
@@ -308,7 +309,7 @@ class EmotionClassificationTask(CorpusTask):
                     f"{', '.join(filter(None, corpus.splits)) or 'nothing'}); give --fold"
                 )
             return np.flatnonzero(corpus.split == corpus.splits.index(split))
-        return self.fold(corpus, emotions[corpus.emotion] >= 0).rows(corpus, split)
+        return self.fold(corpus, target.known(corpus, np.arange(len(corpus)))).rows(corpus, split)
 
     def fold(self, corpus: Corpus, labelled: np.ndarray) -> Fold:
         """Return the fold of ``--fold``; it is logged, and stored with the checkpoint."""
@@ -346,25 +347,33 @@ class EmotionClassificationTask(CorpusTask):
 
     @exits_in_one_line
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:
-        """Return fairseq's iterator; for an evaluated subset also begin its file of predictions."""
+        """Return fairseq's iterator; for an evaluated subset also begin to collect its decisions where they are read.
+
+        Raises:
+            UserError: a part of the decisions would be missing, or two subsets would write the same file.
+        """
         iterator = super().get_batch_iterator(dataset, **kwargs)
-        self._prediction_file = None
-        if self.cfg.predictions and not dataset.shuffle:
+        self._collected = None
+        if not dataset.shuffle and (self.cfg.predictions or self.reads_all_decisions):
             if self.cfg.max_valid_steps is not None:
-                raise UserError(
-                    "--predictions: --max-valid-steps would leave utterances out of the file; give only one of the two"
-                )
-            subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
-            evaluated = [name for name in self.datasets if name != "train"]
-            if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:
-                raise UserError(
-                    f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put "
-                    f"{{subset}} into the name"
-                )
-            path = self.cfg.predictions.replace("{subset}", subset)
+                flag = "--predictions" if self.cfg.predictions else "--several-labels"
+                raise UserError(f"{flag}: --max-valid-steps would leave utterances out; give only one of the two")
+            path = self._prediction_path(dataset) if self.cfg.predictions else None
             # Every rank makes len(iterator) validation steps.
-            self._prediction_file = PredictionFile(path, dataset, self.labels, self.cfg.fold, len(iterator))
+            target = dataset.target
+            assert target is not None  # load_dataset gives one
+            self._collected = PredictionFile(path, dataset, target, self.cfg.fold, len(iterator))
         return iterator
+
+    def _prediction_path(self, dataset: UtteranceDataset) -> str:
+        subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
+        evaluated = [name for name in self.datasets if name != "train"]
+        if len(evaluated) > 1 and "{subset}" not in self.cfg.predictions:
+            raise UserError(
+                f"--predictions {self.cfg.predictions}: {', '.join(evaluated)} would overwrite each other; put "
+                f"{{subset}} into the name"
+            )
+        return self.cfg.predictions.replace("{subset}", subset)
 
     def valid_step(
         self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
@@ -374,12 +383,12 @@ class EmotionClassificationTask(CorpusTask):
         ``fairseq-validate`` passes ``{}`` on a rank that has run out of batches.
         """
         if not sample:
-            if self._prediction_file is not None:
-                self._prediction_file.add_nothing()
+            if self._collected is not None:
+                self._collected.add_nothing()
             return torch.zeros(()), 0, {}
         model.eval()
         with torch.no_grad():
             decisions = criterion.decide(model, sample)
-            if self._prediction_file is not None:
-                self._prediction_file.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
+            if self._collected is not None:
+                self._collected.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
             return criterion.summarise(decisions, sample)

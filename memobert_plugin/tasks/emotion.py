@@ -6,17 +6,23 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import register_task
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.model_description import MASK_WORDS
 from ..core.errors import UserError, exits_in_one_line
-from ..criterions.emotion import PromptCriterionConfig
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL
+from ..criterions.dimensions import DimensionsCriterion
+from ..criterions.emotion import ClassificationCriterion, PromptCriterionConfig
+from ..criterions.several import RANKED, SeveralLabelsCriterion
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
+from ..data.targets import Dimensions, SeveralLabels, Target, asked_dimensions, asked_labels
 from ..data.tokenizer import load_tokenizer
+from ..evaluation.metrics.several import mean_average_precision
 from .classification import EmotionClassificationConfig, EmotionClassificationTask
 from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_to_train_on
 
@@ -143,7 +149,22 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
 
 @dataclass
 class FinetuneConfig(EmotionClassificationConfig):
-    """Flags of finetuning: those of both tasks, and what some comparators read beside the utterance."""
+    """Flags of finetuning: those of both tasks, other targets, and what some comparators read beside the utterance."""
+
+    dimensions: str = field(
+        default="",
+        metadata={
+            "help": "learn these numbers of the manifest instead of the emotion, such as valence,arousal,dominance; "
+            "select the checkpoint with --best-checkpoint-metric ccc"
+        },
+    )
+    several_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "learn any number of labels of an utterance (the manifest's column labels) instead of its emotion; "
+            "--labels chooses among them; select the checkpoint with --best-checkpoint-metric map"
+        },
+    )
 
     dialogues: bool = field(
         default=False,
@@ -169,30 +190,84 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
     cfg: FinetuneConfig
     _own_criterion: str | None = None
 
+    def __init__(self, cfg: FinetuneConfig, **kwargs: Any) -> None:
+        super().__init__(cfg, **kwargs)
+        if cfg.dimensions and cfg.several_labels:
+            raise UserError("--dimensions and --several-labels: give only one of the two")
+        if cfg.dimensions and cfg.labels:
+            raise UserError("--dimensions: --labels is for one emotion of several; leave it out")
+        self.kind = DIMENSIONS if cfg.dimensions else SEVERAL if cfg.several_labels else CLASSES
+        self.reads_all_decisions = self.kind == SEVERAL
+        if self.kind != CLASSES:
+            self.state.add_factory("target", self._target_state)
+
+    def _keep_target(self) -> None:
+        if self.kind != CLASSES:
+            self.state.target  # noqa: B018
+
+    def _labels(self) -> list[str]:
+        if self.kind == DIMENSIONS:
+            return asked_dimensions(self.corpus(), self.cfg.dimensions)
+        return asked_labels(self.corpus(), self.cfg.labels) if self.kind == SEVERAL else super()._labels()
+
+    def target(self, corpus: Corpus) -> Target:
+        """Return what is predicted of the utterances of a data-bin."""
+        if self.kind == DIMENSIONS:
+            return Dimensions(asked_dimensions(corpus, ",".join(self.labels)))
+        if self.kind == SEVERAL:
+            return SeveralLabels(asked_labels(corpus, ",".join(self.labels)), corpus.meta.label_sets)
+        return super().target(corpus)
+
+    def _target_state(self) -> dict[str, Any]:
+        """Return, in plain types for the checkpoint, the kind, and of numbers their scale in training."""
+        if self.kind == SEVERAL:
+            return {"kind": SEVERAL}
+        corpus = self.fitting_corpus()
+        target = self.target(corpus)
+        values = target.values(corpus, self.rows_that_train(corpus, target)).astype(np.float64)
+        deviation = np.maximum(values.std(axis=0), 1e-6)
+        scale = {"mean": values.mean(axis=0).tolist(), "deviation": deviation.tolist()}
+        return {"kind": DIMENSIONS, **scale, "ranges": [corpus.meta.dimensions[name] for name in self.labels]}
+
+    def _refuse_flags_of_classes(self, cfg: FairseqDataclass) -> None:
+        """Refuse flags that only make sense for one emotion of several.
+
+        Raises:
+            UserError: one was given, or the loss is a comparator's own.
+        """
+        flag = "--dimensions" if self.cfg.dimensions else "--several-labels"
+        changed = [name for name in ("soft_labels", "mix_streams") if getattr(self.cfg, name)]
+        changed += [name for name in ("label_smoothing", "focal_gamma") if getattr(cfg, name, 0)]
+        changed += ["class_weights"] if str(getattr(cfg, "class_weights", "none")) != "none" else []
+        if changed:
+            raise UserError(f"{flag}: --{changed[0].replace('_', '-')} is for one emotion of several; leave it out")
+        if cfg._name != "memobert_finetune":
+            raise UserError(f"{flag}: the loss of --criterion {cfg._name} is its own; give --criterion memobert_finetune")
+
     def model_sizes(self) -> dict[str, Any]:
         """Return the sizes of a model, with the number of emotions."""
         return {**super().model_sizes(), "labels": len(self.labels)}
 
     def beside(
-        self, corpus: Corpus, rows: np.ndarray, split: str, emotions: np.ndarray
+        self, corpus: Corpus, rows: np.ndarray, split: str, target: Target
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Add the dialogues of ``--dialogues`` and, in training, the utterances of ``--unlabelled``."""
         found: dict[str, Any] = {}
         if self.cfg.dialogues:
-            context = self._part(corpus, split, emotions) if split == "train" else np.arange(len(corpus))
+            context = self._part(corpus, split, target) if split == "train" else np.arange(len(corpus))
             rows, found["dialogues"] = in_dialogues(corpus, rows, context)
         if split == "train" and self.cfg.unlabelled:
-            found["unlabelled"] = self.unlabelled_dataset(corpus, emotions)
+            found["unlabelled"] = self.unlabelled_dataset(corpus, target)
         return rows, found
 
-    def unlabelled_dataset(self, corpus: Corpus, emotions: np.ndarray) -> UtteranceDataset:
+    def unlabelled_dataset(self, corpus: Corpus, target: Target) -> UtteranceDataset:
         """Return the training utterances of ``--unlabelled`` without the fold's test speakers.
 
         Raises:
             UserError: its dictionary or frames are not the corpus', or nothing is left.
         """
         pool = self.refuse_unfit(Corpus(self.cfg.unlabelled))
-        tested = {corpus.speakers[code] for code in np.unique(corpus.speaker[self._part(corpus, "test", emotions)])}
+        tested = {corpus.speakers[code] for code in np.unique(corpus.speaker[self._part(corpus, "test", target)])}
         rows = self.nonempty(pool, rows_to_train_on(pool, tested), "train")
         logger.info("unlabelled: %d utterances", len(rows))
         return UtteranceDataset(pool, rows, self.limits(), Modalities(self.modalities, seed=self.cfg.seed))
@@ -209,7 +284,15 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
     @exits_in_one_line
     def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the criterion: the model's own if it has one, and one that reads unlabelled utterances if there are."""
-        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.kind != CLASSES:
+            self._refuse_flags_of_classes(cfg)
+        criterion: nn.Module
+        if self.kind == DIMENSIONS:
+            criterion = DimensionsCriterion(self, str(cfg.dimension_loss))
+        elif self.kind == SEVERAL:
+            criterion = SeveralLabelsCriterion(self)
+        else:
+            criterion = super().build_criterion(cfg, from_checkpoint)
         if self.cfg.unlabelled and not getattr(criterion, "reads_unlabelled", False):
             raise UserError(f"--unlabelled: --criterion {cfg._name} does not read unlabelled utterances; leave it out")
         if self.cfg.soft_labels and getattr(criterion, "training_loss", None) is None:
@@ -218,3 +301,16 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         if own is not None and cfg._name != own and (own or getattr(criterion, "of_comparator", False)):
             raise UserError(f"--criterion {cfg._name}: this --arch takes --criterion {own or 'memobert_finetune'}")
         return criterion
+
+    def valid_step(
+        self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Step as the base does; the last step of a subset also ranks the answers to all of its utterances."""
+        loss, size, logging_output = super().valid_step(sample, model, criterion)
+        ready = self._collected is not None and self._collected.collected is not None
+        if self.kind == SEVERAL and ready and logging_output:
+            assert self._collected is not None
+            truth, shares = self._collected.truth_and_outputs()
+            score = mean_average_precision(truth > 0.5, shares)
+            logging_output[RANKED] = torch.tensor([score, 1.0], dtype=torch.float64, device=loss.device)
+        return loss, size, logging_output

@@ -31,6 +31,7 @@ from ..data.buffers import BufferPool, bytes_for
 from ..data.corpus import Corpus
 from ..data.indexed import IndexedReader, blocks, taken
 from ..data.prompts import PromptPieces
+from ..data.targets import Target
 from .epochs import Batches, Rows, cut, halved, joined, shuffled
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class UtteranceDataset(FairseqDataset):
         rows: its utterances that belong to the subset.
         limits: how much of each is read.
         modalities: which modalities are shown.
-        emotions: for each of the corpus' emotion codes the task's, or None where no targets are needed.
+        target: what is predicted; None where no targets are needed.
         shares: targets of soft labels, ``(V, C)`` for each of the corpus' codes of votes; rows of zeros and utterances
             without votes have their emotion alone.
         prompt: appended to every text; None for none.
@@ -148,7 +149,7 @@ class UtteranceDataset(FairseqDataset):
         limits: Limits,
         modalities: Modalities,
         *,
-        emotions: np.ndarray | None = None,
+        target: Target | None = None,
         shares: np.ndarray | None = None,
         prompt: PromptPieces | None = None,
         more_prompts: Sequence[PromptPieces] = (),
@@ -160,7 +161,7 @@ class UtteranceDataset(FairseqDataset):
         super().__init__()
         self.corpus, self.limits, self.modalities = corpus, limits, modalities
         self.rows: Any = rows if isinstance(rows, Rows) else np.asarray(rows, dtype=np.int64)
-        self.emotions, self.prompt, self.shuffle, self.with_words = emotions, prompt, shuffle, with_words
+        self.target, self.prompt, self.shuffle, self.with_words = target, prompt, shuffle, with_words
         self.shares = shares
         self.dialogues, self.unlabelled = dialogues, unlabelled
         self._prompts = [prompt, *more_prompts]
@@ -307,8 +308,8 @@ class UtteranceDataset(FairseqDataset):
             "uids": uids,
             "net_input": network_input.net_input,
         }
-        if self.emotions is not None:
-            batch["target"] = as_small_tensor(self.emotions[corpus.emotion[rows[read]]])
+        if self.target is not None:
+            batch["target"] = as_small_tensor(self.target.values(corpus, rows[read]))
             if self.shares is not None and corpus.votes is not None:
                 batch["target_shares"] = as_small_tensor(self.shares[corpus.votes[rows[read]]])
         if self.dialogues is not None:
@@ -377,8 +378,8 @@ class UtteranceDataset(FairseqDataset):
         ]
 
     def _emotions_of(self, rows: np.ndarray) -> np.ndarray:
-        assert self.emotions is not None  # streams are mixed within emotions only
-        return self.emotions[self.corpus.emotion[rows]]
+        assert self.target is not None  # streams are mixed within emotions only
+        return self.target.values(self.corpus, rows)
 
     def _lengths(self, text: np.ndarray, visual: np.ndarray, acoustic: np.ndarray) -> npt.NDArray[np.int64]:
         """Return ``(3, B)`` pieces, face frames and speech frames of these utterances, ``(B,)`` each."""

@@ -20,6 +20,7 @@ from memobert_plugin.core.ragged import first_rows
 from memobert_plugin.criterions.emotion import MEmoBERTFinetuneCriterion
 from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.targets import OneEmotion
 from memobert_plugin.tasks.emotion import FinetuneConfig, MEmoBERTFinetuneTask
 from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.data_bins import CorpusShape, make_data_bin
@@ -47,7 +48,8 @@ def task_of(corpus: Corpus, **flags: Any) -> MEmoBERTFinetuneTask:
 def dataset(corpus: Corpus, modalities: Modalities) -> UtteranceDataset:
     """All its utterances as the finetuning task shows them."""
     emotions = np.array([*range(LABELS), -1])
-    return UtteranceDataset(corpus, np.arange(len(corpus)), Limits(60, 36, 64), modalities, emotions=emotions)
+    target = OneEmotion((), emotions)
+    return UtteranceDataset(corpus, np.arange(len(corpus)), Limits(60, 36, 64), modalities, target=target)
 
 
 def batch(corpus: Corpus, case: str = "lva", utterances: range = range(12), mixture: bool = False) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.targets import OneEmotion
 from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset, in_dialogues
 from tests.comparators import checks
 from tests.data_bins import make_data_bin
@@ -42,7 +43,8 @@ def dialogues(corpus: Corpus, rows: np.ndarray, context: np.ndarray) -> Utteranc
     ordered, found = in_dialogues(corpus, rows, context)
     emotions = np.array([*range(checks.LABELS), -1])
     limits = Limits(60, 36, 64)
-    return UtteranceDataset(corpus, ordered, limits, Modalities(), emotions=emotions, shuffle=True, dialogues=found)
+    target = OneEmotion((), emotions)
+    return UtteranceDataset(corpus, ordered, limits, Modalities(), target=target, shuffle=True, dialogues=found)
 
 
 def test_it_has_the_published_number_of_parameters() -> None:

@@ -15,14 +15,13 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import (
     COLUMNS,
     ManifestRow,
-    format_votes,
     manifest_notes,
     media_path,
-    parse_votes,
     read_manifest,
     utterance_uid,
     write_manifest,
 )
+from memobert_plugin.data.targets import format_votes, parse_votes
 
 HEADER = "\t".join(COLUMNS)
 

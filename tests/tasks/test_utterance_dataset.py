@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.targets import OneEmotion
 from memobert_plugin.data.prompts import PromptPieces
 from memobert_plugin.data.tokenizer import SPECIALS
 from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
@@ -238,7 +239,7 @@ def test_zero_frames_are_for_the_modalities_shown(corpus: Corpus) -> None:
 def test_mixed_streams_come_from_utterances_of_the_same_emotion(corpus: Corpus) -> None:
     rows = np.arange(0, len(corpus), 2)
     emotions = np.array([*range(len(corpus.meta.labels)), -1])
-    dataset = dataset_of(corpus, rows=rows, modalities=Modalities(mix_streams=True), emotions=emotions)
+    dataset = dataset_of(corpus, rows=rows, modalities=Modalities(mix_streams=True), target=OneEmotion((), emotions))
     assert corpus.visual is not None and corpus.acoustic is not None
     seen = set()
     for epoch in range(4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,10 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
                 row = replace(row, votes=f"{emotion}=2 {other}=1")
             if shape.dimensions:
                 place = shape.emotions.index(emotion)
-                numbers = {"valence": 1.0 + place + rng.normal(0, 0.2), "arousal": 4.0 - place + rng.normal(0, 0.2)}
+                numbers: dict[str, Any] = {
+                    "valence": 1.0 + place + rng.normal(0, 0.2),
+                    "arousal": 4.0 - place + rng.normal(0, 0.2),
+                }
                 if number % 3:
                     numbers["dominance"] = 1.0 + (number % 5)
                 row = replace(row, **numbers, emotion="" if number % 7 == 6 else emotion)

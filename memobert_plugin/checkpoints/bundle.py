@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import refuse_existing, regular, sha256_of, staged_folder
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL
 from ..data.frames import ExtractorInfo
 from ..data.tokenizer import TOKENIZER_FILES, read_tokenizer_files, write_tokenizer_files
 from .model_description import FINETUNED, PRETRAINED, ModelDescription
@@ -62,12 +63,18 @@ def _summary(description: ModelDescription) -> str:
         return f"{network}, pre-trained: it fills masked words, and tells no emotions apart."
     how = "by a classifier" if description.kind == FINETUNED else f'by the prompt "{description.template}"'
     read = " + ".join(_NAMES[letter] for letter in description.trained_on)
-    return f"{network}. It tells {', '.join(description.labels)} apart {how}, from {read}."
+    names = ", ".join(description.labels)
+    if description.target_kind == DIMENSIONS:
+        ends = ", ".join(f"{least:g} to {most:g}" for least, most in description.target["ranges"])  # type: ignore[index]
+        return f"{network}. It predicts {names} (in its corpus {ends}) from {read}."
+    if description.target_kind == SEVERAL:
+        return f"{network}. It gives any of the labels {names}, several at once, from {read}."
+    return f"{network}. It tells {names} apart {how}, from {read}."
 
 
 def _confidence(description: ModelDescription) -> list[str]:
     """Return the section on how far the model's confidence can be trusted."""
-    if description.kind == PRETRAINED:
+    if description.kind == PRETRAINED or description.target_kind != CLASSES:
         return []
     found = description.calibration
     if found is None:

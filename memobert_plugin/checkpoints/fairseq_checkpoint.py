@@ -204,6 +204,7 @@ def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, A
             "acoustic_extractor": origins["acoustic"],
             "training": training_facts(content),
             "mask_words": str(task.get("mask_words", "vocabulary")) if kind == PROMPTED else "vocabulary",
+            **({"target": state["target"]} if kind == FINETUNED and state.get("target") else {}),
         },
     )
 

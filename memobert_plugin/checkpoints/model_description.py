@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.names import MODALITY_CASES
+from ..core.names import CLASSES, DIMENSIONS, MODALITY_CASES, SEVERAL
 from ..data.frames import ExtractorInfo
 from ..evaluation.metrics.calibration import Calibration
 
@@ -61,6 +62,8 @@ class ModelDescription:
         note: shown first with every answer, such as "trained on drawn faces"; empty without.
         mask_words: a prompted model's: ``vocabulary``, or ``labels`` where it was trained to choose among the label
             words alone.
+        target: of a finetuned model that does not tell one emotion: its ``kind``, and of numbers, by place in
+            ``labels``, ``mean`` and ``deviation`` in training and their ``ranges`` in the corpus; None for one emotion.
     """
 
     architecture: dict[str, int]
@@ -80,6 +83,12 @@ class ModelDescription:
     calibration: Calibration | None = None
     note: str = ""
     mask_words: str = "vocabulary"
+    target: dict[str, Any] | None = None
+
+    @property
+    def target_kind(self) -> str:
+        """Return the kind of what it predicts: ``classes``, ``several`` or ``dimensions``."""
+        return str(self.target["kind"]) if self.target else CLASSES
 
     @property
     def trained_on(self) -> str:
@@ -90,7 +99,7 @@ class ModelDescription:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
         values = asdict(self)
-        defaults = {"calibration": None, "note": "", "mask_words": "vocabulary"}
+        defaults = {"calibration": None, "note": "", "mask_words": "vocabulary", "target": None}
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
@@ -117,6 +126,11 @@ class ModelDescription:
         description = cls(**values)
         if (description.kind == PRETRAINED) == bool(description.labels):
             raise UserError(f"{place}: kind {description.kind} does not go with its labels; export the model again")
+        if not _fits_target(description):
+            told = f"and target cannot be {_short([description.labels, description.target])}"
+            if description.target is None:
+                told = f"cannot be {_short(description.labels)}"
+            raise UserError(f"{place}: labels {told}; export the model again")
         return description
 
 
@@ -129,9 +143,10 @@ def facts(description: ModelDescription) -> dict[str, str]:
             **sizes
         )
     trained_for = {PRETRAINED: "masked modelling only", PROMPTED: "prompting", FINETUNED: "a classifier head"}
+    heads = {SEVERAL: "several labels at once", DIMENSIONS: "numbers"}
     rows = {
         "architecture": f"{shape}; {description.vocabulary} word pieces",
-        "trained for": trained_for[description.kind],
+        "trained for": heads.get(description.target_kind, trained_for[description.kind]),
     }
     if description.labels:
         rows["labels"] = ", ".join(description.labels)
@@ -181,7 +196,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "acoustic_dim": _size,
     "expression_classes": _names,
     "kind": lambda value: value in KINDS,
-    "labels": lambda value: _names(value) and len(set(value)) == len(value) != 1,
+    "labels": lambda value: _names(value) and len(set(value)) == len(value),
     "limits": _sizes(LIMITS),
     "modalities": lambda value: value in MODALITY_CASES,
     "template": lambda value: isinstance(value, str),
@@ -197,7 +212,33 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "mask_words": lambda value: value in MASK_WORDS,
     "calibration": Calibration.fits,
     "note": lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_NOTE,
+    "target": lambda value: isinstance(value, dict) and value.get("kind") in (SEVERAL, DIMENSIONS),
 }
+
+
+def _fits_target(description: ModelDescription) -> bool:
+    """Tell whether labels, kind and target belong together."""
+    target, count = description.target, len(description.labels)
+    if target is None or target["kind"] == SEVERAL:
+        return count != 1 and (target is None or (description.kind == FINETUNED and set(target) == {"kind"}))
+    scales = [target.get("mean"), target.get("deviation")]
+    ranges = target.get("ranges")
+    return (
+        description.kind == FINETUNED
+        and set(target) == {"kind", "mean", "deviation", "ranges"}
+        and all(_numbers(scale, count) for scale in scales)
+        and isinstance(ranges, list)
+        and len(ranges) == count
+        and all(_numbers(ends, 2) for ends in ranges)
+    )
+
+
+def _numbers(value: object, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(one, (int, float)) and math.isfinite(one) for one in value)
+    )
 
 
 def _short(value: object) -> str:

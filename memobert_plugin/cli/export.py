@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
-from ..core.names import MODALITY_CASES, counted
+from ..core.names import CLASSES, MODALITY_CASES, counted
 from ..core.version import license_of, shipped_model
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ def described(description: ModelDescription, predictions: Sequence[str | Path], 
         return description
     if description.kind == PRETRAINED:
         raise UserError("--calibrate: this model was only pre-trained and tells no emotions apart; leave the flag out")
+    if description.target_kind != CLASSES:
+        raise UserError("--calibrate: only for models that tell one emotion of several; leave the flag out")
     fold = description.training.get("fold") or {}
     files: dict[str, list[Path]] = {}
     for entry in map(str, predictions):

@@ -176,7 +176,9 @@ def _read_dialogue(evaluation: Path, names: dict[str, str], dialogues: bool, fou
             emotion=names[turn.label],
             part="scripted" if "_script" in dialogue else "improvised",
             votes=_named_votes(turn.votes, names),
-            **turn.ratings,
+            valence=turn.ratings.get("valence"),
+            arousal=turn.ratings.get("arousal"),
+            dominance=turn.ratings.get("dominance"),
         )
         if dialogues:
             row = _with_dialogue(row, session_folder, dialogue, turn, words)

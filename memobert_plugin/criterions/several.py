@@ -36,8 +36,8 @@ class SeveralLabelsCriterion(TargetCriterion):
     def log_statistics(cls, summed: dict[str, Tensor]) -> None:
         """Log macro and micro F1, and mean average precision, in per cent."""
         metrics.log_scalar_sum("_label_counts", summed["label_counts"])
-        for name, score in (("macro_f1", macro_f1), ("micro_f1", micro_f1)):
-            metrics.log_derived(name, derived(("_label_counts",), lambda of, score=score: 100 * score(of[0])))
+        metrics.log_derived("macro_f1", derived(("_label_counts",), lambda of: 100 * macro_f1(of)))
+        metrics.log_derived("micro_f1", derived(("_label_counts",), lambda of: 100 * micro_f1(of)))
         if RANKED in summed:
             metrics.log_scalar_sum("_ranked", summed[RANKED])
             metrics.log_derived("map", derived(("_ranked",), lambda of: 100 * of[0, 0] / of[0, 1]))

@@ -305,7 +305,7 @@ class Corpus:
         return [self.utterance_id(int(index)) for index in indices]
 
     def sha256(self) -> str:
-        """Return the digest of ids, speakers, emotions and other targets, by which results of different corpora are told apart."""
+        """Return the digest of ids, speakers and targets, by which results of different corpora are told apart."""
         digest = hashlib.sha256()
         further = [*(["labels"] if self.meta.label_sets else []), *self.meta.dimensions]
         for name in ("uid", "emotion", "speaker", *further):

@@ -113,9 +113,7 @@ def folds_of(corpus: Corpus, labelled: npt.NDArray[np.bool_], folding: str, prot
         emotions = np.where(corpus.emotion < 0, len(corpus.meta.labels), corpus.emotion)
         width = len(corpus.meta.labels) + int((corpus.emotion[labelled] < 0).any())
         counts = {
-            corpus.speakers[code]: np.bincount(
-                emotions[labelled & (corpus.speaker == code)], minlength=width
-            )
+            corpus.speakers[code]: np.bincount(emotions[labelled & (corpus.speaker == code)], minlength=width)
             for code in np.unique(corpus.speaker[labelled])
         }
         return unit_folds(speaker_groups(counts, *map(int, numbers)), protocol)

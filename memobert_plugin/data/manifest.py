@@ -369,8 +369,8 @@ def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
         raise UserError(
             f"{place}: end {end:g} is not after start {start or 0.0:g}; give seconds from the file's beginning"
         )
-    numbers = {name: _rating(place, name, fields.pop(name)) for name in DIMENSION_NAMES if name in fields}
-    return ManifestRow(line=line, start=start, end=end, **fields, **numbers)
+    numbers: dict[str, Any] = {name: _rating(place, name, fields.pop(name, "")) for name in DIMENSION_NAMES}
+    return ManifestRow(line=line, start=start, end=end, **numbers, **fields)  # type: ignore[arg-type]
 
 
 def _rating(place: str, name: str, value: str) -> float | None:

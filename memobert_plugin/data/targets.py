@@ -7,10 +7,11 @@ in ``criterions/``, its scores in ``evaluation/metrics/``.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ def parse_labels(text: str) -> list[str]:
     return sorted({" ".join(name.split()) for name in text.split(";")} - {""})
 
 
-class Target(Protocol):
+class Target(ABC):
     """The target of a training.
 
     Attributes:
@@ -66,21 +67,25 @@ class Target(Protocol):
     kind: ClassVar[str]
     names: Sequence[str]
 
+    @abstractmethod
     def known(self, corpus: Corpus, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Tell of rows ``(n,)`` of a data-bin whether they have the target."""
 
+    @abstractmethod
     def values(self, corpus: Corpus, rows: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
         """Return the targets of rows that have one, as a batch holds them: ``(n,)`` or ``(n, names)``."""
 
+    @abstractmethod
     def strata(self, corpus: Corpus, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Return codes ``(n,)`` within which a share of the training data is drawn."""
 
+    @abstractmethod
     def line(self, truth: npt.NDArray[Any], outputs: Sequence[float]) -> dict[str, Any]:
         """Return label and prediction of an utterance for a line of JSON, from :meth:`values` and the outputs."""
 
 
 @dataclass(frozen=True)
-class OneEmotion:
+class OneEmotion(Target):
     """One emotion of each utterance.
 
     Attributes:
@@ -130,7 +135,7 @@ class OneEmotion:
 
 
 @dataclass(frozen=True)
-class SeveralLabels:
+class SeveralLabels(Target):
     """Any number of labels of each utterance, at least one.
 
     Attributes:
@@ -172,7 +177,7 @@ class SeveralLabels:
 
 
 @dataclass(frozen=True)
-class Dimensions:
+class Dimensions(Target):
     """Numbers such as valence, of which an utterance has all or does not count."""
 
     kind: ClassVar[str] = DIMENSIONS

@@ -15,6 +15,7 @@ from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED, ModelDescription
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
+from ..core.names import CLASSES, SEVERAL
 from ..core.ragged import first_rows
 from ..data.batches import InputBuilder, Limits, NetworkInput, zero_frame
 from ..data.prompts import PromptPieces, Template, Verbalizer
@@ -88,7 +89,8 @@ class Network:
         return zero_frame(dim) if dim and found_none and wants_one else frames
 
     def scores(self, batch: NetworkInput) -> tuple[Tensor, Tensor | None]:
-        """Return scores of the emotions (B, C), whose softmax are the calibrated probabilities.
+        """Return scores of the emotions (B, C), whose softmax are the calibrated probabilities; of other targets what
+        :meth:`answers` turns into them.
 
         For a prompted model that chooses among the whole vocabulary also return the rows (B,) of its likeliest pieces.
 
@@ -107,6 +109,16 @@ class Network:
             return self._label_words.scores_of_candidates(upcast(logits)) / temperatures, None
         logits = self.vocabulary_logits(batch)
         return self._label_words.scores(logits) / temperatures, logits.argmax(dim=-1)
+
+    def answers(self, scores: Tensor) -> Tensor:
+        """Return the answers (B, C) of scores: probabilities, or numbers on the scale of the training."""
+        target = self.description.target
+        if target is None:
+            return scores.softmax(dim=-1)
+        if target["kind"] == SEVERAL:
+            return scores.sigmoid()
+        mean, deviation = (torch.tensor(target[name]).to(scores) for name in ("mean", "deviation"))
+        return scores * deviation + mean
 
     def _temperatures(self, batch: NetworkInput) -> Tensor:
         """Return the temperature of each utterance's answer, (B, 1): that of the modalities it has."""
@@ -194,6 +206,8 @@ def _limited(description: ModelDescription, wanted: Mapping[str, str]) -> ModelD
     """
     if description.kind == PRETRAINED:
         raise UserError("--labels: this model was only pre-trained and tells no emotions apart; leave the flag out")
+    if description.target_kind != CLASSES:
+        raise UserError("--labels: this model does not choose one of its labels; leave the flag out")
     known = ", ".join(description.labels)
     trained = dict.fromkeys(description.labels, "")
     if description.kind == PROMPTED:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from ..checkpoints.model_description import FINETUNED, PRETRAINED
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
-from ..core.names import MODALITY_CASES
+from ..core.names import CLASSES, MODALITY_CASES
 from ..data.batches import CLS, SEP, UNK
 from ..data.prompts import ends_sentence
 from ..data.tokenizer import WordPieceTokenizer
@@ -208,6 +208,8 @@ def export_onnx(network: Network, path: Path, license_text: str = "") -> float:
     require_onnx()
     if network.description.kind == PRETRAINED:
         raise UserError("--onnx: this model was only pre-trained and tells no emotions apart; give a trained one")
+    if network.description.target_kind != CLASSES:
+        raise UserError("--onnx: only models that tell one emotion of several; this one predicts another target")
     model = RectangularModel(network).eval()
     inputs = _inputs(network, list(_examples(network, "lva", (3, 2))))
     with torch.no_grad(), _silenced():

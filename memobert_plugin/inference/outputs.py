@@ -70,7 +70,8 @@ def write_answers(path: Path, lines: Sequence[Line], labels: Sequence[str]) -> N
 def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], delimiter: str) -> None:
     """Write a row for each utterance: a column for every emotion's probability and for every stream that was read."""
     columns = ["id", "start", "end", "text", "text_source", "label", "confidence", "unsure"]
-    columns += [f"p_{label}" for label in labels]
+    numbers = any("dimensions" in line for line in lines)
+    columns += [label if numbers else f"p_{label}" for label in labels]
     columns += ["word", *STREAMS.values(), "not_read", "notes", "error"]
     writer = csv.DictWriter(stream, columns, delimiter=delimiter, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -79,6 +80,7 @@ def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], 
         if "error" not in line:
             uses = line["modalities"]
             row |= {f"p_{label}": f"{share:.6f}" for label, share in line["probabilities"].items()}
+            row |= {name: f"{one['value']:.6f}" for name, one in line.get("dimensions", {}).items()}
             row |= {"confidence": f"{line['confidence']:.6f}", "unsure": str(line["unsure"]).lower()}
             row |= {plain: uses[name]["frames"] for name, plain in STREAMS.items()}
             missing = [f"{plain}: {uses[name]['reason']}" for name, plain in STREAMS.items() if uses[name]["reason"]]
@@ -190,7 +192,7 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
             line = json.loads(text)
             if "error" in line:
                 continue
-            if list(line["probabilities"]) != list(labels):
+            if list(line.get("dimensions", line["probabilities"])) != list(labels):
                 raise UserError(f"{path}, row {number}: another model's answer; give another --output or --overwrite")
             found[_key(line["id"], line["start"], line["end"])] = line
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -221,7 +223,9 @@ def as_text(lines: Sequence[dict[str, Any]], timeline: bool, *, notes: bool = Tr
         rows = [_row(line, timeline) for line in answered[:MOST_ROWS]]
         header = ["time" if timeline else "clip", "text", "answer", "", "read", "word"]
         # Words that nobody gave, and the word of a model that fills in none, need no column.
-        shown = [at for at, name in enumerate(header) if name not in ("text", "word") or any(row[at] for row in rows)]
+        shown = [
+            at for at, name in enumerate(header) if name not in ("text", "word", "") or any(row[at] for row in rows)
+        ]
         table = [[row[at] for at in shown] for row in rows]
         parts.append(tabulate(table, headers=[header[at] for at in shown], disable_numparse=True))
     if len(answered) > MOST_ROWS:
@@ -273,5 +277,8 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
     shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
     counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
     read = ", ".join(counted(count, what) for what, count in counts.items() if count)
+    if numbers := line.get("dimensions"):
+        answer = ", ".join(f"{name} {one['value']:.2f}" for name, one in numbers.items())
+        return [where, shown, answer, "", read, ""]
     answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
     return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]

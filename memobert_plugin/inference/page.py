@@ -13,9 +13,10 @@ from ..core.errors import UserError
 from ..core.files import is_stream, replaced_when_complete
 from ..pages.drawings import Tracks, emotion_colors
 from ..pages.template import load_template, media_address
+from .decision import model_notes
 from .explain import METHOD
 from .page_section import PLAIN_NAMES, Section, section
-from .prediction import Prediction, model_notes
+from .prediction import Prediction
 from .requests import Outcome
 from .utterance import MODALITY_NAMES
 

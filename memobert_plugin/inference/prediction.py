@@ -12,15 +12,13 @@ import numpy as np
 
 from ..core.errors import UserError, pip_install
 from ..core.names import counted
-from ..evaluation.metrics.calibration import SURE
-from ..pages.drawings import emotion_colors, probability_bars, small_bar, time_step
-from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence, Utterance
+from ..pages.drawings import emotion_colors, probability_bars, small_bar
+from .utterance import MODALITY_NAMES, PLAIN_NAMES, Utterance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-    from ..checkpoints.model_description import ModelDescription
     from ..features.extraction.transcription import Transcript
     from .predictor import MEmoBERT
 
@@ -47,6 +45,20 @@ class ModalityUse:
     seconds: float | None = None
     reason: str = ""
     without: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A number such as valence, on the scale of the model's corpus.
+
+    Attributes:
+        value: the answer.
+        low, high: least and largest number in that corpus; an answer may lie beyond them.
+    """
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,10 @@ class Prediction:
         end: end of the utterance in its file, in seconds.
         word: the most likely word of the whole vocabulary at the mask (prompted models).
         notes: remarks to read before relying on the answer.
+        labels: of a model that gives several labels at once, those with a probability of 0.5 at least; ``label`` is all
+            of them, ``probabilities`` do not add up to 1, and ``confidence`` is the largest of them. None for others.
+        dimensions: of a model that predicts numbers, each with its range; ``label`` is empty then, and there are no
+            probabilities.
     """
 
     name: str
@@ -94,10 +110,14 @@ class Prediction:
     text_source: str = ""
     transcript: Transcript | None = None
     asked: Asked | None = field(default=None, compare=False)
+    labels: tuple[str, ...] | None = None
+    dimensions: Mapping[str, Dimension] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
         """Return the answer in a few words."""
+        if self.dimensions:
+            return ", ".join(f"{name} {one.value:.2f}" for name, one in self.dimensions.items())
         return f"{self.label}, {self.confidence:.0%}{', unsure' if self.unsure else ''}"
 
     @property
@@ -121,9 +141,13 @@ class Prediction:
         return f"<{self.name}: {self.headline}>"
 
     def __str__(self) -> str:
-        width = max(map(len, self.probabilities))
+        width = max(map(len, self.probabilities or self.dimensions))
         rows = sorted(self.probabilities.items(), key=lambda row: -row[1])
         lines = [f"{self.name}: {self.headline}"]
+        lines += [
+            f"  {name:<{width}}  {one.value:>6.2f}  (in training {one.low:g} to {one.high:g})"
+            for name, one in self.dimensions.items()
+        ]
         lines += [f"  {label:<{width}}  {share:>4.0%}  {'#' * round(24 * share)}".rstrip() for label, share in rows]
         lines.append(f"read: {self.parts_read}")
         lines += [f"not read: {name} ({reason})" for name, reason in self.parts_missing.items()]
@@ -163,6 +187,8 @@ class Prediction:
             "unsure": self.unsure,
             "probabilities": dict(self.probabilities),
             "word": self.word,
+            **({"labels": list(self.labels)} if self.labels is not None else {}),
+            **({"dimensions": {name: asdict(one) for name, one in self.dimensions.items()}} if self.dimensions else {}),
             "modalities": {
                 name: {
                     "present": use.present,
@@ -199,8 +225,8 @@ class Predictions(list[Prediction]):
             (
                 one.name,
                 one.short_text,
-                one.label + (" (unsure)" if one.unsure else ""),
-                f"{one.confidence:.0%}",
+                one.headline if one.dimensions else one.label + (" (unsure)" if one.unsure else ""),
+                "" if one.dimensions else f"{one.confidence:.0%}",
                 one.parts_read,
             )
             for one in self
@@ -239,7 +265,9 @@ class Predictions(list[Prediction]):
         for values in self.to_dict():
             read = {f"{name}_frames": use["frames"] for name, use in values["modalities"].items()}
             notes = "; ".join(values["notes"])
-            rows.append({name: values[name] for name in columns} | values["probabilities"] | read | {"notes": notes})
+            numbers = {name: one["value"] for name, one in values.get("dimensions", {}).items()}
+            shown = {name: values[name] for name in columns} | values["probabilities"] | numbers
+            rows.append(shown | read | {"notes": notes})
         return DataFrame(rows)
 
     def page(self, path: str | os.PathLike[str]) -> Path:
@@ -267,6 +295,8 @@ class Predictions(list[Prediction]):
         """
         if not self:
             raise UserError("plot: there is no answer to draw")
+        if not self[0].probabilities:
+            raise UserError("plot: draws the probabilities of emotions; these are answers with other numbers")
         try:
             from matplotlib import pyplot
         except ImportError:
@@ -308,101 +338,3 @@ class Encoding:
     visual_times: np.ndarray
     acoustic: np.ndarray
     acoustic_times: np.ndarray
-
-
-NOT_CALIBRATED = (
-    "not calibrated: nobody compared this model's confidence with how often it is right; it may be too high"
-)
-CONTRADICTING = 0.7
-"""Probability of two different answers from which the streams that they come from contradict each other."""
-
-
-def model_notes(description: ModelDescription) -> tuple[str, ...]:
-    """Return the notes that belong to every answer of a model."""
-    notes = (description.note, "" if description.calibration is not None else NOT_CALIBRATED)
-    return tuple(note for note in notes if note)
-
-
-def contradiction(alone: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a note if single modalities give different answers, each with much confidence; empty if not.
-
-    Args:
-        alone: probabilities of the emotions from each modality alone, by its letter.
-    """
-    answers = sorted(
-        [(share, label, letter) for letter, shares in alone.items() for label, share in shares.items()], reverse=True
-    )
-    for share, label, letter in answers[1:]:
-        most, first, of_first = answers[0]
-        if label != first and letter != of_first and share >= CONTRADICTING:
-            return (
-                f"streams contradict each other: {PLAIN_NAMES[of_first]} alone: {first} ({most:.0%}), "
-                f"{PLAIN_NAMES[letter]} alone: {label} ({share:.0%})"
-            )
-    return ""
-
-
-def named(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
-    """Return probabilities (C,) by emotion."""
-    return dict(zip(labels, probabilities.tolist(), strict=True))
-
-
-def prediction(
-    evidence: Evidence,
-    description: ModelDescription,
-    probabilities: np.ndarray,
-    word: str | None,
-    without: Mapping[str, Mapping[str, float]],
-    alone: Mapping[str, Mapping[str, float]],
-) -> Prediction:
-    """Put the answer about one utterance together.
-
-    Args:
-        evidence: the parts that were read.
-        description: the model's.
-        probabilities: (C,) of the emotions.
-        word: the most likely word at the mask; None for a finetuned model.
-        without: probabilities without each modality, by its letter.
-        alone: probabilities from each modality alone, by its letter; empty if they were not asked for.
-    """
-    confidence = float(probabilities.max())
-    threshold = description.calibration.threshold if description.calibration is not None else SURE
-    first, last = (description.note,), (contradiction(alone), "" if description.calibration else NOT_CALIBRATED)
-    return Prediction(
-        name=evidence.utterance.title,
-        label=description.labels[int(probabilities.argmax())],
-        probabilities=named(description.labels, probabilities),
-        modalities={
-            name: _use(evidence, description, letter, without.get(letter)) for letter, name in MODALITY_NAMES.items()
-        },
-        text=evidence.utterance.text,
-        start=evidence.utterance.start,
-        end=evidence.utterance.end,
-        word=word,
-        confidence=confidence,
-        unsure=confidence < threshold or threshold >= 1 or set(evidence.present) <= set(evidence.unlike),
-        notes=tuple(note for note in (*first, *evidence.notes, *last) if note),
-        text_source=(evidence.utterance.text_source or "typed") if evidence.utterance.text else "",
-        transcript=evidence.utterance.transcript,
-    )
-
-
-def _use(
-    evidence: Evidence, description: ModelDescription, letter: str, without: Mapping[str, float] | None
-) -> ModalityUse:
-    if letter not in evidence.present:
-        return ModalityUse(False, reason=evidence.absent.get(letter, ""))
-    limits = description.limits
-    frames, times, limit = {
-        "l": (evidence.pieces, None, limits["pieces"]),
-        "v": (evidence.visual, evidence.visual_times, limits["visual_frames"]),
-        "a": (evidence.acoustic, evidence.acoustic_times, limits["acoustic_frames"]),
-    }[letter]
-    found = 0 if frames is None else len(frames)
-    seconds = None if times is None else covered_seconds(times, min(found, limit))
-    return ModalityUse(True, min(found, limit), found, seconds, without=without)
-
-
-def covered_seconds(times: np.ndarray, count: int) -> float:
-    """Return the seconds of a clip that the first ``count`` frames cover, from the times (T,) at which they begin."""
-    return round(float(times[count - 1] - times[0]) + time_step(times), 3)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..core.errors import UserError
-from .prediction import Asked, Encoding, Prediction, Predictions, named, prediction
+from .decision import named, prediction, refuse_without_emotions
+from .prediction import Asked, Encoding, Prediction, Predictions
 from .utterance import Clip, Clips, Evidence, Utterance, one_utterance, utterances
 
 if TYPE_CHECKING:
@@ -264,6 +265,7 @@ class MEmoBERT:
 
     def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
         """Read the clips again and write the page of :meth:`Predictions.page`."""
+        refuse_without_emotions("page", self.description)
         from .page import Page, details_folder
         from .requests import run
 
@@ -321,7 +323,8 @@ class MEmoBERT:
     def probabilities(
         self, evidence: Sequence[Evidence], *, batch_size: int = 16
     ) -> list[tuple[np.ndarray, int | None]]:
-        """Return for each utterance the probabilities (C,) of the emotions, and the most likely row at the mask.
+        """Return for each utterance the probabilities (C,) of the emotions (for other targets its numbers, or the
+        probability of each label), and the most likely row at the mask.
 
         Raises:
             UserError: the model was only pre-trained.
@@ -335,7 +338,7 @@ class MEmoBERT:
             with torch.inference_mode():
                 batch = self.network.batch(evidence[first : first + batch_size], self.network.prompt)
                 scores, words = self.network.scores(batch)
-                rows = scores.softmax(dim=-1).cpu().double().numpy()
+                rows = self.network.answers(scores).cpu().double().numpy()
             chosen: list[int | None] = [None] * len(rows) if words is None else words.tolist()
             answers += zip(rows, chosen, strict=True)
         return answers

@@ -22,6 +22,7 @@ from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
 from ..features.media.streams import StreamChoice
+from .decision import covered_seconds
 from .faces import (
     LONGEST_SHOWN,
     PICTURES_SHOWN,
@@ -32,7 +33,6 @@ from .faces import (
     read_face_pictures,
     stills,
 )
-from .prediction import covered_seconds
 from .speech import MOST_TRANSCRIBED, SpeechReader, WordReader, file_facts
 from .unlike_training import clipped, unlike_photographs, unlike_speech, unlike_words
 from .utterance import PLAIN_NAMES, Evidence, Preview, Utterance, modality_letters

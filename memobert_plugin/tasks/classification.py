@@ -159,7 +159,12 @@ class EmotionClassificationTask(CorpusTask):
             raise UserError(
                 f"--labels {self.cfg.labels}: the checkpoint tells {', '.join(self.labels)} apart; leave the flag out"
             )
-        logger.info("%s: %s; modalities: %s", "emotions" if self.kind == CLASSES else self.kind, ", ".join(self.labels), self.modalities)
+        logger.info(
+            "%s: %s; modalities: %s",
+            "emotions" if self.kind == CLASSES else self.kind,
+            ", ".join(self.labels),
+            self.modalities,
+        )
         return super().build_model(cfg, from_checkpoint)
 
     def _keep_target(self) -> None:
@@ -220,9 +225,7 @@ class EmotionClassificationTask(CorpusTask):
                 known[0],
             )
 
-    def beside(
-        self, corpus: Corpus, rows: np.ndarray, split: str, target: Target
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def beside(self, corpus: Corpus, rows: np.ndarray, split: str, target: Target) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the rows of a subset with those read beside them, and further arguments of its dataset: none here.
 
         Args:
@@ -256,9 +259,7 @@ class EmotionClassificationTask(CorpusTask):
         if not self.cfg.fold:
             subsets = [subset for subset in ("valid", "test") if subset in corpus.splits]
         elsewhere = {
-            corpus.text.view(row).tobytes()
-            for subset in subsets
-            for row in self._rows(corpus, subset, target).tolist()
+            corpus.text.view(row).tobytes() for subset in subsets for row in self._rows(corpus, subset, target).tolist()
         }
         of_part = np.ones(len(rows), bool) if part == "all" else corpus.part[rows] == known.index(part)  # type: ignore[index]
         repeated = [bool(len(text := corpus.text.view(row))) and text.tobytes() in elsewhere for row in rows.tolist()]

@@ -242,15 +242,15 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         if changed:
             raise UserError(f"{flag}: --{changed[0].replace('_', '-')} is for one emotion of several; leave it out")
         if cfg._name != "memobert_finetune":
-            raise UserError(f"{flag}: the loss of --criterion {cfg._name} is its own; give --criterion memobert_finetune")
+            raise UserError(
+                f"{flag}: the loss of --criterion {cfg._name} is its own; give --criterion memobert_finetune"
+            )
 
     def model_sizes(self) -> dict[str, Any]:
         """Return the sizes of a model, with the number of emotions."""
         return {**super().model_sizes(), "labels": len(self.labels)}
 
-    def beside(
-        self, corpus: Corpus, rows: np.ndarray, split: str, target: Target
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def beside(self, corpus: Corpus, rows: np.ndarray, split: str, target: Target) -> tuple[np.ndarray, dict[str, Any]]:
         """Add the dialogues of ``--dialogues`` and, in training, the utterances of ``--unlabelled``."""
         found: dict[str, Any] = {}
         if self.cfg.dialogues:

@@ -12,8 +12,8 @@ from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.calibration import Calibration
+from memobert_plugin.inference.decision import NOT_CALIBRATED
 from memobert_plugin.inference.network import wanted_labels
-from memobert_plugin.inference.prediction import NOT_CALIBRATED
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.inference.models import trained_checkpoint, utterances_of
 

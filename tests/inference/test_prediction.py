@@ -13,10 +13,11 @@ import pytest
 from memobert_plugin import MEmoBERT
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.calibration import Calibration, at_temperature
+from memobert_plugin.inference.decision import NOT_CALIBRATED, contradiction, prediction
 from memobert_plugin.inference.network import Network
 from memobert_plugin.inference.outputs import as_text
 from memobert_plugin.inference.page import Page
-from memobert_plugin.inference.prediction import NOT_CALIBRATED, Prediction, Predictions, contradiction, prediction
+from memobert_plugin.inference.prediction import Prediction, Predictions
 from memobert_plugin.inference.reading import ClipReader, ReadingOptions
 from memobert_plugin.inference.requests import Outcome, run
 from memobert_plugin.inference.utterance import Evidence, Utterance

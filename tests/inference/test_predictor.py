@@ -19,7 +19,7 @@ from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.inference import predictor
-from memobert_plugin.inference.prediction import NOT_CALIBRATED
+from memobert_plugin.inference.decision import NOT_CALIBRATED
 from memobert_plugin.inference.utterance import Utterance
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.films import tone, write_film

@@ -38,7 +38,7 @@ def concordance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def check_numbers(scores: dict[str, float], predicted: list[dict[str, Any]], within: float = 1e-6) -> None:
-    of_each = {"ccc": [], "pearson": [], "rmse": []}
+    of_each: dict[str, list[float]] = {"ccc": [], "pearson": [], "rmse": []}
     for name in ("valence", "arousal"):
         x = np.array([line["label"][name] for line in predicted])
         y = np.array([line["prediction"][name] for line in predicted])
@@ -158,7 +158,7 @@ def test_flags_for_one_emotion_and_losses_of_their_own_are_refused(data_bin: Pat
     plain = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=6))
     with pytest.raises(SystemExit, match="has none; give its manifest the columns valence, arousal, dominance"):
         TrainingRun(plain, "memobert_finetune", *NUMBERS)
-    with pytest.raises(SystemExit, match="--several-labels: .* has none; give its manifest the column labels"):
+    with pytest.raises(SystemExit, match=r"--several-labels: .* has none; give its manifest the column labels"):
         TrainingRun(plain, "memobert_finetune", *LABELS)
     mmin = OmegaConf.structured(MminCriterionConfig(_name="memobert_mmin"))
     with pytest.raises(SystemExit, match="--dimensions: the loss of --criterion memobert_mmin is its own"):

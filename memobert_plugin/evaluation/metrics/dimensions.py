@@ -1,7 +1,7 @@
 """Score numbers such as valence by CCC, Pearson's r and RMSE, from sums: batches, ranks, files and speakers add up.
 
-The sums of D dimensions are ``(..., D, 6)`` float64: the number of utterances, and the sums of truth x, answer y, x², y²
-and xy. CCC is the concordance correlation coefficient of Lin, "A concordance correlation coefficient to evaluate
+The sums of D dimensions are ``(..., D, 6)`` float64: the number of utterances, and the sums of truth x, answer y, x²,
+y² and xy. CCC is the concordance correlation coefficient of Lin, "A concordance correlation coefficient to evaluate
 reproducibility", Biometrics 1989, with variances over n as there.
 """
 

@@ -1,0 +1,130 @@
+"""Models that predict numbers or several labels: checkpoint, bundle, answers, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memobert_plugin import MEmoBERT
+from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
+from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
+from memobert_plugin.checkpoints.model_description import ModelDescription
+from memobert_plugin.cli.export import described
+from memobert_plugin.core.errors import UserError
+from memobert_plugin.inference.onnx_export import export_onnx
+from memobert_plugin.inference.outputs import as_text, earlier_answers, write_answers
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.host import TrainingRun
+from tests.inference.models import utterances_of
+
+FLAGS = {
+    "numbers": ("--dimensions", "valence,arousal"),
+    "number": ("--dimensions", "arousal"),
+    "labels": ("--several-labels",),
+}
+
+
+@pytest.fixture(scope="module")
+def data_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shape = CorpusShape(speakers=3, utterances=8, dimensions=True, several=True)
+    return make_data_bin(tmp_path_factory.mktemp("corpus"), shape)
+
+
+@pytest.fixture(scope="module")
+def trained(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundles, and what the task predicts of its test speaker, as ``NAME.jsonl``."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, flags in FLAGS.items():
+        path = folder / f"{name}.jsonl"
+        run = TrainingRun(
+            data_bin, "memobert_finetune", "--fold", "1", "--lr", "3e-3", *flags, "--predictions", str(path)
+        )
+        run.train(15)
+        run.validate("test")
+        write_bundle(read_fairseq_checkpoint(run.save(folder / f"{name}.pt")), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", list(FLAGS))
+def test_a_bundle_answers_as_the_task_does(data_bin: Path, trained: Path, name: str, tmp_path: Path) -> None:
+    model = MEmoBERT.from_pretrained(trained / name)
+    expected = {line["id"]: line for line in map(json.loads, (trained / f"{name}.jsonl").read_text().splitlines())}
+    asked = [one for one in utterances_of(data_bin) if one.name in expected]
+    answers = model.predict(asked)
+    assert len(asked) == 8 and model.labels == list(
+        next(iter(expected.values()))["prediction" if name != "labels" else "probabilities"]
+    )
+    for answer in answers:
+        line = expected[answer.name]
+        if name == "labels":
+            assert answer.labels == tuple(line["prediction"])
+            assert answer.probabilities == pytest.approx(line["probabilities"], abs=1e-5)
+            assert answer.label == ("; ".join(answer.labels) or "none of the labels")
+        else:
+            assert {key: one.value for key, one in answer.dimensions.items()} == pytest.approx(
+                line["prediction"], abs=1e-5
+            )
+            assert not answer.probabilities and all(one.low < one.high for one in answer.dimensions.values())
+    lines = answers.to_dict()
+    shown = as_text(lines, False)
+    key = "labels" if name == "labels" else "dimensions"
+    assert key in lines[0] and (
+        name == "labels" or f"arousal {lines[0]['dimensions']['arousal']['value']:.2f}" in shown
+    )
+    for suffix in ("csv", "jsonl"):
+        write_answers(tmp_path / f"x.{suffix}", lines, model.labels)
+    header = (tmp_path / "x.csv").read_text().splitlines()[0].split(",")
+    assert {f"p_{label}" if name == "labels" else label for label in model.labels} <= set(header)
+    assert len(earlier_answers(tmp_path / "x.jsonl", model.labels)) == 8
+    kinds = {"labels": "several labels at once"}
+    assert kinds.get(name, "numbers") in repr(model)
+    shown_in = "happy" if name == "labels" else "arousal"
+    assert shown_in in str(answers[0]) and answers[0].headline in answers[0]._repr_html_()
+    assert len(answers.to_frame()) == 8
+
+
+def test_leaving_a_modality_out_gives_other_numbers(data_bin: Path, trained: Path) -> None:
+    model = MEmoBERT.from_pretrained(trained / "numbers")
+    answer = next(
+        one for one in model.predict(utterances_of(data_bin), leave_out=True) if one.modalities["visual"].without
+    )
+    without = answer.modalities["visual"].without
+    assert without is not None and set(without) == {"valence", "arousal"} and not answer.notes
+
+
+def test_the_bundle_and_its_card_say_what_is_predicted(trained: Path) -> None:
+    description = read_bundle(trained / "numbers").description
+    assert description.target is not None and set(description.target) == {"kind", "mean", "deviation", "ranges"}
+    assert "It predicts valence, arousal (in its corpus " in (trained / "numbers" / "README.md").read_text()
+    assert "several at once" in (trained / "labels" / "README.md").read_text()
+    assert ModelDescription.from_dict("x", description.to_dict()) == description
+    for target in (
+        None,
+        {**description.target, "mean": [1.0]},
+        {**description.target, "ranges": "wide"},
+        {"kind": "several", "mean": []},
+    ):
+        content = {**replace(description, labels=["valence"]).to_dict(), "target": target}
+        if target is None:
+            del content["target"]
+        with pytest.raises(UserError, match="labels (and target )?cannot be"):
+            ModelDescription.from_dict("x", content)
+
+
+def test_what_shows_one_emotion_of_several_is_refused(data_bin: Path, trained: Path, tmp_path: Path) -> None:
+    model = MEmoBERT.from_pretrained(trained / "numbers")
+    answers = model.predict(utterances_of(data_bin)[:2])
+    with pytest.raises(UserError, match="page: shows one emotion of several, this model predicts valence, arousal"):
+        answers.page(tmp_path / "x.html")
+    with pytest.raises(UserError, match="plot: draws the probabilities of emotions"):
+        answers.plot()
+    with pytest.raises(UserError, match="--labels: this model does not choose one of its labels"):
+        MEmoBERT.from_pretrained(trained / "labels", labels="happy,sad")
+    with pytest.raises(UserError, match="--calibrate: only for models that tell one emotion of several"):
+        described(model.description, [tmp_path / "x.jsonl"], "")
+    pytest.importorskip("onnx")
+    with pytest.raises(UserError, match="--onnx: only models that tell one emotion of several"):
+        export_onnx(model.network, tmp_path / "x.onnx")

@@ -110,7 +110,8 @@ def _file_kind(path: Path) -> Describer | None:
 
 
 def _table_kind(path: Path) -> Describer:
-    if _first_object(path).keys() >= {"id", "probabilities"}:
+    first = _first_object(path).keys()
+    if first >= {"id", "probabilities"} or first >= {"id", "prediction"}:
         return _predictions
     header = _first_row(path)
     if "label" in header and any(name.startswith("p_") for name in header):
@@ -188,13 +189,15 @@ def _table_of_predictions(path: Path) -> dict[str, Any]:
 
 def _answers(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     labels: Counter[str] = Counter()
-    failed = 0
+    failed = answered = 0
     for row in rows:
+        label = row.get("dimensions") or row.get("label")
         if row.get("error"):
             failed += 1
-        else:
-            labels[str(row.get("label"))] += 1
-    return {"kind": "predictions", "utterances": labels.total(), "failed": failed or None, "labels": _most(labels)}
+            continue
+        answered += 1
+        labels.update(map(str, label) if isinstance(label, (list, dict)) else [str(label)])
+    return {"kind": "predictions", "utterances": answered, "failed": failed or None, "labels": _most(labels)}
 
 
 def _reasons(path: Path) -> dict[str, Any]:

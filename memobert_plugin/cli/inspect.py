@@ -99,6 +99,14 @@ def as_tables(summary: dict[str, Any]) -> str:
         _table(("emotion", "utterances", "hours"), _group_rows(summary["emotions"])),
         _speakers_table(summary),
     ]
+    if summary["labels"]:
+        sections.append(_table(("one of several labels", "utterances"), list(summary["labels"].items())))
+    if summary["dimensions"]:
+        rows = [
+            (name, found["utterances"], "{:g} to {:g}".format(*found["range"]))
+            for name, found in summary["dimensions"].items()
+        ]
+        sections.append(_table(("dimension", "utterances", "range"), rows))
     return "\n\n".join(sections)
 
 

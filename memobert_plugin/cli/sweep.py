@@ -119,7 +119,7 @@ def _expand(plan: Plan, sweep: SweepFolder, user_dir: Path, slurm: bool) -> list
     from ..sweep.commands import CommandWriter
     from ..sweep.expansion import Expansion, read_emotion_corpus, read_speakers
 
-    corpus = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds, plan.folding)
+    corpus = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds, plan.folding, plan.kind)
     speakers = read_speakers(plan.pretraining.data) if plan.pretraining is not None else frozenset()
     writer = CommandWriter(plan, user_dir, plan.slurm["pretraining"] if slurm else None)
     return Expansion(plan, corpus, speakers, sweep.path, writer).runs()

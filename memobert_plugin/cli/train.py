@@ -52,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
     for flags in (("--arch", "-a"), ("--save-dir",), ("--protocol",), ("--folds",), ("--unlabelled",)):
         parser.add_argument(*flags, help=argparse.SUPPRESS)
+    for flag in ("--dimensions", "--labels"):
+        parser.add_argument(flag, default="", help=argparse.SUPPRESS)
+    parser.add_argument("--several-labels", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--finetune-from-model", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--max-update", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--cpu", action="store_true", help=argparse.SUPPRESS)
@@ -105,7 +108,7 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
     Raises:
         UserError: an unknown setting, or one that needs a flag; a data-bin that is none or has too few speakers.
     """
-    from ..core.names import PROTOCOLS
+    from ..core.names import CLASSES, PROTOCOLS, SELECTED_BY
     from ..sweep.commands import FIRST, flag_arguments
     from ..sweep.presets import (
         PRETRAINING,
@@ -136,8 +139,13 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         protocol = options.protocol or "strict"
         flags |= {"task": setting.task, "criterion": setting.task, **model, "fold": fold, "protocol": protocol}
         flags["folds"] = options.folds
-        utterances = labelled_utterances(options.data, fold, options.folds or "speakers", protocol)
-        flags |= preset_flags(setting, model["arch"], utterances, protocol)
+        kind, names = _target(name, setting, options)
+        place = (fold, options.folds or "speakers", protocol)
+        flags |= preset_flags(setting, model["arch"], labelled_utterances(options.data, *place, kind, names), protocol)
+        if kind != CLASSES and "best_checkpoint_metric" in flags:
+            flags["best_checkpoint_metric"] = SELECTED_BY[kind]
+        chosen = {"dimensions": options.dimensions, "several_labels": options.several_labels, "labels": options.labels}
+        flags |= {flag: value or None for flag, value in chosen.items()}
         folder = Path("checkpoints", name, f"fold{fold}")
     flags |= machine_flags(gpu)
     if options.max_update is not None:
@@ -196,12 +204,28 @@ def _refuse_missing(name: str, setting: Setting | None, options: argparse.Namesp
             f"{name} needs --finetune-from-model CHECKPOINT, as {origin} writes it; from nothing: direct{without}"
         )
     of_emotion = {"--fold": options.fold, "--folds": options.folds, "--protocol": options.protocol}
+    of_emotion |= {"--dimensions": options.dimensions or None, "--labels": options.labels or None}
     if setting is None and (given := [flag for flag, value in of_emotion.items() if value is not None]):
         raise UserError(f"{name} takes no {given[0]}; leave the tested speakers out with --exclude-speakers A,B")
     if options.protocol not in (None, *PROTOCOLS):
         raise UserError(f"--protocol {options.protocol}: choose from {', '.join(PROTOCOLS)}")
     if setting is not None and setting.unlabelled and not options.unlabelled:
         raise UserError(f"{name} needs --unlabelled DATA-BIN, of which it reads utterances without labels")
+
+
+def _target(name: str, setting: Setting, options: argparse.Namespace) -> tuple[str, Sequence[str]]:
+    """Return the kind of target that is asked for, and the names of its outputs.
+
+    Raises:
+        UserError: the setting only learns one emotion of several.
+    """
+    from ..core.names import CLASSES, DIMENSIONS, SEVERAL
+
+    kind = DIMENSIONS if options.dimensions else SEVERAL if options.several_labels else CLASSES
+    if kind != CLASSES and (setting.task != "memobert_finetune" or setting.flags.get("criterion")):
+        flag = "--dimensions" if options.dimensions else "--several-labels"
+        raise UserError(f"{name}: {flag} needs a classifier with the task's own loss, such as direct or finetune")
+    return kind, (options.dimensions or options.labels).replace(",", " ").split()
 
 
 def _without_given(flags: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:

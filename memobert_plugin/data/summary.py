@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from .corpus import Corpus
 from .limits import DEFAULT_FRAMES, notes_on_limits, share_beyond
+from .targets import parse_labels
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 
@@ -16,8 +18,10 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
     """Return a JSON-ready description of a data-bin.
 
     ``splits``, ``speakers`` and ``emotions`` map names to ``utterances`` and ``hours`` (speakers also to counts by
-    ``emotions``; no emotion has the name ""). ``modalities`` holds, over the utterances that have it, the number
-    and the percentiles of pieces or frames; for frames also the share that tasks do not read by default.
+    ``emotions``; no emotion has the name ""). ``labels`` counts those of which an utterance may have several,
+    ``dimensions`` has the utterances with each number and its range. ``modalities`` holds, over the utterances that
+    have it, the number and the percentiles of pieces or frames; for frames also the share that tasks do not read by
+    default.
     """
     meta = corpus.meta
     seconds = np.nan_to_num(corpus.duration, nan=0.0).astype(np.float64)
@@ -30,6 +34,11 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
     ).reshape(len(meta.speakers), len(emotion_names))
     for name, row in zip(meta.speakers, by_emotion.tolist(), strict=True):
         speakers[name]["emotions"] = {label: count for label, count in zip(emotion_names, row, strict=True) if count}
+    labels: Counter[str] = Counter()
+    if corpus.label_sets is not None:
+        counts = np.bincount(corpus.label_sets, minlength=len(meta.label_sets)).tolist()
+        for text, count in zip(meta.label_sets, counts, strict=True):
+            labels.update(dict.fromkeys(parse_labels(text), count))
     modalities = {"text": _lengths(corpus.text_lengths)}
     for name, dim, extractor, lengths in (
         ("visual", meta.visual_dim, meta.visual_extractor, corpus.visual_lengths),
@@ -57,6 +66,11 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         "splits": _groups(meta.splits, corpus.split, seconds),
         "emotions": {
             name: group for name, group in _groups(emotion_names, emotions, seconds).items() if group["utterances"]
+        },
+        "labels": dict(sorted(labels.items())),
+        "dimensions": {
+            name: {"utterances": int(np.isfinite(values).sum()), "range": list(meta.dimensions[name])}
+            for name, values in corpus.dimensions.items()
         },
         "speakers": speakers,
         "modalities": modalities,

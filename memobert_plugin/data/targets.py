@@ -203,6 +203,24 @@ class Dimensions(Target):
         }
 
 
+def target_of(corpus: Corpus, kind: str, names: Sequence[str]) -> Target:
+    """Return the target of a kind in a data-bin.
+
+    Args:
+        corpus: the open data-bin.
+        kind: ``classes``, ``several`` or ``dimensions``.
+        names: of the outputs; none for all emotions or labels of the data-bin.
+
+    Raises:
+        UserError: the data-bin has no such targets.
+    """
+    if kind == DIMENSIONS:
+        return Dimensions(asked_dimensions(corpus, ",".join(names)))
+    if kind == SEVERAL:
+        return SeveralLabels(asked_labels(corpus, ",".join(names)), corpus.meta.label_sets)
+    return OneEmotion.of(corpus, names or corpus.meta.labels)
+
+
 def asked_dimensions(corpus: Corpus, text: str) -> list[str]:
     """Return the names of ``--dimensions``, separated by commas or blanks.
 

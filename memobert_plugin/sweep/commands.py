@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.names import PROTOCOLS, Setting
+from ..core.names import CLASSES, DIMENSIONS, PROTOCOLS, SELECTED_BY, SEVERAL, Setting
 from ..data.folds import SPEAKERS
 from .plan import Plan, Resources, with_preset
 
@@ -85,10 +85,13 @@ class CommandWriter:
             "folds": self.plan.folding if self.plan.folding != SPEAKERS else None,
             "protocol": self.plan.protocol,
             "train_fraction": identity["train_fraction"],
-            "labels": identity["labels"],
+            "labels": identity["labels"] if self.plan.kind != DIMENSIONS else None,
+            "dimensions": identity["labels"] if self.plan.kind == DIMENSIONS else None,
+            "several_labels": self.plan.kind == SEVERAL,
             "modalities": self.plan.train_modalities,
             "modality_mixture": self.plan.modality_mixture,
             **PROTOCOLS[self.plan.protocol].flags,
+            **self._selection(),
             **self.plan.common,
             **flags,
         }
@@ -108,6 +111,11 @@ class CommandWriter:
             **self.plan.common,
         }
         return ("fairseq-validate", str(self.plan.corpus), *flag_arguments(chosen))
+
+    def _selection(self) -> dict[str, Any]:
+        """Return the score that selects the checkpoint, where the target has its own."""
+        selects = "best_checkpoint_metric" in PROTOCOLS[self.plan.protocol].flags and self.plan.kind != CLASSES
+        return {"best_checkpoint_metric": SELECTED_BY[self.plan.kind]} if selects else {}
 
     def _architecture(self, setting: Setting) -> Mapping[str, Any]:
         """Return the plan's model; of a comparator its architecture, which reads the plan's text encoder too."""

@@ -11,9 +11,10 @@ from urllib.parse import quote
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.names import FULL, PROTOCOLS, Setting
+from ..core.names import CLASSES, FULL, PROTOCOLS, SELECTED_BY, Setting
 from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
+from ..data.targets import target_of
 from .commands import FIRST, Command, CommandWriter
 from .grid import candidate_folder, candidates, listed
 from .plan import Plan, with_preset
@@ -57,27 +58,33 @@ class EmotionCorpus:
 
 
 def read_emotion_corpus(
-    path: Path, labels: Sequence[str], protocol: str, folds: Sequence[int], folding: str = SPEAKERS
+    path: Path,
+    labels: Sequence[str],
+    protocol: str,
+    folds: Sequence[int],
+    folding: str = SPEAKERS,
+    kind: str = CLASSES,
 ) -> EmotionCorpus:
     """Open the data-bin and compute its folds as the tasks will.
 
     Args:
         path: of the data-bin.
-        labels: emotions to classify; none for all of the data-bin.
+        labels: emotions to classify, or names of other outputs; none for all of the data-bin.
         protocol: see :func:`memobert_plugin.data.folds.make_folds`.
         folds: numbers; none for all.
         folding: see :func:`memobert_plugin.data.folds.folds_of`.
+        kind: of the target.
 
     Raises:
-        UserError: there is no data-bin, or it lacks an emotion or a fold.
+        UserError: there is no data-bin, or it lacks a target or a fold.
     """
     corpus = Corpus(path)
     known = corpus.meta.labels
-    if unknown := [name for name in labels if name not in known]:
+    if kind == CLASSES and (unknown := [name for name in labels if name not in known]):
         raise UserError(f"{path}: has no emotion {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    chosen = tuple(labels) or tuple(known)
-    codes = [known.index(name) for name in chosen]
-    labelled = np.isin(corpus.emotion, codes)
+    target = target_of(corpus, kind, labels)
+    chosen = tuple(target.names)
+    labelled = target.known(corpus, np.arange(len(corpus)))
     dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
     parts = tuple(_test_parts(corpus, labelled, protocol, folds, folding))
     return EmotionCorpus(chosen, corpus.sha256(), parts, int(labelled.sum()), dialogues)
@@ -208,6 +215,7 @@ class Expansion:
         needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
         start = self._starting_point(needed[-1]) if needed else self._given_checkpoint(setting, fold, seed)
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
+        selection = PROTOCOLS[plan.protocol].selection.replace("uar", SELECTED_BY[plan.kind])
         predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
         checkpoints = folder / "checkpoints"
         commands = []
@@ -238,7 +246,8 @@ class Expansion:
             **identity,
             "labels": list(self.corpus.labels),
             "protocol": plan.protocol,
-            "selection": PROTOCOLS[plan.protocol].selection,
+            "selection": selection,
+            **({"target": plan.kind} if plan.kind != CLASSES else {}),
             "test_speaker": fold.speaker,
             "leave_out": plan.folding,
             "held_out": held_out(plan.folding, self.corpus.folds),

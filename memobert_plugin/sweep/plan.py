@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.names import FULL, MODALITY_CASES, PROTOCOLS, SETTINGS, Setting
+from ..core.names import (
+    CLASSES,
+    DIMENSION_NAMES,
+    DIMENSIONS,
+    FULL,
+    MODALITY_CASES,
+    PROTOCOLS,
+    SETTINGS,
+    SEVERAL,
+    Setting,
+)
 from ..core.slurm import SlurmResources
 from ..data.folds import GROUPS, SESSIONS
 from ..data.folds import SPEAKERS as SPEAKERS_FOLDS
@@ -46,6 +56,8 @@ _RESERVED_FLAGS: Mapping[str, str] = {
     "protocol": "give protocol",
     "train_fraction": "give train_fractions",
     "labels": "give corpus.labels",
+    "dimensions": "give corpus.dimensions",
+    "several_labels": "give corpus.several_labels",
     "modalities": "give train_modalities and modality_cases",
     "modality_mixture": "give modality_mixture",
     "exclude_speakers": "give pretraining.speakers",
@@ -95,6 +107,9 @@ class Plan:
     corpus: Path
     corpus_name: str
     labels: tuple[str, ...]
+    """Emotions, or the names of other outputs; empty for all of the data-bin."""
+    kind: str
+    """``classes``; ``dimensions`` with ``corpus.dimensions``, ``several`` with ``corpus.several_labels``."""
     protocol: str
     folds: tuple[int, ...]
     """Empty for all."""
@@ -135,6 +150,7 @@ def read_plan(path: Path) -> Plan:
     settings = _settings(top)
     variants, of_variant = _variants(top, settings)
     corpus_path = _path(corpus, "path")
+    dimensions = bool(corpus.peek("dimensions"))
     presets = top.truth("presets", False)
     emotion = top.section("emotion", {} if presets else REQUIRED)
     plan = Plan(
@@ -143,6 +159,7 @@ def read_plan(path: Path) -> Plan:
         corpus=corpus_path,
         corpus_name=corpus.text("name", corpus_path.name),
         labels=_labels(corpus),
+        kind=_kind(corpus, dimensions),
         protocol=top.text("protocol", "strict", PROTOCOLS),
         folds=_folds(top),
         folding=_folding(top),
@@ -243,7 +260,15 @@ def _settings(top: Section) -> dict[str, Setting]:
 
 
 def _labels(corpus: Section) -> tuple[str, ...]:
+    if corpus.peek("dimensions"):
+        if corpus.peek("labels") or corpus.peek("several_labels"):
+            raise corpus.error("dimensions", "stand beside labels; give only one of the two")
+        return corpus.choose("dimensions", corpus.names("dimensions"), DIMENSION_NAMES)
     return corpus.names("labels") if corpus.peek("labels") else ()
+
+
+def _kind(corpus: Section, dimensions: bool) -> str:
+    return DIMENSIONS if dimensions else SEVERAL if corpus.truth("several_labels", False) else CLASSES
 
 
 def _folds(top: Section) -> tuple[int, ...]:
@@ -375,6 +400,8 @@ def _check(plan: Plan, top: Section) -> None:
     if "bert" in starts and plan.bert is None:
         raise top.error("bert", "is missing; give a Hugging Face BERT folder")
     for name, setting in plan.settings.items():
+        if plan.kind != CLASSES and (setting.task != "memobert_finetune" or setting.flags.get("criterion")):
+            raise top.error("settings", f"has {name}, which learns one emotion only; leave it out")
         if setting.unlabelled and (plan.pretraining is None or len(plan.pretraining.data) != 1):
             raise top.error("pretraining", f"needs data of one data-bin, which {name} reads without labels")
     if len(plan.ablations) > 1 and "pretraining" not in starts:

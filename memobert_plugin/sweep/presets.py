@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_fairseq
-from ..core.names import PROTOCOLS, SETTINGS, Setting
+from ..core.names import CLASSES, PROTOCOLS, SETTINGS, Setting
 from ..data.corpus import Corpus
 from ..data.folds import SPEAKERS, choose_fold, folds_of
+from ..data.targets import target_of
 
 PRETRAINING: Final = "pretrain"
 """Name of the preset of pre-training; all others are settings."""
@@ -193,15 +196,32 @@ def chosen_fold(data: str) -> int:
     return 0 if {"train", "valid", "test"} <= set(Corpus(data).splits) else 1
 
 
-def labelled_utterances(data: str, fold: int = 0, folds: str = SPEAKERS, protocol: str = "strict") -> int:
-    """Return the number of utterances with an emotion, and check that there is such a fold (0: the manifest's split).
+def labelled_utterances(
+    data: str,
+    fold: int = 0,
+    folds: str = SPEAKERS,
+    protocol: str = "strict",
+    kind: str = CLASSES,
+    names: Sequence[str] = (),
+) -> int:
+    """Return the number of utterances with an emotion, or another target, and check that there is such a fold.
+
+    Args:
+        data: the data-bin.
+        fold: its number; 0 for the manifest's split.
+        folds, protocol: see :func:`memobert_plugin.data.folds.folds_of`.
+        kind: of the target.
+        names: of its outputs, where it is not one emotion.
 
     Raises:
         UserError: no utterance has an emotion, or there is no such fold.
     """
     corpus = Corpus(data)
-    labelled = corpus.emotion >= 0
-    if not labelled.any():
+    if kind == CLASSES:
+        labelled = corpus.emotion >= 0
+    else:
+        labelled = target_of(corpus, kind, names).known(corpus, np.arange(len(corpus)))
+    if kind == CLASSES and not labelled.any():
         raise UserError(f"{data}: no utterance has an emotion; fill the manifest's column emotion")
     if fold:
         choose_fold(folds_of(corpus, labelled, folds, protocol), fold)

@@ -20,7 +20,7 @@ from ..criterions.emotion import ClassificationCriterion, PromptCriterionConfig
 from ..criterions.several import RANKED, SeveralLabelsCriterion
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
-from ..data.targets import Dimensions, SeveralLabels, Target, asked_dimensions, asked_labels
+from ..data.targets import Target, asked_dimensions, asked_labels, target_of
 from ..data.tokenizer import load_tokenizer
 from ..evaluation.metrics.several import mean_average_precision
 from .classification import EmotionClassificationConfig, EmotionClassificationTask
@@ -212,11 +212,7 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
 
     def target(self, corpus: Corpus) -> Target:
         """Return what is predicted of the utterances of a data-bin."""
-        if self.kind == DIMENSIONS:
-            return Dimensions(asked_dimensions(corpus, ",".join(self.labels)))
-        if self.kind == SEVERAL:
-            return SeveralLabels(asked_labels(corpus, ",".join(self.labels)), corpus.meta.label_sets)
-        return super().target(corpus)
+        return target_of(corpus, self.kind, self.labels)
 
     def _target_state(self) -> dict[str, Any]:
         """Return, in plain types for the checkpoint, the kind, and of numbers their scale in training."""

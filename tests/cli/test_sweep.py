@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import memobert_plugin
+from memobert_plugin.cli.report import main as report
 from memobert_plugin.cli.sweep import main
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.sweep.records import RunFolder
@@ -129,3 +130,24 @@ def test_an_ended_sweep_goes_on_as_if_undisturbed(tmp_path: Path, corpus: Path, 
         assert differing == []
     predictions = [(output / PROMPT / "predictions" / "test-lva.jsonl").read_text() for output in (ended, whole)]
     assert predictions[0] == predictions[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [{"dimensions": ["valence", "arousal"]}, {"several_labels": True}])
+def test_a_sweep_of_another_target_is_reported(tmp_path: Path, target: dict[str, object]) -> None:
+    data_bin = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=14, dimensions=True, several=True))
+    values = plan_values(data_bin, settings=["direct", "early_fusion"], folds="all")
+    values["corpus"] |= target
+    del values["pretraining"]
+    values["emotion"]["flags"] = {**OPTIMISER, "max_epoch": 2, "lr_scheduler": "fixed", "lr": {"grid": [1e-3, 1e-2]}}
+    finished = sweep(write_plan(tmp_path, values), "--output", tmp_path / "runs", "--jobs", 2)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert report(["--no-pictures", "--out", str(tmp_path / "report"), str(tmp_path / "runs")]) == 0
+    markdown = (tmp_path / "report" / "table2_settings.md").read_text()
+    titles = ("CCC valence", "RMSE arousal") if "dimensions" in target else ("macro F1", "mAP")
+    assert all(title in markdown for title in (*titles, "Early fusion", "Floor: regression on all of these"))
+    run = json.loads((tmp_path / "runs/emotion/direct/full/fraction100/fold01/seed1/run.json").read_text())
+    assert run["selection"] == ("best valid ccc" if "dimensions" in target else "best valid map")
+    for settings in (["direct_prompt"], ["mmin"]):
+        with pytest.raises(UserError, match="learns one emotion only"):
+            main([str(write_plan(tmp_path, {**values, "settings": settings})), "--dry-run"])

@@ -196,3 +196,21 @@ def test_help_of_fairseq_has_our_flags() -> None:
     assert finished.returncode == 0 and "--max-epoch" in finished.stdout
     assert "--task memobert_prompt:" in finished.stdout and "--template TEXT" in finished.stdout
     assert "(default: i am [MASK] .)" in finished.stdout
+
+
+def test_other_targets_are_selected_by_their_own_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shape = CorpusShape(speakers=3, utterances=14, dimensions=True, several=True)
+    data_bin = make_data_bin(tmp_path, shape)
+    [command] = printed(capsys, "direct", data_bin, "--dimensions", "valence,arousal")
+    assert value(command, "--best-checkpoint-metric") == "ccc" and value(command, "--dimensions") == "valence,arousal"
+    [command] = printed(capsys, "early_fusion", data_bin, "--several-labels", "--labels", "happy,sad")
+    assert value(command, "--best-checkpoint-metric") == "map" and "--several-labels" in command
+    assert value(command, "--labels") == "happy,sad"
+    for arguments, message in (
+        (("direct_prompt", data_bin, "--dimensions", "valence"), "--dimensions needs a classifier"),
+        (("mmin", data_bin, "--several-labels"), "--several-labels needs a classifier"),
+        (("direct", data_bin, "--dimensions", "power"), "has valence, arousal, dominance"),
+        (("pretrain", data_bin, "--dimensions", "valence"), "pretrain takes no --dimensions"),
+    ):
+        with pytest.raises(UserError, match=message):
+            printed(capsys, *arguments)

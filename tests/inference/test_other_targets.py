@@ -13,6 +13,7 @@ from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.checkpoints.model_description import ModelDescription
 from memobert_plugin.cli.export import described
+from memobert_plugin.cli.inspect import main as inspect
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.inference.onnx_export import export_onnx
 from memobert_plugin.inference.outputs import as_text, earlier_answers, write_answers
@@ -110,7 +111,7 @@ def test_the_bundle_and_its_card_say_what_is_predicted(trained: Path) -> None:
         content = {**replace(description, labels=["valence"]).to_dict(), "target": target}
         if target is None:
             del content["target"]
-        with pytest.raises(UserError, match="labels (and target )?cannot be"):
+        with pytest.raises(UserError, match=r"labels (and target )?cannot be"):
             ModelDescription.from_dict("x", content)
 
 
@@ -128,3 +129,16 @@ def test_what_shows_one_emotion_of_several_is_refused(data_bin: Path, trained: P
     pytest.importorskip("onnx")
     with pytest.raises(UserError, match="--onnx: only models that tell one emotion of several"):
         export_onnx(model.network, tmp_path / "x.onnx")
+
+
+def test_inspect_describes_the_data_bin_and_the_predictions(
+    data_bin: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source, told in (
+        (data_bin, ("one of several labels", "dimension ", "valence ")),
+        (trained / "numbers.jsonl", ("utterances: 8", "valence 8")),
+        (trained / "labels.jsonl", ("utterances: 8", "sad ")),
+    ):
+        assert inspect([str(source)]) == 0
+        printed = capsys.readouterr().out
+        assert all(one in printed for one in told), printed

@@ -7,13 +7,15 @@ reproducibility", Biometrics 1989, with variances over n as there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Sums = npt.NDArray[np.float64]
+Sums = npt.NDArray[np.number]
 
 
-def sums(truth: npt.NDArray[np.floating], answers: npt.NDArray[np.floating]) -> Sums:
+def sums(truth: npt.NDArray[np.floating], answers: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the sums of truth and answers ``(n, D)``: ``(D, 6)``."""
     x, y = truth.astype(np.float64), answers.astype(np.float64)
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).sum(axis=0)
@@ -39,7 +41,7 @@ def rmse(of: Sums) -> npt.NDArray[np.float64]:
         return np.sqrt(np.maximum(of[..., 3] + of[..., 4] - 2 * of[..., 5], 0) / of[..., 0])
 
 
-def _central(of: Sums) -> tuple[npt.NDArray[np.float64], ...]:
+def _central(of: Sums) -> tuple[npt.NDArray[Any], ...]:
     """Return means, variances and covariance; a variance that rounding leaves of equal numbers is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_x, mean_y, square_x, square_y, product = (of[..., place] / of[..., 0] for place in range(1, 6))

@@ -1,9 +1,9 @@
 """Compute intervals and tests whose unit is the speaker, because the utterances of one speaker are not independent.
 
 All functions read confusion counts: a list with one array (R, S, C, C + 1) per fold, of its R seeds, its S test
-speakers, C labels and C predictions plus one column for predictions outside the labels. The estimate is the one that is
-reported: a metric of each fold and seed, averaged over the seeds, then over the folds. Seeds stay together: more seeds
-do not count as more evidence.
+speakers, C labels and C predictions plus one column for predictions outside the labels; or float64 sums of another
+shape (R, S, ...) with a metric for them. The estimate is the one that is reported: a metric of each fold and seed,
+averaged over the seeds, then over the folds. Seeds stay together: more seeds do not count as more evidence.
 """
 
 from __future__ import annotations
@@ -183,5 +183,7 @@ def _refuse_unpaired(first: Folds, second: Folds) -> None:
     if [fold.shape for fold in first] != [fold.shape for fold in second]:
         raise ValueError("a paired comparison needs the same folds, seeds and speakers on both sides")
     for one, other in zip(first, second, strict=True):
+        if np.issubdtype(one.dtype, np.floating):
+            continue  # sums of other targets: those of truth and answer stand in one row
         if not np.array_equal(one.sum(axis=-1), other.sum(axis=-1)):
             raise ValueError("a paired comparison needs the same utterances on both sides")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,34 +18,53 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import UserError
-from ...core.names import FULL, MODALITY_CASES
+from ...core.names import CLASSES, DIMENSIONS, FULL, MODALITY_CASES, SEVERAL
 from ...data.corpus import Corpus
 from ...data.folds import choose_fold, folds_of, train_fraction
 from ...data.indexed import IndexedReader
+from ...data.targets import target_of
+from ..metrics.dimensions import ccc, sums
 from ..metrics.scores import Scores, confusion
+from ..metrics.several import THRESHOLD, counts, macro_f1
 from .results import FLOOR, FLOORS
 from .runs import EmotionRun, read_run
 
 ALL = f"{FLOOR}all"
-_TITLES = (
-    "drawn by frequency",
-    "most frequent label",
-    "regression on words",
-    "regression on faces",
-    "regression on voice",
-    "regression on all of these",
-)
-TITLES: Mapping[str, str] = {name: f"Floor: {title}" for name, title in zip(FLOORS, _TITLES, strict=True)}
-NOTE = (
-    "Floors: labels drawn by their frequency in training, the most frequent one, and scikit-learn's logistic "
-    "regression on TF-IDF of word pieces, on mean and deviation of face and of speech frames, and on all of these; "
-    "same folds, labels and draws of the training data; its penalty is the best in validation."
-)
+_SIMPLEST: Mapping[str, tuple[str, str]] = {
+    CLASSES: ("drawn by frequency", "most frequent label"),
+    SEVERAL: ("drawn from training", "labels that most have"),
+    DIMENSIONS: ("drawn from training", "mean in training"),
+}
+_REGRESSIONS = tuple(f"regression on {stream}" for stream in ("words", "faces", "voice", "all of these"))
+_MODELS: Mapping[str, str] = {
+    CLASSES: "labels drawn by their frequency in training, the most frequent one, and scikit-learn's logistic "
+    "regression",
+    SEVERAL: "labels of a training utterance drawn for each, how often each label occurs in training, and "
+    "scikit-learn's logistic regression for each label",
+    DIMENSIONS: "numbers of a training utterance drawn for each, their mean in training, and scikit-learn's ridge "
+    "regression",
+}
+
+
+def floor_titles(kind: str) -> dict[str, str]:
+    """Return the floors of a kind of target in the order of tables, with their titles."""
+    return {name: f"Floor: {title}" for name, title in zip(FLOORS, (*_SIMPLEST[kind], *_REGRESSIONS), strict=True)}
+
+
+def _note(kind: str) -> str:
+    return (
+        f"Floors: {_MODELS[kind]} on TF-IDF of word pieces, on mean and deviation of face and of speech frames, and on "
+        "all of these; same folds, labels and draws of the training data; its penalty is the best in validation."
+    )
+
+
 _MOST_PIECES = 60
 _PENALTIES = (0.01, 0.1, 1.0)
-"""scikit-learn's C; the middle one where a fold has no validation."""
+"""scikit-learn's C, or one over its alpha; the middle one where a fold has no validation."""
 
 Rows = npt.NDArray[np.int64]
+Answers = npt.NDArray[Any]
+"""Codes of emotions ``(n,)``; of other targets numbers or probabilities ``(n, C)``."""
 
 
 def write_floors(runs: Sequence[EmotionRun], folder: Path) -> list[str]:
@@ -102,7 +123,7 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path) -> None:
         for fold in sorted({run.fold for run in at_share}):
             seeds = sorted({run.seed for run in at_share if run.fold == fold})
             template = json.loads((at_share[0].folder / "run.json").read_text(encoding="utf-8"))
-            whole: dict[str, npt.NDArray[np.int64]] = {}
+            whole: dict[str, Answers] = {}
             for seed in seeds:
                 places = {
                     name: Path(folder, key, name, f"fraction{100 * fraction:g}", f"fold{fold:02d}", f"seed{seed}")
@@ -116,7 +137,8 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path) -> None:
                 for name, place in places.items():
                     changes = {"seed": seed, "fold": fold, "test_speaker": "", "train_modalities": case}
                     lines = utterances.lines(fold, found[name])
-                    write_run_folder(place, template, name, TITLES[name], NOTE, changes, case, lines)
+                    title, note = floor_titles(first.target)[name], _note(first.target)
+                    write_run_folder(place, template, name, title, note, changes, case, lines)
 
 
 def write_run_folder(
@@ -164,18 +186,17 @@ class _Utterances:
 
     def __init__(self, corpus: Corpus, run: EmotionRun) -> None:
         self.corpus, self.run = corpus, run
-        codes = [corpus.meta.labels.index(label) for label in run.labels]
-        self.labelled = np.isin(corpus.emotion, codes)
-        table = np.full(len(corpus.meta.labels) + 1, -1)
-        table[codes] = np.arange(len(codes))
-        self.targets = table[corpus.emotion]
+        self.target = target_of(corpus, run.target, run.labels)
+        everything = np.arange(len(corpus))
+        self.labelled = self.target.known(corpus, everything)
+        self.targets = self.target.values(corpus, everything)
         self._streams: dict[str, Any] | None = None
 
     @property
     def systems(self) -> list[str]:
         """Return the floors that the data-bin allows."""
         lacking = {f"{FLOOR}{name}" for name in ("visual", "acoustic") if getattr(self.corpus, name) is None}
-        return [name for name in TITLES if name not in lacking]
+        return [name for name in FLOORS if name not in lacking]
 
     def parts(self, number: int) -> _Parts:
         """Return the rows of a fold that have one of the labels."""
@@ -190,44 +211,57 @@ class _Utterances:
         rows = [fold.rows(self.corpus, "train"), fold.rows(self.corpus, "valid") if fold.valid_speakers else none]
         return _Parts(*(of_part[self.labelled[of_part]] for of_part in (*rows, fold.rows(self.corpus, "test"))))
 
-    def answers(self, number: int, fraction: float, seed: int, known: Mapping[str, Rows]) -> Iterator[tuple[str, Rows]]:
+    def answers(
+        self, number: int, fraction: float, seed: int, known: Mapping[str, Answers]
+    ) -> Iterator[tuple[str, Answers]]:
         """Yield each floor with its answers for the test part; those that are ``known`` already are not fitted."""
         parts = self.parts(number)
         train = parts.train
         if fraction < 1:
-            train = train[train_fraction(self.corpus.uid[train], self.targets[train], fraction, seed)]
+            strata = self.target.strata(self.corpus, train)
+            train = train[train_fraction(self.corpus.uid[train], strata, fraction, seed)]
         if not len(train) or not len(parts.test):
             raise UserError(f"{self.corpus.path}: fold {number} has nothing to train or to test on")
-        shares = np.bincount(self.targets[train], minlength=len(self.run.labels)) / len(train)
         drawn = np.random.default_rng([seed, number])
         for name in self.systems:
-            if name == f"{FLOOR}chance":
-                yield name, drawn.choice(len(shares), len(parts.test), p=shares)
-            elif name == f"{FLOOR}majority":
-                yield name, np.full(len(parts.test), shares.argmax())
+            if name in (f"{FLOOR}chance", f"{FLOOR}majority"):
+                yield name, self._without_input(name, train, len(parts.test), drawn)
             else:
                 yield name, known[name] if name in known else self._regression(name, train, parts)
 
-    def lines(self, number: int, answers: Rows) -> list[dict[str, Any]]:
+    def _without_input(self, name: str, train: Rows, tested: int, drawn: np.random.Generator) -> Answers:
+        """Return answers ``(tested,)``, or ``(tested, C)``, that do not look at any utterance."""
+        values = self.targets[train]
+        if self.run.target != CLASSES:
+            chosen = values[drawn.integers(len(values), size=tested)]
+            return chosen if name == f"{FLOOR}chance" else np.tile(values.mean(axis=0), (tested, 1))
+        shares = np.bincount(values, minlength=len(self.run.labels)) / len(train)
+        if name == f"{FLOOR}chance":
+            return drawn.choice(len(shares), tested, p=shares)
+        return np.full(tested, shares.argmax())
+
+    def lines(self, number: int, answers: Answers) -> list[dict[str, Any]]:
         """Return the lines of a file of predictions."""
         corpus, lines = self.corpus, []
         for row, answer in zip(self.parts(number).test.tolist(), answers.tolist(), strict=True):
+            if self.run.target == CLASSES:
+                told = {"label": self.run.labels[self.targets[row]], "prediction": self.run.labels[answer]}
+            else:
+                told = self.target.line(self.targets[row], answer)
             line = {
                 "id": corpus.utterance_id(row),
                 "speaker": corpus.speakers[corpus.speaker[row]],
                 "fold": number,
-                "label": self.run.labels[self.targets[row]],
-                "prediction": self.run.labels[answer],
+                **told,
             }
             if corpus.part is not None:
                 line["part"] = corpus.meta.parts[corpus.part[row]]
             lines.append(line)
         return lines
 
-    def _regression(self, name: str, train: Rows, parts: _Parts) -> Rows:
+    def _regression(self, name: str, train: Rows, parts: _Parts) -> Answers:
         from scipy.sparse import csr_matrix, hstack
         from sklearn.feature_extraction.text import TfidfTransformer
-        from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         streams = self._features()
@@ -241,21 +275,26 @@ class _Utterances:
                     columns[part].append(csr_matrix(scaler.transform(streams[stream][rows])))
         values = {part: hstack(of_part).tocsr() for part, of_part in columns.items() if of_part}
         targets = self.targets
-        if len(np.unique(targets[train])) < 2:
+        if self.run.target == CLASSES and len(np.unique(targets[train])) < 2:
             return np.full(len(parts.test), targets[train][0])
-        best, score = None, -1.0
+        best, score = None, -math.inf
         for penalty in _PENALTIES if len(parts.valid) else _PENALTIES[1:2]:
-            model = LogisticRegression(C=penalty, max_iter=300).fit(values["train"], targets[train])
-            uar = 0.0
+            predict = _fitted(self.run.target, penalty, values["train"], targets[train])
+            found = 0.0
             if len(parts.valid):
-                counts = confusion(
-                    targets[parts.valid], model.predict(values["valid"]), len(self.run.labels), outside=True
-                )
-                uar = Scores.from_confusion(counts).uar
-            if best is None or uar > score:
-                best, score = model, uar
+                found = self._score(targets[parts.valid], predict(values["valid"]))
+            if best is None or found > score:
+                best, score = predict, found
         assert best is not None
-        return best.predict(values["test"]).astype(np.int64)
+        return best(values["test"])
+
+    def _score(self, truth: npt.NDArray[Any], answers: Answers) -> float:
+        """Return the score that selects among penalties."""
+        if self.run.target == DIMENSIONS:
+            return float(np.mean(ccc(sums(truth, answers))))
+        if self.run.target == SEVERAL:
+            return float(macro_f1(counts(truth > 0.5, answers >= THRESHOLD)))
+        return Scores.from_confusion(confusion(truth, answers, len(self.run.labels), outside=True)).uar
 
     def _features(self) -> dict[str, Any]:
         """Return features of all utterances by stream, ``(n, D)`` each."""
@@ -269,6 +308,24 @@ class _Utterances:
                 if reader is not None and dim:
                     self._streams[stream] = _moments(reader, dim, self.labelled)
         return self._streams
+
+
+def _fitted(kind: str, penalty: float, inputs: Any, targets: npt.NDArray[Any]) -> Callable[[Any], Answers]:
+    """Fit a regression and return the function from inputs to answers."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+
+    if kind == DIMENSIONS:
+        ridge = Ridge(alpha=1 / penalty).fit(inputs, targets)
+        return lambda given: ridge.predict(given).reshape(given.shape[0], -1)
+    model = LogisticRegression(C=penalty, max_iter=300)
+    if kind == SEVERAL:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about labels that all or no training utterances have
+            several = OneVsRestClassifier(model).fit(inputs, targets)
+        return lambda given: several.predict_proba(given)
+    model.fit(inputs, targets)
+    return lambda given: model.predict(given).astype(np.int64)
 
 
 def _piece_counts(corpus: Corpus) -> Any:

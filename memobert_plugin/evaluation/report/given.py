@@ -11,7 +11,7 @@ from typing import Any
 
 from ...core.errors import UserError
 from ...core.files import read_rows
-from ...core.names import FULL
+from ...core.names import DIMENSIONS, FULL, SEVERAL
 from .floors import write_run_folder
 from .runs import EmotionRun, PretrainingRun, find_runs
 
@@ -116,18 +116,39 @@ def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
         if known and not beside:
             continue  # an emotion that the runs leave out, or an utterance that they do not test
         label = given.get("label", given.get("emotion", beside.get("label")))
-        shares = _shares(given, label)
-        prediction = given.get("prediction") or (max(shares, key=lambda name: shares[name]) if shares else None)
-        if not label or not prediction:
-            raise UserError(f"{place}: needs label, and prediction or probabilities (a column for each label)")
         line = {
             "id": identity,
             "speaker": str(given.get("speaker") or beside.get("speaker") or ""),
             "fold": int(beside.get("fold", 0) or _number(place, given.get("fold"))),
-            "label": str(label),
-            "prediction": str(prediction),
+            **(_answer(place, given, label) if isinstance(label, (Mapping, list)) else _emotion(place, given, label)),
         }
         yield {**line, **({"part": beside["part"]} if beside.get("part") else {})}
+
+
+def _emotion(place: str, given: Mapping[str, Any], label: object) -> dict[str, str]:
+    """Return label and prediction of one emotion of several."""
+    shares = _shares(given, label)
+    prediction = given.get("prediction") or (max(shares, key=lambda name: shares[name]) if shares else None)
+    if not label or not prediction:
+        raise UserError(f"{place}: needs label, and prediction or probabilities (a column for each label)")
+    return {"label": str(label), "prediction": str(prediction)}
+
+
+def _answer(place: str, given: Mapping[str, Any], label: Mapping[str, Any] | list[Any]) -> dict[str, Any]:
+    """Return label and prediction of numbers (a mapping), or of several labels; each name may be a column."""
+    key = "prediction" if isinstance(label, Mapping) else "probabilities"
+    answer = given.get(key)
+    try:
+        if not isinstance(answer, Mapping):
+            prefixes = ("",) if isinstance(label, Mapping) else _PREFIXES[:-1]
+            columns = {name.removeprefix(one): name for one in prefixes for name in given if name.startswith(one)}
+            answer = {name: given[columns[name]] for name in (label if isinstance(label, Mapping) else columns)}
+        numbers = {str(name): float(value) for name, value in answer.items()}
+    except (KeyError, TypeError, ValueError):
+        numbers = {}
+    if not numbers:
+        raise UserError(f"{place}: needs {key}, a number for each name (a mapping, or columns)")
+    return {"label": label, key: numbers}
 
 
 def _number(place: str, fold: object) -> int:
@@ -154,15 +175,30 @@ def _shares(given: Mapping[str, Any], label: object) -> dict[str, float]:
     return shares
 
 
+def _outputs(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
+    """Return the names of a system's outputs, and its target as a run's description holds it."""
+    first = lines[0]
+    if isinstance(first["label"], Mapping):
+        return list(first["label"]), {"target": DIMENSIONS}
+    if isinstance(first["label"], list):
+        return list(first["probabilities"]), {"target": SEVERAL}
+    return sorted({line["label"] for line in lines} | {line["prediction"] for line in lines}), {}
+
+
 def _runs_of(
     name: str, paths: Sequence[Path], lines: list[dict[str, Any]], runs: Sequence[EmotionRun], folder: Path
 ) -> list[EmotionRun]:
     """Return a system's predictions as runs on the grid of the others, or as the only ones."""
     if not lines:
         raise UserError(f"{paths[0]}: has no prediction for an utterance that the runs test; ids are the manifest's")
-    labels = sorted({line["label"] for line in lines} | {line["prediction"] for line in lines})
+    labels, target = _outputs(lines)
     digest = hashlib.sha256(repr(sorted((one["id"], one["label"]) for one in lines)).encode()).hexdigest()
-    template = {**_WITHOUT_RUNS, "labels": labels, "corpus": {"name": "predictions", "path": "", "sha256": digest}}
+    template = {
+        **_WITHOUT_RUNS,
+        **target,
+        "labels": labels,
+        "corpus": {"name": "predictions", "path": "", "sha256": digest},
+    }
     seeds, case, note = [1], "lva", ""
     if runs:
         full = [run for run in runs if run.condition.ablation == FULL]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...core.errors import UserError
 from ...core.files import regular
-from ...core.names import counted
+from ...core.names import CLASSES, DIMENSIONS, SEVERAL, counted
+from ..metrics import dimensions, several
 from ..metrics.scores import Counts, confusion
 from .runs import EmotionRun
 
@@ -28,13 +32,19 @@ class SpeakerCounts:
     Attributes:
         speakers: S names, sorted; ``fold 2`` for all speakers of a fold together.
         counts: (S, C, C + 1) by decision: among the ``label words``; where every line has it, over the
-            ``full vocabulary`` too. The last column counts predictions outside the labels.
+            ``full vocabulary`` too. The last column counts predictions outside the labels. For other targets
+            ``label words`` has the float64 sums of :mod:`memobert_plugin.evaluation.metrics.dimensions` or the counts
+            of ``several`` there, with S in front.
     """
 
     speakers: tuple[str, ...]
-    counts: Mapping[str, Counts]
+    counts: Mapping[str, npt.NDArray[Any]]
     parts: Mapping[str, Counts] = field(default_factory=dict)
     """(C, C + 1) among the label words, by part of the corpus; empty where it has none."""
+    whole: Mapping[str, float] = field(default_factory=dict)
+    """Scores of all lines that no sums over speakers give; empty for one emotion of several."""
+    utterances: int = 0
+    """Number of lines."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,14 @@ class _Line:
     id: str
     speaker: str
     label: str
+    """As text, by which files are compared."""
     prediction: str
     vocabulary: str | None
     has_vocabulary: bool
     part: str
+    truth: Any = None
+    """Of other targets than one emotion, like ``answer``: a row of numbers."""
+    answer: Any = None
 
 
 class PredictionReader:
@@ -68,7 +82,8 @@ class PredictionReader:
             lines = _read_lines(path, run)
             self._compare(path, run.fold, lines)
             together = "" if run.held_out == "speaker" else f"fold {run.fold}"
-            self._read[path] = _count(lines, run.labels, together)
+            count = _count if run.target == CLASSES else partial(_count_others, run.target)
+            self._read[path] = count(lines, run.labels, together)
         return self._read[path]
 
     def _compare(self, path: Path, fold: int, lines: list[_Line]) -> None:
@@ -110,16 +125,19 @@ def _parse(place: str, text: str, run: EmotionRun) -> _Line:
         raise UserError(f"{place}: no JSON ({error}); evaluate the run again") from None
     if not isinstance(values, dict):
         raise UserError(f"{place}: no JSON object; evaluate the run again")
-    for key in ("id", "speaker", "label", "prediction"):
+    for key in ("id", "speaker", *(("label", "prediction") if run.target == CLASSES else ())):
         if not isinstance(values.get(key), str):
             raise UserError(f'{place}: "{key}" is missing or no text; evaluate the run again')
-    for key in ("label", "prediction"):
+    for key in ("label", "prediction") if run.target == CLASSES else ():
         if values[key] not in run.labels:
             raise UserError(f'{place}: {key} "{values[key]}" is unknown; the run has {", ".join(run.labels)}')
     if values.get("fold", run.fold) != run.fold:
         raise UserError(f"{place}: fold {values['fold']}, but the run's is {run.fold}")
     if run.test_speaker and values["speaker"] != run.test_speaker:
         raise UserError(f"{place}: speaker {values['speaker']}, but the run's test speaker is {run.test_speaker}")
+    if run.target != CLASSES:
+        truth, answer = _other_values(place, values, run)
+        return _Line(values["id"], values["speaker"], _label_text(values["label"]), "", None, False, "", truth, answer)
     vocabulary: Any = values.get("vocabulary_prediction")
     if vocabulary is not None and vocabulary not in run.labels:
         raise UserError(f'{place}: vocabulary_prediction "{vocabulary}" is neither a label nor null')
@@ -132,6 +150,38 @@ def _parse(place: str, text: str, run: EmotionRun) -> _Line:
         "vocabulary_prediction" in values,
         str(values.get("part", "")),
     )
+
+
+def _other_values(place: str, values: Mapping[str, Any], run: EmotionRun) -> tuple[list[float], list[float]]:
+    """Return truth and answer of a line, a number for each of the run's outputs."""
+    label = values.get("label")
+    answer = values.get("prediction" if run.target == DIMENSIONS else "probabilities")
+    if run.target == SEVERAL and isinstance(label, list):
+        label = {name: float(name in label) for name in {*run.labels, *map(str, label)}}
+    for given in (label, answer):
+        if (
+            not isinstance(given, dict)
+            or set(given) != set(run.labels)
+            or not all(isinstance(one, (int, float)) and math.isfinite(one) for one in given.values())
+        ):
+            raise UserError(f"{place}: no label and prediction of {', '.join(run.labels)}; evaluate the run again")
+    assert isinstance(label, dict) and isinstance(answer, dict)  # mypy
+    return [label[name] for name in run.labels], [answer[name] for name in run.labels]
+
+
+def _count_others(kind: str, lines: list[_Line], labels: tuple[str, ...], together: str = "") -> SpeakerCounts:
+    names, speaker = np.unique([together or line.speaker for line in lines], return_inverse=True)
+    truth, answers = (np.array([getattr(line, name) for line in lines], np.float64) for name in ("truth", "answer"))
+    own = [speaker == number for number in range(len(names))]
+    whole = {}
+    if kind == SEVERAL:
+        has, given = truth > 0.5, answers >= several.THRESHOLD
+        whole["map"] = several.mean_average_precision(has, answers)
+        of_speakers = [several.counts(has[of], given[of]).astype(np.float64) for of in own]
+    else:
+        of_speakers = [dimensions.sums(truth[of], answers[of]) for of in own]
+    counts = {LABEL_WORDS: np.stack(of_speakers)}
+    return SpeakerCounts(tuple(names.tolist()), counts, whole=whole, utterances=len(lines))
 
 
 def _count(lines: list[_Line], labels: tuple[str, ...], together: str = "") -> SpeakerCounts:
@@ -150,13 +200,17 @@ def _count(lines: list[_Line], labels: tuple[str, ...], together: str = "") -> S
     for part in sorted({line.part for line in lines} - {""}):
         of_part = np.array([line.part == part for line in lines])
         parts[part] = confusion(targets[of_part], predicted[of_part], len(labels), outside=True)
-    return SpeakerCounts(tuple(names.tolist()), counts, parts)
+    return SpeakerCounts(tuple(names.tolist()), counts, parts, utterances=len(lines))
+
+
+def _label_text(label: Any) -> str:
+    return label if isinstance(label, str) else json.dumps(label, sort_keys=True)
 
 
 def _difference(first: Path, lines: list[_Line]) -> str:
     """Return, in words, the difference between the utterances of the file that was read first and these."""
     with open(first, encoding="utf-8") as stream:
-        known = {values["id"]: (values["speaker"], values["label"]) for values in map(json.loads, stream)}
+        known = {one["id"]: (one["speaker"], _label_text(one["label"])) for one in map(json.loads, stream)}
     here = {line.id: (line.speaker, line.label) for line in lines}
     parts = []
     for which, extra in (("first", known.keys() - here.keys()), ("second", here.keys() - known.keys())):

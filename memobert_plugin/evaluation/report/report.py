@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import UserError
-from ...core.names import PROTOCOLS
+from ...core.names import CLASSES, DIMENSIONS, PROTOCOLS, SEVERAL
 from ...core.version import VERSION
 from ...pages.template import load_template
 from ..metrics.significance import DRAWS
@@ -17,7 +17,6 @@ from .diagnostics import gap_table, grid_choices, part_table
 from .figures import Picture, confusion_figure, fraction_figure, modality_figure, pretraining_figure, training_figure
 from .formats import Table, as_csv, as_latex, as_markdown, records_as_csv
 from .layout import Grids, Layout, refuse_missing, refuse_mixtures
-from .predictions import LABEL_WORDS
 from .results import SELECTED_NOTE, TRANSDUCTIVE_NOTE, Provenance, order_settings, without_floors
 from .runs import EmotionRun, PretrainingRun
 from .tables import (
@@ -31,6 +30,7 @@ from .tables import (
     settings_tests,
     training_series,
 )
+from .targets import tables as other_tables
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,9 @@ class Report:
         return files | {name: text.encode("utf-8") for name, text in texts.items()}
 
 
+_SUBJECTS = {CLASSES: "Emotion classification", SEVERAL: "Several labels at once", DIMENSIONS: "Dimensions"}
+
+
 def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[PretrainingRun], choices: Choices) -> Report:
     """Choose the runs, check them, and compute the report.
 
@@ -156,10 +159,16 @@ def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[Pretrainin
     warnings += [TRANSDUCTIVE_NOTE] if any(result.transductive for result in grids.results) else []
     warnings += layout.setting_budgets()
     warnings += [f"Partial: {len(missing)} results are missing; they are listed at the end."] if missing else []
+    kind = runs[0].target
+    if kind == CLASSES:
+        sections = tuple(_sections(grids, layout.main, curves, provenance, layout.budget_notes(), choices.pictures))
+    else:
+        rows = (grids.settings.results, grids.fractions.results, grids.modalities.results)
+        sections = tuple(Section(*found) for found in other_tables(kind, *rows, provenance))
     return Report(
-        title=provenance.title("Emotion classification"),
+        title=provenance.title(_SUBJECTS[kind]),
         warnings=tuple(warnings),
-        sections=tuple(_sections(grids, layout.main, curves, provenance, layout.budget_notes(), choices.pictures)),
+        sections=sections,
         facts=tuple(_facts(layout, grids, provenance)),
         missing=tuple(missing),
         curve_files={f"{stem}.csv": records_as_csv(curve_records(lines)) for stem, lines in curves.items() if lines},
@@ -254,7 +263,7 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     yield "seeds", ", ".join(map(str, first.seeds))
     yield f"test {provenance.unit}s", f"{first.speakers}"
     (seed, *_) = first.seeds
-    tested = sum(int(cell.counts[LABEL_WORDS].sum()) for (_, of), cell in first.cells.items() if of == seed)
+    tested = sum(cell.utterances for (_, of), cell in first.cells.items() if of == seed)
     yield "test utterances", f"{tested}"
     if layout.main:
         given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}

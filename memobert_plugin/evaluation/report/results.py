@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -10,7 +11,7 @@ import numpy as np
 
 from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.scores import Counts, Scores
-from ..metrics.significance import accuracy, bootstrap_interval, unweighted_recall
+from ..metrics.significance import Metric, accuracy, bootstrap_interval, unweighted_recall
 from .predictions import LABEL_WORDS, VOCABULARY, PredictionReader, SpeakerCounts
 from .runs import Condition, EmotionRun
 
@@ -87,16 +88,20 @@ class Result:
 
     def estimate(self, metric: str) -> Estimate:
         """Return the estimate of one of ``METRICS``."""
-        scores = {
-            place: Scores.from_confusion(cell.counts[self.decision].sum(axis=0)).as_dict()[metric]
-            for place, cell in self.cells.items()
-        }
+
+        def score(cell: SpeakerCounts) -> float:
+            return Scores.from_confusion(cell.counts[self.decision].sum(axis=0)).as_dict()[metric]
+
+        return self.estimated(score, WITH_INTERVAL.get(metric))
+
+    def estimated(self, score: Callable[[SpeakerCounts], float], metric: Metric | None) -> Estimate:
+        """Return the estimate of a score of a cell, with an interval where a metric of summed counts gives it."""
+        scores = {place: score(cell) for place, cell in self.cells.items()}
         folds = [fmean(scores[place] for place in scores if place[0] == fold) for fold in self.present_folds]
         seeds: list[float] = []
         if self.complete:
             seeds = [fmean(scores[place] for place in scores if place[1] == seed) for seed in self.seeds]
-        chosen = WITH_INTERVAL.get(metric)
-        low, high = bootstrap_interval(self.counts(), chosen) if chosen else (float("nan"), float("nan"))
+        low, high = bootstrap_interval(self.counts(), metric) if metric else (float("nan"), float("nan"))
         return Estimate(fmean(folds), _deviation(folds), _deviation(seeds), low, high)
 
 
@@ -154,7 +159,7 @@ def fill_grid(
 
 
 def _deviation(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else float("nan")
+    return stdev(values) if len(values) > 1 and not any(map(math.isnan, values)) else float("nan")
 
 
 FLOOR = "floor_"

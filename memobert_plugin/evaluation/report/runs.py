@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ...core.errors import UserError
 from ...core.files import regular
-from ...core.names import MODALITY_CASES, SETTINGS
+from ...core.names import CLASSES, DIMENSIONS, MODALITY_CASES, SELECTED_BY, SETTINGS
 
 FORMAT = 1
 Value = TypeVar("Value")
@@ -71,6 +71,7 @@ class EmotionRun:
         held_out: what a fold leaves out: ``speaker``, ``session`` or ``group``; intervals and tests resample it.
         data: path of the data-bin; empty where it is not known.
         leave_out: the plan's key of that name.
+        target: kind of what is predicted; ``labels`` are the names of its outputs.
     """
 
     folder: Path
@@ -92,6 +93,7 @@ class EmotionRun:
     held_out: str = "speaker"
     data: str = ""
     leave_out: str = "speakers"
+    target: str = CLASSES
 
     @property
     def selected_on_test(self) -> bool:
@@ -167,7 +169,12 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
     path = fields.path
     corpus = fields.within("corpus")
     labels = fields.take("labels", list)
-    if len(labels) < 2 or len(set(map(str, labels))) < len(labels) or not all(isinstance(name, str) for name in labels):
+    target = _text(fields, "target", CLASSES)
+    if target not in SELECTED_BY:
+        raise UserError(f'{path}: "target" is {target!r}; known are {", ".join(SELECTED_BY)}')
+    least = 1 if target == DIMENSIONS else 2
+    different = len(set(map(str, labels))) == len(labels) and all(isinstance(name, str) for name in labels)
+    if len(labels) < least or not different:
         raise UserError(f'{path}: "labels" must be two or more different names')
     fraction = fields.values.get("train_fraction")
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 < fraction <= 1:
@@ -180,6 +187,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         "protocol": fields.take("protocol", str),
         "selection": fields.take("selection", str),
         "held_out": _text(fields, "held_out", "speaker"),
+        **({"target": target} if target != CLASSES else {}),
     }
     return EmotionRun(
         folder=path.parent,
@@ -211,6 +219,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         held_out=shared["held_out"],
         data=_text(corpus, "path", ""),
         leave_out=_text(fields, "leave_out", "speakers"),
+        target=target,
     )
 
 

@@ -1,0 +1,223 @@
+"""Report runs whose target is not one emotion: numbers such as valence, or several labels at once.
+
+Intervals and tests resample the same speakers as for emotions: what is summed over utterances is another array, and a
+score is another function of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from ...core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
+from ..metrics import dimensions, several
+from ..metrics.significance import Metric, difference_interval, holm, permutation_test
+from .formats import UNDEFINED, Table
+from .predictions import LABEL_WORDS
+from .results import FLOOR, Estimate, Provenance, Result, coverage, marks, training_name
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a kind of target.
+
+    Attributes:
+        title: its column.
+        metric: of summed statistics; None for a score that no sums give, which has no interval.
+        factor: 100 for per cent.
+        digits: behind the point.
+    """
+
+    title: str
+    metric: Metric | None
+    factor: float = 1.0
+    digits: int = 3
+
+    def shown(self, value: float) -> str:
+        """Format a value, nan as a dash."""
+        return UNDEFINED if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
+
+    def interval(self, low: float, high: float, sign: str = "") -> str:
+        """Format both ends of an interval."""
+        if math.isnan(low) or math.isnan(high):
+            return UNDEFINED
+        return " to ".join(f"{self.factor * end:{sign}.{self.digits}f}" for end in (low, high))
+
+
+def scores_of(kind: str, labels: Sequence[str]) -> dict[str, Score]:
+    """Return the scores of a kind of target by name; the first is the one that selects checkpoints and is tested."""
+    if kind == SEVERAL:
+        return {
+            "macro_f1": Score("macro F1", several.macro_f1, 100.0, 2),
+            "micro_f1": Score("micro F1", several.micro_f1, 100.0, 2),
+            "map": Score("mAP", None, 100.0, 2),
+        }
+    assert kind == DIMENSIONS  # find_runs refuses others
+    titles = {"ccc": "CCC", "pearson": "r", "rmse": "RMSE"}
+    scores = {}
+    if len(labels) > 1:
+        scores = {name: Score(titles[name], _mean_of(metric)) for name, metric in dimensions.METRICS.items()}
+    for place, label in enumerate(labels):
+        for name, metric in dimensions.METRICS.items():
+            scores[f"{name}_{label}"] = Score(f"{titles[name]} {label}", _one_of(metric, place))
+    return scores
+
+
+def _mean_of(metric: Metric) -> Metric:
+    return lambda sums: metric(sums).mean(axis=-1)
+
+
+def _one_of(metric: Metric, place: int) -> Metric:
+    return lambda sums: metric(sums[..., place, :])
+
+
+def estimate(result: Result, name: str, score: Score) -> Estimate:
+    """Return the estimate of a score of a row."""
+    metric = score.metric
+    if metric is None:
+        return result.estimated(lambda cell: cell.whole[name], None)
+    return result.estimated(lambda cell: float(metric(cell.counts[LABEL_WORDS].sum(axis=0))), metric)
+
+
+NOTE = (
+    "Mean over folds, then seeds; SD: standard deviation over the folds (averaged over seeds); 95 %: interval by "
+    "bootstrap over the test {unit}s."
+)
+NOTES: Mapping[str, str] = {
+    DIMENSIONS: "CCC: concordance correlation coefficient (Lin 1989); r: Pearson's correlation; RMSE: root mean "
+    "squared error on the corpus' own scale. Without a name: mean over the dimensions.",
+    SEVERAL: "Per cent. A label is given from a probability of 0.5 on. mAP: mean average precision, which has no "
+    "interval, since no sums over speakers give it.",
+}
+
+
+def tables(
+    kind: str, settings: Sequence[Result], fractions: Sequence[Result], modalities: Sequence[Result], of: Provenance
+) -> Iterator[tuple[str, str, list[Table]]]:
+    """Yield anchor, heading and tables of each section of the page.
+
+    Args:
+        kind: of the target.
+        settings, fractions, modalities: the rows of each table.
+        of: what all runs share.
+    """
+    scores = scores_of(kind, of.labels)
+    if settings:
+        tests = _tests_table(settings, scores, of)
+        yield "settings", "Settings", [_score_table(kind, settings, scores, of), *([tests] if tests else [])]
+    if fractions:
+        shares = sorted({result.condition.train_fraction for result in fractions})
+        table = _lead_table(
+            "figure3_train_fraction",
+            "by share of the training data",
+            fractions,
+            {share: f"{100 * share:g} %" for share in shares},
+            lambda result: result.condition.train_fraction,
+            scores,
+            of,
+        )
+        yield "fractions", "Share of training data", [table]
+    if modalities:
+        cases = {case: case for case in MODALITY_CASES if any(result.case == case for result in modalities)}
+        table = _lead_table(
+            "modality_cases", "by modality case", modalities, cases, lambda result: result.case, scores, of
+        )
+        yield "modalities", "Modality cases", [table]
+
+
+def _score_table(kind: str, results: Sequence[Result], scores: Mapping[str, Score], of: Provenance) -> Table:
+    header = [""]
+    for score in scores.values():
+        header += [score.title, *(["95 %", "SD folds"] if score.metric is not None else [])]
+    rows, records = [], []
+    for result in results:
+        row, record = [training_name(result.condition) + marks(result)], of.record(result)
+        for name, score in scores.items():
+            found = estimate(result, name, score)
+            row.append(score.shown(found.mean) + coverage(result))
+            record |= _columns(name, score, found)
+            if score.metric is not None:
+                row += [score.interval(found.low, found.high), score.shown(found.sd_folds)]
+        rows.append(tuple(row))
+        records.append(record)
+    notes = (NOTE.format(unit=of.unit), NOTES[kind], *of.notes(results))
+    title = of.title("Settings", results)
+    return Table("table2_settings", title, tuple(header), tuple(rows), notes, tuple(records))
+
+
+def _columns(name: str, score: Score, found: Estimate) -> dict[str, object]:
+    columns: dict[str, object] = {name: score.factor * found.mean, f"{name}_sd_folds": score.factor * found.sd_folds}
+    columns[f"{name}_sd_seeds"] = score.factor * found.sd_seeds
+    if score.metric is not None:
+        columns |= {f"{name}_low": score.factor * found.low, f"{name}_high": score.factor * found.high}
+    return columns
+
+
+def _tests_table(results: Sequence[Result], scores: Mapping[str, Score], of: Provenance) -> Table | None:
+    """Test every setting against every other on the leading score, paired; None with fewer than two."""
+    name, score = next(iter(scores.items()))
+    metric = score.metric
+    assert metric is not None  # the leading score has one
+    chosen = [
+        one for one in results if not one.condition.setting.startswith(FLOOR) or one.condition.setting == f"{FLOOR}all"
+    ]
+    pairs = [(second, first, set(second.cells) & set(first.cells)) for first, second in combinations(chosen, 2)]
+    pairs = [pair for pair in pairs if pair[2]]
+    if not pairs:
+        return None
+    sides = [(first.counts(common), second.counts(common)) for first, second, common in pairs]
+    found = [permutation_test(*side, metric) for side in sides]
+    corrected = holm([test.p for test in found])
+    if sum(fold.shape[1] for fold in sides[0][0]) < 2:  # nothing can be swapped: no test
+        found = [replace(test, p=math.nan) for test in found]
+        corrected = [math.nan] * len(found)
+    rows, records = [], []
+    for (first, second, common), side, test, p_holm in zip(pairs, sides, found, corrected, strict=True):
+        low, high = difference_interval(*side, metric)
+        names = [training_name(one.condition) + marks(one) for one in (first, second)]
+        rows.append(
+            (
+                " − ".join(names),
+                f"{score.factor * test.difference:+.{score.digits}f}",
+                score.interval(low, high, "+"),
+                *(UNDEFINED if math.isnan(p) else f"{p:.4f}" for p in (test.p, p_holm)),
+            )
+        )
+        record: dict[str, object] = {"corpus": of.corpus, "protocol": of.protocol}
+        record |= {"first": first.condition.setting, "second": second.condition.setting, "runs": len(common)}
+        record |= {f"{name}_difference": score.factor * test.difference, "p": test.p, "p_holm": p_holm}
+        records.append(record | {f"{name}_low": score.factor * low, f"{name}_high": score.factor * high})
+    notes = (
+        f"First minus second. Intervals by bootstrap over {of.unit}s, the same draws for both. p: two-sided "
+        f"permutation test that swaps all predictions of a {of.unit} between the two; corrected by Holm's method.",
+        *of.notes(chosen),
+    )
+    header = ("", score.title, "95 %", "p", "p, Holm")
+    return Table("table2_tests", of.title("Settings, paired tests", chosen), header, tuple(rows), notes, tuple(records))
+
+
+def _lead_table(
+    stem: str,
+    subject: str,
+    results: Sequence[Result],
+    columns: Mapping[Any, str],
+    column_of: Callable[[Result], Any],
+    scores: Mapping[str, Score],
+    of: Provenance,
+) -> Table:
+    """Return the leading score by setting and another property of the rows."""
+    name, score = next(iter(scores.items()))
+    lines: dict[str, dict[Any, str]] = {}
+    records = []
+    for result in results:
+        found = estimate(result, name, score)
+        cell = f"{score.shown(found.mean)} ({score.interval(found.low, found.high)}){coverage(result)}"
+        lines.setdefault(training_name(result.condition) + marks(result), {})[column_of(result)] = cell
+        records.append(of.record(result) | _columns(name, score, found))
+    rows = tuple((line, *(cells.get(column, "") for column in columns)) for line, cells in lines.items())
+    notes = (f"{score.title} with its 95 % interval by bootstrap over the test {of.unit}s.", *of.notes(results))
+    title = of.title(f"{score.title} {subject}")
+    return Table(stem, title, ("", *columns.values()), rows, notes, tuple(records))

@@ -106,6 +106,7 @@ def _facts(description: ModelDescription) -> list[tuple[str, Any]]:
             facts += [(f"{name}: {inner}", of_inner) for inner, of_inner in value.items()]
         else:
             facts.append((name, value))
+    facts += [("further template", text) for text in description.more_templates]
     if description.verbalizer:
         facts.append(("emotion words", description.verbalizer))
     return facts

@@ -62,6 +62,9 @@ class ModelDescription:
         note: shown first with every answer, such as "trained on drawn faces"; empty without.
         mask_words: a prompted model's: ``vocabulary``, or ``labels`` where it was trained to choose among the label
             words alone.
+        more_templates: further templates of a prompted model, whose answers are averaged with those of ``template``.
+        soft_prompt_length: number of learned vectors before the words of each template.
+        contextual_calibration: a prompted model's answers are divided by those for an utterance without content.
         target: of a finetuned model that does not tell one emotion: its ``kind``, and of numbers, by place in
             ``labels``, ``mean`` and ``deviation`` in training and their ``ranges`` in the corpus; None for one emotion.
     """
@@ -83,6 +86,9 @@ class ModelDescription:
     calibration: Calibration | None = None
     note: str = ""
     mask_words: str = "vocabulary"
+    more_templates: list[str] = field(default_factory=list)
+    contextual_calibration: bool = False
+    soft_prompt_length: int = 0
     target: dict[str, Any] | None = None
 
     @property
@@ -99,7 +105,8 @@ class ModelDescription:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
         values = asdict(self)
-        defaults = {"calibration": None, "note": "", "mask_words": "vocabulary", "target": None}
+        defaults: dict[str, Any] = {"calibration": None, "note": "", "mask_words": "vocabulary", "target": None}
+        defaults |= {"more_templates": [], "contextual_calibration": False, "soft_prompt_length": 0}
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
@@ -126,12 +133,20 @@ class ModelDescription:
         description = cls(**values)
         if (description.kind == PRETRAINED) == bool(description.labels):
             raise UserError(f"{place}: kind {description.kind} does not go with its labels; export the model again")
+        further = (description.more_templates, description.contextual_calibration, description.soft_prompt_length)
+        if description.kind != PROMPTED and any(further):
+            raise UserError(f"{place}: templates without a prompt; export the model again")
         if not _fits_target(description):
             told = f"and target cannot be {_short([description.labels, description.target])}"
             if description.target is None:
                 told = f"cannot be {_short(description.labels)}"
             raise UserError(f"{place}: labels {told}; export the model again")
         return description
+
+
+def templates_of(description: ModelDescription) -> list[str]:
+    """Return all templates of a prompted model."""
+    return [description.template, *description.more_templates]
 
 
 def facts(description: ModelDescription) -> dict[str, str]:
@@ -151,7 +166,11 @@ def facts(description: ModelDescription) -> dict[str, str]:
     if description.labels:
         rows["labels"] = ", ".join(description.labels)
     if description.template:
-        rows["prompt"] = f"{description.template} ({description.verbalizer})"
+        rows["prompt"] = f"{' || '.join(templates_of(description))} ({description.verbalizer})"
+        if description.contextual_calibration:
+            rows["prompt"] += ", over the answer to nothing"
+        if description.soft_prompt_length:
+            rows["prompt"] += f", after {description.soft_prompt_length} learned vectors"
     makers = {"v": description.visual_extractor, "a": description.acoustic_extractor}
     names = {
         "l": f"text ({limits['pieces']} word pieces)",
@@ -212,6 +231,9 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "mask_words": lambda value: value in MASK_WORDS,
     "calibration": Calibration.fits,
     "note": lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_NOTE,
+    "more_templates": _names,
+    "contextual_calibration": lambda value: isinstance(value, bool),
+    "soft_prompt_length": _size,
     "target": lambda value: isinstance(value, dict) and value.get("kind") in (SEVERAL, DIMENSIONS),
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..data.tokenizer import Tokenizer, tokenizer_from_files
+from ..nn.embedders import TextEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head, word_head
 from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, add_statistics, dictionary_fingerprint
 from ..nn.skeleton import parameters_unmade
@@ -63,13 +64,16 @@ class TrainedModel:
             heads[EMOTION_HEAD] = emotion_head(len(description.labels))
         try:
             with parameters_unmade():
-                return MEmoBERTNetwork(
+                network = MEmoBERTNetwork(
                     NetworkSizes(**description.architecture),  # type: ignore[arg-type]
                     description.vocabulary,
                     description.visual_dim,
                     description.acoustic_dim,
                     heads,
                 )
+                if description.soft_prompt_length and isinstance(network.text_embedder, TextEmbedder):
+                    network.text_embedder.add_prompt(description.soft_prompt_length)
+                return network
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{self.source}: no network has these sizes ({error}); export it again") from None
 

@@ -110,8 +110,7 @@ def _file_kind(path: Path) -> Describer | None:
 
 
 def _table_kind(path: Path) -> Describer:
-    first = _first_object(path).keys()
-    if first >= {"id", "probabilities"} or first >= {"id", "prediction"}:
+    if "id" in (first := _first_object(path)) and first.keys() & {"probabilities", "prediction"}:
         return _predictions
     header = _first_row(path)
     if "label" in header and any(name.startswith("p_") for name in header):

@@ -184,10 +184,10 @@ def describe(description: ModelDescription) -> str:
     frames = [f"{modality} frames by {info.name}" for modality, info in names.items() if info]
     what = "pre-trained, no emotions" if description.kind == PRETRAINED else ", ".join(description.labels)
     lines = [f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"]
-    unread = [name for name in ("more_templates", "contextual_calibration") if description.training.get(name)]
-    if unread:
-        flags = " and ".join(f"--{name.replace('_', '-')}" for name in unread)
-        lines.append(f"answers by --template alone, so otherwise than fairseq-validate did with {flags}")
+    if description.more_templates:
+        lines.append(f"answers by {len(description.more_templates) + 1} templates, their log-probabilities averaged")
+    if description.contextual_calibration:
+        lines.append("answers are divided by those to nothing (contextual calibration)")
     if found := description.calibration:
         lines.append(
             f"calibrated on {counted(found.utterances, 'prediction')}: {found.describe()}, expected calibration "

@@ -23,16 +23,16 @@ def concordance(answers: Tensor, truth: Tensor) -> Tensor:
 class DimensionsCriterion(TargetCriterion):
     """Squared error or 1 - CCC of numbers in units of their deviation in training.
 
-    The network's outputs are in these units; answers are output x deviation + mean. Squared error is a mean over
-    utterances, whatever the batch. CCC is that of each batch, and noisy where a batch has few utterances: give it
-    batches of 32 and more.
+    The network's outputs are in these units; answers are output x deviation + mean. CCC is that of each batch, on each
+    rank: noisy where a batch has few utterances, and without a gradient where it has one. Squared error is a mean over
+    utterances, whatever the batch.
 
     Args:
         task: has names, means and deviations.
         loss: ``mse`` or ``ccc``.
     """
 
-    def __init__(self, task: Any, loss: str = "mse") -> None:
+    def __init__(self, task: Any, loss: str = "ccc") -> None:
         super().__init__(task)
         self.names: list[str] = list(task.labels)
         self.loss = loss

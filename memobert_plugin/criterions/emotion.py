@@ -325,10 +325,10 @@ class FinetuneCriterionConfig(LossConfig):
     """Flags of the loss."""
 
     dimension_loss: DIMENSION_LOSS = field(  # type: ignore[valid-type]
-        default="mse",
+        default="ccc",
         metadata={
-            "help": "with --dimensions: mse, squared error in units of the training's deviation; or ccc, 1 - CCC of "
-            "each batch (Lin 1989), which is noisy in small batches: give it 32 utterances or more"
+            "help": "with --dimensions: ccc, 1 - CCC of each batch (Lin 1989), noisy in batches of few utterances; or "
+            "mse, squared error in units of the training's deviation, a mean over utterances whatever the batch"
         },
     )
 

@@ -40,11 +40,13 @@ class NetworkInput:
         net_input: arguments of the network's ``forward``, but for the head and its rows.
         mask_rows: (B,) row of each utterance's ``[MASK]`` in the text; empty without a prompt.
         piece_lengths: (B,) pieces of each text that were kept, prompt and special pieces not counted.
+        more: the same utterances with further prompts.
     """
 
     net_input: dict[str, Any]
     mask_rows: npt.NDArray[np.int64]
     piece_lengths: npt.NDArray[np.int64]
+    more: tuple[NetworkInput, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of pieces and frames together."""

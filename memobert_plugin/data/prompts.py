@@ -32,6 +32,10 @@ class PromptPieces:
     ids: list[int]
     mask_offset: int
 
+    def after_vectors(self, count: int) -> PromptPieces:
+        """Return the template behind ``count`` places for learned vectors, which [PAD] marks; no text holds any."""
+        return PromptPieces([SPECIALS.index("[PAD]")] * count + self.ids, self.mask_offset + count)
+
     def around_mask(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the pieces before and after the mask in a text that is the template alone."""
         bos, _, eos, _ = range(len(SPECIALS))

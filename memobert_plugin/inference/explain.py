@@ -83,19 +83,21 @@ def explain(network: Network, evidence: Evidence) -> Explanation:
     """
     batch = network.batch([evidence], network.prompt)
     frames = {name: batch.net_input[name].float().requires_grad_() for name in ("visual", "acoustic")}
-    batch.net_input.update(frames)
+    for one in (batch, *batch.more):
+        one.net_input.update(frames)
     with torch.enable_grad(), _kept_output(network.module.word_vectors()) as kept:
         scores, _ = network.scores(batch)
         likelihoods = scores[0].log_softmax(dim=-1)
         answer = int(likelihoods.argmax())
         likelihoods[answer].backward()
-    pieces = _products(kept[0])
-    begin, count = 1, int(batch.piece_lengths[0])
-    own = pieces[begin : begin + count]
+    count = int(batch.piece_lengths[0])
+    # Each template embeds its text first, some then words to compare with. The text's own pieces follow [CLS].
+    pieces = [_products(one) for one in kept[:: len(kept) // (1 + len(batch.more))]]
+    own = np.sum([of_template[1 : 1 + count] for of_template in pieces], axis=0)
     return Explanation(
         label=network.labels[answer],
         words=tuple(_by_word(network, evidence, own)),
-        prompt=float(pieces.sum() - own.sum()),
+        prompt=float(sum(of_template.sum() for of_template in pieces) - own.sum()),
         visual=_products(frames["visual"]),
         acoustic=_products(frames["acoustic"]),
     )

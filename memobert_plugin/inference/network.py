@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.bundle import read_bundle
 from ..checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
-from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED, ModelDescription
+from ..checkpoints.model_description import FINETUNED, PRETRAINED, PROMPTED, ModelDescription, templates_of
 from ..checkpoints.trained_model import TrainedModel
 from ..core.errors import UserError
 from ..core.names import CLASSES, SEVERAL
@@ -50,16 +50,21 @@ class Network:
         self.device = device
         self.labels = list(self.description.labels)
         symbols = self.tokenizer.symbols
+        self._inputs = InputBuilder(symbols)
         self.prompt: PromptPieces | None = None
         """The template appended to every text; None for a finetuned model."""
+        self._without_content: Tensor | None = None
         if model.description.kind == PROMPTED:
-            self.prompt = Template.parse(model.description.template).encode(self.tokenizer)
+            templates = [Template.parse(text).encode(self.tokenizer) for text in templates_of(model.description)]
+            self._prompts = [one.after_vectors(model.description.soft_prompt_length) for one in templates]
+            self.prompt = self._prompts[0]
             words = self._words_of_labels(limited=bool(wanted))
             self._label_words = LabelWords(words, len(symbols))
-            self._candidates = CandidateWords(self._label_words.rows, *self.prompt.around_mask())
+            self._candidates = [CandidateWords(self._label_words.rows, *one.around_mask()) for one in self._prompts]
+            if model.description.contextual_calibration:
+                self._without_content = self._answers_to_nothing()
         elif model.description.kind == FINETUNED:
             self._columns = [model.description.labels.index(label) for label in self.labels]
-        self._inputs = InputBuilder(symbols)
         # Other labels take the temperature of the training too.
         self._calibration = model.description.calibration
 
@@ -70,7 +75,16 @@ class Network:
             raise UserError(f"--labels: {error}") from None if limited else error
 
     def batch(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
-        """Put utterances together, cut to the model's limits; nothing is padded."""
+        """Put utterances together, cut to the model's limits; nothing is padded.
+
+        With the model's own prompt they are also put together with its further templates.
+        """
+        built = self._built(evidence, prompt)
+        if prompt is None or prompt is not self.prompt or len(self._prompts) == 1:
+            return built
+        return replace(built, more=tuple(self._built(evidence, one) for one in self._prompts[1:]))
+
+    def _built(self, evidence: Sequence[Evidence], prompt: PromptPieces | None) -> NetworkInput:
         description = self.description
         return self._inputs.from_arrays(
             [found.pieces for found in evidence],
@@ -104,11 +118,41 @@ class Network:
             rows = first_rows(batch.net_input["text_lengths"])
             scores = upcast(self.module(**batch.net_input, head=EMOTION_HEAD, rows=rows))
             return scores[:, self._columns] / temperatures, None
-        if self.description.mask_words == "labels":
-            logits = self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=self._candidates)
-            return self._label_words.scores_of_candidates(upcast(logits)) / temperatures, None
-        logits = self.vocabulary_logits(batch)
-        return self._label_words.scores(logits) / temperatures, logits.argmax(dim=-1)
+        scores, logits = self._prompted(batch, 0)
+        words = None if self.description.mask_words == "labels" else logits.argmax(dim=-1)
+        if batch.more or self._without_content is not None:
+            others = [self._prompted(one, number)[0] for number, one in enumerate(batch.more, start=1)]
+            of_each = [one.log_softmax(dim=-1) for one in (scores, *others)]
+            if self._without_content is not None:
+                of_each = [one - nothing for one, nothing in zip(of_each, self._without_content, strict=False)]
+            scores = torch.stack(of_each).mean(dim=0)
+        return scores / temperatures, words
+
+    def _prompted(self, batch: NetworkInput, template: int) -> tuple[Tensor, Tensor]:
+        """Return the emotions' scores (B, C) by one template, and the logits that they are made of."""
+        if self.description.mask_words != "labels":
+            logits = self.vocabulary_logits(batch)
+            return self._label_words.scores(logits), logits
+        words = self._candidates[template]
+        logits = upcast(self.module(**batch.net_input, head=WORD_HEAD, rows=batch.mask_rows, words=words))
+        return self._label_words.scores_of_candidates(logits), logits
+
+    @torch.no_grad()
+    def _answers_to_nothing(self) -> Tensor:
+        """Return each template's log-probabilities (T, 1, C) for an utterance without words, faces and voice."""
+        found = []
+        for number, prompt in enumerate(self._prompts):
+            batch = self._inputs.from_arrays(
+                [np.empty(0, np.int64)],
+                [None],
+                [None],
+                limits=Limits(**self.description.limits),
+                dims=(self.description.visual_dim, self.description.acoustic_dim),
+                prompt=prompt,
+                device=self.device,
+            )
+            found.append(self._prompted(batch, number)[0].log_softmax(dim=-1))
+        return torch.stack(found)
 
     def answers(self, scores: Tensor) -> Tensor:
         """Return the answers (B, C) of scores: probabilities, or numbers on the scale of the training."""

@@ -78,7 +78,7 @@ class RectangularModel(nn.Module):
             self._constant("columns", torch.tensor(network._columns))
             return
         words = network._label_words
-        candidates = network._candidates
+        candidates = network._candidates[0]
         encoded = isinstance(self.module.text_embedder, EncodedTextEmbedder)
         of_labels = description.mask_words == "labels"
         with torch.no_grad():
@@ -208,6 +208,11 @@ def export_onnx(network: Network, path: Path, license_text: str = "") -> float:
     require_onnx()
     if network.description.kind == PRETRAINED:
         raise UserError("--onnx: this model was only pre-trained and tells no emotions apart; give a trained one")
+    description = network.description
+    if description.more_templates or description.contextual_calibration or description.soft_prompt_length:
+        raise UserError(
+            "--onnx: a model of one template only; this one has more, contextual calibration or a soft prompt"
+        )
     if network.description.target_kind != CLASSES:
         raise UserError("--onnx: only models that tell one emotion of several; this one predicts another target")
     model = RectangularModel(network).eval()

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..core.errors import UserError, exits_in_one_line
 from ..nn.attention import CHANGE
+from ..nn.embedders import PROMPT, TextEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head
 from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, dictionary_fingerprint
 from ..objectives.base import OBJECTIVES, InputSizes, in_order
@@ -19,7 +20,7 @@ from .state_upgrade import StagedModel
 TUNED = ChoiceEnum(("all", "biases", "head", "words"))
 
 
-def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
+def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str, soft_prompt: bool = False) -> None:
     """Leave parameters as they are, but for those that are tuned.
 
     Args:
@@ -27,6 +28,7 @@ def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
         tuned: ``all``, ``biases``, ``head`` or ``words``.
         low_rank: only low-rank changes and a new classifier are trained.
         head: the one that is read.
+        soft_prompt: the learned vectors of the prompt are trained, and what is tuned beside them.
 
     Raises:
         UserError: two ways at once, or words where none are read.
@@ -35,12 +37,13 @@ def freeze(model: nn.Module, tuned: str, low_rank: bool, head: str) -> None:
         raise UserError(f"--lora-rank and --tuned {tuned}: give only one of the two")
     if tuned == "words" and head != WORD_HEAD:
         raise UserError("--tuned words: only a prompt has label words; give biases or head")
-    if tuned == "all" and not low_rank:
+    if tuned == "all" and not low_rank and not soft_prompt:
         return
     # A classifier starts at random, and the pooler before it is not pre-trained.
     trained = [f"heads.{EMOTION_HEAD}.", "pooler."] if head == EMOTION_HEAD else []
     if tuned in ("head", "words"):
         trained.append(f"heads.{head}." if tuned == "head" else f"heads.{head}.bias")
+    trained += [PROMPT] if soft_prompt else []
     for name, parameter in model.named_parameters():
         of_way = CHANGE in name if low_rank else tuned == "biases" and name.endswith("bias")
         # A frozen text encoder stays so.
@@ -93,6 +96,7 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
         labels: int | None = None,
         symbols: Sequence[str] = (),
         objectives: Sequence[str] = (),
+        soft_prompt: Sequence[int] = (),
     ) -> "MEmoBERTModel":
         """Build the network with random weights.
 
@@ -108,6 +112,7 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
             labels: number of emotions for the finetuning head; None builds none (prompting needs none).
             symbols: the dictionary's symbols in row order, so that weights of another dictionary are refused.
             objectives: names of the pre-training objectives that are asked for.
+            soft_prompt: for each learned vector of the prompt the row of the word whose vector it starts as.
         """
         sizes = InputSizes(vocabulary, visual_dim, acoustic_dim, expression_classes)
         own = OBJECTIVES.own()
@@ -124,10 +129,15 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
             if (objective.head_name or name) not in heads:
                 # Afterwards, so that the other parameters start as they would without it.
                 model.add_head(objective.head_name or name, objective.head(sizes))
+        if soft_prompt:
+            if not isinstance(model.text_embedder, TextEmbedder):
+                raise UserError("--soft-prompt-length: a frozen text encoder reads words only; give one of the two")
+            model.text_embedder.add_prompt(len(soft_prompt), soft_prompt)
+            model.prompt_starts_as = list(soft_prompt)
         low_rank, tuned = config.lora_rank > 0, str(getattr(config, "tuned", "all"))
         if (low_rank or tuned != "all") and objectives:
             raise UserError("--lora-rank and --tuned: for prompts and classifiers; pre-training trains everything")
-        freeze(model, tuned, low_rank, WORD_HEAD if labels is None else EMOTION_HEAD)
+        freeze(model, tuned, low_rank, WORD_HEAD if labels is None else EMOTION_HEAD, bool(soft_prompt))
         return model
 
     @classmethod

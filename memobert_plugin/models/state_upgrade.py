@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,14 +12,16 @@ from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
 from ..nn.attention import CHANGE
+from ..nn.embedders import PROMPT
 from ..nn.heads import EMOTION_HEAD
 from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, STORED_HALF, weights_of_checkpoint, with_changes
 from ..nn.text_encoder import ENCODER_PREFIX
 from ..objectives.base import OBJECTIVES
 
+WORDS = "text_embedder.word.weight"
 logger = logging.getLogger(__name__)
 
-OPTIONAL_PARTS = ("visual_embedder.", "acoustic_embedder.", "pooler.")
+OPTIONAL_PARTS = ("visual_embedder.", "acoustic_embedder.", "pooler.", PROMPT)
 """Whole parts, beside heads, that one stage has and another has not: a part is present or absent, never half."""
 
 
@@ -27,6 +29,8 @@ class StagedModel(BaseFairseqModel):
     """A model of fairseq that loads checkpoints of other stages; another dictionary is refused in one line."""
 
     dictionary_fingerprint: Tensor
+    prompt_starts_as: Sequence[int] = ()
+    """Rows of the words whose vectors the learned vectors of a prompt start as."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return torch's state dictionary with the fingerprint under a name that ``--store-ema`` passes over."""
@@ -47,6 +51,8 @@ class StagedModel(BaseFairseqModel):
             del state_dict[name]
         own = weights_of_checkpoint(self.state_dict())
         _fit_changes(state_dict, own)
+        if PROMPT in own and PROMPT not in state_dict and WORDS in state_dict:
+            state_dict[PROMPT] = state_dict[WORDS][list(self.prompt_starts_as)].clone()
         complete_state(state_dict, own)
 
 
@@ -143,6 +149,8 @@ def _advice(name: str) -> str:
     for modality in ("visual", "acoustic"):
         if name.startswith(f"{modality}_embedder."):
             return f"extract the {modality} frames with the encoder the checkpoint was trained on"
-    if name.startswith("text_embedder.word"):
+    if name == PROMPT:
+        return "give the --soft-prompt-length of its training"
+    if name.startswith(WORDS):
         return "the dictionary differs: binarize the corpus with the checkpoint's vocabulary"
     return "give the --arch and sizes the checkpoint was made with"

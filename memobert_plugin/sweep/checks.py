@@ -37,8 +37,10 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
     """
     seen: set[tuple[str, ...]] = set()
     for run in runs:
+        # Draws from a range are all of one type.
+        drawn = [f"--{name.replace('_', '-')}" for name in run.description.get("search", {}).get("ranges", {})]
         for command in run.commands:
-            key = _without(command, (*_DIFFER, *_DIFFER_TOO))
+            key = _without(command, (*_DIFFER, *_DIFFER_TOO, *drawn))
             if not command[0].startswith("fairseq-") or key in seen:
                 continue
             seen.add(key)

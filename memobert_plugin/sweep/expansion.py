@@ -16,7 +16,7 @@ from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from ..data.targets import target_of
 from .commands import FIRST, Command, CommandWriter
-from .grid import candidate_folder, candidates, listed
+from .grid import candidate_folder, candidates, is_range, listed
 from .plan import Plan, with_preset
 
 MANIFEST_SPLIT = 0
@@ -221,7 +221,7 @@ class Expansion:
         commands = []
         if setting.unlabelled and plan.pretraining is not None:
             flags = {"unlabelled": plan.pretraining.data[0], **flags}
-        tried = candidates(flags)
+        tried = candidates(flags, plan.search)
         for number, chosen in enumerate(tried, start=1):
             several = len(tried) > 1
             target = candidate_folder(folder, number) if several else checkpoints
@@ -258,6 +258,7 @@ class Expansion:
             "transductive": setting.starts_from == "pretraining" and self._is_transductive(fold),
             "predictions": predictions,
             **({"candidates": tried} if len(tried) > 1 else {}),
+            **_described_search(plan, flags_given=given_flags, tried=len(tried)),
         }
         return self._run(name, "emotion", needed[-1:], commands, details), needed
 
@@ -341,6 +342,14 @@ class Expansion:
             **details,
         }
         return Run(name, kind, depends_on, tuple(commands), description)
+
+
+def _described_search(plan: Plan, flags_given: Mapping[str, Any], tried: int) -> dict[str, Any]:
+    """Return what a run's description says of its random search; nothing without one."""
+    ranges = {name: listed(value) for name, value in flags_given.items() if is_range(value)}
+    if plan.search is None or not ranges:
+        return {}
+    return {"search": {"trials": tried, "seed": plan.search.seed, "ranges": ranges}}
 
 
 def held_out(folding: str, folds: Sequence[TestPart]) -> str:

@@ -1,4 +1,6 @@
-"""Try several values of flags in one run, and go on with those that are best in validation.
+"""Try several values of flags in one run, listed or drawn from ranges, and go on with the best in validation.
+
+Draws are random search: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
 
 ``python -m memobert_plugin.sweep.grid RUN`` chooses among the finished trainings of a run.
 """
@@ -11,26 +13,82 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 
 GRID = "grid"
 """Key of a flag's values in a plan, and the folder of the trainings inside a run's."""
+LOW, HIGH, LOG = "low", "high", "log"
+"""Keys of a range."""
 CHOICE = "choice.json"
 
 
-def candidates(flags: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every combination of the values of flags that have several."""
-    varied = {name: value[GRID] for name, value in flags.items() if isinstance(value, Mapping)}
-    return [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+@dataclass(frozen=True)
+class Search:
+    """A random search: how many draws from the ranges of flags, and by which seed."""
+
+    trials: int
+    seed: int
+
+
+def candidates(flags: Mapping[str, Any], search: Search | None = None) -> list[dict[str, Any]]:
+    """Return every combination of the values of flags that have several, or draws from all where one has a range.
+
+    The draws follow from seed, number and flag alone: they are the same for all folds, seeds and settings.
+    """
+    varied = {name: value for name, value in flags.items() if isinstance(value, Mapping)}
+    if search is None or not any(is_range(value) for value in varied.values()):
+        values = [value[GRID] for value in varied.values()]
+        return [dict(zip(varied, chosen, strict=True)) for chosen in itertools.product(*values)]
+    drawn = [
+        {name: _draw(value, [search.seed, number, zlib.crc32(name.encode())]) for name, value in varied.items()}
+        for number in range(search.trials)
+    ]
+    return [one for place, one in enumerate(drawn) if one not in drawn[:place]]  # few whole numbers repeat
+
+
+def is_range(value: Any) -> bool:
+    """Tell whether a flag's value is a range, and no single value or grid."""
+    return isinstance(value, Mapping) and LOW in value
+
+
+def search_problem(search: Search | None, flags: Iterable[Mapping[str, Any]]) -> str:
+    """Return what is wrong with a plan's search and the ranges of its flags; empty for nothing."""
+    ranges = [name for of in flags for name, value in of.items() if is_range(value)]
+    if search is not None and not ranges:
+        return "has nothing to search: give a flag of emotion {low: …, high: …}, or leave it out"
+    if ranges and search is None:
+        return f"is missing, and {ranges[0]} has a range; give {{trials: 20, seed: 1}}"
+    return ""
+
+
+def _draw(value: Mapping[str, Any], seed: Sequence[int]) -> Any:
+    """Draw from a grid or a range; whole numbers where both ends are, others with six digits."""
+    random = np.random.default_rng(seed)
+    if not is_range(value):
+        return value[GRID][int(random.integers(len(value[GRID])))]
+    low, high = value[LOW], value[HIGH]
+    whole = isinstance(low, int) and isinstance(high, int)
+    if whole and not value.get(LOG):
+        return int(random.integers(low, high + 1))
+    ends = (math.log(low), math.log(high)) if value.get(LOG) else (low, high)
+    share = float(random.uniform(*ends))
+    drawn = math.exp(share) if value.get(LOG) else share
+    return min(max(round(drawn), low), high) if whole else float(f"{drawn:.6g}")
 
 
 def listed(value: Any) -> Any:
     """Return a flag's value for a description: several values as one text."""
+    if is_range(value):
+        return f"{value[LOW]:g} to {value[HIGH]:g}{', logarithmic' if value.get(LOG) else ''}"
     return f"one of {', '.join(map(str, value[GRID]))}" if isinstance(value, Mapping) else value
 
 
@@ -66,6 +124,8 @@ def choose(run: Path) -> dict[str, Any]:
         except OSError:
             shutil.copyfile(source, temporary)
     choice = {"candidates": tried, "validation": scores, "chosen": tried[best]}
+    if "search" in description:
+        choice["search"] = description["search"]
     with replaced_when_complete(run / CHOICE) as temporary:
         temporary.write_text(json.dumps(choice, indent=1) + "\n", encoding="utf-8")
     return choice

@@ -22,6 +22,7 @@ from ..core.names import (
 from ..core.slurm import SlurmResources
 from ..data.folds import GROUPS, SESSIONS
 from ..data.folds import SPEAKERS as SPEAKERS_FOLDS
+from .grid import Search, search_problem
 from .presets import comparators, preset_flags, shortened
 from .section import REQUIRED, Section
 
@@ -132,6 +133,8 @@ class Plan:
     partial_data: Mapping[str, Any]
     """Flags that replace those of ``emotion`` for runs on a part of the training data."""
     setting_flags: Mapping[str, Mapping[str, Any]]
+    search: Search | None
+    """Of flags that have a range; None where none has."""
     budgets: str
     """``equal``: a report refuses settings of different budgets in one table; ``by_setting``: it lists the budgets."""
     keep_checkpoints: str
@@ -178,6 +181,7 @@ def read_plan(path: Path) -> Plan:
         emotion=emotion.flags("flags", _RESERVED_FLAGS, grids=True),
         partial_data=emotion.flags("partial_data_flags", _RESERVED_FLAGS, grids=True),
         setting_flags=_with_variants(_setting_flags(emotion, settings), variants, of_variant),
+        search=_search(top),
         budgets=emotion.text("budgets", "by_setting" if presets else "equal", BUDGETS),
         keep_checkpoints=top.text("keep_checkpoints", "selected", KEPT),
         slurm=_slurm(top),
@@ -331,6 +335,15 @@ def _setting_flags(emotion: Section, settings: Collection[str]) -> dict[str, Map
     return flags
 
 
+def _search(top: Section) -> Search | None:
+    if top.peek("search") is None:
+        return None
+    section = top.section("search")
+    search = Search(section.number("trials", least=2), section.number("seed", 1))
+    section.finish()
+    return search
+
+
 def _slurm(top: Section) -> dict[str, Resources]:
     if top.peek("slurm") is None:
         return {}
@@ -410,6 +423,8 @@ def _check(plan: Plan, top: Section) -> None:
     if given and list(plan.ablations) != [FULL]:
         raise top.error("ablations", "change pre-training, which pretraining.checkpoint replaces; leave them out")
     varied = [plan.emotion, plan.partial_data, *plan.setting_flags.values()]
+    if problem := search_problem(plan.search, varied):
+        raise top.error("search", problem)
     if plan.protocol == "all_but_one" and any(
         isinstance(value, Mapping) for flags in varied for value in flags.values()
     ):

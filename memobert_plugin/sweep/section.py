@@ -113,7 +113,7 @@ class Section:
         Args:
             key: of the flags.
             reserved: names and remedies.
-            grids: a value may be ``{grid: [...]}``, of which the best in validation is taken.
+            grids: a value may be ``{grid: [...]}`` or ``{low: …, high: …}``, of which the best in validation is taken.
 
         Raises:
             UserError: a reserved flag is given, or a value is no text, number, truth value or list of these.
@@ -126,14 +126,26 @@ class Section:
             if plain in reserved:
                 raise inner.error(str(name), f"is set by the sweep itself; {reserved[plain]}")
             if isinstance(value, Mapping):
-                values = value.get("grid") if len(value) == 1 else None
-                if not grids or values is None:
-                    more = ", or {grid: [value, value]}" if grids else ""
-                    raise inner.error(str(name), f"is {_shown(value)}; give the value of fairseq's flag --{name}{more}")
-                if not isinstance(values, list) or len(values) < 2 or len(set(map(str, values))) < len(values):
-                    raise inner.error(f"{name}.grid", f"is {_shown(values)}; give two or more different values")
+                inner._check_varied(str(name), value, grids)
             flags[plain] = value
         return flags
+
+    def _check_varied(self, name: str, value: Mapping[str, Any], allowed: bool) -> None:
+        """Refuse a mapping that is no grid and no range."""
+        values = value.get("grid") if len(value) == 1 else None
+        is_range = {"low", "high"} <= set(value) <= {"low", "high", "log"}
+        if not allowed or (values is None and not is_range):
+            more = ", or {grid: [value, value]}, or {low: number, high: number, log: true}" if allowed else ""
+            raise self.error(name, f"is {_shown(value)}; give the value of fairseq's flag --{name}{more}")
+        if is_range:
+            ends, logarithmic = [value["low"], value["high"]], value.get("log", False)
+            numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
+            if not numbers or not ends[0] < ends[1] or not isinstance(logarithmic, bool):
+                raise self.error(name, f"is {_shown(value)}; give low below high, and log: true or false")
+            if logarithmic and ends[0] <= 0:
+                raise self.error(f"{name}.low", f"is {ends[0]}; a logarithmic range begins above 0")
+        elif not isinstance(values, list) or len(values) < 2 or len(set(map(str, values))) < len(values):
+            raise self.error(f"{name}.grid", f"is {_shown(values)}; give two or more different values")
 
     def names_left(self) -> list[str]:
         """Return the keys that are left, without taking them."""

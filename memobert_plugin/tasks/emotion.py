@@ -23,6 +23,7 @@ from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, 
 from ..data.targets import Target, asked_dimensions, asked_labels, target_of
 from ..data.tokenizer import load_tokenizer
 from ..evaluation.metrics.several import mean_average_precision
+from ..nn.embedders import prompt_rows
 from .classification import EmotionClassificationConfig, EmotionClassificationTask
 from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_to_train_on
 
@@ -43,14 +44,21 @@ class PromptConfig(EmotionClassificationConfig):
         default="",
         metadata={
             "help": "further templates, separated by ||: each batch of training shows one of all, evaluation averages "
-            "their log-probabilities (Schick and Schütze 2021); a bundle answers by --template alone"
+            "their log-probabilities (Schick and Schütze 2021), as bundles do"
         },
     )
     contextual_calibration: bool = field(
         default=False,
         metadata={
             "help": "in evaluation divide the emotions' probabilities by those for an utterance without words, faces "
-            "and voice (Zhao et al. 2021); a bundle does not"
+            "and voice (Zhao et al. 2021), as bundles do"
+        },
+    )
+    soft_prompt_length: int = field(
+        default=0,
+        metadata={
+            "help": "learn this many vectors before the template's words, on a network that stays as it is but for "
+            "--tuned and --lora-rank (Lester et al. 2021), such as 20, with a rate such as 1e-2"
         },
     )
     mask_words: MASK_WORDS_CHOICES = field(  # type: ignore[valid-type]
@@ -125,8 +133,20 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
         return self._prompt_state()["label_words"]
 
     def prompt(self) -> PromptPieces:
-        """Return the encoded template."""
-        return PromptPieces(ids=self._prompt_state()["pieces"], mask_offset=self._prompt_state()["mask_offset"])
+        """Return the encoded template, behind the places of learned vectors."""
+        pieces = PromptPieces(ids=self._prompt_state()["pieces"], mask_offset=self._prompt_state()["mask_offset"])
+        return pieces.after_vectors(self._soft_prompt_length)
+
+    @property
+    def _soft_prompt_length(self) -> int:
+        if self.cfg.soft_prompt_length < 0:
+            raise UserError(f"--soft-prompt-length {self.cfg.soft_prompt_length}: give 0 or more")
+        return self.cfg.soft_prompt_length
+
+    def model_sizes(self) -> dict[str, Any]:
+        """Return the sizes of a model; learned vectors of the prompt start as those of the label words."""
+        rows = [row for of_label in self.label_words for row in of_label]
+        return {**super().model_sizes(), "soft_prompt": prompt_rows(self._soft_prompt_length, rows)}
 
     def more_prompts(self) -> list[PromptPieces]:
         """Return the encoded further templates.
@@ -140,7 +160,8 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
     def _more_prompts(self) -> list[PromptPieces]:
         texts = [text.strip() for text in self.cfg.more_templates.split("||") if text.strip()]
         tokenizer = load_tokenizer(self.corpus().path / TOKENIZER_FOLDER) if texts else None
-        return [Template.parse(text).encode(tokenizer) for text in texts if tokenizer is not None]
+        length = self._soft_prompt_length
+        return [Template.parse(text).encode(tokenizer).after_vectors(length) for text in texts if tokenizer is not None]
 
     def longest_text(self) -> int:
         """Return the most positions of a text with its special pieces, prompt and the full stop that may precede it."""

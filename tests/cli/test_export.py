@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from memobert_plugin.checkpoints.bundle import CARD, CONFIGURATION, read_bundle
 from memobert_plugin.checkpoints.model_description import ModelDescription
@@ -34,19 +33,6 @@ def test_a_bundle_is_written_and_described(
     printed = capsys.readouterr().out
     assert "finetune: anger, happy, neutral, sad; visual frames by generated; acoustic frames by generated" in printed
     assert read_bundle(tmp_path / "bundle").description.labels == ["anger", "happy", "neutral", "sad"]
-
-
-def test_what_a_bundle_cannot_repeat_of_an_evaluation_is_told(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    content = torch.load(checkpoint, weights_only=False)
-    content["cfg"]["task"].update(more_templates="it was [MASK] .", contextual_calibration=True)
-    torch.save(content, tmp_path / "more.pt")
-    assert main([str(tmp_path / "more.pt"), str(tmp_path / "bundle")]) == 0
-    assert (
-        "answers by --template alone, so otherwise than fairseq-validate did with --more-templates and "
-        "--contextual-calibration" in capsys.readouterr().out
-    )
 
 
 def test_the_checkpoint_is_never_replaced_by_its_onnx_file(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.checkpoints.bundle import write_bundle
+from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.evaluation.metrics.calibration import Calibration
 from memobert_plugin.inference.decision import NOT_CALIBRATED
-from memobert_plugin.inference.network import wanted_labels
+from memobert_plugin.inference.explain import explain
+from memobert_plugin.inference.network import cpu_network, wanted_labels
+from memobert_plugin.inference.onnx_export import export_onnx
 from tests.data_bins import CorpusShape, make_data_bin
+from tests.host import TrainingRun
 from tests.inference.models import trained_checkpoint, utterances_of
 
 SHAPE = CorpusShape(speakers=3, utterances=8)
@@ -131,3 +135,44 @@ def test_words_may_be_given_in_three_forms() -> None:
     expected = {"happy": "", "calm": "calm"}
     assert wanted_labels(" happy , calm = calm ") == wanted_labels(["happy", "calm=calm"]) == expected
     assert wanted_labels({"calm": "calm", "sad": "low"}) == {"calm": "calm", "sad": "low"}
+
+
+MORE = ("--more-templates", "it was [MASK] . || the [MASK] cat")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        MORE,
+        ("--contextual-calibration",),
+        (*MORE, "--contextual-calibration", "--mask-words", "labels"),
+        (*MORE, "--soft-prompt-length", "4", "--contextual-calibration"),
+    ],
+)
+def test_a_bundle_answers_by_all_templates_as_the_task_does(
+    data_bin: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    path = tmp_path / "test.jsonl"
+    run = TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--lr", "3e-3", *flags, "--predictions", str(path))
+    run.train(8)
+    run.validate("test")
+    write_bundle(read_fairseq_checkpoint(run.save(tmp_path / "x.pt")), tmp_path / "bundle")
+    model = MEmoBERT.from_pretrained(tmp_path / "bundle")
+    expected = {line["id"]: line["probabilities"] for line in map(json.loads, path.read_text().splitlines())}
+    asked = [one for one in utterances_of(data_bin) if one.name in expected]
+    for answer in model.predict(asked):
+        assert answer.probabilities == pytest.approx(expected[answer.name], abs=1e-5)
+    assert model.description.soft_prompt_length == (4 if "--soft-prompt-length" in flags else 0)
+    alone = replace(model.description, more_templates=[], contextual_calibration=False)
+    plain = cpu_network(replace(read_bundle(tmp_path / "bundle"), description=alone))
+    others = MEmoBERT(plain, model.reader).predict(asked)
+    assert any(abs(one.probabilities["sad"] - expected[one.name]["sad"]) > 1e-3 for one in others)
+    assert str(model).count("[MASK]") == (3 if MORE[0] in flags else 1)
+    description = model.description
+    assert description.more_templates == (["it was [MASK] .", "the [MASK] cat"] if MORE[0] in flags else [])
+    assert description.contextual_calibration == ("--contextual-calibration" in flags)
+    explained = explain(model.network, model.read(asked[0]))
+    assert explained.label == model.predict(asked[0]).label and len(explained.words) == len(asked[0].text.split())
+    pytest.importorskip("onnx")
+    with pytest.raises(UserError, match="--onnx: a model of one template only"):
+        export_onnx(model.network, tmp_path / "x.onnx")

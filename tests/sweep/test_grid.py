@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 pytest.importorskip("fairseq")
 
 import memobert_plugin
+from memobert_plugin.cli.report import main as report
 from memobert_plugin.cli.sweep import main
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.sweep.grid import candidate_folder, candidates, choose
+from memobert_plugin.sweep.grid import Search, candidate_folder, candidates, choose
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values, write_plan
 
@@ -148,3 +151,64 @@ def test_a_sweep_with_a_grid_from_a_checkpoint_that_exists(data_bin: Path, tmp_p
     assert report([str(tmp_path / "second"), "--out", str(tmp_path / "report"), "--no-pictures", "--no-floors"]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
     assert "4 trainings for each fold and seed, the best in validation taken" in page
+
+
+RANGES = {
+    "lr": {"low": 1e-5, "high": 1e-2, "log": True},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "batch_size": {"low": 4, "high": 16},
+}
+
+
+def test_draws_cover_their_ranges_and_follow_from_the_seed() -> None:
+    flags = {"max_update": 6, **RANGES, "weight_decay": {"grid": [0.0, 0.1]}}
+    drawn = candidates(flags, Search(400, 1))
+    assert drawn == candidates(flags, Search(400, 1)) and drawn[:20] == candidates(flags, Search(20, 1))
+    assert drawn[0] != candidates(flags, Search(400, 2))[0] and set(drawn[0]) == {*RANGES, "weight_decay"}
+    rates = np.log10([one["lr"] for one in drawn])
+    assert kstest((rates + 5) / 3, "uniform").pvalue > 0.01
+    assert kstest([one["dropout"] / 0.5 for one in drawn], "uniform").pvalue > 0.01
+    assert {one["batch_size"] for one in drawn} == set(range(4, 17))
+    assert {one["weight_decay"] for one in drawn} == {0.0, 0.1}
+    few = candidates({"batch_size": {"low": 1, "high": 3}}, Search(50, 1))
+    assert sorted(one["batch_size"] for one in few) == [1, 2, 3]
+    powers = [
+        one["batch_size"] for one in candidates({"batch_size": {"low": 2, "high": 512, "log": True}}, Search(60, 1))
+    ]
+    assert all(isinstance(one, int) and 2 <= one <= 512 for one in powers) and min(powers) < 8 < 128 < max(powers)
+
+
+@pytest.mark.parametrize(
+    ("lr", "search", "message"),
+    [
+        ({"low": 1e-2, "high": 1e-4}, {"trials": 3}, "give low below high"),
+        ({"low": 0, "high": 1, "log": True}, {"trials": 3}, "lr.low: is 0; a logarithmic range begins above 0"),
+        ({"low": 1e-4, "high": 1e-2}, None, r"search: is missing, and lr has a range; give {trials: 20, seed: 1}"),
+        (1e-3, {"trials": 3}, "search: has nothing to search"),
+        ({"low": 1e-4, "high": 1e-2}, {"trials": 1}, "search.trials: is 1; give a whole number of at least 2"),
+        ({"low": 1e-4, "high": 1e-2}, {"trials": 3, "budget": 1}, "search.budget: is no key here"),
+        ({"low": 1e-4, "high": "x"}, {"trials": 3}, "give low below high"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_any_work(
+    data_bin: Path, tmp_path: Path, lr: Any, search: dict[str, int] | None, message: str
+) -> None:
+    values = grid_values(data_bin, emotion={"flags": {**OPTIMISER, "max_update": 6, "lr": lr}})
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, {**values, **({"search": search} if search else {})})
+
+
+@pytest.mark.slow
+def test_a_search_selects_in_validation_and_the_report_names_its_budget(data_bin: Path, tmp_path: Path) -> None:
+    emotion = {"flags": {**OPTIMISER, "max_update": 6, "lr_scheduler": "fixed", "lr": RANGES["lr"]}}
+    values = grid_values(data_bin, emotion=emotion, search={"trials": 3, "seed": 7}, folds=[1, 2])
+    output = tmp_path / "runs"
+    assert main([str(write_plan(tmp_path, values)), "--output", str(output)]) == 0
+    run = output / DIRECT
+    description, choice = (json.loads((run / name).read_text()) for name in ("run.json", "choice.json"))
+    assert description["budget"]["lr"] == "1e-05 to 0.01, logarithmic" and len(description["candidates"]) == 3
+    scores = choice["validation"]
+    assert choice["chosen"] == description["candidates"][scores.index(max(scores))]
+    assert report([str(output), "--out", str(tmp_path / "report"), "--no-pictures", "--no-floors"]) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "3 trainings of a random search (seed 7; lr 1e-05 to 0.01, logarithmic) for each fold and seed" in page

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from ...core.errors import UserError
 from ..metrics.scores import Scores
@@ -86,10 +87,19 @@ def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance:
     return Table("selection_gap", title, ("", "selected", "tested", "gap"), tuple(rows), notes, tuple(records))
 
 
+def _budget(choice: Mapping[str, Any]) -> str:
+    """Return how many values were tried, and how they were found."""
+    count, search = len(choice["candidates"]), choice.get("search")
+    if not search:
+        return f"{count} trainings"
+    ranges = ", ".join(f"{name} {value}" for name, value in search["ranges"].items())
+    return f"{count} trainings of a random search (seed {search['seed']}; {ranges})"
+
+
 def grid_choices(runs: Sequence[EmotionRun]) -> list[str]:
     """Return, for every condition with a grid of flags, its budget and how often each candidate was chosen."""
     chosen: dict[str, Counter[str]] = {}
-    tried: dict[str, int] = {}
+    tried: dict[str, str] = {}
     for run in runs:
         path = run.folder / "choice.json"
         if not path.is_file():
@@ -97,12 +107,12 @@ def grid_choices(runs: Sequence[EmotionRun]) -> list[str]:
         try:
             choice = json.loads(path.read_text(encoding="utf-8"))
             values = ", ".join(f"{name} {value}" for name, value in choice["chosen"].items())
-            tried[describe(run.condition)] = len(choice["candidates"])
+            tried[describe(run.condition)] = _budget(choice)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: unreadable; make this run again") from None
         chosen.setdefault(describe(run.condition), Counter())[values] += 1
     return [
-        f"{name}: {tried[name]} trainings for each fold and seed, the best in validation taken: "
+        f"{name}: {tried[name]} for each fold and seed, the best in validation taken: "
         + "; ".join(f"{values} in {count} of {counts.total()} runs" for values, count in counts.most_common())
         for name, counts in chosen.items()
     ]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..data.tokenizer import Tokenizer, tokenizer_from_files
-from ..nn.embedders import TextEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head, word_head
 from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, add_statistics, dictionary_fingerprint
 from ..nn.skeleton import parameters_unmade
@@ -71,8 +70,8 @@ class TrainedModel:
                     description.acoustic_dim,
                     heads,
                 )
-                if description.soft_prompt_length and isinstance(network.text_embedder, TextEmbedder):
-                    network.text_embedder.add_prompt(description.soft_prompt_length)
+                if count := description.soft_prompt_length:
+                    network.text_embedder.add_prompt(torch.empty(count, network.pooler.in_features))
                 return network
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{self.source}: no network has these sizes ({error}); export it again") from None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models import register_model
 from torch import nn
@@ -130,10 +131,12 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
                 # Afterwards, so that the other parameters start as they would without it.
                 model.add_head(objective.head_name or name, objective.head(sizes))
         if soft_prompt:
-            if not isinstance(model.text_embedder, TextEmbedder):
-                raise UserError("--soft-prompt-length: a frozen text encoder reads words only; give one of the two")
-            model.text_embedder.add_prompt(len(soft_prompt), soft_prompt)
-            model.prompt_starts_as = list(soft_prompt)
+            if isinstance(model.text_embedder, TextEmbedder):
+                started = model.text_embedder.word.weight.detach()[list(soft_prompt)].clone()
+                model.prompt_starts_as = list(soft_prompt)
+            else:  # of the size of the states of words, which only the frozen encoder's weights give
+                started = torch.randn(len(soft_prompt), config.encoder_embed_dim)
+            model.text_embedder.add_prompt(started)
         low_rank, tuned = config.lora_rank > 0, str(getattr(config, "tuned", "all"))
         if (low_rank or tuned != "all") and objectives:
             raise UserError("--lora-rank and --tuned: for prompts and classifiers; pre-training trains everything")

@@ -15,15 +15,40 @@ PROMPT = "text_embedder.prompt"
 """Name of the learned vectors in a network's state."""
 
 
-class TextEmbedder(nn.Module):
-    """``Dropout(LN(word + position + token_type[0]))``, BERT's own embedding.
+class PromptedEmbedder(nn.Module):
+    """Base of the embedders of text: with :meth:`add_prompt`, learned vectors stand for the words at [PAD].
 
-    The second row of ``token_type`` is BERT's "segment B", which the visual embedder adds to its frames. With
-    :meth:`add_prompt`, learned vectors stand for the words at [PAD] (Lester et al., "The power of scale for
-    parameter-efficient prompt tuning", EMNLP 2021).
+    Lester et al., "The power of scale for parameter-efficient prompt tuning", EMNLP 2021.
     """
 
     prompt: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("prompt", None)
+
+    def add_prompt(self, started: Tensor) -> None:
+        """Add learned vectors for the [PAD] of each text, which has as many or none.
+
+        Args:
+            started: ``(count, D)`` what they start as.
+        """
+        self.prompt = nn.Parameter(started)
+
+    def _with_prompt(self, pieces: Tensor, words: Tensor) -> Tensor:
+        """Return vectors of words ``(n, D)`` with the learned ones in the places of [PAD]."""
+        if self.prompt is None:
+            return words
+        learned = pieces == PAD
+        place = (learned.cumsum(dim=0) - 1).clamp(min=0) % len(self.prompt)
+        return torch.where(learned[:, None], self.prompt[place], words)
+
+
+class TextEmbedder(PromptedEmbedder):
+    """``Dropout(LN(word + position + token_type[0]))``, BERT's own embedding.
+
+    The second row of ``token_type`` is BERT's "segment B", which the visual embedder adds to its frames.
+    """
 
     def __init__(self, vocabulary: int, embed_dim: int, max_positions: int, dropout: float) -> None:
         super().__init__()
@@ -32,27 +57,10 @@ class TextEmbedder(nn.Module):
         self.token_type = nn.Embedding(2, embed_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
-        self.register_parameter("prompt", None)
-
-    def add_prompt(self, count: int, rows: Sequence[int] = ()) -> None:
-        """Add learned vectors for the [PAD] of each text, which has ``count`` or none.
-
-        Args:
-            count: of the vectors.
-            rows: of words whose vectors they start as, over and over; none for zeros.
-        """
-        started = torch.zeros(count, self.word.embedding_dim, device=self.word.weight.device)
-        if rows:
-            started = self.word.weight.detach()[prompt_rows(count, rows)].clone()
-        self.prompt = nn.Parameter(started)
 
     def forward(self, pieces: Tensor, positions: Tensor) -> Tensor:
         """Return ``(n, D)`` for pieces and their positions, ``(n,)`` int64 each."""
-        words = self.word(pieces)
-        if self.prompt is not None:
-            learned = pieces == PAD
-            place = (learned.cumsum(dim=0) - 1).clamp(min=0) % len(self.prompt)
-            words = torch.where(learned[:, None], self.prompt[place], words)
+        words = self._with_prompt(pieces, self.word(pieces))
         return self.dropout(self.norm(words + self.position(positions) + self.token_type.weight[0]))
 
 

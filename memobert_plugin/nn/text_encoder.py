@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.ragged import owners_and_positions
 from .attention import AttentionPlan
-from .embedders import TextEmbedder
+from .embedders import PAD, PromptedEmbedder, TextEmbedder
 from .label_words import CandidateWords
 from .packing import PackedLayout
 from .transformer import LAYER_NORM_EPS, CrossModalityTransformer
@@ -106,7 +107,7 @@ class FrozenTextEncoder(nn.Module):
             self._bytes, self._cached_for = 0, version
 
 
-class EncodedTextEmbedder(nn.Module):
+class EncodedTextEmbedder(PromptedEmbedder):
     """``Dropout(LN(LN(Linear(states)) + token_type[0]))`` of a frozen BERT's states.
 
     The second row of ``token_type`` is the visual embedder's, as in :class:`.embedders.TextEmbedder`.
@@ -129,13 +130,25 @@ class EncodedTextEmbedder(nn.Module):
 
     def forward(self, pieces: Tensor, lengths: np.ndarray) -> Tensor:
         """Return ``(n, D)`` for pieces ``(n,)`` of texts of these lengths ``(B,)``."""
-        return self.dropout(self.norm(self._projected(self.encoder(pieces, lengths)) + self.token_type.weight[0]))
+        words = self._with_prompt(pieces, self._states(pieces, lengths))
+        return self.dropout(self.norm(words + self.token_type.weight[0]))
+
+    def _states(self, pieces: Tensor, lengths: np.ndarray) -> Tensor:
+        """Return the projected states ``(n, D)`` of the words, which do not see the places of learned vectors."""
+        if self.prompt is None:
+            return self._projected(self.encoder(pieces, lengths))
+        is_word = (pieces != PAD).cpu()
+        owner = owners_and_positions(lengths)[0]
+        own_lengths = np.bincount(owner[is_word.numpy()], minlength=len(lengths))
+        at = is_word.nonzero()[:, 0].to(pieces.device)
+        states = self._projected(self.encoder(pieces[at], own_lengths))
+        return states.new_zeros(len(pieces), states.shape[1]).index_copy(0, at, states)
 
     def output_vectors(self, words: CandidateWords | None) -> Tensor:
         """Return the vectors that a head compares its output with.
 
         Args:
-            words: those that may fill the mask; None for the whole dictionary.
+            words: those that may fill the mask; None for the whole dictionary. Places of learned vectors are left out.
 
         Returns:
             ``(n, D)``: the projected states of the words, each in the place of the mask in the template. For the whole
@@ -144,9 +157,11 @@ class EncodedTextEmbedder(nn.Module):
         if words is None:
             return self._projected(self.encoder.embedder.word.weight)
         device = self.linear.weight.device
-        texts = torch.from_numpy(words.texts()).to(device)
+        found, mask = words.texts(), words.mask_position
+        mask -= int((found[0, :mask] == PAD).sum())
+        texts = torch.from_numpy(found[:, found[0] != PAD]).to(device)
         states = self.encoder(texts.flatten(), np.full(len(texts), texts.shape[1]))
-        return self._projected(states.view(*texts.shape, -1)[:, words.mask_position])
+        return self._projected(states.view(*texts.shape, -1)[:, mask])
 
     def _projected(self, states: Tensor) -> Tensor:
         return self.feature_norm(self.linear(states.to(self.linear.weight.dtype)))

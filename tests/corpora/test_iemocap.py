@@ -26,6 +26,7 @@ class Turn:
     start: float = 6.2901
     end: float = 8.2357
     words: str | None = "Excuse me."
+    ratings: str = "2.5000, 3.5000, 1.5000"
 
 
 def write_dialogue(
@@ -36,7 +37,7 @@ def write_dialogue(
     lines = [HEADER, ""]
     for turn in turns:
         times = f"[{turn.start:.4f} - {turn.end:.4f}]"
-        lines += [f"{times}\t{dialogue}_{turn.name}\t{turn.label}\t[2.5000, 2.5000, 2.5000]"]
+        lines += [f"{times}\t{dialogue}_{turn.name}\t{turn.label}\t[{turn.ratings}]"]
         lines += ["C-E2:\tNeutral;\t()", "C-E4:\tNeutral; Anger;\t(curious)", "A-E3:\tval 3; act 2; dom  2;\t()", ""]
     words = [
         f"{dialogue}_{turn.name} [{turn.start:08.4f}-{turn.end:08.4f}]: {turn.words}"
@@ -63,8 +64,16 @@ def test_a_turn_becomes_an_utterance_with_its_own_sound_file(tmp_path: Path) -> 
     [row] = read_iemocap(tmp_path).rows
     assert (row.id, row.session, row.speaker, row.split) == ("Ses01F_impro01_F000", "Ses01", "Ses01F", "")
     assert (row.part, row.votes) == ("improvised", "anger=0.5 neutral=1.5")
+    assert (row.valence, row.arousal, row.dominance) == (2.5, 3.5, 1.5)
     assert (row.text, row.emotion) == ("Excuse me.", "neutral")
     assert (row.audio, row.video, row.start, row.end, row.region) == (audio, "", None, None, "")
+
+
+@pytest.mark.parametrize("ratings", ["", "2.5000, nan, 2.5000", "2.5000, 2.5000"])
+def test_a_turn_without_all_ratings_has_none(tmp_path: Path, ratings: str) -> None:
+    write_dialogue(tmp_path, "Ses01F_impro01", Turn("F000", ratings=ratings))
+    [row] = read_iemocap(tmp_path).rows
+    assert (row.valence, row.arousal, row.dominance) == (None, None, None)
 
 
 @pytest.mark.parametrize(

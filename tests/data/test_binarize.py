@@ -196,6 +196,22 @@ def test_a_mistake_in_the_manifest_ends_it_before_any_work(sources: Sources) -> 
     assert not (sources.folder / "bin").exists()
 
 
+def test_other_targets_are_stored_beside_the_emotion(sources: Sources) -> None:
+    sets, valence = ["sad;Happy", "happy ; sad", "", "happy", "sad", "happy"], [1.5, None, -0.5, 4.0, 2.0, None]
+    sources.rows = [
+        dataclasses.replace(row, labels=labels, valence=number)
+        for row, labels, number in zip(sources.rows, sets, valence, strict=True)
+    ]
+    report = sources.binarize(modalities="")
+    corpus = Corpus(report.output)
+    assert corpus.meta.label_sets == ["", "happy", "happy;sad", "sad"] and corpus.label_sets is not None
+    assert corpus.label_sets.tolist() == [2, 2, 0, 1, 3, 1]
+    assert corpus.meta.dimensions == {"valence": [-0.5, 4.0]}
+    np.testing.assert_array_equal(corpus.dimensions["valence"], [1.5, np.nan, -0.5, 4.0, 2.0, np.nan])
+    assert report.notes[0].endswith("labels 'Happy' counted as 'happy': they differ in case or blanks only")
+    assert not (report.output / "arousal.npy").exists() and not (report.output / "votes.npy").exists()
+
+
 def test_labels_that_differ_in_case_or_blanks_only_are_one(sources: Sources) -> None:
     emotions, splits = (
         ["sad", " Sad", "SAD ", "anger", "sad", "very  calm"],

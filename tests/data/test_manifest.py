@@ -21,7 +21,7 @@ from memobert_plugin.data.manifest import (
     utterance_uid,
     write_manifest,
 )
-from memobert_plugin.data.targets import format_votes, parse_votes
+from memobert_plugin.data.targets import format_votes, parse_labels, parse_votes
 
 HEADER = "\t".join(COLUMNS)
 
@@ -260,6 +260,26 @@ def test_paths_of_any_characters_are_read_back(tmp_path: Path, suffix: str, name
     assert (row.video == name) == plain
     if not plain:
         assert row.video.startswith("file:///") and "%" in row.video
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])
+def test_numbers_and_several_labels_are_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m.{suffix}"
+    rows = [ManifestRow(0, "a", valence=0.0, arousal=-1.5, labels="happy;surprised"), ManifestRow(0, "b")]
+    write_manifest(path, rows)
+    assert [replace(row, line=0) for row in read_manifest(path)] == rows
+    assert "dominance" not in path.read_text()
+
+
+def test_labels_of_json_lines_may_be_a_list_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "a", "labels": ["sad", "angry"]}\n')
+    assert [row.labels for row in read_manifest(path)] == ["sad;angry"]
+    assert parse_labels(" happy ;very  sad;;happy") == ["happy", "very sad"] and parse_labels("") == []
+    for value in ("high", "nan", "inf"):
+        path.write_text(json.dumps({"id": "a", "valence": value}) + "\n")
+        with pytest.raises(UserError, match=r"row 1: valence '.*' is not a number; give one such as 3.5"):
+            list(read_manifest(path))
 
 
 def test_votes_are_read_and_written() -> None:

@@ -16,6 +16,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.nn.embedders import PROMPT
 from memobert_plugin.nn.network import STORED_HALF
 from memobert_plugin.nn.text_encoder import ENCODER_PREFIX, EncodedTextEmbedder
 from memobert_plugin.tasks.pretraining import _Training
@@ -223,3 +224,31 @@ def test_the_encoder_stays_frozen_whatever_else_is_trained(folder: Path, way: tu
     model = run(folder, "memobert_prompt", "--fold", "1", *way).model
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained and not [name for name in trained if "encoder." in name and name.startswith("text_embedder.")]
+
+
+def test_learned_vectors_stand_between_states_that_do_not_see_them(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl"
+    soft = run(folder, "memobert_prompt", *PROMPTED, "--soft-prompt-length", "3", "--predictions", str(path))
+    before = soft.parameters()
+    soft.train(4)
+    after = soft.parameters()
+    assert {name for name, value in after.items() if not torch.equal(value, before[name])} == {PROMPT}
+    embedder = soft.model.text_embedder
+    pieces = torch.tensor([0, 5, 1, 1, 1, 6, 2, 0, 1, 1, 1, 7, 2])
+    lengths = np.array([7, 6])
+    embedder.eval()
+    with torch.no_grad():
+        found = embedder(pieces, lengths)
+        kind = embedder.token_type.weight[0]
+        words = embedder.norm(embedder._projected(embedder.encoder(pieces[pieces != 1], lengths - 3)) + kind)
+        learned = embedder.norm(embedder.prompt + kind)
+    torch.testing.assert_close(found[pieces != 1], words)
+    torch.testing.assert_close(found[pieces == 1], learned.repeat(2, 1))
+    checkpoint = soft.save(tmp_path / "model.pt")
+    soft.validate("test")
+    expected = {line["id"]: line for line in map(json.loads, path.read_text().splitlines())}
+    assert export.main([str(checkpoint), str(tmp_path / "bundle")]) == 0
+    answers = MEmoBERT.from_pretrained(tmp_path / "bundle").predict(utterances_of(folder / "expressions"))
+    found_names = {answer.name: answer for answer in answers}
+    for name, line in expected.items():
+        assert dict(found_names[name].probabilities) == pytest.approx(line["probabilities"], abs=1e-5)

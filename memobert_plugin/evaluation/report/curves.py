@@ -21,7 +21,7 @@ _BEYOND = re.compile(
     r"\| (?:train|valid|test): ((\d+\.\d) % of the (text|visual|acoustic) (?:pieces|frames) lie beyond the first \d.*)$"
 )
 _WITHIN_EPOCHS = "train_inner"
-_METRICS = re.compile(r"^(loss|uar|wa|(?!best_)\w+_(loss|accuracy))$")
+_METRICS = re.compile(r"^(loss|uar|wa|ccc|map|(?!best_)\w+_(loss|accuracy))$")
 
 Line = Sequence[tuple[int, float]]
 """Updates and values, in order."""

@@ -51,19 +51,27 @@ def part_table(results: Sequence[Result], provenance: Provenance) -> Table | Non
     return Table("parts", title, header, tuple(rows), (*notes, *provenance.notes(chosen)), tuple(records))
 
 
+GAP_NOTE = (
+    "mean over folds and seeds: the best in validation, which selects the checkpoint, and that of the test. The best "
+    "of many validations is optimistic; a large gap says that speakers differ, or that validation is too small to "
+    "select by."
+)
+
+
+def best_in_validation(runs: Sequence[EmotionRun], metric: str) -> dict[tuple[object, ...], float]:
+    """Return the best logged score of each run that has any, by condition, fold and seed."""
+    found: dict[tuple[object, ...], float] = {}
+    for run in runs:
+        points = read_points(run.folder / "log.txt")
+        if scores := [point.value for point in points if (point.subset, point.metric) == ("valid", metric)]:
+            found[run.condition, run.fold, run.seed] = max(scores)
+    return found
+
+
 def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance: Provenance) -> Table | None:
     """Return the UAR by which checkpoints were selected beside the tested one; None where no log holds it."""
-    rows, records = [], []
-    selected: dict[tuple[object, ...], float] = {}
-    for run in runs:
-        scores = [
-            point.value
-            for point in read_points(run.folder / "log.txt")
-            if (point.subset, point.metric) == ("valid", "uar")
-        ]
-        if scores:
-            selected[run.condition, run.fold, run.seed] = max(scores) / 100
-    chosen = []
+    rows, records, chosen = [], [], []
+    selected = {place: score / 100 for place, score in best_in_validation(runs, "uar").items()}
     for result in results:
         at = [place for place in result.cells if (result.condition, *place) in selected]
         if result.decision != LABEL_WORDS or not at:
@@ -78,9 +86,7 @@ def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance:
     if not rows or provenance.selected_on_test or all(math.isnan(float(row[1])) for row in rows):
         return None
     notes = (
-        "UAR in per cent, mean over folds and seeds: the best in validation, which selects the checkpoint, and that of "
-        "the test. The best of many validations is optimistic; a large gap says that speakers differ, or that "
-        "validation is too small to select by.",
+        f"UAR in per cent, {GAP_NOTE}",
         *provenance.notes(chosen),
     )
     title = provenance.title("Selected and tested", chosen)

@@ -164,7 +164,7 @@ def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[Pretrainin
         sections = tuple(_sections(grids, layout.main, curves, provenance, layout.budget_notes(), choices.pictures))
     else:
         rows = (grids.settings.results, grids.fractions.results, grids.modalities.results)
-        sections = tuple(Section(*found) for found in other_tables(kind, *rows, provenance))
+        sections = tuple(Section(*found) for found in other_tables(kind, *rows, layout.main, provenance))
     return Report(
         title=provenance.title(_SUBJECTS[kind]),
         warnings=tuple(warnings),

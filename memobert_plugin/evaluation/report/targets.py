@@ -10,14 +10,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
-from ...core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
+from ...core.names import DIMENSIONS, MODALITY_CASES, SELECTED_BY, SEVERAL
 from ..metrics import dimensions, several
 from ..metrics.significance import Metric, difference_interval, holm, permutation_test
+from .diagnostics import GAP_NOTE, best_in_validation
 from .formats import UNDEFINED, Table
 from .predictions import LABEL_WORDS
 from .results import FLOOR, Estimate, Provenance, Result, coverage, marks, training_name
+from .runs import EmotionRun
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ def estimate(result: Result, name: str, score: Score) -> Estimate:
 
 
 NOTE = (
-    "Mean over folds, then seeds; SD: standard deviation over the folds (averaged over seeds); 95 %: interval by "
-    "bootstrap over the test {unit}s."
+    "Mean over folds, then seeds; 95 %: interval by bootstrap over the test {unit}s. The CSV has the other intervals "
+    "and the deviations."
 )
 NOTES: Mapping[str, str] = {
     DIMENSIONS: "CCC: concordance correlation coefficient (Lin 1989); r: Pearson's correlation; RMSE: root mean "
@@ -95,19 +98,26 @@ NOTES: Mapping[str, str] = {
 
 
 def tables(
-    kind: str, settings: Sequence[Result], fractions: Sequence[Result], modalities: Sequence[Result], of: Provenance
+    kind: str,
+    settings: Sequence[Result],
+    fractions: Sequence[Result],
+    modalities: Sequence[Result],
+    runs: Sequence[EmotionRun],
+    of: Provenance,
 ) -> Iterator[tuple[str, str, list[Table]]]:
     """Yield anchor, heading and tables of each section of the page.
 
     Args:
         kind: of the target.
         settings, fractions, modalities: the rows of each table.
+        runs: of the settings, whose logs say what selected the checkpoint.
         of: what all runs share.
     """
     scores = scores_of(kind, of.labels)
     if settings:
-        tests = _tests_table(settings, scores, of)
-        yield "settings", "Settings", [_score_table(kind, settings, scores, of), *([tests] if tests else [])]
+        further = [_tests_table(settings, scores, of), _gap_table(kind, settings, runs, scores, of)]
+        own = [_score_table(kind, settings, scores, of), *(table for table in further if table is not None)]
+        yield "settings", "Settings", own
     if fractions:
         shares = sorted({result.condition.train_fraction for result in fractions})
         table = _lead_table(
@@ -131,7 +141,7 @@ def tables(
 def _score_table(kind: str, results: Sequence[Result], scores: Mapping[str, Score], of: Provenance) -> Table:
     header = [""]
     for score in scores.values():
-        header += [score.title, *(["95 %", "SD folds"] if score.metric is not None else [])]
+        header += [score.title, *(["95 %"] if _has_interval(score, scores) else [])]
     rows, records = [], []
     for result in results:
         row, record = [training_name(result.condition) + marks(result)], of.record(result)
@@ -139,13 +149,18 @@ def _score_table(kind: str, results: Sequence[Result], scores: Mapping[str, Scor
             found = estimate(result, name, score)
             row.append(score.shown(found.mean) + coverage(result))
             record |= _columns(name, score, found)
-            if score.metric is not None:
-                row += [score.interval(found.low, found.high), score.shown(found.sd_folds)]
+            if _has_interval(score, scores):
+                row.append(score.interval(found.low, found.high))
         rows.append(tuple(row))
         records.append(record)
     notes = (NOTE.format(unit=of.unit), NOTES[kind], *of.notes(results))
     title = of.title("Settings", results)
     return Table("table2_settings", title, tuple(header), tuple(rows), notes, tuple(records))
+
+
+def _has_interval(score: Score, scores: Mapping[str, Score]) -> bool:
+    """Tell whether the table shows a score's interval; for more than one dimension, single ones show that of CCC."""
+    return score.metric is not None and (score in list(scores.values())[:3] or score.title.startswith("CCC"))
 
 
 def _columns(name: str, score: Score, found: Estimate) -> dict[str, object]:
@@ -197,6 +212,32 @@ def _tests_table(results: Sequence[Result], scores: Mapping[str, Score], of: Pro
     )
     header = ("", score.title, "95 %", "p", "p, Holm")
     return Table("table2_tests", of.title("Settings, paired tests", chosen), header, tuple(rows), notes, tuple(records))
+
+
+def _gap_table(
+    kind: str, results: Sequence[Result], runs: Sequence[EmotionRun], scores: Mapping[str, Score], of: Provenance
+) -> Table | None:
+    """Return the score by which checkpoints were selected beside the tested one; None where no log holds it."""
+    metric = SELECTED_BY[kind]
+    name = metric if metric in scores else f"{metric}_{of.labels[0]}"
+    score, selected = scores[name], best_in_validation(runs, metric)
+    rows, records, chosen = [], [], []
+    for result in results:
+        at = {place for place in result.cells if (result.condition, *place) in selected}
+        if not at or of.selected_on_test:
+            continue
+        valid = fmean(selected[result.condition, fold, seed] for fold, seed in sorted(at)) / score.factor
+        there = replace(result, cells={place: cell for place, cell in result.cells.items() if place in at})
+        tested = estimate(there, name, score).mean
+        gap = f"{score.factor * (valid - tested):+.{score.digits}f}"
+        rows.append((training_name(result.condition) + marks(result), score.shown(valid), score.shown(tested), gap))
+        values = {f"selected_{metric}": score.factor * valid, f"tested_{metric}": score.factor * tested}
+        records.append({**of.record(result), **values, "gap": score.factor * (valid - tested)})
+        chosen.append(result)
+    if not rows:
+        return None
+    title, notes = of.title("Selected and tested", chosen), (f"{score.title}, {GAP_NOTE}", *of.notes(chosen))
+    return Table("selection_gap", title, ("", "selected", "tested", "gap"), tuple(rows), notes, tuple(records))
 
 
 def _lead_table(

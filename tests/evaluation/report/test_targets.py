@@ -46,13 +46,18 @@ def write_sweep(root: Path, data_bin: Path, kind: str) -> dict[str, list[list[di
         "corpus": {"path": str(data_bin), "name": "toy", "sha256": corpus.sha256()},
         "labels": list(NAMES[kind]),
     }
+    name = "ccc" if kind == "dimensions" else "map"
+    log = "".join(
+        f'x | INFO | valid | {{"epoch": {epoch}, "valid_{name}": "{value}", "valid_num_updates": "{epoch}"}}\n'
+        for epoch, value in enumerate((0.25, 0.75, 0.5), start=1)
+    )
     written: dict[str, list[list[dict[str, Any]]]] = {"direct": [], "early_fusion": []}
     for fold in folds_of(corpus, labelled, "speakers", "strict"):
         rows = fold.rows(corpus, "test")
         rows = rows[labelled[rows]]
         truth = target.values(corpus, rows)
         for setting, noise in (("direct", 0.2), ("early_fusion", 0.9)):
-            folder = write_run(root, setting, fold.number, 1, test_speaker=fold.test, target=kind, **told)
+            folder = write_run(root, setting, fold.number, 1, test_speaker=fold.test, target=kind, log=log, **told)
             place = {"speaker": fold.test, "fold": fold.number}
             lines = [
                 {"id": corpus.utterance_id(row), **place, **answer}
@@ -117,6 +122,10 @@ def test_scores_are_means_over_folds_beside_intervals_tests_and_floors(
     assert floors["floor_all"] > floors["floor_chance"] and floors["floor_all"] > floors["floor_majority"]
     tests = table(tmp_path / "report", "table2_tests")
     assert set(tests) == {"direct", "early_fusion"}  # two settings and the regression on all streams
+    gap = table(tmp_path / "report", "selection_gap")["direct"]
+    metric = "ccc" if kind == "dimensions" else "map"
+    assert float(gap[f"selected_{metric}"]) == pytest.approx(0.75)
+    assert float(gap[f"tested_{metric}"]) == pytest.approx(float(found["direct"][metric]), abs=1e-6)
     page = (tmp_path / "report" / "index.html").read_text()
     assert ("Lin 1989" in page) == (kind == "dimensions") and "confusion" not in page
 

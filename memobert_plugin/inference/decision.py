@@ -106,9 +106,8 @@ def refuse_without_emotions(what: str, description: ModelDescription) -> None:
     """
     if description.target_kind != CLASSES:
         names = ", ".join(description.labels)
-        raise UserError(
-            f"{what}: shows one emotion of several, this model predicts {names}; write JSON lines or a table"
-        )
+        other = f"numbers ({names})" if description.target_kind == DIMENSIONS else f"any of {names} at once"
+        raise UserError(f"{what}: shows one emotion of several, this model predicts {other}; write JSON or a table")
 
 
 def _other_target(

@@ -81,7 +81,8 @@ def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], 
             uses = line["modalities"]
             row |= {f"p_{label}": f"{share:.6f}" for label, share in line["probabilities"].items()}
             row |= {name: f"{one['value']:.6f}" for name, one in line.get("dimensions", {}).items()}
-            row |= {"confidence": f"{line['confidence']:.6f}", "unsure": str(line["unsure"]).lower()}
+            sure = "" if line["confidence"] is None else f"{line['confidence']:.6f}"
+            row |= {"confidence": sure, "unsure": str(line["unsure"]).lower()}
             row |= {plain: uses[name]["frames"] for name, plain in STREAMS.items()}
             missing = [f"{plain}: {uses[name]['reason']}" for name, plain in STREAMS.items() if uses[name]["reason"]]
             row |= {"not_read": "; ".join(missing), "notes": "; ".join(line["notes"])}

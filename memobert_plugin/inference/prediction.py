@@ -183,7 +183,7 @@ class Prediction:
             "text_source": self.text_source or None,
             "transcript": None if self.transcript is None else asdict(self.transcript),
             "label": self.label,
-            "confidence": self.confidence,
+            "confidence": None if self.dimensions else self.confidence,
             "unsure": self.unsure,
             "probabilities": dict(self.probabilities),
             "word": self.word,

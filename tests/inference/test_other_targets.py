@@ -77,6 +77,7 @@ def test_a_bundle_answers_as_the_task_does(data_bin: Path, trained: Path, name: 
     )
     for suffix in ("csv", "jsonl"):
         write_answers(tmp_path / f"x.{suffix}", lines, model.labels)
+    assert (lines[0]["confidence"] is None) == (name != "labels")
     header = (tmp_path / "x.csv").read_text().splitlines()[0].split(",")
     assert {f"p_{label}" if name == "labels" else label for label in model.labels} <= set(header)
     assert len(earlier_answers(tmp_path / "x.jsonl", model.labels)) == 8
@@ -118,7 +119,7 @@ def test_the_bundle_and_its_card_say_what_is_predicted(trained: Path) -> None:
 def test_what_shows_one_emotion_of_several_is_refused(data_bin: Path, trained: Path, tmp_path: Path) -> None:
     model = MEmoBERT.from_pretrained(trained / "numbers")
     answers = model.predict(utterances_of(data_bin)[:2])
-    with pytest.raises(UserError, match="page: shows one emotion of several, this model predicts valence, arousal"):
+    with pytest.raises(UserError, match="page: shows one emotion of several, this model predicts numbers"):
         answers.page(tmp_path / "x.html")
     with pytest.raises(UserError, match="plot: draws the probabilities of emotions"):
         answers.plot()

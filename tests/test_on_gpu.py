@@ -47,6 +47,27 @@ def test_updates_and_validation_are_those_of_a_cpu(data_bin: Path, task: str) ->
     assert on_gpu.validate()["loss"] == pytest.approx(on_cpu.validate()["loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("task", "flags", "scores"),
+    [
+        ("memobert_finetune", ("--dimensions", "valence,arousal"), ("ccc", "rmse")),
+        ("memobert_finetune", ("--several-labels",), ("map", "macro_f1")),
+        ("memobert_prompt", ("--soft-prompt-length", "4"), ("uar",)),
+    ],
+)
+def test_other_targets_and_soft_prompts_are_those_of_a_cpu(
+    tmp_path: Path, task: str, flags: tuple[str, ...], scores: tuple[str, ...]
+) -> None:
+    shape = CorpusShape(speakers=4, utterances=24, dimensions=True, several=True)
+    data_bin = make_data_bin(tmp_path, shape)
+    on_cpu, on_gpu = (run_of(data_bin, task, "--fold", "1", *flags, device=device) for device in ("cpu", "cuda"))
+    losses = [[step["loss"] for step in run.train(10)] for run in (on_cpu, on_gpu)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    found = [run.validate() for run in (on_cpu, on_gpu)]
+    for score in scores:
+        assert found[1][score] == pytest.approx(found[0][score], rel=1e-2)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("task", TASKS)
 def test_half_precision_learns_and_goes_on_from_its_checkpoint(

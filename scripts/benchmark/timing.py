@@ -16,13 +16,19 @@ Rounds = dict[str, list[float]]
 """For every candidate its seconds in each round."""
 
 
-def in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, unmeasured: int = 1) -> Rounds:
+def in_turn(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    unmeasured: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rounds:
     """Call every candidate once per round, each round beginning with another one.
 
     Args:
         candidates: what is measured, by name. A candidate that uses a GPU has to wait for it before it returns.
         rounds: measured rounds.
         unmeasured: rounds before them, in which caches fill and memory is asked for.
+        clock: gives the seconds; ``time.process_time`` where other work runs on the machine.
 
     Returns:
         ``rounds`` seconds per candidate, round by round.
@@ -32,10 +38,10 @@ def in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, unmeasu
     for number in range(unmeasured + rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            started = time.perf_counter()
+            started = clock()
             candidates[name]()
             if number >= unmeasured:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 

@@ -30,6 +30,7 @@ SMALL = {
     "scale_length": ["--positions", "16", "--utterances", "200", "--updates", "1", "--max-tokens", "500"],
     "binarizing": ["--utterances", "3", "6", "--workers", "1", "--rounds", "1"],
     "extracting": ["--clips", "2", "3", "--workers", "1", "--rounds", "1"],
+    "front_end_rivals": ["--faces", "2", "--rounds", "1"],
     "operations": ["--layers", "1", "--utterances", "2"],
     "startup": ["--commands", "memobert-inspect", "--without-host", "--rounds", "1"],
 }

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import memobert_plugin
 from memobert_plugin.core.version import SHIPPED_MODEL
@@ -57,6 +58,14 @@ def tree_files() -> list[Path]:
 def test_package_version_equals_setup_cfg() -> None:
     assert setup_cfg()["metadata"]["version"] == "attr: memobert_plugin.core.version.VERSION"
     assert memobert_plugin.__version__ == importlib.metadata.version("memobert-plugin")
+
+
+def test_no_hydra_is_installed_that_fairseq_cannot_import() -> None:
+    """[hydra]'s launcher asks for ``>=1.1.0.dev7``, by which pip takes pre-releases of Hydra too."""
+    lines = setup_cfg()["options"]["install_requires"].strip().splitlines()
+    (hydra,) = [found for line in lines if (found := Requirement(line)).name == "hydra-core"]
+    assert hydra.specifier.contains("1.3.8")
+    assert not hydra.specifier.contains("1.4.0rc3", prereleases=True)
 
 
 def test_changelog_knows_the_version() -> None:

@@ -124,7 +124,9 @@ def main() -> None:
     copies = min(arguments.copies, lines.suffice_for(Counter(clip.emotion for clip in clips)))
     pretraining = [each for copy in range(1, copies + 1) for each in pair(clips, f"_{copy}", lines, faces, rng)]
     unlabelled = [replace(utterance.row, emotion="") for utterance in pretraining]
-    Reading([utterance.row for utterance in emotions], [], []).write(arguments.output / "emotions.tsv")
+    # A start makes each clip a dialogue of one utterance, which comparators that read dialogues ask for.
+    labelled = [replace(utterance.row, start=0.0) for utterance in emotions]
+    Reading(labelled, [], []).write(arguments.output / "emotions.tsv")
     Reading(unlabelled, [], []).with_valid_share(0.1).write(arguments.output / "pretraining.tsv")
     write_sources(arguments.output / "sources.tsv", [*emotions, *pretraining])
     print(f"{arguments.output}: {len(emotions)} labelled utterances, {copies} copies for pre-training")

@@ -95,6 +95,8 @@ class CommandWriter:
             **self.plan.common,
             **flags,
         }
+        if self.plan.modality_mixture and not chosen["modality_mixture"]:  # the mixture's weight is for the others
+            chosen.pop("mixture_full_weight", None)
         return ("fairseq-train", str(self.plan.corpus), *flag_arguments(chosen))
 
     def test(self, folder: Path, setting: Setting, flags: Mapping[str, Any], case: str, predictions: Path) -> Command:

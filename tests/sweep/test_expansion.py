@@ -125,10 +125,16 @@ def test_comparators_bring_their_own_architecture(tmp_path: Path, corpus: Path) 
     command = expand(tmp_path, corpus, settings=["mult"])["emotion/mult/full/fraction100/fold01/seed1"].commands[0]
     assert flag_value(command, "--arch") == "memobert_mult" and "--encoder-layers" not in command
     model = {"arch": "memobert_tiny", "text_encoder": "bert.pt"}
-    runs = expand(tmp_path, corpus, settings=["mult", "mmin", "direct"], model=model, folds=[1], modality_mixture=True)
+    emotion = {"flags": {**OPTIMISER, "mixture_full_weight": 3, "max_epoch": 1, "lr_scheduler": "fixed"}}
+    changes = {"model": model, "folds": [1], "modality_mixture": True, "emotion": emotion}
+    runs = expand(tmp_path, corpus, settings=["mult", "mmin", "direct"], **changes)
     assert {flag_value(run.commands[0], "--text-encoder") for run in runs.values()} == {"bert.pt"}
     mixture = {run.description["setting"]: "--modality-mixture" in run.commands[-2] for run in runs.values()}
     assert mixture == {"mult": True, "mmin": False, "direct": True}
+    weight = {name: flag_value(run.commands[-2], "--mixture-full-weight") for name, run in runs.items()}
+    assert [value for name, value in weight.items() if "mmin" in name] == [None] and list(weight.values()).count(
+        "3"
+    ) == 2
     assert {run.description["setting"]: run.description["modality_mixture"] for run in runs.values()} == mixture
 
 

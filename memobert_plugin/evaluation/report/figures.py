@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
@@ -15,7 +15,7 @@ import numpy as np
 from ...core.errors import UserError, pip_install
 from ...core.names import MODALITY_CASES
 from .curves import Curves, Line, mean_line
-from .results import Provenance, Result, coverage, marks, training_name
+from .results import Estimate, Provenance, Result, coverage, marks, training_name
 from .tables import OUTSIDE
 
 if TYPE_CHECKING:
@@ -113,8 +113,35 @@ BAND = "95 % intervals by bootstrap over the test speakers"
 HOLLOW = " Hollow markers rest on a part of the folds or seeds."
 
 
-def fraction_figure(series: Mapping[str, Sequence[Result]], provenance: Provenance) -> Picture:
-    """Draw UAR over the share of training data, one line per setting, with bands."""
+@dataclass(frozen=True)
+class Drawn:
+    """The score that a picture shows.
+
+    Attributes:
+        title: of the score.
+        axis: its axis.
+        factor: 100 for per cent.
+        estimate: of a row.
+        chance: the score of guessing; None draws no line.
+    """
+
+    title: str
+    axis: str
+    factor: float
+    estimate: Callable[[Result], Estimate]
+    chance: float | None = None
+
+
+def uar_of(provenance: Provenance) -> Drawn:
+    """Return UAR as pictures show it."""
+    return Drawn("UAR", "UAR (%)", 100.0, lambda result: result.estimate("uar"), 100 / len(provenance.labels))
+
+
+def fraction_figure(
+    series: Mapping[str, Sequence[Result]], provenance: Provenance, score: Drawn | None = None
+) -> Picture:
+    """Draw UAR, or another score, over the share of training data, one line per setting, with bands."""
+    score = score or uar_of(provenance)
     with drawing(6.4, 4.2) as figure:
         axes = figure.subplots()
         fractions = sorted({100 * result.condition.train_fraction for line in series.values() for result in line})
@@ -122,26 +149,30 @@ def fraction_figure(series: Mapping[str, Sequence[Result]], provenance: Provenan
             own = sorted(line, key=lambda result: result.condition.train_fraction)
             shares = [100 * result.condition.train_fraction for result in own]
             look = style(number)
-            estimates = [result.estimate("uar") for result in own]
-            low, high = ([100 * getattr(estimate, end) for estimate in estimates] for end in ("low", "high"))
+            estimates = [score.estimate(result) for result in own]
+            low, high = ([score.factor * getattr(estimate, end) for estimate in estimates] for end in ("low", "high"))
             axes.fill_between(shares, low, high, color=look.color, alpha=0.1, linewidth=0)
             for end in (low, high):
                 axes.plot(shares, end, color=look.color, linestyle=look.line, linewidth=0.5, alpha=0.6)
-            means = [100 * estimate.mean for estimate in estimates]
+            means = [score.factor * estimate.mean for estimate in estimates]
             axes.plot(shares, means, color=look.color, linestyle=look.line, linewidth=1.6, label=name)
             for share, mean, result in zip(shares, means, own, strict=True):
                 _marker(axes, share, mean, number, hollow=not result.complete)
         axes.set_xticks(fractions, [f"{fraction:g}" for fraction in fractions])
         axes.set_xlabel("share of the training data (%)")
-        axes.set_ylabel("UAR (%)")
+        axes.set_ylabel(score.axis)
         axes.grid(alpha=0.3)
         _legend(axes, list(series))
         caption = f"Lines: mean over folds, then seeds; bands: {BAND}.{_hollow(series)}"
-        return finish(figure, "figure3_train_fraction", provenance.title("UAR by share of the training data"), caption)
+        title = provenance.title(f"{score.title} by share of the training data")
+        return finish(figure, "figure3_train_fraction", title, caption)
 
 
-def modality_figure(series: Mapping[str, Sequence[Result]], provenance: Provenance) -> Picture:
-    """Draw UAR by modality case, one marker per setting."""
+def modality_figure(
+    series: Mapping[str, Sequence[Result]], provenance: Provenance, score: Drawn | None = None
+) -> Picture:
+    """Draw UAR, or another score, by modality case, one marker per setting."""
+    score = score or uar_of(provenance)
     with drawing(7.2, 4.2) as figure:
         axes = figure.subplots()
         cases = [case for case in MODALITY_CASES if any(row.case == case for line in series.values() for row in line)]
@@ -149,24 +180,26 @@ def modality_figure(series: Mapping[str, Sequence[Result]], provenance: Provenan
         for number, (_, line) in enumerate(series.items()):
             for result in line:
                 at = cases.index(result.case) + (number - (len(series) - 1) / 2) * width
-                uar = result.estimate("uar")
-                if not math.isnan(uar.low):
-                    axes.plot([at, at], [100 * uar.low, 100 * uar.high], color=style(number).color, linewidth=1.0)
-                _marker(axes, at, 100 * uar.mean, number, hollow=not result.complete)
+                found = score.estimate(result)
+                low, mean, high = (score.factor * value for value in (found.low, found.mean, found.high))
+                if not math.isnan(low):
+                    axes.plot([at, at], [low, high], color=style(number).color, linewidth=1.0)
+                _marker(axes, at, mean, number, hollow=not result.complete)
         for border in range(1, len(cases)):
             axes.axvline(border - 0.5, color="0.9", linewidth=0.8)
-        chance = 100 / len(provenance.labels)
-        axes.axhline(chance, color="0.5", linewidth=0.8, linestyle=(0, (2, 2)))
-        axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4")
+        if (chance := score.chance) is not None:
+            axes.axhline(chance, color="0.5", linewidth=0.8, linestyle=(0, (2, 2)))
+            at_end = ("axes fraction", "data")
+            axes.annotate("chance", (1, chance), xycoords=at_end, ha="right", va="bottom", color="0.4")
         axes.set_xticks(range(len(cases)), cases)
         axes.set_xlim(-0.5, len(cases) - 0.5)
         axes.set_xlabel("evaluated on (l: text, v: faces, a: speech)")
-        axes.set_ylabel("UAR (%)")
+        axes.set_ylabel(score.axis)
         axes.grid(alpha=0.3, axis="y")
         _legend(axes, list(series), lines=False)
         caption = f"Markers: mean over folds, then seeds; bars: {BAND}.{_hollow(series)}"
         rows = [result for line in series.values() for result in line]
-        return finish(figure, "modality_cases", provenance.title("UAR by modality case", rows), caption)
+        return finish(figure, "modality_cases", provenance.title(f"{score.title} by modality case", rows), caption)
 
 
 def confusion_figure(results: Sequence[Result], provenance: Provenance) -> Picture:

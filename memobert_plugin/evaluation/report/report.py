@@ -30,7 +30,7 @@ from .tables import (
     settings_tests,
     training_series,
 )
-from .targets import tables as other_tables
+from .targets import sections as other_sections
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def build_report(emotion: Sequence[EmotionRun], pretraining: Sequence[Pretrainin
     if kind == CLASSES:
         sections = tuple(_sections(grids, layout.main, curves, provenance, layout.budget_notes(), choices.pictures))
     else:
-        rows = (grids.settings.results, grids.fractions.results, grids.modalities.results)
-        sections = tuple(Section(*found) for found in other_tables(kind, *rows, layout.main, provenance))
+        found = other_sections(kind, grids, layout.main, provenance, choices.pictures)
+        sections = tuple(Section(*parts) for parts in found)
     return Report(
         title=provenance.title(_SUBJECTS[kind]),
         warnings=tuple(warnings),

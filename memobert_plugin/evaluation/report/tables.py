@@ -116,7 +116,7 @@ def settings_table(results: Sequence[Result], provenance: Provenance) -> Table:
 
 def ablations_table(results: Sequence[Result], provenance: Provenance) -> Table:
     """Return ablations of one setting or several x WA and UAR."""
-    names = [_ablated(result) + marks(result) for result in results]
+    names = [ablated_name(result) + marks(result) for result in results]
     return _score_table(
         "table3_ablations", provenance.title("Ablations", results), names, results, provenance, others=False
     )
@@ -142,20 +142,23 @@ def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table |
 
 def ablations_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:
     """Test the full model against each of its ablations; None where there is nothing to compare."""
-    chosen = [result for result in results if result.decision == LABEL_WORDS]
-    pairs = [
-        (full, other)
-        for full in chosen
-        for other in chosen
-        if full.condition.ablation == FULL and other.condition.ablation != FULL and _same_training(full, other)
-    ]
     return _tests_table(
         "table3_tests",
         provenance.title("Ablations, paired tests", results),
-        pairs,
-        lambda result: _ablated(result) + marks(result),
+        ablation_pairs([result for result in results if result.decision == LABEL_WORDS]),
+        lambda result: ablated_name(result) + marks(result),
         provenance,
     )
+
+
+def ablation_pairs(results: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Return each full model with each of its ablations."""
+    return [
+        (full, other)
+        for full in results
+        for other in results
+        if full.condition.ablation == FULL and other.condition.ablation != FULL and _same_training(full, other)
+    ]
 
 
 def score_columns(estimates: dict[str, Estimate]) -> dict[str, object]:
@@ -278,7 +281,8 @@ def _power_note(smallest: Sequence[float], unit: str) -> list[str]:
     ]
 
 
-def _ablated(result: Result) -> str:
+def ablated_name(result: Result) -> str:
+    """Return the name of a row: its training, and what was left out."""
     condition = result.condition
     name = training_name(condition)
     return name if condition.ablation == FULL else f"{name}, {ablation_name(condition.ablation)}"

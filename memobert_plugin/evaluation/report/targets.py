@@ -17,10 +17,13 @@ from ...core.names import DIMENSIONS, MODALITY_CASES, SELECTED_BY, SEVERAL
 from ..metrics import dimensions, several
 from ..metrics.significance import Metric, difference_interval, holm, permutation_test
 from .diagnostics import GAP_NOTE, best_in_validation
+from .figures import Drawn, Picture, fraction_figure, modality_figure
 from .formats import UNDEFINED, Table
+from .layout import Grids
 from .predictions import LABEL_WORDS
 from .results import FLOOR, Estimate, Provenance, Result, coverage, marks, training_name
 from .runs import EmotionRun
+from .tables import ablated_name, ablation_pairs, modality_series, training_series
 
 
 @dataclass(frozen=True)
@@ -97,54 +100,73 @@ NOTES: Mapping[str, str] = {
 }
 
 
-def tables(
-    kind: str,
-    settings: Sequence[Result],
-    fractions: Sequence[Result],
-    modalities: Sequence[Result],
-    runs: Sequence[EmotionRun],
-    of: Provenance,
-) -> Iterator[tuple[str, str, list[Table]]]:
-    """Yield anchor, heading and tables of each section of the page.
+SectionParts = tuple[str, str, list[Table], list[Picture]]
+
+
+def sections(kind: str, grids: Grids, runs: Sequence[EmotionRun], of: Provenance, draw: bool) -> Iterator[SectionParts]:
+    """Yield anchor, heading, tables and pictures of each section of the page.
 
     Args:
         kind: of the target.
-        settings, fractions, modalities: the rows of each table.
+        grids: the rows of each table.
         runs: of the settings, whose logs say what selected the checkpoint.
         of: what all runs share.
+        draw: make pictures.
     """
     scores = scores_of(kind, of.labels)
-    if settings:
-        further = [_tests_table(settings, scores, of), _gap_table(kind, settings, runs, scores, of)]
-        own = [_score_table(kind, settings, scores, of), *(table for table in further if table is not None)]
-        yield "settings", "Settings", own
-    if fractions:
-        shares = sorted({result.condition.train_fraction for result in fractions})
-        table = _lead_table(
-            "figure3_train_fraction",
-            "by share of the training data",
-            fractions,
-            {share: f"{100 * share:g} %" for share in shares},
-            lambda result: result.condition.train_fraction,
-            scores,
-            of,
+    name, score = next(iter(scores.items()))
+    axis = f"{score.title} (%)" if score.factor == 100 else score.title
+    lead = Drawn(score.title, axis, score.factor, lambda result: estimate(result, name, score))
+    if rows := grids.settings.results:
+        pairs = [(second, first) for first, second in combinations(_comparable(rows), 2)]
+        further = [
+            _tests_table("table2_tests", "Settings", pairs, scores, of),
+            _gap_table(kind, rows, runs, scores, of),
+        ]
+        table = _score_table("table2_settings", "Settings", kind, rows, scores, of)
+        yield "settings", "Settings", [table, *(one for one in further if one is not None)], []
+    if rows := grids.fractions.results:
+        shares = sorted({result.condition.train_fraction for result in rows})
+        columns = {share: f"{100 * share:g} %" for share in shares}
+        about = ("figure3_train_fraction", "by share of the training data")
+        table = _lead_table(*about, rows, columns, lambda result: result.condition.train_fraction, scores, of)
+        yield (
+            "fractions",
+            "Share of training data",
+            [table],
+            ([fraction_figure(training_series(rows), of, lead)] if draw else []),
         )
-        yield "fractions", "Share of training data", [table]
-    if modalities:
-        cases = {case: case for case in MODALITY_CASES if any(result.case == case for result in modalities)}
-        table = _lead_table(
-            "modality_cases", "by modality case", modalities, cases, lambda result: result.case, scores, of
+    if rows := grids.modalities.results:
+        cases = {case: case for case in MODALITY_CASES if any(result.case == case for result in rows)}
+        table = _lead_table("modality_cases", "by modality case", rows, cases, lambda result: result.case, scores, of)
+        yield (
+            "modalities",
+            "Modality cases",
+            [table],
+            ([modality_figure(modality_series(rows), of, lead)] if draw else []),
         )
-        yield "modalities", "Modality cases", [table]
+    if rows := grids.ablations.results:
+        table = _score_table("table3_ablations", "Ablations", kind, rows, scores, of)
+        tests = _tests_table("table3_tests", "Ablations", ablation_pairs(rows), scores, of)
+        yield "ablations", "Ablations", [table, *([tests] if tests else [])], []
 
 
-def _score_table(kind: str, results: Sequence[Result], scores: Mapping[str, Score], of: Provenance) -> Table:
+def _comparable(results: Sequence[Result]) -> list[Result]:
+    """Return the rows that are tested against each other: systems, and the regression on all streams."""
+    floor = f"{FLOOR}all"
+    names = [result.condition.setting for result in results]
+    return [one for one, name in zip(results, names, strict=True) if not name.startswith(FLOOR) or name == floor]
+
+
+def _score_table(
+    stem: str, subject: str, kind: str, results: Sequence[Result], scores: Mapping[str, Score], of: Provenance
+) -> Table:
     header = [""]
     for score in scores.values():
         header += [score.title, *(["95 %"] if _has_interval(score, scores) else [])]
     rows, records = [], []
     for result in results:
-        row, record = [training_name(result.condition) + marks(result)], of.record(result)
+        row, record = [ablated_name(result) + marks(result)], of.record(result)
         for name, score in scores.items():
             found = estimate(result, name, score)
             row.append(score.shown(found.mean) + coverage(result))
@@ -154,8 +176,7 @@ def _score_table(kind: str, results: Sequence[Result], scores: Mapping[str, Scor
         rows.append(tuple(row))
         records.append(record)
     notes = (NOTE.format(unit=of.unit), NOTES[kind], *of.notes(results))
-    title = of.title("Settings", results)
-    return Table("table2_settings", title, tuple(header), tuple(rows), notes, tuple(records))
+    return Table(stem, of.title(subject, results), tuple(header), tuple(rows), notes, tuple(records))
 
 
 def _has_interval(score: Score, scores: Mapping[str, Score]) -> bool:
@@ -171,28 +192,28 @@ def _columns(name: str, score: Score, found: Estimate) -> dict[str, object]:
     return columns
 
 
-def _tests_table(results: Sequence[Result], scores: Mapping[str, Score], of: Provenance) -> Table | None:
-    """Test every setting against every other on the leading score, paired; None with fewer than two."""
+def _tests_table(
+    stem: str, subject: str, pairs: Sequence[tuple[Result, Result]], scores: Mapping[str, Score], of: Provenance
+) -> Table | None:
+    """Test the first of each pair against the second on the leading score, paired; None where there is nothing."""
     name, score = next(iter(scores.items()))
     metric = score.metric
     assert metric is not None  # the leading score has one
-    chosen = [
-        one for one in results if not one.condition.setting.startswith(FLOOR) or one.condition.setting == f"{FLOOR}all"
-    ]
-    pairs = [(second, first, set(second.cells) & set(first.cells)) for first, second in combinations(chosen, 2)]
-    pairs = [pair for pair in pairs if pair[2]]
-    if not pairs:
+    compared = [(first, second, set(first.cells) & set(second.cells)) for first, second in pairs]
+    compared = [pair for pair in compared if pair[2]]
+    if not compared:
         return None
-    sides = [(first.counts(common), second.counts(common)) for first, second, common in pairs]
+    sides = [(first.counts(common), second.counts(common)) for first, second, common in compared]
     found = [permutation_test(*side, metric) for side in sides]
     corrected = holm([test.p for test in found])
     if sum(fold.shape[1] for fold in sides[0][0]) < 2:  # nothing can be swapped: no test
         found = [replace(test, p=math.nan) for test in found]
         corrected = [math.nan] * len(found)
+    chosen = [result for first, second, _ in compared for result in (first, second)]
     rows, records = [], []
-    for (first, second, common), side, test, p_holm in zip(pairs, sides, found, corrected, strict=True):
+    for (first, second, common), side, test, p_holm in zip(compared, sides, found, corrected, strict=True):
         low, high = difference_interval(*side, metric)
-        names = [training_name(one.condition) + marks(one) for one in (first, second)]
+        names = [ablated_name(one) + marks(one) for one in (first, second)]
         rows.append(
             (
                 " − ".join(names),
@@ -202,7 +223,9 @@ def _tests_table(results: Sequence[Result], scores: Mapping[str, Score], of: Pro
             )
         )
         record: dict[str, object] = {"corpus": of.corpus, "protocol": of.protocol}
-        record |= {"first": first.condition.setting, "second": second.condition.setting, "runs": len(common)}
+        for which, result in (("first", first), ("second", second)):
+            record |= {which: result.condition.setting, f"{which}_ablation": result.condition.ablation}
+        record["runs"] = len(common)
         record |= {f"{name}_difference": score.factor * test.difference, "p": test.p, "p_holm": p_holm}
         records.append(record | {f"{name}_low": score.factor * low, f"{name}_high": score.factor * high})
     notes = (
@@ -211,7 +234,7 @@ def _tests_table(results: Sequence[Result], scores: Mapping[str, Score], of: Pro
         *of.notes(chosen),
     )
     header = ("", score.title, "95 %", "p", "p, Holm")
-    return Table("table2_tests", of.title("Settings, paired tests", chosen), header, tuple(rows), notes, tuple(records))
+    return Table(stem, of.title(f"{subject}, paired tests", chosen), header, tuple(rows), notes, tuple(records))
 
 
 def _gap_table(

@@ -130,6 +130,35 @@ def test_scores_are_means_over_folds_beside_intervals_tests_and_floors(
     assert ("Lin 1989" in page) == (kind == "dimensions") and "confusion" not in page
 
 
+@pytest.mark.parametrize("kind", ["dimensions", "several"])
+def test_shares_of_data_modality_cases_and_ablations_have_tables_and_pictures(
+    data_bin: Path, tmp_path: Path, kind: str
+) -> None:
+    root = tmp_path / "runs"
+    write_sweep(root, data_bin, kind)
+    for path in sorted(root.rglob("direct-lva/full/fraction100/*/seed1")):
+        run = json.loads((path / "run.json").read_text())
+        lines = [json.loads(line) for line in (path / "predictions/test-lva.jsonl").read_text().splitlines()]
+        run["predictions"]["v"] = "predictions/test-v.jsonl"
+        (path / "run.json").write_text(json.dumps(run))
+        write_lines(path / "predictions" / "test-v.jsonl", lines)
+        told = {key: run[key] for key in ("corpus", "labels", "target", "test_speaker")}
+        for changes in ({"fraction": 0.1}, {"ablation": "no_visual"}):
+            other = write_run(root, "direct", run["fold"], 1, **changes, **told)
+            write_lines(other / "predictions" / "test-lva.jsonl", lines)
+    out = tmp_path / "report"
+    assert main([str(root), "--out", str(out), "--no-floors"]) == 0
+    expected = table(out)["direct"]
+    lead = "ccc" if kind == "dimensions" else "macro_f1"
+    for name in ("figure3_train_fraction", "modality_cases", "table3_ablations"):
+        assert float(table(out, name)["direct"][lead]) == pytest.approx(float(expected[lead]))
+    pictures = {f"{name}.png" for name in ("figure3_train_fraction", "modality_cases")}
+    assert pictures <= {one.name for one in out.iterdir()}
+    tests = table(out, "table3_tests")["direct"]
+    assert tests["second_ablation"] == "no_visual" and float(tests[f"{lead}_difference"]) == pytest.approx(0)
+    assert "10 %" in (out / "figure3_train_fraction.md").read_text()
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 @pytest.mark.parametrize("kind", ["dimensions", "several"])
 def test_predictions_of_other_tools_stand_beside_the_runs(data_bin: Path, tmp_path: Path, kind: str, form: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ..core.names import PICTURE_RATE
 from ..features.media.live import STREAMABLE, Held, LiveFilm
 from ..features.media.streams import ANY_STREAMS, StreamChoice
 from ..features.speakers.crop import aligned_crop
+from ..features.speakers.tracks import TrackBuilder, mouth_motion, thumbnail
 from .prediction import Prediction
 from .reading import ClipReader
 from .utterance import Evidence, Utterance
@@ -154,6 +156,11 @@ class LiveReader(ClipReader):
             self._front_end = FrontEnd(
                 source, of_files.voice, encoder, None, settings=replace(of_files.settings, thumbnails=0)
             )
+            # Windows overlap: what follows from the same pictures and faces is not computed again.
+            most = self._film.most_pictures
+            self._front_end.new_tracks = partial(
+                TrackBuilder, motion=_Remembering(mouth_motion, 8 * most), small=_Remembering(thumbnail, most)
+            )
         return self._front_end
 
     def _read_files(self, evidence: Evidence, wanted: str) -> Evidence:
@@ -185,25 +192,45 @@ class LiveReader(ClipReader):
         return self._with_faces(evidence, clip, remark)
 
 
+class _Remembering:
+    """A function of arrays that remembers its last results, by the arrays' identity.
+
+    Args:
+        function: of arrays that nobody changes.
+        most: results that are kept.
+    """
+
+    def __init__(self, function: Callable[..., Any], most: int) -> None:
+        self._function, self._most = function, most
+        self._known: OrderedDict[tuple[int, ...], tuple[tuple[np.ndarray, ...], Any]] = OrderedDict()
+
+    def __call__(self, *arrays: np.ndarray) -> Any:
+        key = tuple(map(id, arrays))  # of arrays that are kept, so that no other one gets the same
+        if key not in self._known:
+            self._known[key] = (arrays, self._function(*arrays))
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return self._known[key][1]
+
+
 class _KeptPictures:
     """A face source that remembers the faces of the pictures that are still held."""
 
     def __init__(self, source: FaceSource, most: int) -> None:
-        self._source, self._most = source, most
-        self._known: OrderedDict[int, tuple[np.ndarray, list[Face]]] = OrderedDict()
+        self._source = source
+        self._of_picture = _Remembering(self._cut_out, most)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
+    def _cut_out(self, rgb: np.ndarray) -> list[Face]:
+        found = self._source.faces(0.0, rgb)
+        return [replace(face, crop=aligned_crop(rgb, face)) for face in found]
+
     def faces(self, time: float, rgb: np.ndarray, left_edge: int = 0) -> list[Face]:
-        """Return the faces of a picture, which are looked for once."""
-        key = id(rgb)
-        if key not in self._known:
-            found = self._source.faces(time, rgb, left_edge)
-            self._known[key] = (rgb, [replace(face, crop=aligned_crop(rgb, face)) for face in found])
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
-        return self._known[key][1]
+        """Return the faces of a picture, which are looked for once; detectors ask for no time."""
+        faces: list[Face] = self._of_picture(rgb)
+        return faces
 
     def start(self, path: Path, offset_seconds: float = 0.0) -> None:
         """Begin a window."""

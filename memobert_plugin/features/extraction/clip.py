@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -116,6 +116,7 @@ class FrontEnd:
         self.settings = settings or FilmSettings()
         if hasattr(faces, "streams"):
             faces.streams = self.settings.streams
+        self.new_tracks: Callable[[], TrackBuilder] = TrackBuilder
         self.stopwatch = Stopwatch()
 
     def clip(
@@ -212,7 +213,7 @@ class FrontEnd:
     def _see(self, clip: ClipFrames, path: Path, pictures: PictureReader | HeldPictures, region: Region | None) -> None:
         """Find the faces, choose one and encode it."""
         rate = self.settings.picture_rate
-        builder = TrackBuilder()
+        builder = self.new_tracks()
         wanted = thumbnail_places(round(clip.seconds * rate), self.settings.thumbnails)
         self.faces.start(path, clip.start)
         for picture in self.stopwatch.items(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,37 +65,6 @@ _RECENT: Final = 5
 _FEWEST_RECENT: Final = 3
 
 
-class CutFinder:
-    """Compares each picture with the one before.
-
-    The change of two pictures is the mean absolute difference of their thumbnails over the greater of their contrasts.
-    A change above 0.5 is a cut, and so is one above 0.12 that is six times the largest of the five before it. At 10
-    pictures per second the changes inside the 16 films of talking heads this was looked at (a waving hand, turning
-    heads) reach 0.35 and, above 0.12, 3.8 times the largest before; between any two different films they are 0.85 and
-    more, between speakers recorded in one studio 0.15 and more, ten times the largest before and more.
-    """
-
-    def __init__(self) -> None:
-        self._before: np.ndarray | None = None
-        self._recent: deque[float] = deque(maxlen=_RECENT)
-
-    def add(self, rgb: np.ndarray) -> bool:
-        """Take the next picture, uint8 ``(H, W, 3)``, and return whether a new shot begins with it."""
-        before, now = self._before, thumbnail(rgb)
-        self._before = now
-        if before is None:
-            return False
-        change = float(np.abs(now - before).mean()) / max(float(before.std()), float(now.std()), _EVEN)
-        cut = change > _ALWAYS or (
-            change > _SUDDEN and len(self._recent) >= _FEWEST_RECENT and change > _TIMES_THE_LARGEST * max(self._recent)
-        )
-        if cut:
-            self._recent.clear()
-        else:
-            self._recent.append(change)
-        return cut
-
-
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
     """Return float32 ``(18, 32, 3)``: the colours of a picture ``(H, W, 3)`` averaged over a grid."""
     height, width = rgb.shape[:2]
@@ -108,6 +77,38 @@ def thumbnail(rgb: np.ndarray) -> np.ndarray:
     sums = np.add.reduceat(np.add.reduceat(thinned, rows, axis=0), columns, axis=1)
     counts = np.diff(rows, append=len(thinned))[:, None] * np.diff(columns, append=thinned.shape[1])[None, :]
     return sums / np.maximum(counts, 1)[..., None]
+
+
+class CutFinder:
+    """Compares each picture with the one before.
+
+    The change of two pictures is the mean absolute difference of their thumbnails over the greater of their contrasts.
+    A change above 0.5 is a cut, and so is one above 0.12 that is six times the largest of the five before it. At 10
+    pictures per second the changes inside the 16 films of talking heads this was looked at (a waving hand, turning
+    heads) reach 0.35 and, above 0.12, 3.8 times the largest before; between any two different films they are 0.85 and
+    more, between speakers recorded in one studio 0.15 and more, ten times the largest before and more.
+    """
+
+    def __init__(self, small: Callable[[np.ndarray], np.ndarray] = thumbnail) -> None:
+        self._small = small
+        self._before: np.ndarray | None = None
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    def add(self, rgb: np.ndarray) -> bool:
+        """Take the next picture, uint8 ``(H, W, 3)``, and return whether a new shot begins with it."""
+        before, now = self._before, self._small(rgb)
+        self._before = now
+        if before is None:
+            return False
+        change = float(np.abs(now - before).mean()) / max(float(before.std()), float(now.std()), _EVEN)
+        cut = change > _ALWAYS or (
+            change > _SUDDEN and len(self._recent) >= _FEWEST_RECENT and change > _TIMES_THE_LARGEST * max(self._recent)
+        )
+        if cut:
+            self._recent.clear()
+        else:
+            self._recent.append(change)
+        return cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,13 +164,20 @@ class TrackBuilder:
     Args:
         longest_gap: a track whose face was not seen for longer, in seconds, has ended; it does not bound tracks with
             an identity.
+        motion: :func:`mouth_motion`, or the same with a memory.
+        small: :func:`thumbnail`, or the same with a memory.
     """
 
-    def __init__(self, longest_gap: float = 0.6) -> None:
-        self._longest_gap = longest_gap
+    def __init__(
+        self,
+        longest_gap: float = 0.6,
+        motion: Callable[[np.ndarray, np.ndarray], float] = mouth_motion,
+        small: Callable[[np.ndarray], np.ndarray] = thumbnail,
+    ) -> None:
+        self._longest_gap, self._motion = longest_gap, motion
         self._tracks: list[_Growing] = []
         self._live: list[_Growing] = []
-        self._cuts = CutFinder()
+        self._cuts = CutFinder(small)
         self._pictures = 0
 
     def add(self, time: float, rgb: np.ndarray, faces: Sequence[Face]) -> None:
@@ -192,7 +200,7 @@ class TrackBuilder:
         for index, match in self._matches(faces, crops):
             track = match or self._begun(faces[index])
             follows = track.last_picture == self._pictures - 1 and not track.before_cut and track.crops
-            track.motion.append(mouth_motion(track.crops[-1], crops[index]) if follows else float("nan"))
+            track.motion.append(self._motion(track.crops[-1], crops[index]) if follows else float("nan"))
             track.times.append(time)
             track.faces.append(faces[index])
             track.crops.append(crops[index])

@@ -26,7 +26,7 @@ from timing import write_result
 
 LABELS = ("anger", "happy", "neutral", "sad")
 SPEAKERS = 3
-UTTERANCES = 1000
+UTTERANCES = 4000
 FACES_SCRIPT = """
 import time, numpy as np, torch
 try:
@@ -143,7 +143,9 @@ class Version:
         """Binarize frames that are the same for both."""
         folders = ("--visual", inputs / "visual", "--acoustic", inputs / "acoustic", "--vocab", inputs / "vocab.txt")
         manifest = inputs / f"{UTTERANCES}.tsv"
-        return self.run("memobert-binarize", "--manifest", manifest, *folders, "--output", self.fresh("generated"))
+        return self.run(
+            "memobert-binarize", "--manifest", manifest, *folders, "--workers", "1", "--output", self.fresh("generated")
+        )
 
     def encode_faces(self) -> Used:
         """Encode 256 faces; the time is that of the network alone."""

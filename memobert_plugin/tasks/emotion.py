@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import register_task
-from omegaconf import OmegaConf
+from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
 from ..checkpoints.model_description import MASK_WORDS
 from ..core.errors import UserError, exits_in_one_line
-from ..core.names import CLASSES, DIMENSIONS, SEVERAL
+from ..core.names import CLASSES, DIMENSIONS, SELECTED_BY, SEVERAL
 from ..criterions.dimensions import DimensionsCriterion
-from ..criterions.emotion import ClassificationCriterion, PromptCriterionConfig
+from ..criterions.emotion import METRICS, ClassificationCriterion, PromptCriterionConfig
 from ..criterions.several import RANKED, SeveralLabelsCriterion
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
@@ -202,6 +202,7 @@ class FinetuneConfig(EmotionClassificationConfig):
             "without labels, never the test speaker's. For --criterion memobert_ssmm"
         },
     )
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
 
 
 @register_task("memobert_finetune", dataclass=FinetuneConfig)
@@ -258,6 +259,9 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         changed += ["class_weights"] if str(getattr(cfg, "class_weights", "none")) != "none" else []
         if changed:
             raise UserError(f"{flag}: --{changed[0].replace('_', '-')} is for one emotion of several; leave it out")
+        selects = self.cfg.best_checkpoint_metric
+        if selects in METRICS and (selects, self.kind) != ("macro_f1", SEVERAL):
+            raise UserError(f"--best-checkpoint-metric {selects}: {flag} has none; give {SELECTED_BY[self.kind]}")
         if cfg._name != "memobert_finetune":
             raise UserError(
                 f"{flag}: the loss of --criterion {cfg._name} is its own; give --criterion memobert_finetune"

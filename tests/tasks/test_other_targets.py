@@ -149,6 +149,8 @@ def test_flags_for_one_emotion_and_losses_of_their_own_are_refused(data_bin: Pat
         ((*NUMBERS, "--label-smoothing", "0.1"), "--dimensions: --label-smoothing is for one emotion of several"),
         ((*LABELS, "--class-weights", "balanced"), "--several-labels: --class-weights is for one emotion of several"),
         ((*NUMBERS, "--labels", "happy,sad"), "--dimensions: --labels is for one emotion of several"),
+        ((*NUMBERS, "--best-checkpoint-metric", "uar"), "metric uar: --dimensions has none; give ccc"),
+        ((*LABELS, "--best-checkpoint-metric", "wa"), "metric wa: --several-labels has none; give map"),
         ((*NUMBERS, "--several-labels"), "give only one of the two"),
         ((*FOLD, "--dimensions", "valence,power"), "--dimensions valence,power: .* has valence, arousal, dominance"),
         ((*LABELS, "--labels", "happy,bored"), "has anger, happy, neutral, sad; name two or more of these"),

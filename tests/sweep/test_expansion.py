@@ -126,7 +126,7 @@ def test_comparators_bring_their_own_architecture(tmp_path: Path, corpus: Path) 
     assert flag_value(command, "--arch") == "memobert_mult" and "--encoder-layers" not in command
     model = {"arch": "memobert_tiny", "text_encoder": "bert.pt"}
     emotion = {"flags": {**OPTIMISER, "mixture_full_weight": 3, "max_epoch": 1, "lr_scheduler": "fixed"}}
-    changes = {"model": model, "folds": [1], "modality_mixture": True, "emotion": emotion}
+    changes: dict[str, Any] = {"model": model, "folds": [1], "modality_mixture": True, "emotion": emotion}
     runs = expand(tmp_path, corpus, settings=["mult", "mmin", "direct"], **changes)
     assert {flag_value(run.commands[0], "--text-encoder") for run in runs.values()} == {"bert.pt"}
     mixture = {run.description["setting"]: "--modality-mixture" in run.commands[-2] for run in runs.values()}

@@ -87,6 +87,14 @@ def test_utterances_without_emotion_count_and_those_without_a_number_do_not(data
         assert np.isfinite(batch["target"].numpy()).all() and batch["target"].shape == (2, len(names.split()))
 
 
+def test_folds_of_groups_hold_utterances_without_emotion(tmp_path: Path) -> None:
+    data_bin = make_data_bin(tmp_path, CorpusShape(speakers=6, utterances=14, dimensions=True))
+    run = TrainingRun(data_bin, "memobert_finetune", *NUMBERS, "--folds", "groups:3")
+    for subset in ("valid", "test"):
+        run.task.load_dataset(subset)
+    assert [len(run.task.datasets[subset]) for subset in ("train", "valid", "test")] == [28, 28, 28]
+
+
 def test_answers_are_on_the_scale_of_the_training(data_bin: Path) -> None:
     run = TrainingRun(data_bin, "memobert_finetune", *NUMBERS)
     scale = run.task.state.target

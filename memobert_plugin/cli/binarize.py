@@ -41,12 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--manifest",
-        required=True,
-        metavar="TSV",
-        help="one row per utterance: TSV, CSV or JSON lines (-: standard input)",
-    )
+    rows = "one row per utterance: TSV, CSV or JSON lines (-: standard input)"
+    parser.add_argument("--manifest", required=True, metavar="TSV", help=rows)
     parser.add_argument("--visual", metavar="DIR", help="frames of faces (default: no visual modality)")
     parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
     parser.add_argument(

@@ -34,11 +34,6 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
     ).reshape(len(meta.speakers), len(emotion_names))
     for name, row in zip(meta.speakers, by_emotion.tolist(), strict=True):
         speakers[name]["emotions"] = {label: count for label, count in zip(emotion_names, row, strict=True) if count}
-    labels: Counter[str] = Counter()
-    if corpus.label_sets is not None:
-        counts = np.bincount(corpus.label_sets, minlength=len(meta.label_sets)).tolist()
-        for text, count in zip(meta.label_sets, counts, strict=True):
-            labels.update(dict.fromkeys(parse_labels(text), count))
     modalities = {"text": _lengths(corpus.text_lengths)}
     for name, dim, extractor, lengths in (
         ("visual", meta.visual_dim, meta.visual_extractor, corpus.visual_lengths),
@@ -67,7 +62,7 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         "emotions": {
             name: group for name, group in _groups(emotion_names, emotions, seconds).items() if group["utterances"]
         },
-        "labels": dict(sorted(labels.items())),
+        "labels": _several_labels(corpus),
         "dimensions": {
             name: {"utterances": int(np.isfinite(values).sum()), "range": list(meta.dimensions[name])}
             for name, values in corpus.dimensions.items()
@@ -76,6 +71,16 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         "modalities": modalities,
         "notes": notes_on_limits(corpus),
     }
+
+
+def _several_labels(corpus: Corpus) -> dict[str, int]:
+    """Return how many utterances have each of the labels of which one may have several."""
+    labels: Counter[str] = Counter()
+    if corpus.label_sets is not None:
+        counts = np.bincount(corpus.label_sets, minlength=len(corpus.meta.label_sets)).tolist()
+        for text, count in zip(corpus.meta.label_sets, counts, strict=True):
+            labels.update(dict.fromkeys(parse_labels(text), count))
+    return dict(sorted(labels.items()))
 
 
 def _groups(names: list[str], codes: np.ndarray, seconds: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -217,25 +217,14 @@ class Expansion:
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
         selection = PROTOCOLS[plan.protocol].selection.replace("uar", SELECTED_BY[plan.kind])
         predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
-        checkpoints = folder / "checkpoints"
-        commands = []
         if setting.unlabelled and plan.pretraining is not None:
             flags = {"unlabelled": plan.pretraining.data[0], **flags}
         tried = candidates(flags, plan.search)
-        for number, chosen in enumerate(tried, start=1):
-            several = len(tried) > 1
-            target = candidate_folder(folder, number) if several else checkpoints
-            own, begin = {**flags, **chosen}, start
-            if setting.first is not None:
-                first = target / FIRST if several else folder / FIRST
-                commands.append(self.writer.emotion(first, setting, {**own, **setting.first}, identity, start))
-                begin = first / PROTOCOLS[plan.protocol].checkpoint
-            commands.append(self.writer.emotion(target, setting, own, identity, begin))
+        commands = self._trainings(setting, flags, tried, identity, start, folder)
         if len(tried) > 1:
-            commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
             flags = {**flags, **tried[0]}  # the tests take sizes of batches from them
         for case, path in predictions.items():
-            commands.append(self.writer.test(checkpoints, setting, flags, case, folder / path))
+            commands.append(self.writer.test(folder / "checkpoints", setting, flags, case, folder / path))
         budget = {key: listed(given_flags.get(key)) for key in _BUDGET}
         details = {
             "setting": setting_name,
@@ -261,6 +250,30 @@ class Expansion:
             **_described_search(plan, flags_given=given_flags, tried=len(tried)),
         }
         return self._run(name, "emotion", needed[-1:], commands, details), needed
+
+    def _trainings(
+        self,
+        setting: Setting,
+        flags: Mapping[str, Any],
+        tried: Sequence[Mapping[str, Any]],
+        identity: Mapping[str, Any],
+        start: Path | None,
+        folder: Path,
+    ) -> list[Command]:
+        """Return the trainings of a fold with each of the tried values, and the choice among them."""
+        commands: list[Command] = []
+        several = len(tried) > 1
+        for number, chosen in enumerate(tried, start=1):
+            target = candidate_folder(folder, number) if several else folder / "checkpoints"
+            own, begin = {**flags, **chosen}, start
+            if setting.first is not None:
+                first = target / FIRST if several else folder / FIRST
+                commands.append(self.writer.emotion(first, setting, {**own, **setting.first}, identity, start))
+                begin = first / PROTOCOLS[self.plan.protocol].checkpoint
+            commands.append(self.writer.emotion(target, setting, own, identity, begin))
+        if several:
+            commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
+        return commands
 
     def _starting_runs(self, starts_from: str, ablation: str, fold: TestPart, seed: int) -> list[Run]:
         """Return the runs that an emotion run needs, in order; the last one leaves its starting point."""

@@ -215,6 +215,9 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     label_names, label_notes = joined_labels(labels)
     notes = manifest_notes(manifest)
     notes += [f"{manifest}: labels {note}" for note in label_notes]
+    if joint := sorted({name for name in label_names.values() if set(name) & set(",|/")}):
+        listed = ", ".join(map(repr, joint[:3])) + (" …" if len(joint) > 3 else "")
+        notes.append(f"{manifest}: labels {listed} count as one each; separate labels by semicolons")
     notes += [f"{manifest}: emotion {note}" for note in emotion_notes]
     notes += [f"{manifest}: split {note}" for note in split_notes]
     if unspaced and tokenizer.segmentation == "bert":

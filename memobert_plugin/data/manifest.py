@@ -51,6 +51,8 @@ KNOWN = (*COLUMNS, *FURTHER)
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _LINES_FOR_NOTES = 100
+_LARGEST_RATING = 3e38
+"""Data-bins hold ratings as float32."""
 
 _BREAKS_ROWS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 """Control characters and line ends; surrogates, which stand for bytes of a file name that are not UTF-8."""
@@ -380,7 +382,7 @@ def _rating(place: str, name: str, value: str) -> float | None:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= _LARGEST_RATING:
         raise UserError(f"{place}: {name} {value[:40]!r} is not a number; give one such as 3.5, or leave it empty")
     return number
 

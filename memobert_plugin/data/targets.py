@@ -245,6 +245,8 @@ def asked_labels(corpus: Corpus, text: str) -> list[str]:
     if not known:
         raise UserError(f"--several-labels: {corpus.path} has none; give its manifest the column labels")
     names = [name.strip() for name in text.split(",") if name.strip()] or known
+    if len(known) < 2:
+        raise UserError(f"--several-labels: {corpus.path} has {known[0]} only; two labels or more are needed")
     if len(set(names)) < max(len(names), 2) or not set(names) <= set(known):
         raise UserError(f"--labels {text!r}: {corpus.path} has {', '.join(known)}; name two or more of these")
     return names

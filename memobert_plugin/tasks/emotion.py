@@ -243,7 +243,11 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         corpus = self.fitting_corpus()
         target = self.target(corpus)
         values = target.values(corpus, self.rows_that_train(corpus, target)).astype(np.float64)
-        deviation = np.maximum(values.std(axis=0), 1e-6)
+        deviation = values.std(axis=0)
+        for place in np.flatnonzero(deviation < 1e-6):
+            deviation[place] = 1.0
+            told = f"all {len(values)} training utterances have {self.labels[place]} {values[0, place]:g}"
+            logger.warning("%s: no difference to learn", told)
         scale = {"mean": values.mean(axis=0).tolist(), "deviation": deviation.tolist()}
         return {"kind": DIMENSIONS, **scale, "ranges": [corpus.meta.dimensions[name] for name in self.labels]}
 

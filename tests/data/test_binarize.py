@@ -209,7 +209,15 @@ def test_other_targets_are_stored_beside_the_emotion(sources: Sources) -> None:
     assert corpus.meta.dimensions == {"valence": [-0.5, 4.0]}
     np.testing.assert_array_equal(corpus.dimensions["valence"], [1.5, np.nan, -0.5, 4.0, 2.0, np.nan])
     assert report.notes[0].endswith("labels 'Happy' counted as 'happy': they differ in case or blanks only")
+    assert len(report.notes) == 1
     assert not (report.output / "arousal.npy").exists() and not (report.output / "votes.npy").exists()
+
+
+def test_labels_that_other_marks_than_semicolons_separate_are_named(sources: Sources) -> None:
+    sets = ["sad, happy", "happy|sad", "very sad;happy"]
+    sources.rows = [dataclasses.replace(row, labels=labels) for row, labels in zip(sources.rows, sets, strict=False)]
+    (note,) = sources.binarize(modalities="").notes
+    assert note.endswith("labels 'happy|sad', 'sad, happy' count as one each; separate labels by semicolons")
 
 
 def test_labels_that_differ_in_case_or_blanks_only_are_one(sources: Sources) -> None:

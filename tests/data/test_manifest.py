@@ -276,7 +276,7 @@ def test_labels_of_json_lines_may_be_a_list_and_what_is_no_number_is_refused(tmp
     path.write_text('{"id": "a", "labels": ["sad", "angry"]}\n')
     assert [row.labels for row in read_manifest(path)] == ["sad;angry"]
     assert parse_labels(" happy ;very  sad;;happy") == ["happy", "very sad"] and parse_labels("") == []
-    for value in ("high", "nan", "inf"):
+    for value in ("high", "nan", "inf", "3,5", "1e39", "-1e39"):
         path.write_text(json.dumps({"id": "a", "valence": value}) + "\n")
         with pytest.raises(UserError, match=r"row 1: valence '.*' is not a number; give one such as 3.5"):
             list(read_manifest(path))

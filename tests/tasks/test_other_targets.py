@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from scipy.stats import pearsonr
 from sklearn.metrics import average_precision_score, f1_score
 
 from memobert_plugin.comparators.mmin import MminCriterionConfig
+from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import Corpus
+from memobert_plugin.data.manifest import read_manifest, write_manifest
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun, as_ranks, run_commands, training_flags
 
@@ -105,6 +109,22 @@ def test_answers_are_on_the_scale_of_the_training(data_bin: Path) -> None:
     everything = Corpus(data_bin).dimensions["valence"]
     assert scale["kind"] == "dimensions"
     assert scale["ranges"][0] == pytest.approx([everything.min(), everything.max()], abs=1e-6)
+
+
+def test_a_number_that_is_the_same_throughout_training_is_named_and_kept_in_its_own_unit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=6, dimensions=True))
+    manifest = tmp_path / "manifest.tsv"
+    rows = [replace(row, valence=float(row.speaker == "spk1") + 0.1, emotion="sad") for row in read_manifest(manifest)]
+    write_manifest(manifest, rows)
+    tokenizer = WordPieceTokenizer.from_vocab(tmp_path / "vocab.txt")
+    data_bin = binarize(manifest, None, None, tokenizer, tmp_path / "constant").output
+    with caplog.at_level("WARNING"):
+        run = TrainingRun(data_bin, "memobert_finetune", *NUMBERS, "--dimension-loss", "mse")
+    assert run.task.state.target["deviation"][0] == 1.0
+    assert "all 6 training utterances have valence 0.1: no difference to learn" in caplog.text
+    assert run.validate()["loss"] < 100  # validation is on the speaker who has another number
 
 
 def test_several_labels_are_learned_and_scored_as_scikit_learn_does(data_bin: Path, tmp_path: Path) -> None:

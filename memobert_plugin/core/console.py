@@ -46,6 +46,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     The status is 0 or what ``main`` returns. A :class:`UserError`, or a refusal by the operating system, is printed as
     one line and exits with 2.
     """
+    if sys.stdin is None:  # closed by the caller, as in "command <&-"
+        sys.stdin = open(os.devnull)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..core.errors import UserError
 from ..core.files import regular, replaced_when_complete
-from ..core.names import DIMENSION_NAMES
+from ..core.names import DIMENSION_NAMES, counted
 
 COLUMNS = ("id", "speaker", "session", "split", "text", "emotion", "video", "audio", "start", "end")
 """The columns in the order of :func:`write_manifest`. A manifest needs ``id`` only, and may have others beside them."""
@@ -231,7 +231,9 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         with open(path, encoding=encoding, newline="") as text:
             yield text
     except UnicodeError as error:
-        raise UserError(f"{path}: not {encoding.upper()[:6]} ({error}); save the manifest as UTF-8") from None
+        raise UserError(
+            f"{path}: not {encoding.upper().removesuffix('-SIG')} ({error}); save the manifest as UTF-8"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the manifest's path") from None
 
@@ -276,7 +278,7 @@ def _table_rows(path: Path, stream: IO[str]) -> Iterator[ManifestRow]:
             place = f"{path}, row {reader.line_num}"
             if len(fields) != width:
                 raise UserError(
-                    f"{place}: {len(fields)} fields where the header has {width}; separate fields by one "
+                    f"{place}: {counted(len(fields), 'field')} where the header has {width}; separate fields by one "
                     f"{_DELIMITERS[delimiter]}"
                 )
             named = {name: fields[at] for name, at in positions.items()}

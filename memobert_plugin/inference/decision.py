@@ -107,7 +107,10 @@ def refuse_without_emotions(what: str, description: ModelDescription) -> None:
     if description.target_kind != CLASSES:
         names = ", ".join(description.labels)
         other = f"numbers ({names})" if description.target_kind == DIMENSIONS else f"any of {names} at once"
-        raise UserError(f"{what}: shows one emotion of several, this model predicts {other}; write JSON or a table")
+        raise UserError(
+            f"{what}: shows one emotion of several, this model predicts {other}; answer "
+            "clips as JSON lines or a table instead"
+        )
 
 
 def _other_target(

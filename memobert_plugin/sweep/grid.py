@@ -29,6 +29,8 @@ GRID = "grid"
 LOW, HIGH, LOG = "low", "high", "log"
 """Keys of a range."""
 CHOICE = "choice.json"
+MOST_TRIALS = 1000
+"""Of a random search, for each fold and seed."""
 
 
 @dataclass(frozen=True)

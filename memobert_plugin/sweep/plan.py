@@ -22,7 +22,7 @@ from ..core.names import (
 from ..core.slurm import SlurmResources
 from ..data.folds import GROUPS, SESSIONS
 from ..data.folds import SPEAKERS as SPEAKERS_FOLDS
-from .grid import Search, search_problem
+from .grid import MOST_TRIALS, Search, search_problem
 from .presets import comparators, preset_flags, shortened
 from .section import REQUIRED, Section
 
@@ -339,7 +339,7 @@ def _search(top: Section) -> Search | None:
     if top.peek("search") is None:
         return None
     section = top.section("search")
-    search = Search(section.number("trials", least=2), section.number("seed", 1))
+    search = Search(section.number("trials", least=2, most=MOST_TRIALS), section.number("seed", 1))
     section.finish()
     return search
 

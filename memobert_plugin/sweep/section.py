@@ -9,6 +9,8 @@ from typing import Any
 from ..core.errors import UserError
 
 REQUIRED = object()
+_LARGEST_END = 1e300
+"""Of a range, so that the distance of its ends is finite."""
 """Default of a key that must be given."""
 
 
@@ -61,11 +63,13 @@ class Section:
             raise self.error(key, f"is {_shown(value)}; give {allowed}")
         return value
 
-    def number(self, key: str, default: Any = REQUIRED, least: int = 0) -> int:
+    def number(self, key: str, default: Any = REQUIRED, least: int = 0, most: int | None = None) -> int:
         """Take a whole number."""
         value = self.take(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self.error(key, f"is {_shown(value)}; give a whole number of at least {least}")
+        if most is not None and value > most:
+            raise self.error(key, f"is {value}; give at most {most}")
         return value
 
     def truth(self, key: str, default: bool) -> bool:
@@ -140,8 +144,10 @@ class Section:
         if is_range:
             ends, logarithmic = [value["low"], value["high"]], value.get("log", False)
             numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
-            if not numbers or not ends[0] < ends[1] or not isinstance(logarithmic, bool):
-                raise self.error(name, f"is {_shown(value)}; give low below high, and log: true or false")
+            ordered = numbers and ends[0] < ends[1] and max(map(abs, ends)) < _LARGEST_END
+            if not ordered or not isinstance(logarithmic, bool):
+                told = "give low below high, both finite numbers, and log: true or false"
+                raise self.error(name, f"is {_shown(value)}; {told}")
             if logarithmic and ends[0] <= 0:
                 raise self.error(f"{name}.low", f"is {ends[0]}; a logarithmic range begins above 0")
         elif not isinstance(values, list) or len(values) < 2 or len(set(map(str, values))) < len(values):

@@ -156,6 +156,20 @@ def test_mistakes_and_interruptions_end_in_one_line(
     assert left.value.code == status and capsys.readouterr().err == line
 
 
+def test_a_closed_standard_input_is_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def main() -> int:
+        read.append(sys.stdin.buffer.read())
+        sys.stdin.close()
+        return 0
+
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit) as left:
+        run_command(main)
+    assert left.value.code == 0 and read == [b""]
+
+
 INTERRUPTED_IMPORT = """
 import os, signal, time
 try:

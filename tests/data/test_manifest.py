@@ -152,11 +152,15 @@ def test_a_misspelt_column_is_named_with_the_likely_one(tmp_path: Path) -> None:
         ("m.jsonl", '{"id": "a", "ID": "b"}', "row 1: field id occurs twice"),
         ("m.jsonl", '{"id": "\\ud800"}', "row 1: id holds bytes that are not UTF-8"),
         ("m.jsonl", "", "the manifest has no row"),
+        ("m.tsv", "id\ttext\na\n", "row 2: 1 field where the header has 2; separate fields by one tab"),
+        ("m.tsv", b"id\ttext\na\t\xff\n", r"m\.tsv: not UTF-8 \("),
     ],
 )
-def test_mistakes_of_other_formats_end_in_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_mistakes_of_other_formats_end_in_one_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
     path = tmp_path / name
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message) as caught:
         list(read_manifest(path))
     assert "\n" not in str(caught.value)

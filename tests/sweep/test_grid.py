@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,10 @@ def test_draws_cover_their_ranges_and_follow_from_the_seed() -> None:
         ({"low": 1e-4, "high": 1e-2}, {"trials": 1}, "search.trials: is 1; give a whole number of at least 2"),
         ({"low": 1e-4, "high": 1e-2}, {"trials": 3, "budget": 1}, "search.budget: is no key here"),
         ({"low": 1e-4, "high": "x"}, {"trials": 3}, "give low below high"),
+        ({"low": 1e-4, "high": math.inf}, {"trials": 3}, "give low below high, both finite"),
+        ({"low": -1e308, "high": 1e308}, {"trials": 3}, "give low below high, both finite"),
+        ({"low": 1, "high": 10**400}, {"trials": 3}, "give low below high, both finite"),
+        ({"low": 1e-4, "high": 1e-2}, {"trials": 10**7}, "search.trials: is 10000000; give at most 1000"),
     ],
 )
 def test_a_wrong_search_is_refused_before_any_work(

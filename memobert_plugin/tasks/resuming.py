@@ -12,6 +12,7 @@ import logging
 import math
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class TrainingBatches(EpochBatchIterator):
 
     batches_per_update = 1
     grouped_shuffling = False
+    outputs: Sequence[str] = ()
+    """Names of the model's outputs, in order; none in pre-training."""
     _compact: Batches | None = None
     _checksum: int | None = None
 
@@ -79,15 +82,25 @@ class TrainingBatches(EpochBatchIterator):
 
     def state_dict(self) -> dict[str, Any]:
         """Return fairseq's state, the division of the epoch into batches, and the state of ``--patience``."""
-        division = {"batches": len(self), "digest": self._digest()}
+        division = {"batches": len(self), "digest": self._digest(), "outputs": list(self.outputs)}
         return {**super().state_dict(), **division, "early_stopping": _early_stopping()}
 
+    @exits_in_one_line
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the place of another start's iterator.
 
         Within an epoch that is divided into other batches than before (by another batch size, number of processes,
         seed or data-bin), go on after the same share of it, and say in one line that utterances come twice or not.
+
+        Raises:
+            SystemExit: one line, when the model's outputs had other names.
         """
+        before_names = state.get("outputs") or self.outputs  # older checkpoints have none
+        if list(before_names) != list(self.outputs):
+            raise UserError(
+                f"checkpoint: it was trained on {', '.join(before_names)}, in this order, and not on "
+                f"{', '.join(self.outputs)}; give the same labels or dimensions, or another --save-dir"
+            )
         _continue_early_stopping(state.get("early_stopping"))
         self.epoch = state["epoch"]
         done, before, now = state.get("iterations_in_epoch", 0), state.get("batches"), len(self)
@@ -175,6 +188,7 @@ class ResumableTask(FairseqTask):
         if dataset.shuffle and type(iterator) is EpochBatchIterator:
             # fairseq builds the iterator itself and offers no way to have another class built.
             iterator.__class__ = TrainingBatches
+            iterator.outputs = getattr(self, "labels", ())
             iterator.batches_per_update = self.batches_per_update(kwargs.get("epoch", 1))
         return iterator
 

@@ -172,6 +172,29 @@ def test_two_ranks_score_as_one(data_bin: Path, tmp_path: Path, flags: tuple[str
     assert (tmp_path / "two" / "checkpoint_best.pt").is_file()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("--dimensions", "valence,arousal"), ("--dimensions", "arousal,valence")),
+        (("--labels", "anger,happy"), ("--labels", "neutral,sad")),
+    ],
+)
+def test_a_training_does_not_go_on_with_other_outputs(
+    data_bin: Path, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    first, same, other = (
+        TrainingRun(data_bin, "memobert_finetune", *FOLD, *flags) for flags in (before, before, after)
+    )
+    first.train(1)
+    state = first._epoch.state_dict()
+    same._epoch.load_state_dict(state)
+    same._epoch.load_state_dict(
+        {key: value for key, value in state.items() if key != "outputs"}
+    )  # of an older checkpoint
+    with pytest.raises(SystemExit, match=r"trained on .*, in this order, and not on .* or another --save-dir"):
+        other._epoch.load_state_dict(state)
+
+
 def test_flags_for_one_emotion_and_losses_of_their_own_are_refused(data_bin: Path, tmp_path: Path) -> None:
     for flags, told in (
         ((*NUMBERS, "--label-smoothing", "0.1"), "--dimensions: --label-smoothing is for one emotion of several"),

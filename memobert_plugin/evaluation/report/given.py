@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -144,10 +145,12 @@ def _answer(place: str, given: Mapping[str, Any], label: Mapping[str, Any] | lis
             columns = {name.removeprefix(one): name for one in prefixes for name in given if name.startswith(one)}
             answer = {name: given[columns[name]] for name in (label if isinstance(label, Mapping) else columns)}
         numbers = {str(name): float(value) for name, value in answer.items()}
+        truth = {str(name): float(value) for name, value in label.items()} if isinstance(label, Mapping) else numbers
     except (KeyError, TypeError, ValueError):
-        numbers = {}
-    if not numbers:
-        raise UserError(f"{place}: needs {key}, a number for each name (a mapping, or columns)")
+        numbers = truth = {}
+    if not numbers or set(truth) != set(numbers) or not all(map(math.isfinite, (*truth.values(), *numbers.values()))):
+        told = f"label and {key}" if isinstance(label, Mapping) else key
+        raise UserError(f"{place}: needs {told}, a finite number for each name (a mapping, or columns)")
     return {"label": label, key: numbers}
 
 

@@ -196,3 +196,11 @@ def test_runs_of_two_targets_and_broken_lines_are_refused(data_bin: Path, tmp_pa
     write_lines(path, [{**lines[0], "prediction": {"valence": 1.0}}, *lines[1:]])
     with pytest.raises(UserError, match=r"test-lva.jsonl:1: no label and prediction of valence, arousal"):
         main([str(tmp_path / "numbers"), "--out", str(tmp_path / "x"), "--no-floors"])
+
+
+@pytest.mark.parametrize("value", ["high", "NaN"])
+def test_a_given_line_without_numbers_is_named_by_its_own_file(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "theirs.jsonl"
+    path.write_text(json.dumps({"id": "a", "label": {"valence": value}, "prediction": {"valence": 1.0}}) + "\n")
+    with pytest.raises(UserError, match=r"theirs\.jsonl.* needs label and prediction, a finite number for each name"):
+        main([str(path), "--out", str(tmp_path / "report")])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_WORKERS = 8
 _EPILOG = """\
 The manifest is a tab-separated file with some of the columns
-  id speaker session split text emotion video audio start end
+  id speaker session split text emotion video audio start end part votes labels valence arousal dominance
 in any order. Only id is required; unknown fields stay empty. A manifest named .csv is read as CSV with quotes, one
 named .jsonl or .json as JSON objects.
 

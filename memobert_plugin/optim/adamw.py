@@ -132,8 +132,8 @@ class MEmoBERTAdamW(FairseqAdam):
         ))  # fmt: skip
         if saved != own:
             raise UserError(
-                f"checkpoint: its optimizer knows {saved} parameters, this model has {own} (an objective or another "
-                f"head came or went); add --reset-optimizer, or start from it with --finetune-from-model"
+                f"checkpoint: its optimizer's parameters are {saved}, this model's {own} (an objective or another head "
+                f"came or went); add --reset-optimizer, or start from it with --finetune-from-model"
             )
         super().load_state_dict(state_dict, optimizer_overrides)
 

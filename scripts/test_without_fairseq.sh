@@ -41,7 +41,7 @@ PYTHON
 stamp=$VENV/.installed-light
 key=$(installation_key)
 if [[ ! -f $stamp || $(<"$stamp") != "$key" ]]; then
-    say "installing into $VENV (the first time: some minutes); pip names fairseq as missing and numpy as too new"
+    say "installing into $VENV (the first time: some minutes); pip names what only training needs as missing"
     pip_install --constraint <(elsewhere constraints.txt) --requirement <(elsewhere setup.cfg) &&
         pip_install --no-deps --editable . ||
         fail "the installation failed (see above); run the script again to go on"

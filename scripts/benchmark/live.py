@@ -1,4 +1,4 @@
-"""What ``memobert predict --live`` costs for each second of film: of the clock, of the processor, and by thread.
+"""Measure ``memobert predict --live`` for each second of film: by the clock, the processor, and by thread.
 
     OMP_NUM_THREADS=1 python scripts/benchmark/live.py film.mp4 other.mp4
 

@@ -1,4 +1,4 @@
-"""What an epoch is made of gives the rows, orders and batches that plain lists gave."""
+"""An epoch has the rows, orders and batches that plain lists gave."""
 
 from __future__ import annotations
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import numpy as np
 
 from ...core.names import FULL, MODALITY_CASES, SETTINGS
 from ..metrics.scores import Counts, Scores
-from ..metrics.significance import Metric, accuracy, bootstrap_interval, unweighted_recall
+from ..metrics.significance import (
+    Folds,
+    Metric,
+    PermutationTest,
+    accuracy,
+    bootstrap_interval,
+    holm,
+    permutation_test,
+    unweighted_recall,
+)
 from .predictions import LABEL_WORDS, VOCABULARY, PredictionReader, SpeakerCounts
 from .runs import Condition, EmotionRun
 
@@ -311,3 +320,38 @@ class Provenance:
             "runs_expected": len(result.folds) * len(result.seeds),
             "speakers": result.speakers,
         }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results, tested over the runs that both have.
+
+    Attributes:
+        common: folds and seeds of these runs.
+        counts: what the metric reads of them, of either result.
+        test: paired, over what folds leave out; its p are nan where a single speaker leaves nothing to swap.
+        p_holm: p after Holm's correction for all comparisons of a table.
+    """
+
+    first: Result
+    second: Result
+    common: set[tuple[int, int]]
+    counts: tuple[Folds, Folds]
+    test: PermutationTest
+    p_holm: float
+
+
+def comparisons(pairs: Sequence[tuple[Result, Result]], metric: Metric) -> list[Comparison]:
+    """Test the first of each pair against the second; pairs without a common run are left out."""
+    shared = [(first, second, set(first.cells) & set(second.cells)) for first, second in pairs]
+    shared = [(first, second, common) for first, second, common in shared if common]
+    counts = [(first.counts(common), second.counts(common)) for first, second, common in shared]
+    tests = [permutation_test(*of_both, metric) for of_both in counts]
+    corrected = holm([test.p for test in tests])
+    if counts and sum(fold.shape[1] for fold in counts[0][0]) < 2:  # nothing can be swapped: no test
+        tests = [replace(test, p=math.nan, smallest_p=math.nan) for test in tests]
+        corrected = [math.nan] * len(tests)
+    return [
+        Comparison(*three, of_both, test, p_holm)
+        for three, of_both, test, p_holm in zip(shared, counts, tests, corrected, strict=True)
+    ]

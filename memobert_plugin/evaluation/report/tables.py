@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from ...core.names import FULL, MODALITY_CASES, SETTINGS, counted
-from ..metrics.significance import accuracy, difference_interval, holm, mean_score, permutation_test, unweighted_recall
+from ..metrics.significance import accuracy, difference_interval, mean_score, unweighted_recall
 from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
 from .results import (
@@ -20,6 +20,7 @@ from .results import (
     Provenance,
     Result,
     ablation_name,
+    comparisons,
     coverage,
     marks,
     training_name,
@@ -219,18 +220,13 @@ def _tests_table(
     name: Callable[[Result], str],
     provenance: Provenance,
 ) -> Table | None:
-    compared = [(first, second, set(first.cells) & set(second.cells)) for first, second in pairs]
-    compared = [(first, second, common) for first, second, common in compared if common]
+    compared = comparisons(pairs, unweighted_recall)
     if not compared:
         return None
-    sides = [(first.counts(common), second.counts(common)) for first, second, common in compared]
-    tests = [permutation_test(*pair, unweighted_recall) for pair in sides]
-    corrected = holm([test.p for test in tests])
-    if sum(fold.shape[1] for fold in sides[0][0]) < 2:  # nothing can be swapped: no test
-        tests = [replace(test, p=math.nan, smallest_p=math.nan) for test in tests]
-        corrected = [math.nan] * len(tests)
     rows, records = [], []
-    for (first, second, common), pair, test, p_holm in zip(compared, sides, tests, corrected, strict=True):
+    for one in compared:
+        first, second, common, test = one.first, one.second, one.common, one.test
+        pair = one.counts
         uar_interval, wa_interval = (difference_interval(*pair, metric) for metric in (unweighted_recall, accuracy))
         wa = mean_score(pair[0], accuracy) - mean_score(pair[1], accuracy)
         folds = {fold for fold, _ in common}
@@ -241,7 +237,7 @@ def _tests_table(
                 f"{100 * test.difference:+.2f}",
                 interval(*uar_interval, signed=True),
                 _p_value(test.p),
-                _p_value(p_holm),
+                _p_value(one.p_holm),
                 f"{100 * wa:+.2f}",
                 interval(*wa_interval, signed=True),
             )
@@ -257,13 +253,16 @@ def _tests_table(
             record[f"{side}_modality_mixture"] = result.condition.modality_mixture
             record[f"{side}_transductive"] = result.transductive
         record |= {"folds": len(folds), "runs": len(common)}
-        record |= {"p": test.p, "p_holm": p_holm, "smallest_p": test.smallest_p}
+        record |= {"p": test.p, "p_holm": one.p_holm, "smallest_p": test.smallest_p}
         for metric, difference, ends in (("uar", test.difference, uar_interval), ("wa", wa, wa_interval)):
             record[f"{metric}_difference"] = 100 * difference
             record[f"{metric}_low"], record[f"{metric}_high"] = (100 * end for end in ends)
         records.append(record)
-    notes = [TEST_NOTE.format(unit=provenance.unit), *_power_note([test.smallest_p for test in tests], provenance.unit)]
-    notes += provenance.notes([result for first, second, _ in compared for result in (first, second)])
+    notes = [
+        TEST_NOTE.format(unit=provenance.unit),
+        *_power_note([one.test.smallest_p for one in compared], provenance.unit),
+    ]
+    notes += provenance.notes([result for one in compared for result in (one.first, one.second)])
     header = ("", "UAR", "95 %", "p", "p, Holm", "WA", "95 %")
     return Table(stem, title, header, tuple(rows), tuple(notes), tuple(records))
 

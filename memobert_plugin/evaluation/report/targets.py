@@ -15,13 +15,13 @@ from typing import Any
 
 from ...core.names import DIMENSIONS, MODALITY_CASES, SELECTED_BY, SEVERAL
 from ..metrics import dimensions, several
-from ..metrics.significance import Metric, difference_interval, holm, permutation_test
+from ..metrics.significance import Metric, difference_interval
 from .diagnostics import GAP_NOTE, best_in_validation
 from .figures import Drawn, Picture, fraction_figure, modality_figure
 from .formats import UNDEFINED, Table
 from .layout import Grids
 from .predictions import LABEL_WORDS
-from .results import FLOOR, Estimate, Provenance, Result, coverage, marks, training_name
+from .results import FLOOR, Estimate, Provenance, Result, comparisons, coverage, marks, training_name
 from .runs import EmotionRun
 from .tables import ablated_name, ablation_pairs, modality_series, training_series
 
@@ -199,34 +199,28 @@ def _tests_table(
     name, score = next(iter(scores.items()))
     metric = score.metric
     assert metric is not None  # the leading score has one
-    compared = [(first, second, set(first.cells) & set(second.cells)) for first, second in pairs]
-    compared = [pair for pair in compared if pair[2]]
+    compared = comparisons(pairs, metric)
     if not compared:
         return None
-    sides = [(first.counts(common), second.counts(common)) for first, second, common in compared]
-    found = [permutation_test(*side, metric) for side in sides]
-    corrected = holm([test.p for test in found])
-    if sum(fold.shape[1] for fold in sides[0][0]) < 2:  # nothing can be swapped: no test
-        found = [replace(test, p=math.nan) for test in found]
-        corrected = [math.nan] * len(found)
-    chosen = [result for first, second, _ in compared for result in (first, second)]
+    chosen = [result for one in compared for result in (one.first, one.second)]
     rows, records = [], []
-    for (first, second, common), side, test, p_holm in zip(compared, sides, found, corrected, strict=True):
-        low, high = difference_interval(*side, metric)
-        names = [ablated_name(one) + marks(one) for one in (first, second)]
+    for one in compared:
+        first, second, test = one.first, one.second, one.test
+        low, high = difference_interval(*one.counts, metric)
+        names = [ablated_name(result) + marks(result) for result in (first, second)]
         rows.append(
             (
                 " − ".join(names),
                 f"{score.factor * test.difference:+.{score.digits}f}",
                 score.interval(low, high, "+"),
-                *(UNDEFINED if math.isnan(p) else f"{p:.4f}" for p in (test.p, p_holm)),
+                *(UNDEFINED if math.isnan(p) else f"{p:.4f}" for p in (test.p, one.p_holm)),
             )
         )
         record: dict[str, object] = {"corpus": of.corpus, "protocol": of.protocol}
         for which, result in (("first", first), ("second", second)):
             record |= {which: result.condition.setting, f"{which}_ablation": result.condition.ablation}
-        record["runs"] = len(common)
-        record |= {f"{name}_difference": score.factor * test.difference, "p": test.p, "p_holm": p_holm}
+        record["runs"] = len(one.common)
+        record |= {f"{name}_difference": score.factor * test.difference, "p": test.p, "p_holm": one.p_holm}
         records.append(record | {f"{name}_low": score.factor * low, f"{name}_high": score.factor * high})
     notes = (
         f"First minus second. Intervals by bootstrap over {of.unit}s, the same draws for both. p: two-sided "

@@ -80,21 +80,13 @@ def prediction(
     threshold = description.calibration.threshold if description.calibration is not None else SURE
     first, last = (description.note,), (contradiction(alone), "" if description.calibration else NOT_CALIBRATED)
     return Prediction(
-        name=evidence.utterance.title,
+        **_what_was_read(evidence, description, without),
         label=description.labels[int(probabilities.argmax())],
         probabilities=named(description.labels, probabilities),
-        modalities={
-            name: _use(evidence, description, letter, without.get(letter)) for letter, name in MODALITY_NAMES.items()
-        },
-        text=evidence.utterance.text,
-        start=evidence.utterance.start,
-        end=evidence.utterance.end,
         word=word,
         confidence=confidence,
         unsure=confidence < threshold or threshold >= 1 or set(evidence.present) <= set(evidence.unlike),
         notes=tuple(note for note in (*first, *evidence.notes, *last) if note),
-        text_source=(evidence.utterance.text_source or "typed") if evidence.utterance.text else "",
-        transcript=evidence.utterance.transcript,
     )
 
 
@@ -131,19 +123,29 @@ def _other_target(
         answer |= {"probabilities": given, "labels": labels, "label": "; ".join(labels) or "none of the labels"}
         answer["confidence"] = float(outputs.max())
     return Prediction(
-        name=evidence.utterance.title,
-        modalities={
-            name: _use(evidence, description, letter, without.get(letter)) for letter, name in MODALITY_NAMES.items()
-        },
-        text=evidence.utterance.text,
-        start=evidence.utterance.start,
-        end=evidence.utterance.end,
+        **_what_was_read(evidence, description, without),
         unsure=set(evidence.present) <= set(evidence.unlike),
         notes=tuple(note for note in (description.note, *evidence.notes) if note),
-        text_source=(evidence.utterance.text_source or "typed") if evidence.utterance.text else "",
-        transcript=evidence.utterance.transcript,
         **answer,
     )
+
+
+def _what_was_read(
+    evidence: Evidence, description: ModelDescription, without: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Return the fields of an answer that say what it is about, whatever the model predicts."""
+    utterance = evidence.utterance
+    return {
+        "name": utterance.title,
+        "modalities": {
+            name: _use(evidence, description, letter, without.get(letter)) for letter, name in MODALITY_NAMES.items()
+        },
+        "text": utterance.text,
+        "start": utterance.start,
+        "end": utterance.end,
+        "text_source": (utterance.text_source or "typed") if utterance.text else "",
+        "transcript": utterance.transcript,
+    }
 
 
 def _use(

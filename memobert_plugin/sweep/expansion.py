@@ -283,6 +283,8 @@ class Expansion:
         imported = [self._bert()] if self.plan.bert is not None else []
         if starts_from == "bert":
             return imported
+        if self.plan.pretraining is not None and not self.plan.pretraining.from_bert:
+            imported = []
         return [*imported, self._pretraining(ablation, fold, seed, imported)]
 
     def _given_checkpoint(self, setting: Setting, fold: TestPart, seed: int) -> Path | None:

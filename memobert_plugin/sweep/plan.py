@@ -92,6 +92,8 @@ class PretrainingPlan:
     """``best``, ``last``, or the path of a checkpoint that exists, in which ``{fold}``, ``{seed}`` and ``{speaker}``
     stand for the run's; nothing is pre-trained then."""
     flags: Mapping[str, Any]
+    from_bert: bool = True
+    """It starts from the plan's ``bert`` where there is one."""
 
     @property
     def given(self) -> bool:
@@ -314,6 +316,7 @@ def _pretraining(top: Section) -> PretrainingPlan | None:
         seed=None if each and section.take("seed") else section.number("seed", 1234),
         checkpoint=str(Path(top.path.parent, checkpoint).resolve()) if given else checkpoint,
         flags=section.flags("flags", _RESERVED_FLAGS),
+        from_bert=section.truth("from_bert", True),
     )
     section.finish()
     if given and plan.flags:

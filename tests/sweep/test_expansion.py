@@ -46,6 +46,22 @@ def test_runs_have_readable_names_and_come_after_their_dependencies(tmp_path: Pa
     assert len(runs) == 3 + 2 * 2 * 2
 
 
+def test_one_plan_has_a_bert_of_another_size_beside_a_pretraining_from_nothing(tmp_path: Path, corpus: Path) -> None:
+    pretraining = {**plan_values(corpus)["pretraining"], "from_bert": False}
+    sizes = {"arch": "memobert_base", "encoder_layers": 6, "encoder_embed_dim": None}
+    emotion = {**plan_values(corpus)["emotion"], "setting_flags": {"bert_finetune": sizes}}
+    settings = ["bert_finetune", "pretrain_prompt"]
+    runs = expand(tmp_path, corpus, bert="bert", settings=settings, pretraining=pretraining, emotion=emotion, folds=[1])
+    pretrained = runs["pretraining/full/seed1234-without-spk0"]
+    assert pretrained.depends_on == () and flag_value(pretrained.commands[0], "--finetune-from-model") is None
+    bert = runs["emotion/bert_finetune/full/fraction100/fold01/seed1"]
+    assert bert.depends_on == ("import/bert",)
+    values = [flag_value(bert.commands[0], f"--{name}") for name in ("arch", "encoder-layers", "encoder-embed-dim")]
+    assert values == ["memobert_base", "6", None]
+    prompt = runs["emotion/pretrain_prompt/full/fraction100/fold01/seed1"]
+    assert flag_value(prompt.commands[0], "--arch") == "memobert_tiny"
+
+
 def test_each_fold_is_pretrained_without_its_test_speaker(tmp_path: Path, corpus: Path) -> None:
     runs = expand(tmp_path, corpus)
     run = runs["pretraining/full/seed1234-without-spk1"]

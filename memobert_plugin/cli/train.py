@@ -172,10 +172,22 @@ def _is_finished(training: Sequence[str]) -> bool:
     if folder is None or most is None or starts_otherwise or not last.is_file() or not is_whole(last):
         return False
     updates = updates_of(last)
-    if updates < int(most):
+    if updates < int(most) or _learned_otherwise(training, last):
         return False
     print(f"finished earlier: {last} has {updates} of {most} updates; for more give a larger --max-update", flush=True)
     return True
+
+
+def _learned_otherwise(training: Sequence[str], last: Path) -> bool:
+    """Tell whether a checkpoint learned other outputs than a training asks for; fairseq-train then says so."""
+    from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
+    from ..sweep.commands import flag_value
+
+    task = (read_plain_checkpoint(last).get("cfg") or {}).get("task") or {}
+    differ = any(
+        str(task.get(name) or "") != (flag_value(training, f"--{name}") or "") for name in ("labels", "dimensions")
+    )
+    return differ or bool(task.get("several_labels")) != ("--several-labels" in training)
 
 
 def test_command(training: Sequence[str]) -> list[str] | None:

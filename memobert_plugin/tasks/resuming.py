@@ -28,6 +28,7 @@ from torch import nn
 from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL
 from .epochs import Batches, shuffled
 from .save_folder import check_save_folder
 
@@ -47,8 +48,6 @@ class TrainingBatches(EpochBatchIterator):
 
     batches_per_update = 1
     grouped_shuffling = False
-    outputs: Sequence[str] = ()
-    """Names of the model's outputs, in order; none in pre-training."""
     _compact: Batches | None = None
     _checksum: int | None = None
 
@@ -82,25 +81,15 @@ class TrainingBatches(EpochBatchIterator):
 
     def state_dict(self) -> dict[str, Any]:
         """Return fairseq's state, the division of the epoch into batches, and the state of ``--patience``."""
-        division = {"batches": len(self), "digest": self._digest(), "outputs": list(self.outputs)}
+        division = {"batches": len(self), "digest": self._digest()}
         return {**super().state_dict(), **division, "early_stopping": _early_stopping()}
 
-    @exits_in_one_line
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the place of another start's iterator.
 
         Within an epoch that is divided into other batches than before (by another batch size, number of processes,
         seed or data-bin), go on after the same share of it, and say in one line that utterances come twice or not.
-
-        Raises:
-            SystemExit: one line, when the model's outputs had other names.
         """
-        before_names = state.get("outputs") or self.outputs  # older checkpoints have none
-        if list(before_names) != list(self.outputs):
-            raise UserError(
-                f"checkpoint: it was trained on {', '.join(before_names)}, in this order, and not on "
-                f"{', '.join(self.outputs)}; give the same labels or dimensions, or another --save-dir"
-            )
         _continue_early_stopping(state.get("early_stopping"))
         self.epoch = state["epoch"]
         done, before, now = state.get("iterations_in_epoch", 0), state.get("batches"), len(self)
@@ -148,18 +137,60 @@ def reports_saves() -> bool:
     return loop is None or "post_save" in loop.__code__.co_names
 
 
+def resumed_checkpoint(checkpoint: DictConfig) -> Path | None:
+    """Return the file whose training goes on; None where a training begins, also from other weights."""
+    path = Path(checkpoint.restore_file)
+    if checkpoint.restore_file == LAST:
+        path = Path(checkpoint.save_dir, LAST)
+    return path if path.is_file() else None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, "cpu", weights_only=True, mmap=True)
+    return content
+
+
 def refuse_without_average(checkpoint: DictConfig) -> None:
     """Refuse ``--store-ema`` on a checkpoint that was made without it, where fairseq ends in ``KeyError: 'model'``.
 
     Raises:
         UserError: the checkpoint that training starts from has no moving average of the parameters.
     """
-    last = Path(checkpoint.save_dir, LAST)
-    path = last if checkpoint.restore_file == LAST else Path(checkpoint.restore_file)
-    if not path.is_file() and checkpoint.finetune_from_model:
+    path = resumed_checkpoint(checkpoint)
+    if path is None and checkpoint.finetune_from_model:
         path = Path(checkpoint.finetune_from_model)
-    if path.is_file() and "ema" not in torch.load(path, "cpu", weights_only=True, mmap=True).get("extra_state", {}):
+    if path is not None and path.is_file() and "ema" not in _content(path).get("extra_state", {}):
         raise UserError(f"--store-ema: {path} was saved without it, and fairseq cannot begin there; leave it out")
+
+
+def refuse_other_outputs(checkpoint: DictConfig, outputs: Sequence[str], kind: str) -> None:
+    """Refuse to go on with a training whose outputs meant something else; its head would keep its rows.
+
+    fairseq stops in an assertion where the loss is another, and goes on in silence where it is the same.
+
+    Args:
+        checkpoint: fairseq's configuration of checkpoints.
+        outputs: names of the model's outputs, in order.
+        kind: ``classes``, ``dimensions`` or ``several``.
+
+    Raises:
+        UserError: the checkpoint that training goes on from had other outputs.
+    """
+    path = None if checkpoint.reset_optimizer else resumed_checkpoint(checkpoint)
+    state = _content(path).get("task_state") if path is not None else None
+    if not state or "labels" not in state:
+        return
+    before, kind_before = list(state["labels"]), (state.get("target") or {}).get("kind", CLASSES)
+    if before != list(outputs) or kind_before != kind:
+        raise UserError(
+            f"{path}: it was trained on {_described(before, kind_before)}, and not on {_described(outputs, kind)}; "
+            "give the same flags, or another --save-dir"
+        )
+
+
+def _described(outputs: Sequence[str], kind: str) -> str:
+    meant = {CLASSES: "one of", DIMENSIONS: "numbers of", SEVERAL: "any of"}[kind]
+    return f"{meant} {', '.join(outputs)} (in this order)"
 
 
 class ResumableTask(FairseqTask):
@@ -180,6 +211,8 @@ class ResumableTask(FairseqTask):
                 root.checkpoint.load_checkpoint_on_all_dp_ranks = True
             if "ema" in root and root.ema.store_ema:
                 refuse_without_average(root.checkpoint)
+            if "checkpoint" in root and hasattr(self, "kind"):
+                refuse_other_outputs(root.checkpoint, self.labels, self.kind)
         return super().build_model(cfg, from_checkpoint)
 
     def get_batch_iterator(self, dataset: Any, **kwargs: Any) -> EpochBatchIterator:
@@ -188,7 +221,6 @@ class ResumableTask(FairseqTask):
         if dataset.shuffle and type(iterator) is EpochBatchIterator:
             # fairseq builds the iterator itself and offers no way to have another class built.
             iterator.__class__ = TrainingBatches
-            iterator.outputs = getattr(self, "labels", ())
             iterator.batches_per_update = self.batches_per_update(kwargs.get("epoch", 1))
         return iterator
 

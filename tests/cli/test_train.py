@@ -120,7 +120,12 @@ def test_a_finished_training_is_not_trained_further(
     command = ["direct", str(corpus), "--cpu", "--save-dir", str(tmp_path), "--max-update"]
     assert main([*command, "3"]) == 0
     assert "checkpoint_last.pt has 3 of 3 updates" in capsys.readouterr().out
-    for more in (["4"], ["3", "--reset-optimizer"], ["3", "--restore-file", "other.pt"]):
+    for more in (
+        ["4"],
+        ["3", "--reset-optimizer"],
+        ["3", "--restore-file", "other.pt"],
+        ["3", "--labels", "anger,sad"],
+    ):
         with pytest.raises(RuntimeError):
             main([*command, *more])
     (tmp_path / "checkpoint_last.pt").write_bytes(b"cut off")

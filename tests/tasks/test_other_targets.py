@@ -173,26 +173,36 @@ def test_two_ranks_score_as_one(data_bin: Path, tmp_path: Path, flags: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "after", "told"),
     [
-        (("--dimensions", "valence,arousal"), ("--dimensions", "arousal,valence")),
-        (("--labels", "anger,happy"), ("--labels", "neutral,sad")),
+        (
+            ("--dimensions", "valence,arousal"),
+            ("--dimensions", "arousal,valence"),
+            r"numbers of valence, arousal \(in this order\), and not on numbers of arousal, valence",
+        ),
+        (
+            ("--labels", "anger,happy"),
+            ("--labels", "neutral,sad"),
+            "one of anger, happy .*, and not on one of neutral, sad",
+        ),
+        (
+            ("--labels", "anger,happy", "--several-labels"),
+            ("--labels", "anger,happy"),
+            "any of anger, happy .*, and not on one of anger, happy",
+        ),
     ],
 )
 def test_a_training_does_not_go_on_with_other_outputs(
-    data_bin: Path, before: tuple[str, ...], after: tuple[str, ...]
+    data_bin: Path, tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...], told: str
 ) -> None:
-    first, same, other = (
-        TrainingRun(data_bin, "memobert_finetune", *FOLD, *flags) for flags in (before, before, after)
-    )
+    flags = (*FOLD, "--save-dir", str(tmp_path))
+    first = TrainingRun(data_bin, "memobert_finetune", *flags, *before)
     first.train(1)
-    state = first._epoch.state_dict()
-    same._epoch.load_state_dict(state)
-    same._epoch.load_state_dict(
-        {key: value for key, value in state.items() if key != "outputs"}
-    )  # of an older checkpoint
-    with pytest.raises(SystemExit, match=r"trained on .*, in this order, and not on .* or another --save-dir"):
-        other._epoch.load_state_dict(state)
+    first.save(tmp_path / "checkpoint_last.pt")
+    TrainingRun(data_bin, "memobert_finetune", *flags, *before)
+    TrainingRun(data_bin, "memobert_finetune", *flags, *after, "--reset-optimizer")
+    with pytest.raises(SystemExit, match=f"checkpoint_last.pt: it was trained on {told}.* or another --save-dir"):
+        TrainingRun(data_bin, "memobert_finetune", *flags, *after)
 
 
 def test_flags_for_one_emotion_and_losses_of_their_own_are_refused(data_bin: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.errors import UserError
 from ...core.files import read_rows
-from ...core.names import DIMENSIONS, FULL, SEVERAL
+from ...core.names import CLASSES, DIMENSIONS, FULL, SEVERAL
 from .floors import write_run_folder
 from .runs import EmotionRun, PretrainingRun, find_runs
 
@@ -178,14 +178,29 @@ def _shares(given: Mapping[str, Any], label: object) -> dict[str, float]:
     return shares
 
 
-def _outputs(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """Return the names of a system's outputs, and its target as a run's description holds it."""
-    first = lines[0]
-    if isinstance(first["label"], Mapping):
-        return list(first["label"]), {"target": DIMENSIONS}
-    if isinstance(first["label"], list):
-        return list(first["probabilities"]), {"target": SEVERAL}
-    return sorted({line["label"] for line in lines} | {line["prediction"] for line in lines}), {}
+_MEANING = {CLASSES: "one emotion of several", DIMENSIONS: "numbers", SEVERAL: "several labels at once"}
+
+
+def _kind(lines: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """Return the kind of target of a system's predictions.
+
+    Raises:
+        UserError: there are predictions of several kinds.
+    """
+    kinds = {
+        DIMENSIONS if isinstance(line["label"], Mapping) else SEVERAL if isinstance(line["label"], list) else CLASSES
+        for line in lines
+    }
+    if len(kinds) > 1:
+        raise UserError(f"{path}: has predictions of {' and of '.join(_MEANING[kind] for kind in sorted(kinds))}")
+    return kinds.pop()
+
+
+def _outputs(lines: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    """Return the names of a system's outputs."""
+    if kind == CLASSES:
+        return sorted({line["label"] for line in lines} | {line["prediction"] for line in lines})
+    return list(lines[0]["label" if kind == DIMENSIONS else "probabilities"])
 
 
 def _runs_of(
@@ -194,12 +209,12 @@ def _runs_of(
     """Return a system's predictions as runs on the grid of the others, or as the only ones."""
     if not lines:
         raise UserError(f"{paths[0]}: has no prediction for an utterance that the runs test; ids are the manifest's")
-    labels, target = _outputs(lines)
+    kind = _kind(lines, paths[0])
     digest = hashlib.sha256(repr(sorted((one["id"], one["label"]) for one in lines)).encode()).hexdigest()
     template = {
         **_WITHOUT_RUNS,
-        **target,
-        "labels": labels,
+        **({} if kind == CLASSES else {"target": kind}),
+        "labels": _outputs(lines, kind),
         "corpus": {"name": "predictions", "path": "", "sha256": digest},
     }
     seeds, case, note = [1], "lva", ""
@@ -207,6 +222,9 @@ def _runs_of(
         full = [run for run in runs if run.condition.ablation == FULL]
         largest = max(full or runs, key=lambda run: run.condition.train_fraction)
         template = json.loads((largest.folder / "run.json").read_text(encoding="utf-8"))
+        if (beside := template.get("target", CLASSES)) != kind:
+            told = f"predicts {_MEANING[kind]}, and {largest.condition.title} {_MEANING[beside]}"
+            raise UserError(f"{paths[0]}: {told}; report the two apart")
         template["test_speaker"] = ""
         seeds = sorted({run.seed for run in runs})
         case = largest.condition.train_modalities

@@ -86,7 +86,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     import av
 
     if not path.is_file():
-        raise DefectiveClip(f"{path}: no such file")
+        raise DefectiveClip(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:

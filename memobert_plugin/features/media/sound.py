@@ -187,7 +187,7 @@ def sound_seconds(path: Path) -> float | None:
 
 def _open(path: Path, streams: StreamChoice = ANY_STREAMS) -> _Source:
     if not path.is_file():
-        raise DefectiveClip(f"{path}: no such file")
+        raise DefectiveClip(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     if path.suffix.lower() in FILM_SUFFIXES:
         return Soundtrack(path, streams)
     try:

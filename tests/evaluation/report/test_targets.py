@@ -204,3 +204,16 @@ def test_a_given_line_without_numbers_is_named_by_its_own_file(tmp_path: Path, v
     path.write_text(json.dumps({"id": "a", "label": {"valence": value}, "prediction": {"valence": 1.0}}) + "\n")
     with pytest.raises(UserError, match=r"theirs\.jsonl.* needs label and prediction, a finite number for each name"):
         main([str(path), "--out", str(tmp_path / "report")])
+
+
+def test_predictions_of_different_kinds_are_refused_by_their_own_files(tmp_path: Path) -> None:
+    emotion: dict[str, Any] = {"id": "a", "speaker": "s", "label": "happy", "prediction": "sad"}
+    numbers: dict[str, Any] = {"id": "b", "speaker": "s", "label": {"valence": 0.1}, "prediction": {"valence": 0.2}}
+    paths = [tmp_path / name for name in ("ours.jsonl", "theirs.jsonl", "both.jsonl")]
+    for path, lines in zip(paths, ([emotion], [numbers], [emotion, numbers]), strict=True):
+        write_lines(path, lines)
+    flags = ["--out", str(tmp_path / "report"), "--no-floors", "--no-pictures"]
+    with pytest.raises(UserError, match=r"theirs\.jsonl: predicts numbers, and ours one emotion of several; report"):
+        main([str(paths[0]), str(paths[1]), *flags])
+    with pytest.raises(UserError, match=r"both\.jsonl: has predictions of one emotion of several and of numbers"):
+        main([str(paths[2]), *flags])

@@ -76,7 +76,7 @@ def test_files_that_are_no_films_are_defects_with_a_reason(tmp_path: Path) -> No
         (tmp_path / "noise.mp4", "cannot be opened as a media file"),
         (tmp_path / "list.mp4", "list.mp4: "),
         (tmp_path / "none.mp4", "no such file"),
-        (tmp_path, "no such file"),
+        (tmp_path, "a folder, not a file"),
     ):
         with pytest.raises(DefectiveClip, match=reason):
             next(pictures(path))

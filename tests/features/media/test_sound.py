@@ -232,7 +232,7 @@ def write_defective(folder: Path, defect: str) -> Path:
     ("defect", "reason"),
     [
         ("missing", "no such file"),
-        ("folder", "no such file"),
+        ("folder", "a folder, not a file"),
         ("empty", "no samples"),
         ("truncated", "no samples"),
         ("text", "cannot be read as sound"),

@@ -48,9 +48,15 @@ class CommandWriter:
         return ("memobert-import", "bert", str(self.plan.bert), "--output", str(output), "--overwrite")
 
     def pretraining(
-        self, folder: Path, seed: int, variant: Mapping[str, Any], excluded: str, start: Path | None
+        self,
+        folder: Path,
+        seed: int,
+        variant: Mapping[str, Any],
+        excluded: str,
+        start: Path | None,
+        chosen: Mapping[str, Any],
     ) -> Command:
-        """Return the pre-training of one variant, possibly without a speaker."""
+        """Return the pre-training of one variant, possibly without a speaker; ``chosen`` replaces values of a grid."""
         assert self.plan.pretraining is not None
         flags: dict[str, Any] = {
             "user_dir": self.user_dir,
@@ -60,7 +66,7 @@ class CommandWriter:
             **self.plan.model,
             **self._ranks(folder),
             **self.plan.common,
-            **with_preset(self.plan, None, self.plan.pretraining.flags, 0),
+            **with_preset(self.plan, None, {**self.plan.pretraining.flags, **chosen}, 0),
             **variant,
             "exclude_speakers": excluded or None,
         }

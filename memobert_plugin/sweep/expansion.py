@@ -16,7 +16,7 @@ from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from ..data.targets import target_of
 from .commands import FIRST, Command, CommandWriter
-from .grid import candidate_folder, candidates, is_range, listed
+from .grid import candidate_folder, candidates, divided, flags_of_pretraining, is_range, listed
 from .plan import Plan, with_preset
 
 MANIFEST_SPLIT = 0
@@ -211,18 +211,17 @@ class Expansion:
             **plan.setting_flags[setting_name],
         }
         flags = {**with_preset(plan, setting, own, round(fraction * self.corpus.utterances)), **setting.flags}
-        given_flags = flags
-        needed = self._starting_runs(setting.starts_from, ablation, fold, seed)
-        start = self._starting_point(needed[-1]) if needed else self._given_checkpoint(setting, fold, seed)
+        given_flags = {**self._varied_before(setting), **flags}
+        tried = candidates(given_flags, plan.search)
+        needed, starts = self._starting_points(setting, ablation, fold, seed, tried)
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
         selection = PROTOCOLS[plan.protocol].selection.replace("uar", SELECTED_BY[plan.kind])
         predictions = {case: f"predictions/test-{case}.jsonl" for case in plan.modality_cases}
         if setting.unlabelled and plan.pretraining is not None:
             flags = {"unlabelled": plan.pretraining.data[0], **flags}
-        tried = candidates(flags, plan.search)
-        commands = self._trainings(setting, flags, tried, identity, start, folder)
+        commands = self._trainings(setting, flags, tried, identity, starts, folder)
         if len(tried) > 1:
-            flags = {**flags, **tried[0]}  # the tests take sizes of batches from them
+            flags = {**flags, **divided(tried[0])[1]}  # the tests take sizes of batches from them
         for case, path in predictions.items():
             commands.append(self.writer.test(folder / "checkpoints", setting, flags, case, folder / path))
         budget = {key: listed(given_flags.get(key)) for key in _BUDGET}
@@ -249,7 +248,7 @@ class Expansion:
             **({"candidates": tried} if len(tried) > 1 else {}),
             **_described_search(plan, flags_given=given_flags, tried=len(tried)),
         }
-        return self._run(name, "emotion", needed[-1:], commands, details), needed
+        return self._run(name, "emotion", needed[-len(set(starts)) :], commands, details), needed
 
     def _trainings(
         self,
@@ -257,15 +256,15 @@ class Expansion:
         flags: Mapping[str, Any],
         tried: Sequence[Mapping[str, Any]],
         identity: Mapping[str, Any],
-        start: Path | None,
+        starts: Sequence[Path | None],
         folder: Path,
     ) -> list[Command]:
         """Return the trainings of a fold with each of the tried values, and the choice among them."""
         commands: list[Command] = []
         several = len(tried) > 1
-        for number, chosen in enumerate(tried, start=1):
+        for number, (chosen, start) in enumerate(zip(tried, starts, strict=True), start=1):
             target = candidate_folder(folder, number) if several else folder / "checkpoints"
-            own, begin = {**flags, **chosen}, start
+            own, begin = {**flags, **divided(chosen)[1]}, start
             if setting.first is not None:
                 first = target / FIRST if several else folder / FIRST
                 commands.append(self.writer.emotion(first, setting, {**own, **setting.first}, identity, start))
@@ -275,17 +274,29 @@ class Expansion:
             commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
         return commands
 
-    def _starting_runs(self, starts_from: str, ablation: str, fold: TestPart, seed: int) -> list[Run]:
-        """Return the runs that an emotion run needs, in order; the last one leaves its starting point."""
+    def _varied_before(self, setting: Setting) -> dict[str, Any]:
+        """Return the flags with several values of the pre-training that a setting starts from."""
+        plan = self.plan.pretraining
+        return flags_of_pretraining(plan.flags) if plan is not None and setting.starts_from == "pretraining" else {}
+
+    def _starting_points(
+        self, setting: Setting, ablation: str, fold: TestPart, seed: int, tried: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Run], list[Path | None]]:
+        """Return the runs that an emotion run needs, in order, and the checkpoint that each candidate starts from.
+
+        The checkpoints are those of the last runs.
+        """
         given = self.plan.pretraining is not None and self.plan.pretraining.given
-        if starts_from == "nothing" or (starts_from == "pretraining" and given):
-            return []
+        if setting.starts_from == "nothing" or (setting.starts_from == "pretraining" and given):
+            return [], [self._given_checkpoint(setting, fold, seed)] * len(tried)
         imported = [self._bert()] if self.plan.bert is not None else []
-        if starts_from == "bert":
-            return imported
+        if setting.starts_from == "bert":
+            return imported, [self._starting_point(imported[0])] * len(tried)
         if self.plan.pretraining is not None and not self.plan.pretraining.from_bert:
             imported = []
-        return [*imported, self._pretraining(ablation, fold, seed, imported)]
+        runs = [self._pretraining(ablation, fold, seed, imported, divided(one)[0]) for one in tried]
+        different = {run.name: run for run in runs}
+        return [*imported, *different.values()], [self._starting_point(run) for run in runs]
 
     def _given_checkpoint(self, setting: Setting, fold: TestPart, seed: int) -> Path | None:
         """Return the checkpoint that a plan names instead of a pre-training.
@@ -306,16 +317,19 @@ class Expansion:
         command = self.writer.bert_import(self.sweep / BERT_RUN / "checkpoints" / "bert.pt")
         return self._run(BERT_RUN, "import", [], [command], {})
 
-    def _pretraining(self, ablation: str, fold: TestPart, seed: int, imported: list[Run]) -> Run:
+    def _pretraining(
+        self, ablation: str, fold: TestPart, seed: int, imported: list[Run], chosen: Mapping[str, Any]
+    ) -> Run:
+        """Return a pre-training; ``chosen`` are the values of its flags that have several."""
         pretraining = self.plan.pretraining
         assert pretraining is not None
         seed = seed if pretraining.seed is None else pretraining.seed
         excluded = ",".join(natural_order(fold.speakers & self.pretraining_speakers)) if self._leaves_out(fold) else ""
         suffix = f"-without-{quote(fold.speaker, safe='') or f'fold{fold.number:02d}'}" if excluded else ""
-        name = f"pretraining/{ablation}/seed{seed}{suffix}"
+        name = f"pretraining/{ablation}/seed{seed}{suffix}{self._number_of(chosen)}"
         start = self._starting_point(imported[0]) if imported else None
         command = self.writer.pretraining(
-            self.sweep / name / "checkpoints", seed, self.plan.ablations[ablation], excluded, start
+            self.sweep / name / "checkpoints", seed, self.plan.ablations[ablation], excluded, start, chosen
         )
         details = {
             "ablation": ablation,
@@ -323,8 +337,17 @@ class Expansion:
             "speakers": pretraining.speakers,
             "excluded_speaker": excluded,
             "data": [str(path) for path in pretraining.data],
+            **({"chosen": dict(chosen)} if chosen else {}),
         }
         return self._run(name, "pretraining", imported, [command], details)
+
+    def _number_of(self, chosen: Mapping[str, Any]) -> str:
+        """Return the end of the name of a pre-training that is one of several: its number, from 1."""
+        if not chosen:
+            return ""
+        assert self.plan.pretraining is not None
+        tried = candidates(flags_of_pretraining(self.plan.pretraining.flags), self.plan.search)
+        return f"-grid{[divided(one)[0] for one in tried].index(dict(chosen)) + 1:02d}"
 
     def _leaves_out(self, fold: TestPart) -> bool:
         assert self.plan.pretraining is not None

@@ -29,6 +29,8 @@ GRID = "grid"
 LOW, HIGH, LOG = "low", "high", "log"
 """Keys of a range."""
 CHOICE = "choice.json"
+OF_PRETRAINING = "pretraining."
+"""Before the names of pre-training's flags in candidates, which start from a pre-training with these values."""
 MOST_TRIALS = 1000
 """Of a random search, for each fold and seed."""
 
@@ -57,6 +59,20 @@ def candidates(flags: Mapping[str, Any], search: Search | None = None) -> list[d
     return [one for place, one in enumerate(drawn) if one not in drawn[:place]]  # few whole numbers repeat
 
 
+def flags_of_pretraining(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those flags of a pre-training that have several values, by their names in candidates."""
+    return {f"{OF_PRETRAINING}{name}": value for name, value in flags.items() if isinstance(value, Mapping)}
+
+
+def divided(candidate: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the flags that a candidate sets in its pre-training, and those of its own training."""
+    before = {name: value for name, value in candidate.items() if name.startswith(OF_PRETRAINING)}
+    return (
+        {name.removeprefix(OF_PRETRAINING): value for name, value in before.items()},
+        {name: value for name, value in candidate.items() if name not in before},
+    )
+
+
 def is_range(value: Any) -> bool:
     """Tell whether a flag's value is a range, and no single value or grid."""
     return isinstance(value, Mapping) and LOW in value
@@ -66,7 +82,7 @@ def search_problem(search: Search | None, flags: Iterable[Mapping[str, Any]]) ->
     """Return what is wrong with a plan's search and the ranges of its flags; empty for nothing."""
     ranges = [name for of in flags for name, value in of.items() if is_range(value)]
     if search is not None and not ranges:
-        return "has nothing to search: give a flag of emotion {low: …, high: …}, or leave it out"
+        return "has nothing to search: give a flag of emotion or pretraining {low: …, high: …}, or leave it out"
     if ranges and search is None:
         return f"is missing, and {ranges[0]} has a range; give {{trials: 20, seed: 1}}"
     return ""

@@ -315,7 +315,7 @@ def _pretraining(top: Section) -> PretrainingPlan | None:
         speakers=section.text("speakers", "others", SPEAKERS),
         seed=None if each and section.take("seed") else section.number("seed", 1234),
         checkpoint=str(Path(top.path.parent, checkpoint).resolve()) if given else checkpoint,
-        flags=section.flags("flags", _RESERVED_FLAGS),
+        flags=section.flags("flags", _RESERVED_FLAGS, grids=True),
         from_bert=section.truth("from_bert", True),
     )
     section.finish()
@@ -426,6 +426,8 @@ def _check(plan: Plan, top: Section) -> None:
     if given and list(plan.ablations) != [FULL]:
         raise top.error("ablations", "change pre-training, which pretraining.checkpoint replaces; leave them out")
     varied = [plan.emotion, plan.partial_data, *plan.setting_flags.values()]
+    if plan.pretraining is not None and "pretraining" in starts:
+        varied.append(plan.pretraining.flags)
     if problem := search_problem(plan.search, varied):
         raise top.error("search", problem)
     if plan.protocol == "all_but_one" and any(

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from memobert_plugin.sweep.expansion import Run
+from memobert_plugin.sweep.commands import CommandWriter
+from memobert_plugin.sweep.expansion import Expansion, Run, read_emotion_corpus, read_speakers
 from memobert_plugin.sweep.plan import Plan, read_plan
+from memobert_plugin.sweep.slurm import PACKAGE
 
 OPTIMISER = {"optimizer": "memobert_adamw", "lr": 0.001, "batch_size": 8}
 
@@ -42,6 +44,17 @@ def write_plan(folder: Path, values: dict[str, Any], name: str = "plan.yaml") ->
 
 def plan_of(folder: Path, values: dict[str, Any]) -> Plan:
     return read_plan(write_plan(folder, values))
+
+
+def expand(folder: Path, data_bin: Path, ranks: int = 1, **changes: Any) -> dict[str, Run]:
+    """The runs of a plan by name, with these values beside those of :func:`plan_values`."""
+    if ranks > 1:
+        changes["slurm"] = {"pretraining": {"tasks_per_node": ranks}}
+    plan = plan_of(folder, plan_values(data_bin, **changes))
+    emotion = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds)
+    speakers = read_speakers(plan.pretraining.data) if plan.pretraining is not None else frozenset()
+    writer = CommandWriter(plan, PACKAGE, plan.slurm["pretraining"] if ranks > 1 else None)
+    return {run.name: run for run in Expansion(plan, emotion, speakers, folder / "runs", writer).runs()}
 
 
 def script_run(folder: Path, name: str, code: str, depends_on: Sequence[str] = (), commands: int = 1) -> Run:

@@ -8,26 +8,14 @@ from typing import Any
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.sweep.commands import CommandWriter, flag_arguments, flag_value
-from memobert_plugin.sweep.expansion import Expansion, Run, read_emotion_corpus, read_speakers
-from memobert_plugin.sweep.slurm import PACKAGE
+from memobert_plugin.sweep.commands import flag_arguments, flag_value
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values
+from tests.sweep.sweeps import OPTIMISER, expand, plan_values
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data_bin(tmp_path_factory.mktemp("corpus"), CorpusShape(speakers=4, utterances=8))
-
-
-def expand(tmp_path: Path, corpus: Path, ranks: int = 1, **changes: Any) -> dict[str, Run]:
-    if ranks > 1:
-        changes["slurm"] = {"pretraining": {"tasks_per_node": ranks}}
-    plan = plan_of(tmp_path, plan_values(corpus, **changes))
-    emotion = read_emotion_corpus(plan.corpus, plan.labels, plan.protocol, plan.folds)
-    speakers = read_speakers(plan.pretraining.data) if plan.pretraining is not None else frozenset()
-    writer = CommandWriter(plan, PACKAGE, plan.slurm["pretraining"] if ranks > 1 else None)
-    return {run.name: run for run in Expansion(plan, emotion, speakers, tmp_path / "runs", writer).runs()}
 
 
 def test_runs_have_readable_names_and_come_after_their_dependencies(tmp_path: Path, corpus: Path) -> None:

@@ -20,9 +20,10 @@ import memobert_plugin
 from memobert_plugin.cli.report import main as report
 from memobert_plugin.cli.sweep import main
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.sweep.commands import flag_value
 from memobert_plugin.sweep.grid import Search, candidate_folder, candidates, choose
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.sweep.sweeps import OPTIMISER, plan_of, plan_values, write_plan
+from tests.sweep.sweeps import OPTIMISER, expand, plan_of, plan_values, write_plan
 
 memobert_plugin.register()
 GRID = {"lr": {"grid": [0.01, 0.001]}, "dropout": {"grid": [0.0, 0.3]}}
@@ -87,6 +88,52 @@ def test_a_candidate_without_a_score_is_refused(tmp_path: Path) -> None:
 def test_plans_without_sense_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan_of(tmp_path, grid_values(Path("/data/bin"), **changes))
+
+
+def test_a_grid_of_pretraining_is_pretrained_once_and_tried_in_every_run(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, settings=["direct", "pretrain_prompt"], train_fractions=[1.0, 0.5], folds=[1])
+    values["pretraining"]["flags"]["lr"] = {"grid": [0.01, 0.001]}
+    values["emotion"]["setting_flags"] = {"pretrain_prompt": {"dropout": {"grid": [0.0, 0.3]}}}
+    runs = expand(tmp_path, data_bin, **values)
+    pretrained = [name for name in runs if name.startswith("pretraining")]
+    assert pretrained == [f"pretraining/full/seed1234-without-spk0-grid{number:02d}" for number in (1, 2)]
+    assert [flag_value(runs[name].commands[0], "--lr") for name in pretrained] == ["0.01", "0.001"]
+    assert [runs[name].description["chosen"] for name in pretrained] == [{"lr": 0.01}, {"lr": 0.001}]
+    prompt = runs["emotion/pretrain_prompt/full/fraction100/fold01/seed1"]
+    assert prompt.depends_on == tuple(pretrained)
+    trainings = [one for one in prompt.commands if one[0] == "fairseq-train"]
+    starts = [str(flag_value(one, "--finetune-from-model")) for one in trainings]
+    assert ["grid01" in one for one in starts] == [True, True, False, False]
+    assert [flag_value(one, "--dropout") for one in trainings] == ["0.0", "0.3"] * 2
+    assert prompt.description["candidates"][1] == {"pretraining.lr": 0.01, "dropout": 0.3}
+    assert runs["emotion/direct/full/fraction100/fold01/seed1"].depends_on == ()
+
+
+def test_a_search_draws_for_pretraining_and_emotion_together(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, settings=["pretrain_finetune"], folds=[1], search={"trials": 3, "seed": 1})
+    values["pretraining"]["flags"]["lr"] = {"low": 1e-4, "high": 1e-2, "log": True}
+    values["emotion"]["setting_flags"] = {"pretrain_finetune": {"dropout": {"low": 0.0, "high": 0.5}}}
+    runs = expand(tmp_path, data_bin, **values)
+    run = runs["emotion/pretrain_finetune/full/fraction100/fold01/seed1"]
+    assert len(runs) == 4 and len(run.depends_on) == len(run.description["candidates"]) == 3
+    trainings = [one for one in run.commands if one[0] == "fairseq-train"]
+    for training, name, tried in zip(trainings, run.depends_on, run.description["candidates"], strict=True):
+        assert name in str(flag_value(training, "--finetune-from-model"))
+        assert flag_value(runs[name].commands[0], "--lr") == str(tried["pretraining.lr"])
+        assert flag_value(training, "--dropout") == str(tried["dropout"])
+    assert set(run.description["search"]["ranges"]) == {"pretraining.lr", "dropout"}
+
+
+@pytest.mark.slow
+def test_a_grid_of_pretraining_runs_to_its_report(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, settings=["pretrain_finetune"], folds=[1])
+    values["pretraining"]["flags"]["lr"] = {"grid": [0.01, 0.0001]}
+    plan = write_plan(tmp_path, values)
+    assert main([str(plan), "--output", str(tmp_path / "runs")]) == 0
+    choice = json.loads(next((tmp_path / "runs").rglob("choice.json")).read_text())
+    assert choice["chosen"] == choice["candidates"][int(np.argmax(choice["validation"]))]
+    assert report([str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--no-floors", "--no-pictures"]) == 0
+    assert "2 trainings for each fold and seed" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(data_bin: Path, tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ def _write_shown(
 
 def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
     """Load the model that the flags describe; refuse ready frames of another making than it was trained on."""
+    from ..inference.decision import refuse_without_emotions
     from ..inference.predictor import MEmoBERT
     from ..inference.requests import refuse_other_frames
 
@@ -244,21 +245,12 @@ def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
         preview=options.report is not None,
         labels=options.labels,
     )
-    _refuse_pictures_of_emotions(options, model)
+    if options.report is not None:
+        refuse_without_emotions("--report", model.description)
     for flag in ("visual", "acoustic"):
         if (folder := getattr(options, flag)) is not None:
             refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))
     return model
-
-
-def _refuse_pictures_of_emotions(options: argparse.Namespace, model: MEmoBERT) -> None:
-    """Refuse outputs that show one emotion of several for a model that predicts something else."""
-    from ..inference.decision import refuse_without_emotions
-
-    subtitles = [path for path in options.output if path.suffix.lower() in (".srt", ".vtt", ".ass")]
-    shown = {"--live": options.live, "--report": options.report, "--overlay": options.overlay}
-    for flag in [flag for flag, value in shown.items() if value is not None] + [f"--output {one}" for one in subtitles]:
-        refuse_without_emotions(flag, model.description)
 
 
 def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from ..checkpoints.model_description import FINETUNED, PRETRAINED
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
-from ..core.names import CLASSES, MODALITY_CASES
+from ..core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
 from ..data.batches import CLS, SEP, UNK
 from ..data.prompts import ends_sentence
 from ..data.tokenizer import WordPieceTokenizer
@@ -49,6 +49,8 @@ class RectangularModel(nn.Module):
     tail: Tensor
     sentence_end: Tensor
     temperatures: Tensor
+    mean: Tensor
+    deviation: Tensor
     columns: Tensor
     decoder: Tensor
     bias: Tensor
@@ -62,7 +64,10 @@ class RectangularModel(nn.Module):
         self.limits = description.limits
         trained = {_STREAMS[letter] for letter in description.trained_on if letter in _STREAMS}
         self.zero_frames = trained if description.training.get("zero_frames") else set()
-        self.finetuned = description.kind == FINETUNED
+        self.finetuned, self.target_kind = description.kind == FINETUNED, description.target_kind
+        for name in ("mean", "deviation") if self.target_kind == DIMENSIONS else ():
+            assert description.target is not None  # the kind comes from it
+            self._constant(name, torch.tensor(description.target[name], dtype=torch.float32))
         prompt = network.prompt
         self.mask_offset = 0 if prompt is None else prompt.mask_offset
         self.period = symbols.index(".") if "." in symbols else UNK
@@ -103,7 +108,7 @@ class RectangularModel(nn.Module):
         acoustic: Tensor | None = None,
         acoustic_length: Tensor | None = None,
     ) -> Tensor:
-        """Return probabilities (B, C).
+        """Return probabilities (B, C), or numbers on the scale of the training.
 
         Args:
             text: (B, L) pieces without special ones; what follows an utterance's own is not read.
@@ -128,8 +133,11 @@ class RectangularModel(nn.Module):
             present.append(own > 0)
         hidden = _transformed(self.module.encoder, torch.cat(parts, dim=1), torch.cat(masks, dim=1))
         case = 4 * present[0].long() + 2 * present[1].long() + present[2].long()
-        scores = self._scores(hidden, length) / self.temperatures[case][:, None]
-        return scores.softmax(dim=-1)
+        scores = self._scores(hidden, length)
+        if self.target_kind == DIMENSIONS:
+            return scores * self.deviation + self.mean
+        scores = scores / self.temperatures[case][:, None]
+        return scores.sigmoid() if self.target_kind == SEVERAL else scores.softmax(dim=-1)
 
     def _assembled(self, text: Tensor, text_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``[CLS] text . prompt [SEP]`` (B, L + …), its lengths and those of the texts as they are read."""
@@ -199,7 +207,7 @@ def _transformed(body: CrossModalityTransformer, hidden: Tensor, mask: Tensor) -
 
 
 def export_onnx(network: Network, path: Path, license_text: str = "") -> float:
-    """Write a model as ONNX, checked; return the largest difference of a probability from PyTorch's.
+    """Write a model as ONNX, checked; return the largest difference of an output from PyTorch's.
 
     Raises:
         UserError: a model that was only pre-trained, a missing package, a file that cannot be written, or one that
@@ -213,8 +221,6 @@ def export_onnx(network: Network, path: Path, license_text: str = "") -> float:
         raise UserError(
             "--onnx: a model of one template only; this one has more, contextual calibration or a soft prompt"
         )
-    if network.description.target_kind != CLASSES:
-        raise UserError("--onnx: only models that tell one emotion of several; this one predicts another target")
     model = RectangularModel(network).eval()
     inputs = _inputs(network, list(_examples(network, "lva", (3, 2))))
     with torch.no_grad(), _silenced():
@@ -223,7 +229,7 @@ def export_onnx(network: Network, path: Path, license_text: str = "") -> float:
             (),
             kwargs=inputs,
             input_names=list(inputs),
-            output_names=["probabilities"],
+            output_names=["numbers" if description.target_kind == DIMENSIONS else "probabilities"],
             dynamic_shapes={name: _dynamic(name, value) for name, value in inputs.items()},
             opset_version=_OPSET,
             dynamo=True,
@@ -282,6 +288,7 @@ def _about(network: Network, license_text: str) -> dict[str, str]:
     }
     return {
         "labels": json.dumps(network.labels, ensure_ascii=False),
+        "target": json.dumps(description.target or {"kind": description.target_kind}),
         "symbols": json.dumps(list(tokenizer.symbols), ensure_ascii=False),
         "tokenizer": json.dumps({"kind": tokenizer.kind, "lowercase": lowercase}),
         "limits": json.dumps(description.limits),
@@ -327,7 +334,9 @@ def _inputs(network: Network, evidence: list[Evidence]) -> dict[str, Tensor]:
 
 
 def _checked(network: Network, path: Path) -> float:
-    """Return the largest difference of a probability, over all modality cases alone and in one batch.
+    """Return the largest difference of an output, over all modality cases alone and in one batch.
+
+    Outputs are probabilities, or numbers in standard deviations of the training.
 
     Raises:
         UserError: it is too large.
@@ -339,15 +348,16 @@ def _checked(network: Network, path: Path) -> float:
     session = onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
     limits = network.description.limits
     longest = max(limits.values()) + 5
+    scale = np.asarray((network.description.target or {}).get("deviation", 1.0))
     batches = [list(_examples(network, case, (1, 4, longest))) for case in MODALITY_CASES]
     batches.append([one for batch in batches for one in batch])
     worst = 0.0
     for evidence in batches:
         with torch.inference_mode():
             scores, _ = network.scores(network.batch(evidence, network.prompt))
-        expected = scores.softmax(dim=-1).numpy()
+            expected = network.answers(scores).numpy()
         given = {name: value.numpy() for name, value in _inputs(network, evidence).items()}
-        worst = max(worst, float(np.abs(session.run(None, given)[0] - expected).max()))
+        worst = max(worst, float(np.abs((session.run(None, given)[0] - expected) / scale).max()))
     if not worst <= LARGEST_DIFFERENCE:
-        raise UserError(f"--onnx: differs from PyTorch by {worst:.2g} in a probability; try another version of torch")
+        raise UserError(f"--onnx: differs from PyTorch by {worst:.2g} in an output; try another version of torch")
     return worst

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import colorsys
 import csv
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
 from ..core.names import counted
-from ..pages.drawings import emotion_colors
-from .prediction import UNITS
+from ..pages.drawings import emotion_colors, rgb_of
+from .prediction import UNITS, bars
 
 if TYPE_CHECKING:
     from pysubs2 import SSAFile
@@ -28,7 +26,6 @@ SUBTITLES = (".srt", ".vtt", ".ass")
 """Suffixes of files whose lines need times."""
 STREAMS = {"text": "words", "visual": "faces", "acoustic": "voice"}
 """The modalities in tables, subtitles and pictures."""
-_HSL = re.compile(r"hsl\(([\d.]+) ([\d.]+)% ([\d.]+)%\)")
 
 Line = Mapping[str, Any]
 """An answer, or the reason why there is none, as :meth:`Outcome.to_dict` returns it."""
@@ -89,22 +86,17 @@ def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], 
         writer.writerow(row)
 
 
+def answer_alone(line: Line) -> str:
+    """Return the label of an answer, of numbers these: ``valence 2.41, arousal 3.10``."""
+    numbers = line.get("dimensions", {})
+    return ", ".join(f"{name} {one['value']:.2f}" for name, one in numbers.items()) or str(line["label"])
+
+
 def headline(line: Line) -> str:
     """Return an answer in a few words, with the streams it was read from: ``anger 71 % (words, voice)``."""
-    sure = "" if not line["unsure"] else ", unsure"
-    return f"{line['label']} {line['confidence']:.0%}{sure} ({', '.join(streams_read(line))})"
-
-
-def rgb_of(color: str) -> tuple[int, int, int]:
-    """Return red, green and blue, 0 to 255, of ``#rrggbb`` or ``hsl(h s% l%)``."""
-    found = _HSL.fullmatch(color)
-    if found is None:
-        red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
-        return red, green, blue
-    hue, saturation, lightness = (float(value) for value in found.groups())
-    parts = colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
-    red, green, blue = (round(255 * part) for part in parts)
-    return red, green, blue
+    sure = "" if line["confidence"] is None else f" {line['confidence']:.0%}"
+    unsure = ", unsure" if line["unsure"] else ""
+    return f"{answer_alone(line)}{sure}{unsure} ({', '.join(streams_read(line))})"
 
 
 def _subtitles(lines: Sequence[Line], labels: Sequence[str], suffix: str) -> SSAFile:
@@ -114,7 +106,7 @@ def _subtitles(lines: Sequence[Line], labels: Sequence[str], suffix: str) -> SSA
     except ImportError:
         raise UserError(f"subtitles: pysubs2 is not installed; {pip_install('video')}") from None
     made = SSAFile()
-    made.info["Title"] = f"emotions: {', '.join(labels)}"
+    made.info["Title"] = f"answers: {', '.join(labels)}"
     for label, color in emotion_colors(labels).items():
         made.styles[_style(label)] = SSAStyle(primarycolor=Color(*rgb_of(color)), bold=True)
     for line in lines:
@@ -127,7 +119,7 @@ def _subtitles(lines: Sequence[Line], labels: Sequence[str], suffix: str) -> SSA
                 round(1000 * line["start"]),
                 round(1000 * line["end"]),
                 f"{shown}\\N{back}{said}" if said else shown,
-                style=_style(line["label"]),
+                style=_style(max(filled := bars(line), key=lambda name: filled[name][0])),
             )
         )
     return made
@@ -278,8 +270,6 @@ def _row(line: dict[str, Any], timeline: bool) -> list[str]:
     shown = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
     counts = {what: line["modalities"][name]["frames"] for name, what in UNITS.items()}
     read = ", ".join(counted(count, what) for what, count in counts.items() if count)
-    if numbers := line.get("dimensions"):
-        answer = ", ".join(f"{name} {one['value']:.2f}" for name, one in numbers.items())
-        return [where, shown, answer, "", read, ""]
-    answer = f"{line['label']} (unsure)" if line["unsure"] else line["label"]
-    return [where, shown, answer, f"{line['confidence']:.0%}", read, line["word"] or ""]
+    answer = f"{answer_alone(line)}{' (unsure)' if line['unsure'] else ''}"
+    sure = "" if line["confidence"] is None else f"{line['confidence']:.0%}"
+    return [where, shown, answer, sure, read, line["word"] or ""]

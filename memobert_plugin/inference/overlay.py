@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -16,8 +16,9 @@ from ..core.files import replaced_when_complete
 from ..features.media.container import FILM_SUFFIXES, audio_stream, media_facts, opened, time_origin
 from ..features.media.pictures import PictureReader
 from ..features.media.streams import ANY_STREAMS, StreamChoice
-from ..pages.drawings import emotion_colors
-from .outputs import Line, rgb_of, streams_read
+from ..pages.drawings import emotion_colors, rgb_of
+from .outputs import Line, streams_read
+from .prediction import bars
 
 if TYPE_CHECKING:
     import av
@@ -55,8 +56,8 @@ def check_overlay(film: Path, target: Path) -> None:
 def write_overlay(
     film: Path, lines: Sequence[Line], target: Path, labels: Sequence[str], streams: StreamChoice = ANY_STREAMS
 ) -> None:
-    """Write the film with a panel on each picture: the answer of the moment, every emotion's probability, and the
-    streams that were read.
+    """Write the film with a panel on each picture: the answer of the moment, every emotion's probability (of
+    other targets each number or label), and the streams that were read.
 
     Pictures are those that players show, at the film's average rate. The sound is that of the film.
 
@@ -229,14 +230,14 @@ class _Painter:
         left, top = size // 2, size // 4
         title = "no answer here" if line is None else f"{line['label']}{' (unsure)' if line['unsure'] else ''}"
         draw.text((left, top), title, (255, 255, 255), font)
-        shares: Mapping[str, float] = {} if line is None else line["probabilities"]
+        filled = {} if line is None else bars(line)
         for place, label in enumerate(self._labels, start=1):
-            y, share = top + row * place, float(shares.get(label, 0.0))
+            y, (share, value) = top + row * place, filled.get(label, (0.0, ""))
             draw.text((left, y), label, (225, 225, 225), font)
             begin = left + round(names) + size // 2
             draw.rectangle((begin, y + size // 4, begin + round(bar * share), y + size), self._colors[label])
             if line is not None:
-                draw.text((begin + round(bar * share) + size // 3, y), f"{share:.0%}", (225, 225, 225), font)
+                draw.text((begin + round(bar * share) + size // 3, y), value, (225, 225, 225), font)
         if line is not None:
             seen = f"from {', '.join(streams_read(line))}"
             draw.text((left, top + row * (len(self._labels) + 1)), seen, (225, 225, 225), font)

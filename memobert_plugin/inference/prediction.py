@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import UserError, pip_install
 from ..core.names import counted
-from ..pages.drawings import emotion_colors, probability_bars, small_bar
+from ..pages.drawings import emotion_colors, rgb_of, small_bar, value_bars
 from .utterance import MODALITY_NAMES, PLAIN_NAMES, Utterance
 
 if TYPE_CHECKING:
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from .predictor import MEmoBERT
 
 UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
+
+
+def bars(line: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+    """Return for each output the filled share of its bar, from 0 to 1, and its value in words.
+
+    A probability fills its share, a number that of its range in the model's corpus.
+    """
+    if numbers := line.get("dimensions"):
+        lengths = {
+            name: (one["value"] - one["low"]) / ((one["high"] - one["low"]) or 1.0) for name, one in numbers.items()
+        }
+        return {name: (min(max(lengths[name], 0.0), 1.0), f"{one['value']:.2f}") for name, one in numbers.items()}
+    return {label: (share, f"{share:.0%}") for label, share in line["probabilities"].items()}
 
 
 @dataclass(frozen=True)
@@ -154,8 +167,8 @@ class Prediction:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        colors = emotion_colors(self.probabilities)
-        return str(probability_bars(f"{self.name}: {self.headline}", self.probabilities, colors, self._remarks()))
+        filled = bars(self.to_dict())
+        return str(value_bars(f"{self.name}: {self.headline}", filled, emotion_colors(filled), self._remarks()))
 
     def _remarks(self) -> list[str]:
         missing = [f"not read: {name} ({reason})" for name, reason in self.parts_missing.items()]
@@ -287,6 +300,8 @@ class Predictions(list[Prediction]):
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw the probabilities over time (over the clips, for answers that are no timeline), stacked.
 
+        Numbers, and the probabilities of several labels, are lines.
+
         Args:
             axes: draws there; None: into a new figure.
 
@@ -295,8 +310,6 @@ class Predictions(list[Prediction]):
         """
         if not self:
             raise UserError("plot: there is no answer to draw")
-        if not self[0].probabilities:
-            raise UserError("plot: draws the probabilities of emotions; these are answers with other numbers")
         try:
             from matplotlib import pyplot
         except ImportError:
@@ -307,12 +320,22 @@ class Predictions(list[Prediction]):
         if self.timeline:
             spans = [(one.start or 0.0, one.end or 0.0) for one in self]
         lefts, widths = [begin for begin, _ in spans], [end - begin for begin, end in spans]
+        first = self[0]
+        lines = bool(first.dimensions) or first.labels is not None
         below = np.zeros(len(self))
-        for label, color in emotion_colors(self[0].probabilities).items():
-            shares = np.array([one.probabilities[label] for one in self])
+        for label, named in emotion_colors(first.dimensions or first.probabilities).items():
+            color = [part / 255 for part in rgb_of(named)]  # matplotlib knows no hsl
+            shares = np.array(
+                [one.dimensions[label].value if one.dimensions else one.probabilities[label] for one in self]
+            )
+            if lines:
+                axes.plot(np.add(lefts, np.divide(widths, 2)), shares, "o-", color=color, label=label, markersize=3)
+                continue
             axes.bar(lefts, shares, widths, bottom=below, align="edge", color=color, label=label, linewidth=0)
             below += shares
-        axes.set(ylabel="probability", ylim=(0, 1), xlabel="seconds" if self.timeline else "clip")
+        axes.set(ylabel="value" if first.dimensions else "probability", xlabel="seconds" if self.timeline else "clip")
+        if not first.dimensions:
+            axes.set(ylim=(0, 1))
         if not self.timeline:
             axes.set_xticks([left + 0.45 for left in lefts], [one.name for one in self])
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

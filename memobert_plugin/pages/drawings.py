@@ -5,6 +5,8 @@ Colours that are no emotion come from classes of ``style.css``, so that drawings
 
 from __future__ import annotations
 
+import colorsys
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
@@ -30,6 +32,7 @@ RIGHT: Final = 52
 """Pixels right of a drawing's time axis, for the numbers of its scale. Names stand above their rows, so that the same
 drawing can be read on a phone, where ``style.css`` makes its letters larger.
 """
+_HSL: Final = re.compile(r"hsl\(([\d.]+) ([\d.]+)% ([\d.]+)%\)")
 _NAME: Final = 26.0
 """Pixels of a row's name."""
 _TICKS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0)
@@ -48,6 +51,18 @@ def emotion_colors(names: Iterable[str]) -> dict[str, str]:
     return colors
 
 
+def rgb_of(color: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 to 255, of ``#rrggbb`` or ``hsl(h s% l%)``."""
+    found = _HSL.fullmatch(color)
+    if found is None:
+        red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+        return red, green, blue
+    hue, saturation, lightness = (float(value) for value in found.groups())
+    parts = colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+    red, green, blue = (round(255 * part) for part in parts)
+    return red, green, blue
+
+
 def small_bar(probabilities: Mapping[str, float], colors: Mapping[str, str]) -> Markup:
     """Draw all probabilities as one stacked bar, for a row of a table."""
     x, parts = 0.0, []
@@ -57,15 +72,22 @@ def small_bar(probabilities: Mapping[str, float], colors: Mapping[str, str]) -> 
     return svg("".join(parts), 14, "probabilities", 160)
 
 
-def probability_bars(
-    title: str, probabilities: Mapping[str, float], colors: Mapping[str, str], remarks: Sequence[str] = ()
+def value_bars(
+    title: str, bars: Mapping[str, tuple[float, str]], colors: Mapping[str, str], remarks: Sequence[str] = ()
 ) -> Markup:
-    """Draw a bar for each probability, for a notebook: no stylesheet is needed, and its text colour is kept."""
+    """Draw a bar for each value, for a notebook: no stylesheet is needed, and its text colour is kept.
+
+    Args:
+        title: above the bars.
+        bars: by name, the filled share of a bar, from 0 to 1, and the value in words.
+        colors: by name.
+        remarks: below the bars.
+    """
     row = Markup(
         '<tr><td style="text-align:left">{}</td><td style="text-align:left;width:24em">'
-        '<div style="background:{};width:{:.1f}%;height:1em"></div></td><td>{:.0%}</td></tr>'
+        '<div style="background:{};width:{:.1f}%;height:1em"></div></td><td>{}</td></tr>'
     )
-    rows = Markup("").join(row.format(name, colors[name], 100 * share, share) for name, share in probabilities.items())
+    rows = Markup("").join(row.format(name, colors[name], 100 * share, value) for name, (share, value) in bars.items())
     notes = Markup("").join(Markup("<div>{}</div>").format(remark) for remark in remarks)
     return Markup("<div><strong>{}</strong><table>{}</table><small>{}</small></div>").format(title, rows, notes)
 

@@ -41,7 +41,10 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "zero_frames": ({}, ("memobert_prompt", "--zero-frames")),
     "no_voice": ({"acoustic_dim": 0}, ("memobert_prompt",)),
     "no_faces": ({"visual_dim": 0}, ("memobert_prompt",)),
+    "numbers": ({"dimensions": True}, ("memobert_finetune", "--dimensions", "valence,arousal")),
+    "several": ({"several": True}, ("memobert_finetune", "--several-labels")),
 }
+OTHER_TARGETS = ("numbers", "several")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx" / "predict.py"
 needs_shipped = pytest.mark.skipif(not (SHIPPED_MODEL / "config.json").is_file(), reason="no model is shipped here")
 
@@ -52,19 +55,21 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, (sizes, (task, *flags)) in KINDS.items():
         data_bin = make_data_bin(folder / f"{name}.corpus", CorpusShape(speakers=3, utterances=8, **sizes))
         model = read_fairseq_checkpoint(trained_checkpoint(data_bin, task, folder / f"{name}.pt", *flags, updates=8))
-        write_bundle(replace(model, description=replace(model.description, calibration=CALIBRATION)), folder / name)
+        calibration = None if name in OTHER_TARGETS else CALIBRATION
+        write_bundle(replace(model, description=replace(model.description, calibration=calibration)), folder / name)
     return {name: folder / name for name in KINDS}
 
 
 def difference(network: Network, case: str, lengths: tuple[int, ...]) -> float:
-    """The largest difference of a probability between the packed network and the rectangular model."""
+    """The largest difference of an output between the packed network and the rectangular model."""
     evidence = list(_examples(network, case, lengths))
     inputs = _inputs(network, evidence)
     with torch.inference_mode():
         found = RectangularModel(network).eval()(**inputs)
         scores, _ = network.scores(network.batch(evidence, network.prompt))
+        expected = network.answers(scores)
     assert found.shape == (len(lengths), len(network.labels))
-    return float((found - scores.softmax(dim=-1)).abs().max())
+    return float((found - expected).abs().max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,15 +123,19 @@ def test_the_file_is_checked_in_every_case_and_reads_any_size(
     assert list(sizes) == ["text", "text_length", *(name + end for name in streams for end in ("", "_length"))]
     named = {"text": "pieces", "visual": "faces", "acoustic": "sound_frames"}
     assert all(sizes[name][:2] == ["utterances", named[name]] for name in ("text", *streams))
-    assert [one.name for one in session.get_outputs()] == ["probabilities"]
+    assert [one.name for one in session.get_outputs()] == ["numbers" if kind == "numbers" else "probabilities"]
     given = {}
     for name, shape in sizes.items():
         empty = np.zeros([1, 0, *shape[2:]], np.int64 if name == "text" else np.float32)
         given[name] = np.zeros(1, np.int64) if name.endswith("_length") else empty
     nothing = session.run(None, given)[0]
-    assert nothing.shape == (1, 4) and nothing.sum() == pytest.approx(1.0, abs=1e-5)
+    labels = ["valence", "arousal"] if kind == "numbers" else ["anger", "happy", "neutral", "sad"]
+    assert nothing.shape == (1, len(labels)) and np.isfinite(nothing).all()
+    assert kind in OTHER_TARGETS or nothing.sum() == pytest.approx(1.0, abs=1e-5)
     about = session.get_modelmeta().custom_metadata_map
-    assert json.loads(about["labels"]) == ["anger", "happy", "neutral", "sad"]
+    assert json.loads(about["labels"]) == labels
+    expected = {"numbers": "dimensions", "several": "several"}.get(kind, "classes")
+    assert json.loads(about["target"])["kind"] == expected
     with pytest.raises(UserError, match="exists already; give --overwrite"):
         export([str(bundles[kind]), "--onnx", str(path)])
 

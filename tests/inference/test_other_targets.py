@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from memobert_plugin import MEmoBERT
@@ -15,8 +16,8 @@ from memobert_plugin.checkpoints.model_description import ModelDescription
 from memobert_plugin.cli.export import described
 from memobert_plugin.cli.inspect import main as inspect
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.inference.onnx_export import export_onnx
 from memobert_plugin.inference.outputs import as_text, earlier_answers, write_answers
+from memobert_plugin.inference.prediction import bars
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 from tests.inference.models import utterances_of
@@ -121,15 +122,36 @@ def test_what_shows_one_emotion_of_several_is_refused(data_bin: Path, trained: P
     answers = model.predict(utterances_of(data_bin)[:2])
     with pytest.raises(UserError, match="page: shows one emotion of several, this model predicts numbers"):
         answers.page(tmp_path / "x.html")
-    with pytest.raises(UserError, match="plot: draws the probabilities of emotions"):
-        answers.plot()
     with pytest.raises(UserError, match="--labels: this model does not choose one of its labels"):
         MEmoBERT.from_pretrained(trained / "labels", labels="happy,sad")
     with pytest.raises(UserError, match="--calibrate: only for models that tell one emotion of several"):
         described(model.description, [tmp_path / "x.jsonl"], "")
-    pytest.importorskip("onnx")
-    with pytest.raises(UserError, match="--onnx: only models that tell one emotion of several"):
-        export_onnx(model.network, tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("name", ["numbers", "labels"])
+def test_answers_are_drawn_with_every_number_or_label(data_bin: Path, trained: Path, tmp_path: Path, name: str) -> None:
+    pysubs2 = pytest.importorskip("pysubs2")
+    pytest.importorskip("matplotlib").use("agg")
+    model = MEmoBERT.from_pretrained(trained / name)
+    answers = model.predict(utterances_of(data_bin)[:2])
+    axes = answers.plot()
+    values = answers[0].probabilities or {key: one.value for key, one in answers[0].dimensions.items()}
+    assert {line.get_label(): np.asarray(line.get_ydata())[0] for line in axes.get_lines()} == pytest.approx(values)
+    lines = [{**line, "start": 2.0 * at, "end": 2.0 * at + 1} for at, line in enumerate(answers.to_dict())]
+    write_answers(tmp_path / "out.ass", lines, model.labels)
+    first = pysubs2.load(str(tmp_path / "out.ass"))[0]
+    assert first.plaintext.startswith(answers[0].headline.partition(",")[0] if name == "numbers" else answers[0].label)
+    filled = bars(lines[0])
+    assert list(filled) == model.labels and first.style == max(filled, key=lambda key: filled[key][0])
+    assert all(0 <= share <= 1 for share, _ in filled.values())
+    assert all(value in answers[0]._repr_html_() for _, value in filled.values())
+
+
+def test_a_number_beyond_its_range_fills_the_bar_and_no_more() -> None:
+    line = {
+        "dimensions": {"valence": {"value": 7.0, "low": 1.0, "high": 5.0}, "arousal": {"value": 2, "low": 2, "high": 2}}
+    }
+    assert bars(line) == {"valence": (1.0, "7.00"), "arousal": (0.0, "2.00")}
 
 
 def test_inspect_describes_the_data_bin_and_the_predictions(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.inference.outputs import Answers, as_text, earlier_answers, rgb_of, write_answers
+from memobert_plugin.inference.outputs import Answers, as_text, earlier_answers, write_answers
 from memobert_plugin.inference.utterance import Utterance
 
 LABELS = ("anger", "calm")
@@ -78,13 +78,6 @@ def test_subtitles_show_label_streams_and_words_at_their_times(tmp_path: Path, s
         styles = pysubs2.load(str(path)).styles
         assert styles["anger"].primarycolor != styles["calm"].primarycolor
         assert (first.style, second.style) == ("anger", "calm")
-
-
-@pytest.mark.parametrize(
-    ("color", "rgb"), [("#d55e00", (213, 94, 0)), ("hsl(120.0 100% 50%)", (0, 255, 0)), ("hsl(0.0 0% 50%)", (128,) * 3)]
-)
-def test_colours_of_pages_become_red_green_and_blue(color: str, rgb: tuple[int, ...]) -> None:
-    assert rgb_of(color) == rgb
 
 
 def test_earlier_answers_are_kept_in_the_order_of_the_question(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ def test_the_panel_changes_with_the_answer_and_the_rest_stays(tmp_path: Path, su
     assert lasts["video"] == pytest.approx(4.0, abs=0.1) and lasts["audio"] == pytest.approx(4.0, abs=0.15)
 
 
+def test_numbers_have_bars_too(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=2.0, picture=grey)
+    lines = [
+        {**answer(name, start), "label": "", "probabilities": {}, "confidence": None,
+         "dimensions": {"valence": {"value": value, "low": 0.0, "high": 1.0}}, "end": start + 1.0}
+        for name, start, value in (("a", 0.0, 0.1), ("b", 1.0, 0.9))
+    ]  # fmt: skip
+    write_overlay(film, lines, tmp_path / "out.mp4", ["valence"])
+    shown = {round(one.time, 1): one.rgb.astype(int)[:60, :150] for one in pictures(tmp_path / "out.mp4")}
+    assert np.abs(shown[0.5] - shown[1.5]).mean() > 1 and np.abs(shown[0.4] - shown[0.5]).mean() < 1
+
+
 def test_a_film_without_sound_and_of_odd_size_is_written(tmp_path: Path) -> None:
     film = write_film(
         tmp_path / "film.mkv", seconds=1.0, silent=True, picture=lambda time: np.zeros((50, 62, 3), np.uint8)

@@ -6,6 +6,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +189,15 @@ def test_an_answer_writes_its_page_and_one_without_its_model_says_so(raw: MEmoBE
     assert copied == answer
     with pytest.raises(UserError, match=r"other\.html: these answers have lost their model"):
         copied.page(tmp_path / "other.html")
+
+
+def test_labels_of_any_name_are_plotted() -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    shares = {"anger": 0.25, "bemused": 0.75}
+    axes = Predictions([Prediction("x", "bemused", shares, {})]).plot()
+    patches: list[Any] = list(axes.patches)
+    assert [patch.get_height() for patch in patches] == [0.25, 0.75]
+    assert len({patch.get_facecolor() for patch in patches}) == 2
 
 
 def test_a_timeline_is_plotted_over_its_seconds(raw: MEmoBERT, tmp_path: Path) -> None:

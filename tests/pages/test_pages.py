@@ -13,7 +13,7 @@ from jinja2 import UndefinedError
 import memobert_plugin
 from memobert_plugin.data.frames import FERPLUS_CLASSES
 from memobert_plugin.evaluation.report.figures import STYLES
-from memobert_plugin.pages.drawings import Tracks, clock, emotion_colors, number, runs_of, small_bar
+from memobert_plugin.pages.drawings import Tracks, clock, emotion_colors, number, rgb_of, runs_of, small_bar
 from memobert_plugin.pages.template import load_template
 
 PACKAGE = Path(memobert_plugin.__file__ or "").parent
@@ -80,3 +80,10 @@ def test_bars_numbers_and_times() -> None:
     assert [rect.attrib["width"] for rect in bar] == ["40", "120"]
     assert (number(100.0), number(0.25), number(float("nan"))) == ("100", "0.2", "0")
     assert (clock(3.5, 0.5), clock(61), clock(3661)) == ("3.5 s", "1:01", "1:01:01")
+
+
+@pytest.mark.parametrize(
+    ("color", "rgb"), [("#d55e00", (213, 94, 0)), ("hsl(120.0 100% 50%)", (0, 255, 0)), ("hsl(0.0 0% 50%)", (128,) * 3)]
+)
+def test_colours_of_pages_become_red_green_and_blue(color: str, rgb: tuple[int, ...]) -> None:
+    assert rgb_of(color) == rgb

@@ -23,7 +23,7 @@ SETTING is one of
   pretrain           masked modelling without labels (DATA-BIN may be several shards a:b:c)
   direct             a classifier, trained from nothing;         direct_prompt   a prompt, trained from nothing
   finetune, prompt   the same from --finetune-from-model, the checkpoint of a pre-training or of memobert-import bert
-  early_fusion, mult, clstm_mma, mmin, ssmm, and those of installed packages: systems to compare with
+  early_fusion, mult, clstm_mma, mmin, ssmm, and any other comparator: systems to compare with
 and a plan's names: bert_finetune, bert_prompt, pretrain_finetune, pretrain_prompt, zero_shot.
 
 All further flags go to fairseq-train and replace the preset's; docs/flags.md lists those of this package. Without them:

@@ -120,7 +120,7 @@ class Objective(ABC):
         title: a few words for reports, such as ``"masked words"``.
         help: for the ratio's flag, such as ``"whole-word masked language modelling"``.
         modality: ``"text"``, ``"visual"`` or ``"acoustic"``.
-        default_ratio: share of updates unless the flag says otherwise.
+        default_ratio: share of updates unless the flag says otherwise; 0 leaves the objective out until the flag asks.
         order: place in flags, draws and logs; the paper's four come first.
         in_every_model: also build the head where the objective is not asked for, as checkpoints of the paper's four
             have it: a finetuned checkpoint can then be pre-trained further.
@@ -137,7 +137,7 @@ class Objective(ABC):
     title: ClassVar[str]
     help: ClassVar[str]
     modality: ClassVar[str]
-    default_ratio: ClassVar[float] = 1.0
+    default_ratio: ClassVar[float] = 0.0
     order: ClassVar[int] = 100
     in_every_model: ClassVar[bool] = False
     ablation: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""Random choices that objectives share: numbers per utterance, fates of chosen units, at least one per utterance.
+"""Random choices that objectives share: numbers per utterance, fates of chosen units, pieces to draw from.
 
 Every draw is a function of (seed, update, utterance): masks change with each update, do not depend on the rest of the
 batch, on ranks or on workers, and need no state. A batch is packed: flat arrays over the utterances, and their lengths.
@@ -6,6 +6,8 @@ batch, on ranks or on workers, and need no state. A batch is packed: flat arrays
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -25,6 +27,13 @@ class Fate(IntEnum):
 
 
 MASKED_BELOW, REPLACED_BELOW = 0.8, 0.9
+_NO_TEXT = re.compile(r"\[.+\]|<.+>|madeupword\d{4}")
+"""Pieces that no text holds: ``[CLS]``, ``[unused7]``, ``<s>``, ``<0x0A>``, and the rows that fairseq pads with."""
+
+
+def ordinary_pieces(symbols: Sequence[str]) -> Integers:
+    """Return the rows of a dictionary that may replace a piece, ascending: no special pieces, no ``[unused…]``."""
+    return np.array([row for row, symbol in enumerate(symbols) if not _NO_TEXT.fullmatch(symbol)], dtype=np.int64)
 
 
 def draw_fates(points: npt.NDArray[np.float64]) -> Integers:

@@ -92,7 +92,6 @@ class PromptedObjective(Objective):
     """Base of the objectives that show an utterance's prompt and give its mask a distribution over emotion words."""
 
     modality = "text"
-    default_ratio = 0.0
     head_name = WORD_HEAD
     Options = PromptedOptions
     shares = ("agreement",)

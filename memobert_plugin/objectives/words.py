@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,11 +19,9 @@ from ..core.rng import Stream
 from ..data.tokenizer import MASK, SPECIALS
 from ..nn.heads import WORD_HEAD, HeadPlan, word_head
 from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, rows_on
-from .draws import Draws, Fate, draw_fates, select_at_least_one
+from .draws import Draws, Fate, draw_fates, ordinary_pieces, select_at_least_one
 
 WORD_MASKING = ("whole_word", "piece")
-_NO_TEXT = re.compile(r"\[.+\]|<.+>|madeupword\d{4}")
-"""Pieces that no text holds: ``[CLS]``, ``[unused7]``, ``<s>``, ``<0x0A>``, and the rows that fairseq pads with."""
 
 
 class _Draw(IntEnum):
@@ -47,11 +44,6 @@ class MaskedText:
 
     targets: Integers
     replacements: Integers
-
-
-def ordinary_pieces(symbols: Sequence[str]) -> Integers:
-    """Return the rows of a dictionary that may replace a piece, ascending: no special pieces, no ``[unused…]``."""
-    return np.array([row for row, symbol in enumerate(symbols) if not _NO_TEXT.fullmatch(symbol)], dtype=np.int64)
 
 
 def mask_text(

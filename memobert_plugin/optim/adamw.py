@@ -133,7 +133,8 @@ class MEmoBERTAdamW(FairseqAdam):
         if saved != own:
             raise UserError(
                 f"checkpoint: its optimizer's parameters are {saved}, this model's {own} (an objective or another head "
-                f"came or went); add --reset-optimizer, or start from it with --finetune-from-model"
+                f"came or went): leave a new objective out (--NAME-ratio 0), start from the checkpoint with "
+                f"--finetune-from-model, or add --reset-optimizer"
             )
         super().load_state_dict(state_dict, optimizer_overrides)
 

@@ -273,7 +273,7 @@ def _x3(shop: Workshop) -> str:
 
 @case("X4", "random pieces are words")
 def _x4(shop: Workshop) -> str:
-    from memobert_plugin.objectives.words import ordinary_pieces
+    from memobert_plugin.objectives.draws import ordinary_pieces
 
     symbols = shop.path("text/emotion_vocab.txt").read_text().split()
     drawn = [symbols[row] for row in ordinary_pieces(symbols)]

@@ -49,7 +49,7 @@ def run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_shipped_corpus_is_found_by_name() -> None:
-    assert CORPORA.names() == ("clips", "crema-d", "ferplus", "iemocap", "meld", "msp-improv", "ravdess")
+    assert {"clips", "crema-d", "ferplus", "iemocap", "meld", "msp-improv", "ravdess"} <= set(CORPORA.names())
     assert "crema-d" in build_parser().format_help()
 
 

@@ -95,6 +95,14 @@ def test_every_installed_objective_has_a_ratio_flag(site: Path, monkeypatch: pyt
     assert "loudness_package" not in sys.modules, "a flag needs no import"
 
 
+def test_an_installed_objective_joins_a_training_only_if_it_is_asked_for(
+    installed: type[Objective], data_bin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(TrainingRun(data_bin, "memobert_pretraining").task.ratios) == {"wwmlm", "mvfr", "mvfc", "mafr"}
+    monkeypatch.setattr(installed, "default_ratio", 0.5)
+    assert TrainingRun(data_bin, "memobert_pretraining").task.ratios["loudness"] == 0.5
+
+
 def test_an_objective_joins_its_ablation(installed: type[Objective]) -> None:
     assert ablations()["no_acoustic"] == ["mafr", "loudness"]
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.rng import Stream
-from memobert_plugin.objectives.draws import Draws
-from memobert_plugin.objectives.words import MaskedText, mask_text, ordinary_pieces
+from memobert_plugin.objectives.draws import Draws, ordinary_pieces
+from memobert_plugin.objectives.words import MaskedText, mask_text
 
 DRAWS = 20_000
 LENGTHS = (1, 2, 3, 5, 10, 20, 36, 64)

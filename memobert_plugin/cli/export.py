@@ -65,7 +65,7 @@ def _write_onnx(model: TrainedModel, path: Path) -> None:
     from ..inference.onnx_export import export_onnx
 
     worst = export_onnx(cpu_network(model), path, license_of(model.source))
-    say(f"written: {path}; probabilities differ from PyTorch's by {worst:.1g} at most, in all seven modality cases")
+    say(f"written: {path}; outputs differ from PyTorch's by {worst:.1g} at most, in all seven modality cases")
 
 
 def build_parser() -> argparse.ArgumentParser:

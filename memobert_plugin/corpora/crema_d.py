@@ -6,6 +6,8 @@ A clone of github.com/CheyneyComputerScience/CREMA-D (``git lfs pull`` included)
     VideoFlash/1001_DFA_ANG_XX.flv
     processedResults/summaryTable.csv      FileName, VoiceVote, FaceVote, MultiModalVote: the emotion that most
                                            raters of the sound, the face or both perceived; "A:F" is a tie
+    processedResults/tabulatedVotes.csv    votes for A, D, F, H, N and S by fileName; the first column is a number that
+                                           begins with 1 (sound), 2 (face) or 3 (both)
 
 Known bad clips: ``1076_MTI_SAD_XX`` has neither sound nor face; the films of ``1064_TIE_SAD_XX`` (no duration) and
 ``1064_IEO_DIS_MD`` (a minute of several emotions) are unusable (issue 8 of that repository). Early clones call one file
@@ -25,6 +27,7 @@ from typing import Final, Literal
 from ..core.errors import UserError
 from ..core.names import counted
 from ..data.manifest import ManifestRow
+from ..data.targets import format_votes
 from .reading import (
     CORPORA,
     Corpus,
@@ -59,6 +62,7 @@ SENTENCES: Final = {
 }
 VOTES: Final = {"voice": "VoiceVote", "face": "FaceVote", "both": "MultiModalVote"}
 SUMMARY: Final = "summaryTable.csv"
+TABULATED: Final = "tabulatedVotes.csv"
 
 UNUSABLE: Final = "1076_MTI_SAD_XX"
 UNUSABLE_FILMS: Final = ("1064_IEO_DIS_MD", "1064_TIE_SAD_XX")
@@ -76,7 +80,7 @@ def read_crema_d(folder: Path, *, perceived: str | None = None) -> Reading:
     Args:
         folder: holds ``AudioWAV`` or ``VideoFlash``, at any depth.
         perceived: label by the raters' majority for the ``voice``, the ``face`` or ``both`` instead of the intended
-            emotion; clips with a tie are passed over.
+            emotion; clips with a tie are passed over. With ``tabulatedVotes.csv`` the rows carry all votes.
 
     Raises:
         UserError: no clip, files that git-lfs has not fetched, or no usable table of votes.
@@ -99,7 +103,8 @@ def read_crema_d(folder: Path, *, perceived: str | None = None) -> Reading:
     remarks = _remarks(rows)
     if perceived:
         rows, more = _by_votes(rows, _table_of_votes(folder), VOTES[perceived])
-        remarks += more
+        rows, without = _with_counts(rows, folder, str(list(VOTES).index(perceived) + 1))
+        remarks += [*more, *without]
     return Reading(rows, defects, remarks, differing_counts("CREMA-D", CLIPS, counts))
 
 
@@ -128,6 +133,29 @@ def _table_of_votes(folder: Path) -> Path:
         if path.name == SUMMARY:
             return path
     raise UserError(f"{folder}: no processedResults/{SUMMARY} below it; --perceived needs this table of votes")
+
+
+def _with_counts(rows: list[ManifestRow], folder: Path, kind: str) -> tuple[list[ManifestRow], list[str]]:
+    """Return the rows with the number of votes for each emotion, of raters whose numbers begin with ``kind``."""
+    table = next((path for path in files_below(folder, {".csv"}) if path.name == TABULATED), None)
+    if table is None:
+        return rows, [f"no processedResults/{TABULATED}, so the manifest has no votes for --soft-labels"]
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""), restval="")
+    letters = {code[0]: emotion for code, emotion in EMOTIONS.items()}
+    missing = [name for name in ("", "fileName", *letters) if name not in (reader.fieldnames or ())]
+    if missing:
+        told = ", ".join(name or "with numbers of raters" for name in missing)
+        raise UserError(f"{table}, row 1: no column {told}; give CREMA-D's own {TABULATED}")
+    votes = {}
+    for number, fields in enumerate(reader, start=2):
+        if not fields[""].startswith(kind):
+            continue
+        try:
+            counts = {emotion: float(int(fields[letter])) for letter, emotion in letters.items()}
+        except ValueError:
+            raise UserError(f"{table}, row {number}: votes are not whole numbers; fetch the file again") from None
+        votes[fields["fileName"]] = format_votes(counts)
+    return [replace(row, votes=votes.get(row.id, "")) for row in rows], []
 
 
 def _by_votes(rows: list[ManifestRow], table: Path, column: str) -> tuple[list[ManifestRow], list[str]]:
@@ -165,7 +193,8 @@ class CremaDOptions(CountedOptions):
     perceived: Literal["voice", "face", "both"] | None = field(
         default=None,
         metadata={
-            "help": "label by what most raters perceived in the voice, the face or both (default: the intended emotion)"
+            "help": "label by what most raters perceived in the voice, the face or both, with their votes (default: the "
+            "intended emotion)"
         },
     )
 

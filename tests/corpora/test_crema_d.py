@@ -88,6 +88,27 @@ def test_labels_can_be_what_was_perceived_and_ties_are_passed_over(
     assert any(f"{counted(3 - len(emotions), 'clip')} without a single winner" in remark for remark in reading.remarks)
 
 
+@pytest.mark.parametrize(("perceived", "votes"), [("voice", "happy=3 neutral=6"), ("both", "happy=9")])
+def test_what_raters_perceived_comes_with_all_their_votes(tmp_path: Path, perceived: str, votes: str) -> None:
+    place(tmp_path, "AudioWAV/1001_IEO_HAP_LO.wav", "AudioWAV/1001_IEO_HAP_MD.wav")
+    summary = "FileName,VoiceVote,FaceVote,MultiModalVote\n1001_IEO_HAP_LO,N,H,H\n1001_IEO_HAP_MD,N,H,H\n"
+    place(tmp_path, "processedResults/summaryTable.csv", content=summary.encode())
+    assert any("no votes for --soft-labels" in one for one in read_crema_d(tmp_path, perceived=perceived).remarks)
+    table = (
+        '"","A","D","F","H","N","S","fileName","numResponses"\n"100002",0,0,0,3,6,0,"1001_IEO_HAP_LO",9\n'
+        '"200002",0,0,0,8,1,0,"1001_IEO_HAP_LO",9\n"300002",0,0,0,9,0,0,"1001_IEO_HAP_LO",9\n'
+    )
+    place(tmp_path, "processedResults/tabulatedVotes.csv", content=table.encode())
+    reading = read_crema_d(tmp_path, perceived=perceived)
+    assert [row.votes for row in reading.rows] == [votes, ""]
+    assert not any("--soft-labels" in one for one in reading.remarks)
+    for broken, message in (("0,0,0,3,6", "row 2: votes are not whole"), ('"H",', r"row 1: no column H; give")):
+        content = table.replace(broken, "many,0,0,3,6" if broken[0] == "0" else "", 1)
+        place(tmp_path, "processedResults/tabulatedVotes.csv", content=content.encode())
+        with pytest.raises(UserError, match=message):
+            read_crema_d(tmp_path, perceived="voice")
+
+
 def test_votes_need_the_publishers_table(tmp_path: Path) -> None:
     place(tmp_path, "AudioWAV/1001_DFA_ANG_XX.wav")
     with pytest.raises(UserError, match=r"no processedResults/summaryTable\.csv"):

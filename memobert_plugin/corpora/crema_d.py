@@ -193,8 +193,8 @@ class CremaDOptions(CountedOptions):
     perceived: Literal["voice", "face", "both"] | None = field(
         default=None,
         metadata={
-            "help": "label by what most raters perceived in the voice, the face or both, with their votes (default: the "
-            "intended emotion)"
+            "help": "label by what most raters perceived in the voice, the face or both, with their votes (default: "
+            "the intended emotion)"
         },
     )
 

@@ -78,7 +78,7 @@ class Quickstart:
         speakers, utterances = SIZES[part]
         return self.script(
             f"generate_{part}", f"corpus/{part}", "generate.py", part, f"corpus/{part}",
-            "--speakers", str(speakers), "--utterances", str(utterances), "--seed", self.seed,
+            "--speakers", str(speakers), "--utterances", str(utterances), "--seed", self.seed, "--workers", "2",
         )  # fmt: skip
 
     def vocabulary(self) -> Step:

@@ -126,8 +126,10 @@ def draw_face(
     line(list(zip(across, bend, strict=True)), opening * 2)
     middle, lips = float(bend[6]), opening + 0.14 * speech
     pen.ellipse(box(0, middle, 0.16, lips), fill=25)
+    pixels = np.asarray(picture, dtype=np.uint16)
+    parts = [pixels[row::SCALE, column::SCALE] for row in range(SCALE) for column in range(SCALE)]
     return Drawing(
-        picture=np.asarray(picture, dtype=np.float64).reshape(SIZE, SCALE, SIZE, SCALE).mean((1, 3)),
+        picture=np.sum(parts, axis=0) / len(parts),
         box=(face[0] / SCALE, face[1] / SCALE, face[2] / SCALE, face[3] / SCALE),
         eyes=points((-EYES[0], EYES[1]), EYES),
         mouth=points((-MOUTH[0], bend[0]), (MOUTH[0], bend[-1]), (0, middle), (0, middle))

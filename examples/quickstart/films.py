@@ -11,6 +11,7 @@ from types import TracebackType
 import av
 import numpy as np
 import pysubs2
+from av.video.reformatter import VideoReformatter
 from drawn_faces import SIZE, Drawing
 from voices import SAMPLE_RATE
 
@@ -39,6 +40,7 @@ class Film:
         )
         self._video.width = self._video.height = SIZE
         self._video.pix_fmt = "yuv420p"
+        self._reformatter = VideoReformatter()  # prepared once, where a frame's own reformat() prepares one each time
         self._audio = self._container.add_stream("alac", rate=SAMPLE_RATE, layout="mono")
 
     def __enter__(self) -> Film:
@@ -70,7 +72,8 @@ class Film:
         samples = np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)
         for drawing, heard in zip(drawings, samples.reshape(len(drawings), -1), strict=True):
             grey = np.clip(np.round(drawing.picture), 0, 255).astype(np.uint8)
-            picture = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(grey, format="gray")
+            picture = self._reformatter.reformat(frame, format="yuv420p")
             picture.pts, picture.time_base = self._pictures, Fraction(1, PICTURES_PER_SECOND)
             self._container.mux(self._video.encode(picture))
             audio = av.AudioFrame.from_ndarray(heard[None], format="s16p", layout="mono")

@@ -10,8 +10,10 @@ same arguments give the same bytes.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,21 +102,22 @@ def draw_text(part: str, emotion: str, shown: str | None, rng: np.random.Generat
     return (sentence, f"{sentence} {name_emotion(emotion)}", name_emotion(emotion))[form]
 
 
-def generate(part: str, folder: Path, speakers: int, utterances: int, seed: int) -> None:
+def generate(part: str, folder: Path, speakers: int, utterances: int, seed: int, workers: int = 1) -> None:
     """Writes ``folder``: a film of every speaker with its subtitles and faces; for ``emotions`` ``manifest.tsv``."""
     folder.mkdir(parents=True)
-    rows = [
-        row
-        for index, speaker in enumerate(draw_speakers(part, speakers, seed))
-        for row in write_film(part, folder, speaker, utterances, [seed, PARTS[part], index])
-    ]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        films = [
+            pool.submit(write_film, part, folder, speaker, utterances, [seed, PARTS[part], index])
+            for index, speaker in enumerate(draw_speakers(part, speakers, seed))
+        ]
+        rows = [row for film in films for row in film.result()]
     if part == "emotions":
         write_manifest(folder / "manifest.tsv", rows)
 
 
-def write_film(part: str, folder: Path, speaker: Speaker, utterances: int, seed: list[int]) -> Iterator[ManifestRow]:
-    """Writes a speaker's film, emotions in turn, and yields a row per utterance."""
-    file = folder / f"{speaker.name}.mp4"
+def write_film(part: str, folder: Path, speaker: Speaker, utterances: int, seed: list[int]) -> list[ManifestRow]:
+    """Writes a speaker's film, emotions in turn, and returns a row per utterance."""
+    file, rows = folder / f"{speaker.name}.mp4", []
     with Film(file) as film:
         for number in range(utterances):
             emotion = EMOTIONS[number % len(EMOTIONS)]
@@ -124,7 +127,7 @@ def write_film(part: str, folder: Path, speaker: Speaker, utterances: int, seed:
             film.show(list(draw_pictures(speaker, face, sound, rng)), sound)
             text = draw_text(part, emotion, words, rng)
             film.subtitle(start, film.seconds, text)
-            yield ManifestRow(
+            row = ManifestRow(
                 line=0,
                 id=f"{speaker.name}_{number + 1:03d}",
                 speaker=speaker.name,
@@ -136,6 +139,8 @@ def write_film(part: str, folder: Path, speaker: Speaker, utterances: int, seed:
                 start=round(start, 3),
                 end=round(film.seconds, 3),
             )
+            rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -145,10 +150,11 @@ def main() -> None:
     parser.add_argument("--speakers", type=int, default=6, help="number of speakers (default 6)")
     parser.add_argument("--utterances", type=int, default=80, help="utterances of each speaker (default 80)")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives another corpus (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="films made at a time; same bytes (default 1)")
     arguments = parser.parse_args()
     unfinished = arguments.folder.with_name(arguments.folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    generate(arguments.part, unfinished, arguments.speakers, arguments.utterances, arguments.seed)
+    generate(arguments.part, unfinished, arguments.speakers, arguments.utterances, arguments.seed, arguments.workers)
     shutil.rmtree(arguments.folder, ignore_errors=True)
     unfinished.rename(arguments.folder)
     count = arguments.speakers * arguments.utterances

@@ -18,6 +18,7 @@ from commands import HERE, Quickstart, Step
 
 from memobert_plugin.core.console import run_command
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.fairseq_quirks import compose_a_configuration
 from memobert_plugin.sweep.forked_commands import ForkedCommands
 
 THREADS = 1
@@ -107,6 +108,7 @@ def main() -> None:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         os.chdir(work)
+        compose_a_configuration()
     run_phases(Quickstart(work, arguments.seed), ForkedCommands(arguments.jobs, THREADS), arguments.dry_run)
     if not arguments.dry_run:
         print(f"\n{Path('logs', 'results.log').read_text(encoding='utf-8')}")

@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     scripts: SimpleNamespace, corpus: Path, tmp_path: Path
 ) -> None:
     for seed in (1, 2):
-        scripts.generate.generate("emotions", tmp_path / str(seed), speakers=4, utterances=8, seed=seed)
+        scripts.generate.generate("emotions", tmp_path / str(seed), speakers=4, utterances=8, seed=seed, workers=2)
     assert contents(tmp_path / "1") == contents(corpus / "emotions")
     assert contents(tmp_path / "2") != contents(corpus / "emotions")
 

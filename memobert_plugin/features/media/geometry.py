@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
 
 _MATRIX: Final = struct.Struct("9i")
 _KIND: Final = re.compile(r"(\d+) is not a valid Type")
@@ -52,22 +53,21 @@ class Geometry:
         width, height = self.stretched_size
         return (height, width) if self.transposed else (width, height)
 
-    def shown(self, frame: av.VideoFrame, **options: object) -> np.ndarray:
+    def shown(self, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         """Return a stored frame as players show it.
 
         Args:
             frame: as decoded.
-            options: of :meth:`av.VideoFrame.reformat`, such as another format.
+            reformatter: of all frames of a film: it is set up once, where a frame's own is set up for every frame.
 
         Returns:
-            uint8 ``(height, width, 3)``, or as the format says.
+            uint8 ``(height, width, 3)``.
 
         Raises:
             OSError, ValueError: FFmpeg cannot convert the frame.
         """
         width, height = self.stretched_size
-        wanted: dict[str, object] = {"width": width, "height": height, "format": "rgb24", **options}
-        return self.turned(frame.reformat(**wanted).to_ndarray())  # type: ignore[arg-type]
+        return self.turned(reformatter.reformat(frame, width, height, "rgb24").to_ndarray())
 
     def turned(self, picture: np.ndarray) -> np.ndarray:
         """Turn and mirror an array of pixels ``(H, W)`` or ``(H, W, 3)``."""

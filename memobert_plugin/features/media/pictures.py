@@ -100,9 +100,12 @@ class PictureReader:
     ) -> None:
         self._path, self._rate = path, rate
         self._frames = frames or FilmFrames(path, streams)
+        from av.video.reformatter import VideoReformatter  # there, since the film is open
+
         self._current: Shown | None = None
         self._next: Shown | None = None
         self._geometries: dict[tuple[int, int, int], Geometry] = {}
+        self._reformatter = VideoReformatter()
 
     def __enter__(self) -> PictureReader:
         return self
@@ -173,7 +176,7 @@ class PictureReader:
         try:
             if frame.interlaced_frame:
                 frame = field(frame, second=time + _TIME_TOLERANCE >= (shown.begin + shown.end) / 2)
-            return self._geometry(shown.frame).shown(frame)
+            return self._geometry(shown.frame).shown(frame, self._reformatter)
         except (OSError, ValueError) as error:
             raise DefectiveClip(f"{self._path}: a picture near {shown.begin:.2f} s is no colours ({error})") from None
 

@@ -60,7 +60,7 @@ def test_places_move_as_pixels_do(matrix: tuple[int, int, int, int], aspect: Fra
     picture = np.zeros((72, 90, 3), np.uint8)
     picture[20:30, 60:80] = 255
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-    shown = geometry.shown(frame)[..., 0] > 127
+    shown = geometry.shown(frame, av.video.reformatter.VideoReformatter())[..., 0] > 127
     assert shown.shape == geometry.shown_size[::-1]
     corners = geometry.to_shown(np.array([[60.0, 20.0], [80.0, 30.0]]))
     (left, right), (top, bottom) = sorted(corners[:, 0]), sorted(corners[:, 1])

@@ -79,6 +79,10 @@ class FaceReader:
                 f"this model's face frames were made by {name!r}, which is not installed (there is "
                 f"{', '.join(FACE_ENCODERS.names())}): faces of clips cannot be used with it"
             )
+        if self._options.weights is None and not FACE_ENCODERS.get(name).has_weights:
+            return (
+                f"this model's face frames were made by the user's own {name} network; give its file (--face-weights)"
+            )
         if self.extractor.weights_sha256 != self.encoder.info().weights_sha256:
             return f"this model was trained on another {name}'s frames (its sha256 differs); give its weights"
         return ""

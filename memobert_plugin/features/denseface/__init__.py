@@ -1,1 +1,3 @@
-"""DenseFace, the face encoder: network, weights, pictures and encoder."""
+"""Face encoders: DenseFace (network, weights, pictures), and ONNX files of any tool."""
+
+from . import onnx_faces as onnx_faces  # which registers itself

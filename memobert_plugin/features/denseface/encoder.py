@@ -39,6 +39,8 @@ class FaceEncoder(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[Any]]
+    has_weights: ClassVar[bool] = True
+    """False for an encoder whose weights always come from the user, by ``--face-weights``."""
 
     @classmethod
     @abstractmethod

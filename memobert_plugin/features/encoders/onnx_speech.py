@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.errors import UserError, pip_install
+from ...core.errors import UserError
 from ...core.files import sha256_of
 from ...core.names import SAMPLE_RATE
+from ...core.onnx import onnx_reason, onnx_session, onnx_version
 from .base import ENCODERS, SpeechEncoder, normalize_clip
 
 if TYPE_CHECKING:
@@ -55,14 +56,16 @@ class OnnxSpeech(SpeechEncoder):
     Options = OnnxOptions
 
     def __init__(self, path: Path, output: str | None = None, normalized: bool = False, device: str = "cpu") -> None:
+        import torch
+
         self._path, self.normalized = path, normalized
-        self._session = _session(path, device)
+        self._session = onnx_session(path, device, torch.get_num_threads(), "--encoder onnx")
         self._input = _waveform_input(path, self._session)
         self.output = _frame_output(path, self._session, output)
         try:
             short, long = (self._frames(_noise(length)) for length in (_SHORT, _LONG))
         except Exception as error:  # of the runtime, whatever a foreign graph meets
-            raise UserError(f"{path}: does not take a clip of {_SHORT} samples ({_line(error)})") from None
+            raise UserError(f"{path}: does not take a clip of {_SHORT} samples ({onnx_reason(error)})") from None
         if not len(short) < len(long):
             raise UserError(f"{path}: {self.output} has no more frames for a longer clip; name another (--onnx-output)")
         self._stride = round((_LONG - _SHORT) / (len(long) - len(short)))
@@ -70,7 +73,7 @@ class OnnxSpeech(SpeechEncoder):
         self.dim = int(long.shape[1])
         self.shortest = self._find_shortest()
         self.weights_sha256 = sha256_of(path)
-        self.version = f"onnxruntime {_runtime_version()}"
+        self.version = onnx_version()
 
     @classmethod
     def from_options(cls, options: OnnxOptions, device: str = "cpu") -> OnnxSpeech:
@@ -114,7 +117,7 @@ class OnnxSpeech(SpeechEncoder):
             return np.stack([self._frames(waveform) for waveform in waveforms])
         except Exception as error:  # of the runtime
             raise UserError(
-                f"{self._path}: does not take a clip of {waveforms.shape[1]} samples ({_line(error)})"
+                f"{self._path}: does not take a clip of {waveforms.shape[1]} samples ({onnx_reason(error)})"
             ) from None
 
     def _frames(self, waveform: np.ndarray) -> np.ndarray:
@@ -139,27 +142,6 @@ class OnnxSpeech(SpeechEncoder):
         return enough
 
 
-def _session(path: Path, device: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f"--encoder onnx: cannot be imported ({error}); {pip_install('onnx')}") from None
-    import torch
-
-    provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise UserError(f"--device {device}: this ONNX Runtime has no {provider}; give --device cpu")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised; trying short clips fails often
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        if not path.is_file():
-            raise FileNotFoundError("no such file")
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # of the runtime's own classes
-        raise UserError(f"{path}: cannot be read as ONNX ({_line(error)})") from None
-
-
 def _waveform_input(path: Path, session: Any) -> str:
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
@@ -182,16 +164,3 @@ def _noise(samples: int) -> np.ndarray:
     import numpy as np
 
     return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _runtime_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("onnxruntime")
-    except PackageNotFoundError:
-        return version("onnxruntime-gpu")

@@ -1,8 +1,8 @@
 """Import BERT: read a Hugging Face folder of any transformers version, and bring its weights to the plugin's names.
 
 Text embedder, transformer, pooler and WWMLM head start from BERT (MEmoBERT, section 2). The frame embedders and frame
-heads are new. MiniLM is a BERT; DistilBERT and ELECTRA are BERTs under other names. RoBERTa (other LayerNorms and word
-pieces), ModernBERT and DeBERTa (other attention) do not fit the cross-modality transformer.
+heads are new. MiniLM is a BERT; DistilBERT, ELECTRA and RoBERTa are BERTs under other names. ModernBERT and DeBERTa
+(other attention) do not fit the cross-modality transformer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import regular
-from ..data.tokenizer import dictionary_symbols
-from ..data.vocabulary import read_vocabulary
+from ..core.names import LAYER_NORM_EPS
+from ..data.vocabulary import dictionary_symbols, read_vocabulary
 from ..nn.network import FINGERPRINT, dictionary_fingerprint
+from .model_description import is_epsilon
 from .state_dictionary import StateDictionary, bert_body, bert_pooler, bert_word_head, read_pickled_tensors
 
 
@@ -34,11 +35,14 @@ class Family:
         settings: BERT's names of settings in ``config.json``, and this kind's where they differ.
         names: patterns of tensor names, and BERT's names for them; the first that fits is taken.
         segments: whether there are segment embeddings; without them they count as zero.
+        padded_positions: whether the table of positions begins with rows for padding, up to ``pad_token_id``, which
+            are left out.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     names: tuple[tuple[str, str], ...] = ()
     segments: bool = True
+    padded_positions: bool = False
 
 
 FAMILIES: Final = {
@@ -79,6 +83,15 @@ FAMILIES: Final = {
             (r"electra\.", ""),
         ),
     ),
+    "roberta": Family(
+        names=(
+            (r"lm_head\.dense\.", "cls.predictions.transform.dense."),
+            (r"lm_head\.layer_norm\.", "cls.predictions.transform.LayerNorm."),
+            (r"lm_head\.", "cls.predictions."),
+            (r"roberta\.", ""),
+        ),
+        padded_positions=True,
+    ),
 }  # fmt: skip
 """By ``model_type``."""
 
@@ -92,7 +105,10 @@ class BertConfig:
     ffn: int
     heads: int
     max_positions: int
+    layer_norm_eps: float = LAYER_NORM_EPS
     family: Family = FAMILIES["bert"]
+    first_position: int = 0
+    """Row of the position table in the file that a text begins with."""
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
@@ -116,21 +132,24 @@ class BertConfig:
         required = {
             "hidden_act": "gelu",
             "position_embedding_type": "absolute",
-            "layer_norm_eps": 1e-12,
-            "type_vocab_size": 2,
             "embedding_size": settings.get("hidden_size"),  # ELECTRA's small ones widen their embeddings
         }
         for name, value in required.items():
             if settings.get(name, value) != value:
                 raise UserError(f"{path}: {name} is {settings[name]!r}; only a BERT with {value!r} can be imported")
+        first = _padding(path, settings) + 1 if family.padded_positions else 0
         config = cls(
             family=family,
+            first_position=first,
             layers=_size(path, settings, "num_hidden_layers"),
             hidden=_size(path, settings, "hidden_size"),
             ffn=_size(path, settings, "intermediate_size"),
             heads=_size(path, settings, "num_attention_heads"),
-            max_positions=_size(path, settings, "max_position_embeddings"),
+            max_positions=_size(path, settings, "max_position_embeddings") - first,
+            layer_norm_eps=_epsilon(path, settings),
         )
+        if config.max_positions < 1:
+            raise UserError(f"{path}: max_position_embeddings leaves no position after {first} of padding")
         if config.hidden % config.heads:
             raise UserError(
                 f"{path}: hidden_size {config.hidden} is not a multiple of num_attention_heads {config.heads}; "
@@ -146,14 +165,29 @@ def _size(path: Path, settings: Mapping[str, object], name: str) -> int:
     return value
 
 
+def _padding(path: Path, settings: Mapping[str, object]) -> int:
+    value = settings.get("pad_token_id", 1)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"{path}: pad_token_id is {value!r}, expected a whole number from 0 on")
+    return value
+
+
+def _epsilon(path: Path, settings: Mapping[str, object]) -> float:
+    value = settings.get("layer_norm_eps", LAYER_NORM_EPS)
+    if not is_epsilon(value):
+        raise UserError(f"{path}: layer_norm_eps is {value!r}, expected a small positive number")
+    return float(value)
+
+
 WORDS = "embeddings.word_embeddings.weight"
 _SEGMENTS: Final = "embeddings.token_type_embeddings.weight"
+_POSITIONS: Final = "embeddings.position_embeddings.weight"
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of whole weight files; their shards are listed in a file of that name with ``.index.json``."""
 
 
-def read_bert_tensors(folder: Path, family: Family = FAMILIES["bert"]) -> StateDictionary:
+def read_bert_tensors(folder: Path, family: Family = FAMILIES["bert"], first_position: int = 0) -> StateDictionary:
     """Read the weights of a folder, whole or in shards, without running anything that they may contain.
 
     Files differ in whether names start with ``bert.`` and in whether a LayerNorm has ``weight`` and ``bias`` or
@@ -166,14 +200,30 @@ def read_bert_tensors(folder: Path, family: Family = FAMILIES["bert"]) -> StateD
         for path in (folder / name, folder / f"{name}.index.json"):
             if path.is_file():
                 tensors = _read_shards(path) if path.suffix == ".json" else _read_tensors(path)
-                words = next((value for name, value in tensors.items() if name.endswith(WORDS)), None)
-                if not family.segments and words is not None and words.dim() == 2:
-                    tensors = {**tensors, _SEGMENTS: torch.zeros(2, words.shape[1])}
+                tensors = _like_bert(tensors, family, first_position)
                 advice = "give a whole BERT with the config.json that belongs to it"
                 return StateDictionary(path, tensors, advice, partial(_current_name, family=family))
     raise UserError(
         f"{folder}: holds neither {' nor '.join(WEIGHT_FILES)}, whole or in shards; give a Hugging Face BERT folder"
     )
+
+
+def _like_bert(tensors: dict[str, Tensor], family: Family, first_position: int) -> dict[str, Tensor]:
+    """Return tensors whose positions begin with the first of a text, and which have two segments.
+
+    The second segment, of frames, is zero where there are none, and equals the first where that is the only one.
+    """
+    found = dict(tensors)
+    for name, value in tensors.items():
+        if value.dim() != 2:
+            continue
+        if name.endswith(_POSITIONS):
+            found[name] = value[first_position:]
+        elif name.endswith(_SEGMENTS) and len(value) == 1:
+            found[name] = value.expand(2, -1)
+        elif name.endswith(WORDS) and not family.segments:
+            found[_SEGMENTS] = torch.zeros(2, value.shape[1])
+    return found
 
 
 def _current_name(name: str, family: Family) -> str:
@@ -242,10 +292,10 @@ class EmbeddedVocabulary:
 
     @classmethod
     def read(cls, path: Path) -> EmbeddedVocabulary:
-        """Read ``vocab.txt`` or ``tokenizer.json``, or whichever a folder holds.
+        """Read a vocabulary, see :func:`.read_vocabulary`.
 
         Raises:
-            UserError: the file is missing or not a vocabulary of BERT's.
+            UserError: the file is missing or not a vocabulary of BERT or RoBERTa.
         """
         found = read_vocabulary(path)
         symbols = dictionary_symbols(found)
@@ -300,7 +350,7 @@ def import_bert(folder: Path) -> ImportedBert:
     config = BertConfig.read(folder / "config.json")
     sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
     embedded = EmbeddedVocabulary.read(folder)
-    tensors = read_bert_tensors(folder, config.family)
+    tensors = read_bert_tensors(folder, config.family, config.first_position)
 
     origins = list(bert_body(config.layers, prefix=""))
     new = list(NEVER_IN_BERT)

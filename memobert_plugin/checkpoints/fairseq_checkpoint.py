@@ -19,7 +19,7 @@ from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
 from ..nn.network import weights_of_checkpoint, with_changes
-from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, TEXT_ENCODER_SIZES, ModelDescription
+from .model_description import FINETUNED, PRETRAINED, PROMPTED, SIZES, ModelDescription, architecture_of
 from .trained_model import TrainedModel
 
 PAPER_LIMITS = {"pieces": 60, "visual_frames": 36, "acoustic_frames": 64}
@@ -73,7 +73,7 @@ def read_imported(
     description = ModelDescription.from_dict(
         str(path),
         {
-            "architecture": {size: content["cfg"]["model"][size] for size in SIZES},
+            "architecture": architecture_of(content["cfg"]["model"]),
             "vocabulary": len(corpus.symbols),
             "visual_dim": dims["visual"],
             "acoustic_dim": dims["acoustic"],
@@ -180,11 +180,10 @@ def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, A
     state, task, architecture = content["task_state"], content["cfg"]["task"], content["cfg"]["model"]
     kind = KIND_OF_TASK[task["_name"]]
     prompt = state.get("prompt", {}) if kind == PROMPTED else {}
-    encoder = TEXT_ENCODER_SIZES if architecture.get("text_encoder_layers") else ()
     return ModelDescription.from_dict(
         str(path),
         {
-            "architecture": {size: architecture[size] for size in (*SIZES, *encoder)},
+            "architecture": architecture_of(architecture),
             "vocabulary": len(_value(path, state, "symbols")),
             "visual_dim": _value(path, state, "visual_dim"),
             "acoustic_dim": _value(path, state, "acoustic_dim"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..core.errors import UserError
-from ..core.names import CLASSES, DIMENSIONS, MODALITY_CASES, SEVERAL
+from ..core.names import CLASSES, DIMENSIONS, LAYER_NORM_EPS, MODALITY_CASES, SEVERAL
 from ..data.frames import ExtractorInfo
 from ..evaluation.metrics.calibration import Calibration
 
@@ -32,6 +32,9 @@ TEXT_ENCODER_SIZES = (
 )
 """Those of a frozen text encoder, which most models lack."""
 
+EPSILONS = ("layer_norm_eps", "text_encoder_layer_norm_eps")
+"""Epsilons of the LayerNorms of both; those that are BERT's are left out, as earlier versions did."""
+
 MASK_WORDS = ("vocabulary", "labels")
 LIMITS = ("pieces", "visual_frames", "acoustic_frames")
 MOST = 1 << 20
@@ -44,7 +47,7 @@ class ModelDescription:
 
     Attributes:
         architecture: one number for each of :data:`SIZES` and, with a frozen text encoder, of
-            :data:`TEXT_ENCODER_SIZES`.
+            :data:`TEXT_ENCODER_SIZES`; those of :data:`EPSILONS` that are not BERT's.
         vocabulary: rows of the dictionary.
         visual_dim: size of a face frame's feature; 0 for a model without faces.
         acoustic_dim: size of a speech frame's feature; 0 for a model without speech.
@@ -69,7 +72,7 @@ class ModelDescription:
             ``labels``, ``mean`` and ``deviation`` in training and their ``ranges`` in the corpus; None for one emotion.
     """
 
-    architecture: dict[str, int]
+    architecture: dict[str, Any]
     vocabulary: int
     visual_dim: int
     acoustic_dim: int
@@ -208,8 +211,28 @@ def _sizes(names: tuple[str, ...]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, dict) and set(value) == set(names) and all(map(_size, value.values()))
 
 
+def is_epsilon(value: object) -> TypeGuard[float]:
+    """Tell whether a value of a file can be the epsilon of LayerNorms."""
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _is_architecture(value: Mapping[str, Any]) -> bool:
+    """Tell whether these are the sizes of a network, with or without a frozen text encoder."""
+    sizes = {name: size for name, size in value.items() if name not in EPSILONS}
+    if not _sizes(SIZES)(sizes) and not _sizes((*SIZES, *TEXT_ENCODER_SIZES))(sizes):
+        return False
+    return all(is_epsilon(value[name]) for name in EPSILONS if name in value)
+
+
+def architecture_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the architecture in fairseq's configuration of a model."""
+    encoder = TEXT_ENCODER_SIZES if model.get("text_encoder_layers") else ()
+    epsilons = {name: model[name] for name in EPSILONS if model.get(name, LAYER_NORM_EPS) != LAYER_NORM_EPS}
+    return {**{size: model[size] for size in (*SIZES, *encoder)}, **epsilons}
+
+
 _TAKES: dict[str, Callable[[Any], bool]] = {
-    "architecture": lambda value: _sizes(SIZES)(value) or _sizes((*SIZES, *TEXT_ENCODER_SIZES))(value),
+    "architecture": lambda value: isinstance(value, dict) and _is_architecture(value),
     "vocabulary": _size,
     "visual_dim": _size,
     "acoustic_dim": _size,

@@ -60,13 +60,14 @@ def model_settings(config: BertConfig) -> dict[str, Any]:
         "encoder_ffn_embed_dim": config.ffn,
         "encoder_attention_heads": config.heads,
     }
+    further = {"max_positions": config.max_positions, "layer_norm_eps": config.layer_norm_eps}
     named = [
         name
         for name, architecture in ARCHITECTURES.items()
         if all(getattr(architecture, field) == size for field, size in sizes.items())
     ]
     name = named[0] if named else "memobert"
-    return {**asdict(NetworkSizes()), **sizes, "max_positions": config.max_positions, "_name": name}
+    return {**asdict(NetworkSizes()), **sizes, **further, "_name": name}
 
 
 def training_flags(model: Mapping[str, Any]) -> str:

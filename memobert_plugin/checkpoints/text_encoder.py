@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.names import LAYER_NORM_EPS
 from ..nn.network import FINGERPRINT, dictionary_fingerprint
 from ..nn.text_encoder import TextEncoderSizes
 from .bert import import_bert
@@ -38,11 +39,12 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
     if path.is_dir():
         imported = import_bert(path)
         weights, heads = imported.weights, imported.config.heads
+        epsilon = imported.config.layer_norm_eps
     else:
-        weights, heads = _of_checkpoint(path)
+        weights, heads, epsilon = _of_checkpoint(path)
     if int(weights[FINGERPRINT]) != dictionary_fingerprint(symbols):
         raise UserError(
-            f"--text-encoder {path}: its vocabulary is not the data-bin's; binarize the corpus with its vocab.txt"
+            f"--text-encoder {path}: its vocabulary is not the data-bin's; binarize the corpus with its vocabulary"
         )
     own = {}
     for name, value in weights.items():
@@ -52,21 +54,21 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
     layers = sum(name.endswith("attention_norm.weight") for name in own)
     positions, width = own["embedder.position.weight"].shape
     ffn = own["body.layers.0.ffn_in.weight"].shape[0]
-    return TextEncoder(TextEncoderSizes(layers, width, ffn, heads, positions), own)
+    return TextEncoder(TextEncoderSizes(layers, width, ffn, heads, positions, epsilon), own)
 
 
-def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
+def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int, float]:
     advice = "give a Hugging Face BERT folder, or the file that memobert-import bert wrote"
     if not path.is_file():
         raise UserError(f"--text-encoder {path}: no such file or folder; {advice}")
     content = read_plain_checkpoint(path)
     try:
         weights, model = content["model"], content["cfg"]["model"]
-        heads = int(model["encoder_attention_heads"])
+        heads, epsilon = int(model["encoder_attention_heads"]), float(model.get("layer_norm_eps", LAYER_NORM_EPS))
         found = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(f"--text-encoder {path}: holds no BERT; {advice}") from None
     needed = (FINGERPRINT, "text_embedder.position.weight", "encoder.layers.0.ffn_in.weight")
     if any(name not in found for name in needed):
         raise UserError(f"--text-encoder {path}: holds no BERT; {advice}")
-    return found, heads
+    return found, heads, epsilon

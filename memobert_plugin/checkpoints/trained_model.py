@@ -64,7 +64,7 @@ class TrainedModel:
         try:
             with parameters_unmade():
                 network = MEmoBERTNetwork(
-                    NetworkSizes(**description.architecture),  # type: ignore[arg-type]
+                    NetworkSizes(**description.architecture),
                     description.vocabulary,
                     description.visual_dim,
                     description.acoustic_dim,

@@ -53,7 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
         "corpus can learn from), or both (default: %(default)s)",
     )
     tokenizer = parser.add_mutually_exclusive_group(required=True)
-    tokenizer.add_argument("--vocab", metavar="TXT", help="BERT's vocab.txt or tokenizer.json: word pieces")
+    tokenizer.add_argument(
+        "--vocab",
+        metavar="FILE",
+        help="BERT's vocab.txt or tokenizer.json: word pieces; RoBERTa's tokenizer.json, or vocab.json beside "
+        "merges.txt: byte-level pieces, which keep upper case; or a folder with one of them",
+    )
     tokenizer.add_argument("--sentencepiece", metavar="MODEL", help="a sentencepiece .model")
     tokenizer.add_argument(
         "--train-sentencepiece",
@@ -72,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cased",
         action="store_true",
-        help="keep upper case (for --vocab and --train-sentencepiece; default: lower-case the text)",
+        help="keep upper case (for BERT's --vocab and --train-sentencepiece; default: lower-case the text)",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
@@ -149,14 +154,14 @@ def _tokenizer(options: argparse.Namespace, folder: Path) -> tuple[Tokenizer, li
     from ..data.corpus import META_FILE
     from ..data.manifest import read_manifest
     from ..data.prompts import prompt_words
-    from ..data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, train_sentencepiece
+    from ..data.tokenizer import SentencePieceTokenizer, tokenizer_of, train_sentencepiece
     from ..data.words import require_icu
 
     segmentation = options.word_segmentation
     if segmentation == "icu":
         require_icu()
     if options.vocab:
-        return WordPieceTokenizer.from_vocab(options.vocab, not options.cased, segmentation), []
+        return tokenizer_of(options.vocab, not options.cased, segmentation), []
     if options.sentencepiece:
         return SentencePieceTokenizer.from_model(options.sentencepiece, segmentation), []
     refuse_existing(options.output, META_FILE, options.overwrite)

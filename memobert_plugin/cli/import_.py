@@ -42,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="folder with config.json, vocab.txt or tokenizer.json, and the weights (.safetensors or .bin, whole or in "
-        "shards)",
+        help="folder with config.json, vocab.txt, tokenizer.json or vocab.json and merges.txt, and the weights "
+        "(.safetensors or .bin, whole or in shards)",
     )
     _add_output_flags(bert, example="bert.pt")
     bert.set_defaults(run=import_bert_folder)

@@ -129,3 +129,6 @@ brings one more."""
 
 FULL: Final = "full"
 """The pre-training that leaves nothing out."""
+
+LAYER_NORM_EPS = 1e-12
+"""Epsilon of BERT's LayerNorms; RoBERTa's, torch's and fairseq's is 1e-5."""

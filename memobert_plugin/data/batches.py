@@ -18,7 +18,7 @@ from ..core.rng import Stream, uniform
 from .buffers import BufferPool, bytes_for
 from .indexed import IndexedReader, taken
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
-from .tokenizer import SPECIALS
+from .vocabulary import SPECIALS
 
 CLS, _, SEP, UNK = range(len(SPECIALS))
 

@@ -17,7 +17,8 @@ from ..core.files import regular, replaced_when_complete
 from ..core.names import DIMENSION_NAMES
 from .frames import ExtractorInfo
 from .indexed import IndexedReader
-from .tokenizer import SPECIALS, Tokenizer, load_tokenizer
+from .tokenizer import Tokenizer, load_tokenizer
+from .vocabulary import SPECIALS
 
 
 def write_dictionary(symbols: Sequence[str], path: str | os.PathLike[str]) -> None:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ..core.errors import UserError
 from ..core.ragged import Integers, first_rows, owners_and_positions
-from .tokenizer import MASK, SPECIALS, UNKNOWN_ROW, Tokenizer
+from .tokenizer import Tokenizer
+from .vocabulary import MASK, SPECIALS, UNKNOWN_ROW
 
 PAPER_TEMPLATE = "i am [MASK] ."
 PAPER_WORDS = {"anger": "anger", "happy": "happy", "neutral": "neutral", "sad": "sad"}
@@ -44,7 +45,7 @@ class PromptPieces:
 
 @dataclass(frozen=True)
 class Template:
-    """The words around the one ``[MASK]`` of a prompt."""
+    """The words around the one ``[MASK]`` of a prompt; white space behind the mask is kept, as RoBERTa reads it."""
 
     before: str
     after: str
@@ -60,11 +61,15 @@ class Template:
         if count != 1:
             raise UserError(f'template "{text}" has {count} {MASK}; it needs exactly one, as in "i am {MASK} ."')
         before, after = text.split(MASK)
-        return cls(before.strip(), after.strip())
+        return cls(before.strip(), after.rstrip())
 
-    def encode(self, tokenizer: Tokenizer) -> PromptPieces:
-        """Return the template's pieces in the tokenizer's dictionary."""
-        before, after = (tokenizer.encode(words)[0].tolist() if words else [] for words in (self.before, self.after))
+    def encode(self, tokenizer: Tokenizer, *, follows_text: bool = True) -> PromptPieces:
+        """Return the template's pieces in the tokenizer's dictionary, those behind a text or at the beginning."""
+        if follows_text:
+            before = tokenizer.encode_inside(f" {self.before}")[0].tolist()
+        else:
+            before = tokenizer.encode(self.before)[0].tolist()
+        after = tokenizer.encode_inside(self.after)[0].tolist()
         return PromptPieces([*before, tokenizer.mask_index, *after], len(before))
 
 
@@ -246,12 +251,12 @@ def prompt_words(labels: Iterable[str]) -> list[str]:
 
 
 def _is_piece(tokenizer: Tokenizer, word: str) -> bool:
-    pieces = tokenizer.encode(word)[0].tolist()
+    pieces = tokenizer.encode_inside(f" {word}")[0].tolist()
     return len(pieces) == 1 and pieces != [UNKNOWN_ROW]
 
 
 def _single_piece(tokenizer: Tokenizer, word: str) -> int:
-    pieces = tokenizer.encode(word)[0].tolist()
+    pieces = tokenizer.encode_inside(f" {word}")[0].tolist()
     if not _is_piece(tokenizer, word):
         shown = " ".join(tokenizer.symbols[piece] for piece in pieces) or "nothing"
         raise UserError(f'verbalizer word "{word}" is not one piece of the vocabulary but {shown}; choose another word')

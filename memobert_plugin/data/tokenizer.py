@@ -1,7 +1,6 @@
-"""Turn text into pieces: BERT's word pieces or sentencepiece, both as rows of one fairseq dictionary.
+"""Turn text into pieces, BERT's, RoBERTa's or sentencepiece's, as rows of one fairseq dictionary.
 
-A dictionary's rows are fairseq's four specials (bos, pad, eos, unk, here under BERT's names) and then the vocabulary's
-other symbols in their own order; ``[MASK]`` is one of these. :mod:`memobert_plugin.data.words` says which pieces begin
+:mod:`memobert_plugin.data.vocabulary` says which row a piece has, :mod:`memobert_plugin.data.words` which pieces begin
 a word.
 """
 
@@ -16,6 +15,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,16 +24,13 @@ import numpy as np
 
 from ..core.errors import UserError, room_is_needed
 from ..core.files import regular
-from .vocabulary import Vocabulary, read_vocabulary
+from .byte_level import ByteLevelTokenizer
+from .vocabulary import BYTE_LEVEL, MASK, MERGES, Vocabulary, dictionary_rows, dictionary_symbols, read_vocabulary
 from .words import SEGMENTATIONS, Segmentation, first_pieces, has_unspaced_script
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
     from tokenizers import Tokenizer as WordPieceModel
-SPECIALS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")
-"""Rows 0 to 3 of every dictionary: fairseq's bos, pad, eos, unk."""
-MASK = "[MASK]"
-UNKNOWN_ROW = SPECIALS.index("[UNK]")
 
 _SETTINGS = "settings.json"
 _VOCABULARY = "vocab.txt"
@@ -48,7 +45,7 @@ class Tokenizer(Protocol):
     """A tokenizer that gives rows of a dictionary. No text gives a special symbol, not even a literal "[MASK]"."""
 
     kind: str
-    """``wordpiece`` or ``sentencepiece``."""
+    """``wordpiece``, ``sentencepiece`` or ``bytelevel``."""
     symbols: list[str]
     """The whole dictionary in row order, :data:`SPECIALS` first."""
     mask_index: int
@@ -61,6 +58,12 @@ class Tokenizer(Protocol):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of every text."""
+
+    def encode_inside(self, text: str) -> Pieces:
+        """Return the pieces of words of a text that stand behind others; a space in front says that they are apart."""
+
+    def spelled(self, rows: Sequence[int]) -> str:
+        """Return the word that some pieces spell, without the tokenizer's marks."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the files that :func:`load_tokenizer` reads into an existing folder."""
@@ -84,21 +87,31 @@ class WordPieceTokenizer:
         self._model: WordPieceModel = Model(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
         self._model.normalizer = BertNormalizer(lowercase=lowercase)
         self._model.pre_tokenizer = BertPreTokenizer()
-        self.symbols, self._rows = _dictionary_rows(self._pieces, np.ones(len(pieces), dtype=bool))
+        self.symbols, self._rows = dictionary_rows(self._pieces, np.ones(len(pieces), dtype=bool))
         self.mask_index = self.symbols.index(MASK)
 
     @classmethod
     def from_vocab(
         cls, path: str | os.PathLike[str], lowercase: bool = True, segmentation: Segmentation = "bert"
     ) -> WordPieceTokenizer:
-        """Read a vocabulary (see :func:`.read_vocabulary`).
+        """Read a vocabulary of word pieces, see :func:`.read_vocabulary` and :meth:`of`.
 
         Raises:
-            UserError: the file cannot be read, lacks one of the specials or ``[MASK]``, or holds a piece twice; it is
-                a ``tokenizer.json`` with another treatment of case, accents or Chinese characters.
+            UserError: the file cannot be read, holds a piece twice, or is unfit.
         """
-        found = read_vocabulary(path)
+        return cls.of(read_vocabulary(path), lowercase, segmentation)
+
+    @classmethod
+    def of(cls, found: Vocabulary, lowercase: bool = True, segmentation: Segmentation = "bert") -> WordPieceTokenizer:
+        """Build a tokenizer of word pieces.
+
+        Raises:
+            UserError: one of the specials or ``[MASK]`` is missing, or these are byte-level pieces; the vocabulary is a
+                ``tokenizer.json`` with another treatment of case, accents or Chinese characters.
+        """
         dictionary_symbols(found)
+        if found.merges is not None:
+            raise UserError(f"{found.path}: RoBERTa's pieces; BERT's vocab.txt or tokenizer.json is needed here")
         if found.lowercase not in (None, lowercase):
             advice = "keeps upper case; give --cased" if lowercase else "lower-cases text; leave --cased out"
             raise UserError(f"{found.path}: this tokenizer {advice}")
@@ -128,6 +141,12 @@ class WordPieceTokenizer:
             encoded.append((self._rows[np.array(encoding.ids, dtype=np.int64)], starts))
         return encoded
 
+    encode_inside = encode
+
+    def spelled(self, rows: Sequence[int]) -> str:
+        """Return the word that some pieces spell; one piece alone keeps its mark."""
+        return "".join(self.symbols[row].removeprefix("##" if number else "") for number, row in enumerate(rows))
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``vocab.txt`` and ``settings.json``."""
         Path(folder, _VOCABULARY).write_text("".join(f"{piece}\n" for piece in self._pieces), encoding="utf-8")
@@ -153,7 +172,7 @@ class SentencePieceTokenizer:
         ordinary = np.array(
             [not (self._model.is_control(index) or self._model.is_unknown(index)) for index in ids], dtype=bool
         )
-        self.symbols, self._rows = _dictionary_rows(pieces, ordinary)
+        self.symbols, self._rows = dictionary_rows(pieces, ordinary)
         self.mask_index = self.symbols.index(MASK)
 
     @classmethod
@@ -179,6 +198,12 @@ class SentencePieceTokenizer:
             )
             for text in words
         ]
+
+    encode_inside = encode
+
+    def spelled(self, rows: Sequence[int]) -> str:
+        """Return the word that some pieces spell."""
+        return "".join(self.symbols[row].removeprefix(_WORD_MARK) for row in rows)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``sentencepiece.model`` and ``settings.json``."""
@@ -273,6 +298,20 @@ def _missing_piece(model: SentencePieceProcessor, piece: str) -> bytes:
     return b"\x0a" + bytes([len(message)]) + message
 
 
+def tokenizer_of(
+    path: str | os.PathLike[str], lowercase: bool = True, segmentation: Segmentation = "bert"
+) -> Tokenizer:
+    """Return the tokenizer of a vocabulary: BERT's, or RoBERTa's, which keeps upper case in any case.
+
+    Raises:
+        UserError: the file cannot be read, is damaged or unfit.
+    """
+    found = read_vocabulary(path)
+    if found.merges is not None:
+        return ByteLevelTokenizer(found, segmentation)
+    return WordPieceTokenizer.of(found, lowercase, segmentation)
+
+
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     """Open a tokenizer that its ``save`` wrote.
 
@@ -296,42 +335,13 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
         return WordPieceTokenizer.from_vocab(Path(folder, _VOCABULARY), lowercase, segmentation)
     if kind == SentencePieceTokenizer.kind:
         return SentencePieceTokenizer.from_model(Path(folder, _MODEL), segmentation)
+    if kind == ByteLevelTokenizer.kind:
+        found = replace(read_vocabulary(Path(folder, BYTE_LEVEL)), prefix_space=bool(settings.get("prefix_space")))
+        return ByteLevelTokenizer(found, segmentation)
     raise UserError(
-        f"{Path(folder, _SETTINGS)}: unknown tokenizer {kind!r}; this version knows wordpiece and sentencepiece"
+        f"{Path(folder, _SETTINGS)}: unknown tokenizer {kind!r}; this version knows wordpiece, sentencepiece and "
+        "bytelevel"
     )
-
-
-def dictionary_symbols(vocabulary: Vocabulary) -> list[str]:
-    """Return the dictionary of a word-piece vocabulary.
-
-    Raises:
-        UserError: one of the specials or ``[MASK]`` is missing.
-    """
-    pieces = vocabulary.pieces
-    missing = [symbol for symbol in (*SPECIALS, MASK) if symbol not in pieces]
-    if missing:
-        raise UserError(
-            f"{vocabulary.path}: no {', '.join(missing)} among its {len(pieces)} pieces; give BERT's vocabulary"
-        )
-    return _dictionary_rows(pieces, np.ones(len(pieces), dtype=bool))[0]
-
-
-def _dictionary_rows(pieces: list[str], ordinary: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the dictionary's symbols and, for each piece of the model, the row that encoding gives (int32).
-
-    Text never gives a special symbol: pieces of that name, ``[MASK]`` and those not ``ordinary`` give ``[UNK]``.
-    """
-    symbols = [*SPECIALS]
-    rows = np.full(len(pieces), UNKNOWN_ROW, dtype=np.int32)
-    for index, piece in enumerate(pieces):
-        if piece in SPECIALS or not (ordinary[index] or piece == MASK):
-            continue
-        if piece != MASK:
-            rows[index] = len(symbols)
-        symbols.append(piece)
-    if MASK not in pieces:
-        symbols.append(MASK)
-    return symbols, rows
 
 
 def _starts(words: np.ndarray) -> np.ndarray:
@@ -345,7 +355,7 @@ def _write_settings(folder: str | os.PathLike[str], settings: dict[str, object],
     Path(folder, _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-TOKENIZER_FILES = ("settings.json", "vocab.txt", "sentencepiece.model")
+TOKENIZER_FILES = (_SETTINGS, _VOCABULARY, _MODEL, BYTE_LEVEL, MERGES)
 """The files of a tokenizer. Other names in a checkpoint are refused, never written."""
 
 

@@ -70,6 +70,15 @@ def first_pieces(word: str, begins: np.ndarray, segmentation: Segmentation) -> n
     return np.diff(word_of, prepend=0).astype(bool).astype(np.uint8)
 
 
+def word_begins(text: str, segmentation: Segmentation) -> list[int]:
+    """Return the characters of a text at which its words begin."""
+    begins: list[int] = []
+    for found in re.finditer(r"\S+", text):
+        inside = _word_begins(found[0], segmentation) if has_unspaced_script(found[0]) else [0]
+        begins += [found.start() + begin for begin in inside]
+    return begins
+
+
 def _word_begins(word: str, segmentation: Segmentation) -> list[int]:
     """Return the characters at which the words inside a text without white space begin; the first is 0."""
     segments = list(_icu_segments(word) if segmentation == "icu" else _bert_segments(word))

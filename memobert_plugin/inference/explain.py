@@ -164,6 +164,5 @@ def _words(network: Network, evidence: Evidence) -> Sequence[str]:
     words = evidence.utterance.text.split()
     if len(words) == int(evidence.word_start.sum()):
         return words
-    symbols = network.tokenizer.symbols
     groups = np.split(evidence.pieces, np.flatnonzero(evidence.word_start)[1:])
-    return ["".join(symbols[row].removeprefix("##").removeprefix("▁") for row in group) for group in groups]
+    return [network.tokenizer.spelled(group.tolist()) for group in groups]

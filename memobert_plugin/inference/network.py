@@ -19,7 +19,7 @@ from ..core.names import CLASSES, SEVERAL
 from ..core.ragged import first_rows
 from ..data.batches import InputBuilder, Limits, NetworkInput, zero_frame
 from ..data.prompts import PromptPieces, Template, Verbalizer
-from ..data.tokenizer import SPECIALS
+from ..data.vocabulary import SPECIALS
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, upcast
 from ..nn.label_words import CandidateWords, LabelWords
 from ..nn.packing import PackedLayout
@@ -198,7 +198,7 @@ class Network:
 
     def word(self, row: int) -> str:
         """Return a row of the dictionary as a word, without its tokenizer's marks."""
-        return self.tokenizer.symbols[row].removeprefix("▁")
+        return self.tokenizer.spelled([row])
 
     def hidden_states(self, batch: NetworkInput) -> tuple[Tensor, PackedLayout]:
         """Return the last layer of every piece and frame, packed, and the layout of its rows."""

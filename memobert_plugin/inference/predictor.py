@@ -379,9 +379,9 @@ class MEmoBERT:
             raise UserError("this model was finetuned, and its word head was not trained with it; give a prompted one")
         if top_k < 1:
             raise UserError(f"top_k {top_k}: give a number from 1 on")
-        prompt = Template.parse(template).encode(self.network.tokenizer)
         given = one_utterance(clip, text, **utterance)
         alone = clip is None and not text and not utterance
+        prompt = Template.parse(template).encode(self.network.tokenizer, follows_text=not alone)
         evidence = Evidence.nothing(given) if alone else self.read(given, modalities)
         with torch.inference_mode():
             found = self.network.likeliest_words(self.network.batch([evidence], prompt), prompt, top_k)

@@ -17,7 +17,8 @@ import numpy as np
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE, counted
 from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
-from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
+from ..data.tokenizer import Tokenizer
+from ..data.vocabulary import UNKNOWN_ROW
 from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds

@@ -7,12 +7,14 @@ that input of the right kind is hardly ever noted; input of another kind may pas
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from ..core.names import SAMPLE_RATE
-from ..data.tokenizer import UNKNOWN_ROW, Tokenizer
+from ..data.tokenizer import Pieces, Tokenizer
+from ..data.vocabulary import UNKNOWN_ROW
 from ..data.words import has_unspaced_script
 from ..features.speakers.voice import Interval
 
@@ -58,7 +60,7 @@ def unlike_words(text: str, pieces: np.ndarray, tokenizer: Tokenizer) -> str:
         return "words are spelled in single letters: the model reads each letter as a word"
     if not words:
         return ""
-    in_pieces = [len(encoded) for encoded, _ in tokenizer.encode_batch(words)]
+    in_pieces = [len(encoded) for encoded, _ in _inside(tokenizer, words)]
     rate = sum(in_pieces) / len(words)
     broken = sum(count != 1 for count in in_pieces) / len(words)
     common = sum(word in _COMMON_WORDS for word in words) / len(words)
@@ -70,9 +72,14 @@ def unlike_words(text: str, pieces: np.ndarray, tokenizer: Tokenizer) -> str:
     return ""
 
 
+def _inside(tokenizer: Tokenizer, words: Sequence[str]) -> list[Pieces]:
+    """Return the pieces of each word as it stands inside a text."""
+    return [tokenizer.encode_inside(f" {word}") for word in words]
+
+
 def _keeps_english_whole(tokenizer: Tokenizer) -> bool:
     """Tell whether most of the frequent words of English are one piece each."""
-    whole = [len(found) == 1 and found[0] != UNKNOWN_ROW for found, _ in tokenizer.encode_batch(_COMMON.split())]
+    whole = [len(found) == 1 and found[0] != UNKNOWN_ROW for found, _ in _inside(tokenizer, _COMMON.split())]
     return sum(whole) >= _KNOWN_WHOLE * len(whole)
 
 

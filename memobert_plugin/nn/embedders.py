@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .transformer import LAYER_NORM_EPS
+from ..core.names import LAYER_NORM_EPS
 
 PAD = 1
 """Row of [PAD] in every dictionary."""

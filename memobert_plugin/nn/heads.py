@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .transformer import LAYER_NORM_EPS
+from ..core.names import LAYER_NORM_EPS
 
 WORD_HEAD = "wwmlm"
 """Name of the masked-language-modelling head, which prompting reads too."""

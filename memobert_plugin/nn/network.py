@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.names import LAYER_NORM_EPS
 from ..core.ragged import owners_and_positions
 from .attention import CHANGE, AttentionPlan
 from .embedders import FrameEmbedder, TextEmbedder
@@ -17,7 +18,7 @@ from .heads import HeadPlan
 from .label_words import CandidateWords
 from .packing import MODALITIES, PackedLayout, to_device
 from .text_encoder import EncodedTextEmbedder, TextEncoderSizes
-from .transformer import CrossModalityTransformer
+from .transformer import CrossModalityTransformer, set_layer_norm_eps
 
 FINGERPRINT = "dictionary_fingerprint"
 """Key of the dictionary's fingerprint in weights."""
@@ -41,6 +42,9 @@ class TextEncoderFlags:
     )
     text_encoder_attention_heads: int = field(default=0, metadata={"help": "its heads; --text-encoder sets it"})
     text_encoder_max_positions: int = field(default=0, metadata={"help": "its positions; --text-encoder sets it"})
+    text_encoder_layer_norm_eps: float = field(
+        default=LAYER_NORM_EPS, metadata={"help": "epsilon of its LayerNorms; --text-encoder sets it"}
+    )
 
 
 def text_encoder_sizes(flags: TextEncoderFlags) -> TextEncoderSizes:
@@ -51,6 +55,7 @@ def text_encoder_sizes(flags: TextEncoderFlags) -> TextEncoderSizes:
         flags.text_encoder_ffn_embed_dim,
         flags.text_encoder_attention_heads,
         flags.text_encoder_max_positions,
+        flags.text_encoder_layer_norm_eps,
     )
 
 
@@ -70,6 +75,9 @@ class NetworkSizes(TextEncoderFlags):
     checkpoint_activations: bool = field(
         default=False,
         metadata={"help": "recompute each layer in the backward pass: less memory, about a third more time"},
+    )
+    layer_norm_eps: float = field(
+        default=LAYER_NORM_EPS, metadata={"help": "epsilon of the LayerNorms (BERT: 1e-12, RoBERTa: 1e-5)"}
     )
     init_std: float = field(
         default=0.02,
@@ -216,7 +224,10 @@ class MEmoBERTNetwork(nn.Module):
         self.head_plans = dict(heads)
         self.heads = nn.ModuleDict({name: plan.build(width) for name, plan in heads.items()})
         self.register_buffer(FINGERPRINT, torch.tensor([fingerprint], dtype=torch.int64))
-        self._deviation = sizes.init_std
+        self._deviation, self._layer_norm_eps = sizes.init_std, sizes.layer_norm_eps
+        set_layer_norm_eps(self, sizes.layer_norm_eps)
+        if isinstance(self.text_embedder, EncodedTextEmbedder):
+            set_layer_norm_eps(self.text_embedder.encoder, sizes.text_encoder_layer_norm_eps)
         self.apply(partial(_initialise, deviation=self._deviation))
         if sizes.position_init_std:
             for embedder in (self.text_embedder, self.visual_embedder, self.acoustic_embedder):
@@ -228,6 +239,7 @@ class MEmoBERTNetwork(nn.Module):
         self.head_plans[name] = plan
         self.heads[name] = plan.build(self.pooler.in_features)
         self.heads[name].apply(partial(_initialise, deviation=self._deviation))
+        set_layer_norm_eps(self.heads[name], self._layer_norm_eps)
 
     def forward(
         self,

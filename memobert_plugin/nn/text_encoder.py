@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.names import LAYER_NORM_EPS
 from ..core.ragged import owners_and_positions
 from .attention import AttentionPlan
 from .embedders import PAD, PromptedEmbedder, TextEmbedder
 from .label_words import CandidateWords
 from .packing import PackedLayout
-from .transformer import LAYER_NORM_EPS, CrossModalityTransformer
+from .transformer import CrossModalityTransformer, set_layer_norm_eps
 
 ENCODER_PREFIX = "text_embedder.encoder."
 """Beginning of the frozen weights' names in a network's state dictionary."""
@@ -34,6 +35,7 @@ class TextEncoderSizes:
     ffn_dim: int = 0
     heads: int = 0
     positions: int = 0
+    layer_norm_eps: float = LAYER_NORM_EPS
 
 
 class FrozenTextEncoder(nn.Module):
@@ -50,6 +52,7 @@ class FrozenTextEncoder(nn.Module):
         super().__init__()
         self.embedder = TextEmbedder(vocabulary, sizes.embed_dim, sizes.positions, 0.0)
         self.body = CrossModalityTransformer(sizes.layers, sizes.embed_dim, sizes.ffn_dim, sizes.heads, 0.0, 0.0)
+        set_layer_norm_eps(self, sizes.layer_norm_eps)
         self.requires_grad_(False)
         self._states: OrderedDict[bytes, Tensor] = OrderedDict()
         self._bytes = 0

@@ -10,10 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from ..core.names import LAYER_NORM_EPS
 from .attention import AttentionPlan, SelfAttention
 
-LAYER_NORM_EPS = 1e-12
-"""BERT's; torch's and fairseq's default is 1e-5."""
+
+def set_layer_norm_eps(module: nn.Module, eps: float) -> None:
+    """Give every LayerNorm in a module this epsilon."""
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm):
+            part.eps = eps
 
 
 class TransformerLayer(nn.Module):

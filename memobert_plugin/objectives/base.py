@@ -20,7 +20,8 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.registry import Registry
 from ..core.rng import Stream, uniform
-from ..data.tokenizer import SPECIALS, Tokenizer
+from ..data.tokenizer import Tokenizer
+from ..data.vocabulary import SPECIALS
 from ..nn.heads import HeadPlan
 from ..nn.network import MEmoBERTNetwork
 from .draws import Draws

@@ -16,7 +16,7 @@ from torch.nn import functional
 from ..core.errors import UserError
 from ..core.ragged import Integers, owners_and_positions
 from ..core.rng import Stream
-from ..data.tokenizer import MASK, SPECIALS
+from ..data.vocabulary import MASK, SPECIALS
 from ..nn.heads import WORD_HEAD, HeadPlan, word_head
 from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, rows_on
 from .draws import Draws, Fate, draw_fates, ordinary_pieces, select_at_least_one

@@ -26,7 +26,8 @@ from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
-from ..data.tokenizer import SPECIALS, read_tokenizer_files, to_plain
+from ..data.tokenizer import read_tokenizer_files, to_plain
+from ..data.vocabulary import SPECIALS
 from .epochs import Rows
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
@@ -221,7 +222,7 @@ class CorpusTask(StoppableTask):
         sizes = encoder.sizes
         cfg.text_encoder_layers, cfg.text_encoder_embed_dim = sizes.layers, sizes.embed_dim
         cfg.text_encoder_ffn_embed_dim, cfg.text_encoder_attention_heads = sizes.ffn_dim, sizes.heads
-        cfg.text_encoder_max_positions = sizes.positions
+        cfg.text_encoder_max_positions, cfg.text_encoder_layer_norm_eps = sizes.positions, sizes.layer_norm_eps
         if self.longest_text() > sizes.positions:
             raise UserError(
                 f"--text-encoder {path}: reads {sizes.positions} pieces, texts have up to {self.longest_text()} with "

@@ -32,7 +32,8 @@ from memobert_plugin.data.corpus import (
 )
 from memobert_plugin.data.frames import FERPLUS_CLASSES, ExtractorInfo
 from memobert_plugin.data.indexed import write_index
-from memobert_plugin.data.tokenizer import MASK, SPECIALS, WordPieceTokenizer
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.data.vocabulary import MASK, SPECIALS
 
 VOCABULARY = 30_522
 FACES_PER_SECOND, SPEECH_FRAMES_PER_SECOND, PIECES_PER_SECOND = 10.0, 50 / 3, 3.3

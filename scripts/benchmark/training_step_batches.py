@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memobert_plugin.data.tokenizer import MASK
+from memobert_plugin.data.vocabulary import MASK
 from memobert_plugin.nn.heads import upcast
 from memobert_plugin.objectives.base import OBJECTIVES, InputSizes, MaskingOptions
 

@@ -25,15 +25,27 @@ from transformers import (
     ElectraForMaskedLM,
     ElectraForPreTraining,
     ElectraModel,
+    RobertaForMaskedLM,
+    RobertaModel,
+    RobertaTokenizer,
 )
 
-from memobert_plugin.checkpoints.bert import ImportedBert, import_bert
+from memobert_plugin.checkpoints.bert import NEVER_IN_BERT, ImportedBert, import_bert
 from memobert_plugin.checkpoints.starting_point import model_settings
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.data.tokenizer import WordPieceTokenizer, tokenizer_of
+from memobert_plugin.data.vocabulary import ROBERTA_NAMES
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.network import dictionary_fingerprint, weights_of_checkpoint
-from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, repacked_as_pickle, write_bert_folder
+from tests.reference.bert_folder import (
+    bert_config,
+    bert_vocabulary,
+    random_bert,
+    repacked_as_pickle,
+    roberta_config,
+    write_bert_folder,
+    write_roberta_folder,
+)
 
 SHAPES = [(2, 128, 2, 512), (3, 96, 6, 200), (6, 384, 12, 1536)]
 VOCABULARY = bert_vocabulary()
@@ -128,6 +140,8 @@ ELECTRA = ElectraConfig(
     intermediate_size=40, max_position_embeddings=64,
 )  # fmt: skip
 
+ROBERTA = roberta_config(len(VOCABULARY), pad_token_id=0)
+
 
 @pytest.mark.parametrize(
     ("kind", "config"),
@@ -137,6 +151,9 @@ ELECTRA = ElectraConfig(
         (ElectraModel, ELECTRA),
         (ElectraForMaskedLM, ELECTRA),
         (ElectraForPreTraining, ELECTRA),
+        (RobertaModel, ROBERTA),
+        (RobertaForMaskedLM, ROBERTA),
+        (RobertaForMaskedLM, roberta_config(len(VOCABULARY), pad_token_id=0, type_vocab_size=2, layer_norm_eps=1e-3)),
     ],
 )
 def test_berts_under_other_names_equal_transformers(tmp_path: Path, kind: Any, config: Any) -> None:
@@ -145,11 +162,30 @@ def test_berts_under_other_names_equal_transformers(tmp_path: Path, kind: Any, c
     model, texts = build(imported, SYMBOLS), sentences([5, 1, 17])
     expected = bert_outputs(bert, [as_bert_ids(text) for text in texts], 19)
     assert_equal(our_hidden(model, texts), expected["hidden"])
-    if kind in (DistilBertForMaskedLM, ElectraForMaskedLM):
+    if kind in (DistilBertForMaskedLM, ElectraForMaskedLM, RobertaForMaskedLM):
         assert_equal(our_logits(model, texts), expected["logits"][:, as_bert_ids(torch.arange(len(SYMBOLS)))])
         assert imported.unused == []
     else:
         assert "heads.wwmlm.*" in imported.new
+
+
+def test_a_roberta_with_its_own_pieces_equals_transformers(tmp_path: Path) -> None:
+    folder = write_roberta_folder(tmp_path / "roberta")
+    roberta, theirs = RobertaForMaskedLM.from_pretrained(folder).eval(), RobertaTokenizer.from_pretrained(folder)
+    imported = import_bert(folder)
+    assert imported.unused == [] and imported.new == [*NEVER_IN_BERT, "pooler.*"]
+    assert imported.weights["text_embedder.position.weight"].shape == (64, 24)
+    tokenizer = tokenizer_of(folder)
+    model = build(imported, tokenizer.symbols)
+    lines = ["we love the fun!", "", "it's  so great, naïve 東京 🙂", "x" * 40]
+    texts = [torch.tensor([0, *tokenizer.encode(line)[0], 2]) for line in lines]
+    ids = [torch.tensor(theirs(line)["input_ids"]) for line in lines]
+    numbers = theirs.get_vocab()
+    columns = torch.tensor([numbers[ROBERTA_NAMES.get(symbol, symbol)] for symbol in tokenizer.symbols])
+    for text, sentence in zip(texts, ids, strict=True):
+        expected = bert_outputs(roberta, [sentence], len(sentence))
+        assert_equal(our_hidden(model, [text]), expected["hidden"])
+        assert_equal(our_logits(model, [text]), expected["logits"][:, columns])
 
 
 def test_an_electra_that_widens_its_embeddings_is_refused(tmp_path: Path) -> None:

@@ -53,9 +53,10 @@ def test_far_more_rows_than_word_pieces_are_another_models(tmp_path: Path) -> No
     [
         ("hidden_act", "gelu_new"),
         ("position_embedding_type", "relative_key"),
-        ("layer_norm_eps", 1e-5),
-        ("type_vocab_size", 1),
-        ("model_type", "roberta"),
+        ("layer_norm_eps", 0.0),
+        ("layer_norm_eps", "1e-5"),
+        ("model_type", "modernbert"),
+        ("model_type", "deberta-v2"),
         ("num_hidden_layers", 0),
         ("hidden_size", "16"),
         ("num_attention_heads", 3),

@@ -158,15 +158,15 @@ def tokenizer_json(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (tokenizer_json(model={"type": "BPE", "vocab": {}}), "a BPE tokenizer; only WordPiece"),
-        (tokenizer_json(model={"vocab": {"a": 0, "b": 2}}), "not a tokenizer.json of word pieces"),
+        (tokenizer_json(model={"type": "Unigram", "vocab": []}), "a Unigram tokenizer; only WordPiece, .* and BPE"),
+        (tokenizer_json(model={"vocab": {"a": 0, "b": 2}}), "not a vocabulary of word pieces"),
         (tokenizer_json(model={"vocab": {"a": 0, "b": 0}}), "two of its pieces have one number"),
-        (tokenizer_json(model={"vocab": {"a": [0]}}), "not a tokenizer.json of word pieces"),
+        (tokenizer_json(model={"vocab": {"a": [0]}}), "not a vocabulary of word pieces"),
         (tokenizer_json(added_tokens=[{"id": 6, "content": 5}]), "two of its pieces have one number"),
         (tokenizer_json(added_tokens=[{"id": len(VOCABULARY), "content": "i"}]), "piece 'i' occurs twice"),
         (tokenizer_json(model={"vocab": {"a": 0}}), r"no \[CLS\], \[PAD\], \[SEP\], \[UNK\], \[MASK\] among its 1"),
-        ("[]", "not a tokenizer.json of word pieces"),
-        ("[" * 100_000, "not a tokenizer.json of word pieces"),
+        ("[]", "not a vocabulary of word pieces"),
+        ("[" * 100_000, "not a vocabulary of word pieces"),
         (tokenizer_json(normalizer={"lowercase": True, "strip_accents": False}), "treats accents .* unlike BERT"),
     ],
 )

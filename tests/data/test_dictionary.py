@@ -8,7 +8,8 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import read_dictionary, write_dictionary
-from memobert_plugin.data.tokenizer import SPECIALS, WordPieceTokenizer
+from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.data.vocabulary import SPECIALS
 from tests.data.sources import write_vocabulary
 
 

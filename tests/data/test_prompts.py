@@ -18,7 +18,8 @@ from memobert_plugin.data.prompts import (
     ends_sentence,
     prompt_words,
 )
-from memobert_plugin.data.tokenizer import SPECIALS, Pieces
+from memobert_plugin.data.tokenizer import Pieces
+from memobert_plugin.data.vocabulary import SPECIALS
 from memobert_plugin.data.words import Segmentation
 
 CLS, PAD, SEP, UNK, MASK = range(5)
@@ -46,6 +47,11 @@ class WordsAndLetters:
 
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         return [self.encode(text) for text in texts]
+
+    encode_inside = encode
+
+    def spelled(self, rows: Sequence[int]) -> str:
+        raise NotImplementedError
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         raise NotImplementedError

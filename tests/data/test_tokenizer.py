@@ -11,15 +11,13 @@ import sentencepiece
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.tokenizer import (
-    MASK,
-    SPECIALS,
-    UNKNOWN_ROW,
     SentencePieceTokenizer,
     Tokenizer,
     WordPieceTokenizer,
     load_tokenizer,
     train_sentencepiece,
 )
+from memobert_plugin.data.vocabulary import MASK, SPECIALS, UNKNOWN_ROW
 from tests.data.sources import minilm_vocabulary, write_vocabulary
 
 SENTENCES = [

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.data.tokenizer import SPECIALS
+from memobert_plugin.data.vocabulary import SPECIALS
 from memobert_plugin.objectives.base import draw_objective
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun

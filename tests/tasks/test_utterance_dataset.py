@@ -18,7 +18,7 @@ from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.prompts import PromptPieces
 from memobert_plugin.data.targets import OneEmotion
-from memobert_plugin.data.tokenizer import SPECIALS
+from memobert_plugin.data.vocabulary import SPECIALS
 from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.data_bins import CorpusShape, make_data_bin
 

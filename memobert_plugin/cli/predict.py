@@ -109,7 +109,12 @@ def _add_reading(how: argparse._ArgumentGroup) -> None:
         add(flag, type=Path, metavar="FOLDER", help=ready)
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
-    add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
+    add(
+        "--face-weights",
+        type=Path,
+        metavar="FILE",
+        help="another DenseFace or ONNX file, for a model trained on its frames",
+    )
     add("--data-bin", type=Path, metavar="FOLDER", help="data-bin of an older checkpoint without its tokenizer")
     add(
         "--zero-frames",

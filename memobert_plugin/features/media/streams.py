@@ -99,9 +99,9 @@ class Language(NamedTuple):
     @property
     def codes(self) -> tuple[str, ...]:
         """Return the codes of ISO 639-1 and 639-3, then that of ISO 639-1 of the macrolanguage, as far as they are."""
-        import iso639
+        from iso639 import Lang
 
-        short, wide = (iso639.Language.from_part3(code).part1 for code in (self.code, self.wider))
+        short, wide = (Lang(pt3=code).pt1 for code in (self.code, self.wider))
         return tuple(filter(None, (short, self.code, wide)))
 
 
@@ -126,10 +126,10 @@ UNMARKED: Final = frozenset({"", "und", "mis", "zxx", "mul", "qaa", "unk", "unkn
 def parse_language(name: str) -> Language | None:
     """Return the language that a code of ISO 639-1, 639-2 or 639-3, a BCP 47 tag or an English name stands for.
 
-    python-iso639 (168 kB, no dependencies) has the codes; langcodes needs 24 MB of data for names, and pycountry 23.
+    iso639-lang (2 MB, no dependencies) has the codes; langcodes needs 24 MB of data for names, and pycountry 23.
 
     Raises:
-        UserError: python-iso639 is missing.
+        UserError: iso639-lang is missing.
     """
     name = " ".join(re.sub(r"[()\[\],]+", " ", name).split()).casefold()
     if name in UNMARKED:
@@ -148,16 +148,25 @@ def parse_language(name: str) -> Language | None:
 
 def _iso639(code: str) -> Language | None:
     try:
-        import iso639
-    except ImportError:
-        raise UserError(f"--language needs python-iso639: {pip_install('video')}") from None
+        # Of iso639-lang; python-iso639 installs another module of this name over it.
+        from iso639 import Lang
+        from iso639.exceptions import DeprecatedLanguageValue, InvalidLanguageValue
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            raise UserError(f"--language needs iso639-lang: {pip_install('video')}") from None
+        raise UserError(
+            "--language: python-iso639 lies over iso639-lang, and both install the module iso639; "
+            "pip install --force-reinstall iso639-lang"
+        ) from None
     # Codes are lower case and names begin with a capital: "En" is a language of Papua.
     for spelling in (code.lower(), code.title(), f"{code.title()} (macrolanguage)"):
         try:
-            found = iso639.Language.match(spelling)
-        except iso639.LanguageNotFoundError:
+            found = Lang(spelling)
+        except (InvalidLanguageValue, DeprecatedLanguageValue):
             continue
-        return Language(found.part3, found.macrolanguage or found.part3, found.part2t is not None)
+        if found.pt3:
+            wider = found.macro()
+            return Language(found.pt3, wider.pt3 if wider else found.pt3, bool(found.pt2t))
     return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -52,6 +54,16 @@ FILM = Path("f.mkv")
 def test_codes_and_names_of_one_language_agree(names: tuple[str, ...]) -> None:
     for name in names:
         assert all(agreement(wanted_language(name), other) for other in names), name
+
+
+def test_another_package_over_the_codes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse_language.cache_clear()
+    monkeypatch.setitem(sys.modules, "iso639", ModuleType("iso639"))  # as python-iso639 is for iso639-lang's users
+    with pytest.raises(UserError, match=r"python-iso639 lies over iso639-lang.*--force-reinstall iso639-lang"):
+        parse_language("English")
+    monkeypatch.setitem(sys.modules, "iso639", None)
+    with pytest.raises(UserError, match="--language needs iso639-lang"):
+        parse_language("English")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 
+from memobert_plugin.core.fairseq_quirks import compose_a_configuration
 from tests.host import ROOT, USER_DIR
 
 TASKS = ("memobert_pretraining", "memobert_prompt", "memobert_finetune", "memobert_facial_expression")
@@ -113,3 +114,11 @@ def test_imported_before_the_host_it_registers_when_asked_to() -> None:
     command = [sys.executable, "-c", IMPORT_ORDER]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert finished.stdout.splitlines()[-3:] == ["False", "False", "True"], finished.stderr
+
+
+def test_composing_a_configuration_before_forks_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    from hydra.grammar.gen.OverrideParser import OverrideParser
+
+    compose_a_configuration()
+    assert capfd.readouterr() == ("", "")
+    assert any(tables.states for tables in OverrideParser.decisionsToDFA)

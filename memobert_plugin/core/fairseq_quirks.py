@@ -56,8 +56,8 @@ def compose_a_configuration() -> None:
         from fairseq import options
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-        flags = ["data", "--task", "memobert_prompt", "--criterion", "memobert_prompt", "--arch", "memobert_tiny"]
-        convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), flags))
+        parser = options.get_training_parser()
+        convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, ["data", "--arch", "transformer"]))
 
 
 def allow_fairseq_arguments() -> None:

@@ -97,8 +97,8 @@ def _add_frames(sources: argparse._SubParsersAction[Any]) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="a folder of .npy or .npz files named by the manifest's ids, an .npz file with one array per id, or "
-        "Kaldi's .scp or .ark (extra 'kaldi')",
+        help="a folder of .npy, .npz or .csv files named by the manifest's ids (.csv: a row per frame, as openSMILE "
+        "writes them), an .npz file with one array per id, or Kaldi's .scp or .ark (extra 'kaldi')",
     )
     add("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     add("--name", required=True, help="what made the frames, for extractor.json; prediction compares it")

@@ -1,12 +1,14 @@
-"""Take over frames that another tool has made: folders of ``.npy``, one ``.npz`` with all, Kaldi's archives."""
+"""Take over frames that another tool has made: arrays, tables, one ``.npz`` with all, Kaldi's archives."""
 
 from __future__ import annotations
 
+import csv
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +24,20 @@ from .frame_folder import finished_files, frames_are_written, write_failures
 Read = Callable[[], np.ndarray]
 """Reads one utterance's frames; raises DefectiveClip."""
 
-_UNREADABLE: Final = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError)
+_UNREADABLE: Final = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, IndexError)
 _LONGEST_KALDI_KEY: Final = 4096
 _KALDI_MATRIX: Final = re.compile(rb"[^ \n]+ (?:\0B[FDC]M|\s*\[)")
 """Beginning of an archive: an id, then a binary matrix, or one in text."""
-_FORMATS: Final = "a folder of .npy or .npz files, an .npz file with one array per utterance, Kaldi's .scp or .ark"
+_FORMATS: Final = (
+    "a folder of .npy, .npz or .csv files, an .npz file with one array per utterance, Kaldi's .scp or .ark"
+)
+
+
+_PLACES: Final = frozenset({
+    "name", "frametime", "frameindex", "frame_time", "file", "start", "end", "time",  # openSMILE's program and package
+    "frame", "face_id", "timestamp", "confidence", "success",  # OpenFace 2
+})  # fmt: skip
+"""Columns of tables that tell where a frame is, and are no part of it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ def take_over(
     Args:
         source: see :func:`utterances`; an utterance's id is its name there.
         output: the folder of frames.
-        info: what made them; a ``dim`` of None is that of the first utterance.
+        info: what made them; a ``dim`` of None is that of the first utterance that can be used.
         expression: a source of expression distributions for the same ids.
         overwrite: replace frames of another origin.
 
@@ -57,14 +68,14 @@ def take_over(
         UserError: a source of another kind or without utterances, or a folder with other frames.
     """
     reads, expressions = utterances(source), dict(utterances(expression)) if expression is not None else {}
-    first = next(reads, None)
-    if first is None:
+    seen, dim = _until_usable(reads)
+    if not seen:
         raise UserError(f"{source}: holds no utterance; give {_FORMATS}")
-    info = _described(info, first[1])
+    info = replace(info, dim=dim) if info.dim is None else info
     done = set() if overwrite else finished_files(output)
     written, frames, finished, failures = 0, 0, 0, []
     with frames_are_written(output, info, overwrite=overwrite):
-        for utterance, read in tracked(_with_first(first, reads), None, "frames"):
+        for utterance, read in tracked(chain(seen, reads), None, "frames"):
             target = frame_file(output, utterance)
             if target.name in done:
                 finished += 1
@@ -89,14 +100,15 @@ def utterances(source: Path) -> Iterator[tuple[str, Read]]:
     """Yield the ids of a source, and how to read each one's frames ``(T, D)``.
 
     Args:
-        source: a folder of ``.npy`` (arrays) or ``.npz`` (with ``frames``) files at any depth, named by their paths; an
-            ``.npz`` file with an array for each id; a ``.scp`` or ``.ark`` file of Kaldi with matrices.
+        source: a folder of ``.npy`` (arrays), ``.npz`` (with ``frames``) or ``.csv`` files (a row for each frame, as
+            openSMILE writes low-level descriptors) at any depth, named by their paths; an ``.npz`` file with an array
+            for each id; a ``.scp`` or ``.ark`` file of Kaldi with matrices.
 
     Raises:
         UserError: none of these, or damaged.
     """
     if source.is_dir():
-        files = sorted(path for path in source.rglob("*.np[yz]") if path.is_file())
+        files = sorted(path for path in source.rglob("*") if path.suffix in (".npy", ".npz", ".csv") and path.is_file())
         return ((path.relative_to(source).with_suffix("").as_posix(), _file_reader(path)) for path in files)
     readers = {".npz": _archive, ".scp": _kaldi_table, ".ark": _kaldi_archive}
     if source.suffix not in readers or not source.is_file():
@@ -110,11 +122,26 @@ def _file_reader(path: Path) -> Read:
             if path.suffix == ".npz":
                 frames = read_frames(path) or Frames(np.zeros((0, 0)))
                 return frames.frames
-            return np.asarray(np.load(path, allow_pickle=False))
+            return _table(path) if path.suffix == ".csv" else np.asarray(np.load(path, allow_pickle=False))
         except _UNREADABLE as error:
             raise DefectiveClip(f"not readable as {path.suffix} ({_line(error)})") from None
 
     return read
+
+
+def _table(path: Path) -> np.ndarray:
+    """Read a table with a header and a row for each frame, separated by commas, semicolons or tabs.
+
+    Raises:
+        ValueError: a cell that is no number, or rows of other lengths.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        header = stream.readline()
+        delimiter = max(";\t,", key=header.count)
+        names = [name.strip().casefold() for name in next(csv.reader([header], delimiter=delimiter))]
+        kept = [place for place, name in enumerate(names) if name not in _PLACES]
+        rows = [[float(row[place]) for place in kept] for row in csv.reader(stream, delimiter=delimiter) if row]
+    return np.array(rows, np.float32).reshape(len(rows), len(kept))
 
 
 def _archive(source: Path) -> Iterator[tuple[str, Read]]:
@@ -201,26 +228,24 @@ def _kaldi_archive(source: Path) -> Iterator[tuple[str, Read]]:
         raise UserError(f"{source}: is damaged or cut off after {counted(count, 'utterance')}; copy it again")
 
 
-def _described(info: ExtractorInfo, first: Read) -> ExtractorInfo:
-    from dataclasses import replace
-
-    if info.dim is not None:
-        return info
-    found = first()
-    return replace(info, dim=int(found.shape[1]) if found.ndim == 2 else None)
+def _until_usable(reads: Iterator[tuple[str, Read]]) -> tuple[list[tuple[str, Read]], int | None]:
+    """Return the utterances up to the first one with frames, and the number of values of these."""
+    seen = []
+    for one in reads:
+        seen.append(one)
+        try:
+            return seen, _checked(one[1](), None).shape[1]
+        except (DefectiveClip, UserError):
+            continue
+    return seen, None
 
 
 def _checked(frames: np.ndarray, dim: int | None) -> np.ndarray:
-    if frames.ndim != 2 or frames.dtype.kind != "f" or not len(frames):
+    if frames.ndim != 2 or frames.dtype.kind != "f" or not frames.size:
         raise DefectiveClip(f"is {frames.dtype} {frames.shape}; give floats of shape (frames, values)")
     if dim is not None and frames.shape[1] != dim:
         raise DefectiveClip(f"has {frames.shape[1]} values a frame where the others have {dim}")
     return frames.astype(np.float32, copy=False)
-
-
-def _with_first(first: tuple[str, Read], others: Iterator[tuple[str, Read]]) -> Iterator[tuple[str, Read]]:
-    yield first
-    yield from others
 
 
 def _line(error: Exception) -> str:

@@ -51,6 +51,31 @@ def test_every_format_gives_the_same_folder(tmp_path: Path, kind: str) -> None:
     assert (again.written, again.finished) == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("header", "place", "sign"),
+    [
+        ("name;frameTime;F0semitone;Loudness;jitter;shimmer", "'unknown';{time:.6f}", ";"),
+        ("file,start,end,F0,b,c,d", "a.wav,0 days 00:00:00,0 days 00:00:01", ","),
+        ("frame, timestamp, confidence, success, AU01_r, AU02_r, AU04_r, AU05_r", "1, 0.0, 0.98, 1", ","),
+        ("a\tb\tc\td", "", "\t"),
+    ],
+)
+def test_tables_of_feature_extractors_are_frames(tmp_path: Path, header: str, place: str, sign: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, frames in FRAMES.items():
+        rows = [sign.join([*filter(None, [place.format(time=0.01)]), *map(repr, row.tolist())]) for row in frames]
+        (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "words.csv").write_text(f"{header}\n{sign.join(['x'] * 8)}\n")
+    (folder / "empty.csv").write_text("")  # comes first, and tells no width
+    taken = take_over(folder, tmp_path / "out", INFO)
+    assert taken.written == 3 and sorted(name for name, _ in taken.failures) == ["empty", "words"]
+    for name, frames in FRAMES.items():
+        found = read_frames(frame_file(tmp_path / "out", name))
+        assert found is not None
+        np.testing.assert_allclose(found.frames, frames, rtol=1e-6)
+
+
 def test_names_in_folders_are_ids(tmp_path: Path) -> None:
     (tmp_path / "in" / "film").mkdir(parents=True)
     np.save(tmp_path / "in" / "film" / "line 1.npy", FRAMES["one"])

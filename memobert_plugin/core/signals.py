@@ -2,7 +2,7 @@
 
 A cluster announces the end of a job by SIGUSR2 (which submitit asks SLURM for; NCCL may use SIGUSR1) and ends it by
 SIGTERM some seconds later. Launchers pass both on to the processes that they started, as SIGUSR2. Trainings look at the
-flag after each update (:mod:`memobert_plugin.tasks.stopping`).
+flag after each update (:mod:`memobert_plugin.tasks.resuming`).
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from ..data.vocabulary import SPECIALS
 from .epochs import Rows
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
+from .resuming import ResumableTask
 from .save_folder import SaveFolderConfig
-from .stopping import StoppableTask
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def task_asked_of_validation() -> str | None:
     return parser.parse_known_args(sys.argv[1:])[0].task
 
 
-class CorpusTask(StoppableTask):
+class CorpusTask(ResumableTask):
     """Base of the tasks that read a data-bin.
 
     What a model needs to be rebuilt (dictionary, dimensions, class names) lives in ``task.state`` as plain types: it
@@ -316,8 +316,7 @@ class CorpusTask(StoppableTask):
 
         In training, the number of batches becomes a multiple of ranks x update-freq.
         """
-        update_freq = self.cfg.update_freq
-        per_rank = int(update_freq[min(kwargs.get("epoch", 1), len(update_freq)) - 1]) if dataset.shuffle else 1
+        per_rank = self.batches_per_update(kwargs.get("epoch", 1)) if dataset.shuffle else 1
         if dataset.shuffle:
             dataset.batches_divisible_by = kwargs.get("num_shards", 1) * per_rank
         batches = super().get_batch_iterator(dataset, **kwargs)

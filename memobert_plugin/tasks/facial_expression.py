@@ -15,8 +15,8 @@ from ..core.errors import UserError, exits_in_one_line
 from ..features.denseface.network import DOWNSAMPLING
 from ..features.denseface.pictures import SPLITS, ExpressionPictures
 from .picture_dataset import Augmentation, PictureDataset
+from .resuming import ResumableTask
 from .save_folder import SaveFolderConfig
-from .stopping import StoppableTask
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class FacialExpressionConfig(SaveFolderConfig):
 
 
 @register_task("memobert_facial_expression", dataclass=FacialExpressionConfig)
-class FacialExpressionTask(StoppableTask):
+class FacialExpressionTask(ResumableTask):
     """Facial expressions learned from votes as soft labels; pictures are augmented in training only, as a function of
     (seed, epoch, picture).
     """

@@ -24,7 +24,7 @@ memobert_plugin.register()
 from memobert_plugin.data.corpus import Corpus  # noqa: E402
 from memobert_plugin.objectives.base import draw_objective  # noqa: E402
 from memobert_plugin.tasks.pretraining import MEmoBERTPretrainingTask, PretrainingConfig  # noqa: E402
-from memobert_plugin.tasks.stopping import end_workers  # noqa: E402
+from memobert_plugin.tasks.resuming import end_workers  # noqa: E402
 
 SEED = 1
 CONTAINERS = ("text", "word_start", "visual", "expression", "acoustic")

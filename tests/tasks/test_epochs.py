@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from memobert_plugin.data import indexed
 from memobert_plugin.tasks import epochs
 from memobert_plugin.tasks.epochs import Batches, Rows, cut, halved, shuffled
-from memobert_plugin.tasks.resuming import TrainingBatches
-from memobert_plugin.tasks.stopping import end_workers
+from memobert_plugin.tasks.resuming import TrainingBatches, end_workers
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000, 2 * indexed.BLOCK + 100])

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
-from memobert_plugin.tasks import stopping as stoppable_task
-from memobert_plugin.tasks.stopping import REQUESTS, StoppableTask
+from memobert_plugin.tasks import resuming
+from memobert_plugin.tasks.resuming import REQUESTS, ResumableTask
 
 
 class Criterion(FairseqCriterion):
@@ -58,8 +58,8 @@ def step(
     config: DictConfig, update: int, monkeypatch: pytest.MonkeyPatch, *, own: bool, other: int = 0, last: bool = False
 ) -> None:
     """One update of a task that was asked itself (``own``), or whose ``other`` ranks were."""
-    monkeypatch.setattr(stoppable_task, "stop_requested", lambda: own)
-    task, criterion = StoppableTask(config.task), Criterion(SimpleNamespace())
+    monkeypatch.setattr(resuming, "stop_requested", lambda: own)
+    task, criterion = ResumableTask(config.task), Criterion(SimpleNamespace())
     task._training_batches = SimpleNamespace(end_of_epoch=lambda: last)
     optimizer = SimpleNamespace(backward=lambda loss: None)
     _, _, logging_output = task.train_step({}, Model(1, 1), criterion, optimizer, update - 1)

@@ -37,10 +37,10 @@ from memobert_plugin.checkpoints.text_encoder import read_text_encoder
 from memobert_plugin.core.console import run_command
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.files import replaced_when_complete
-from memobert_plugin.data.batches import CLS, SEP
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.folds import Fold, choose_fold, make_folds, train_fraction
 from memobert_plugin.data.indexed import IndexedReader
+from memobert_plugin.data.vocabulary import CLS, SEP
 from memobert_plugin.evaluation.metrics.scores import Counts, confusion
 from memobert_plugin.evaluation.metrics.significance import accuracy, bootstrap_interval, unweighted_recall
 from memobert_plugin.evaluation.report.formats import Table, as_markdown, interval, percent

@@ -18,9 +18,7 @@ from ..core.rng import Stream, uniform
 from .buffers import BufferPool, bytes_for
 from .indexed import IndexedReader, taken
 from .prompts import PromptPieces, assemble_prompts, ends_sentence
-from .vocabulary import SPECIALS
-
-CLS, _, SEP, UNK = range(len(SPECIALS))
+from .vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class InputBuilder:
             as_tensor: makes the text's tensor.
         """
         piece_lengths, visual_lengths, acoustic_lengths = lengths
-        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, prompt, CLS, SEP, None)
+        text = assemble_prompts(pieces, piece_lengths, self._sentence_end, self._period, prompt)
         net_input = {
             "text": as_tensor(text.ids),
             "text_lengths": text.lengths,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..core.errors import UserError
 from ..core.ragged import Integers, first_rows, owners_and_positions
 from .tokenizer import Tokenizer
-from .vocabulary import MASK, SPECIALS, UNKNOWN_ROW
+from .vocabulary import CLS, MASK, PAD, SEP, UNK
 
 PAPER_TEMPLATE = "i am [MASK] ."
 PAPER_WORDS = {"anger": "anger", "happy": "happy", "neutral": "neutral", "sad": "sad"}
@@ -35,12 +35,11 @@ class PromptPieces:
 
     def after_vectors(self, count: int) -> PromptPieces:
         """Return the template behind ``count`` places for learned vectors, which [PAD] marks; no text holds any."""
-        return PromptPieces([SPECIALS.index("[PAD]")] * count + self.ids, self.mask_offset + count)
+        return PromptPieces([PAD] * count + self.ids, self.mask_offset + count)
 
     def around_mask(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the pieces before and after the mask in a text that is the template alone."""
-        bos, _, eos, _ = range(len(SPECIALS))
-        return (bos, *self.ids[: self.mask_offset]), (*self.ids[self.mask_offset + 1 :], eos)
+        return (CLS, *self.ids[: self.mask_offset]), (*self.ids[self.mask_offset + 1 :], SEP)
 
 
 @dataclass(frozen=True)
@@ -190,14 +189,10 @@ def assemble_prompts(
     sentence_end: npt.NDArray[np.bool_],
     period_id: int,
     prompt: PromptPieces | None,
-    cls_id: int,
-    sep_id: int,
-    max_pieces: int | None,
 ) -> PromptedText:
     """Assemble ``[CLS] text . prompt [SEP]``, or ``[CLS] text [SEP]`` without a prompt.
 
-    The full stop is added to a text that is not empty and whose kept part does not end a sentence. A long text loses
-    its last pieces; the prompt is never cut.
+    The full stop is added to a text that is not empty and does not end a sentence.
 
     Args:
         ids: (pieces of all texts,) without special symbols.
@@ -205,40 +200,24 @@ def assemble_prompts(
         sentence_end: (vocabulary,) from :func:`ends_sentence`.
         period_id: the id of the full stop.
         prompt: the template's pieces.
-        cls_id: the id of ``[CLS]``.
-        sep_id: the id of ``[SEP]``.
-        max_pieces: the most pieces of an utterance, everything counted; ``None`` for no limit.
-
-    Raises:
-        UserError: ``max_pieces`` leaves no room for the prompt.
     """
     text_lengths = np.asarray(lengths, dtype=np.int64)
     prompt_ids = np.array(prompt.ids if prompt else [], dtype=np.int64)
-    kept = text_lengths
-    if max_pieces is not None:
-        room = max_pieces - 2 - len(prompt_ids)
-        if room < 0:
-            raise UserError(f"[CLS], the prompt and [SEP] take {len(prompt_ids) + 2} pieces, the limit is {max_pieces}")
-        kept = np.minimum(text_lengths, room)
-    stop = np.zeros_like(kept)
+    stop = np.zeros_like(text_lengths)
     if prompt:
-        text_begin = first_rows(text_lengths)
-        stop = _needs_stop(ids, text_begin, kept, sentence_end)
-        if max_pieces is not None:
-            kept = kept - (kept + stop > room)
-            stop = _needs_stop(ids, text_begin, kept, sentence_end)
+        worded = text_lengths > 0
+        stop[worded] = ~sentence_end[ids[(first_rows(text_lengths) + text_lengths - 1)[worded]]]
 
-    total = 1 + kept + stop + len(prompt_ids) + 1
+    total = 1 + text_lengths + stop + len(prompt_ids) + 1
     begin = first_rows(total)
     packed = np.empty(int(total.sum()), dtype=np.int64)
-    packed[begin] = cls_id
+    packed[begin] = CLS
     owner, position = owners_and_positions(text_lengths)
-    shown = position < kept[owner]
-    packed[(begin + 1)[owner[shown]] + position[shown]] = ids[shown]
-    prompt_begin = begin + 1 + kept + stop
+    packed[(begin + 1)[owner] + position] = ids
+    prompt_begin = begin + 1 + text_lengths + stop
     packed[(prompt_begin - 1)[stop > 0]] = period_id
     packed[prompt_begin[:, None] + np.arange(len(prompt_ids))] = prompt_ids
-    packed[begin + total - 1] = sep_id
+    packed[begin + total - 1] = SEP
     mask_rows = prompt_begin + prompt.mask_offset if prompt else np.empty(0, dtype=np.int64)
     return PromptedText(packed, total, mask_rows)
 
@@ -252,7 +231,7 @@ def prompt_words(labels: Iterable[str]) -> list[str]:
 
 def _is_piece(tokenizer: Tokenizer, word: str) -> bool:
     pieces = tokenizer.encode_inside(f" {word}")[0].tolist()
-    return len(pieces) == 1 and pieces != [UNKNOWN_ROW]
+    return len(pieces) == 1 and pieces != [UNK]
 
 
 def _single_piece(tokenizer: Tokenizer, word: str) -> int:
@@ -261,12 +240,3 @@ def _single_piece(tokenizer: Tokenizer, word: str) -> int:
         shown = " ".join(tokenizer.symbols[piece] for piece in pieces) or "nothing"
         raise UserError(f'verbalizer word "{word}" is not one piece of the vocabulary but {shown}; choose another word')
     return int(pieces[0])
-
-
-def _needs_stop(
-    ids: npt.NDArray[np.integer], begin: Integers, lengths: Integers, sentence_end: npt.NDArray[np.bool_]
-) -> Integers:
-    needs = np.zeros_like(lengths)
-    worded = lengths > 0
-    needs[worded] = ~sentence_end[ids[(begin + lengths - 1)[worded]]]
-    return needs

@@ -21,8 +21,8 @@ from ..core.files import regular
 
 SPECIALS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")
 """Rows 0 to 3 of every dictionary: fairseq's bos, pad, eos, unk."""
+CLS, PAD, SEP, UNK = range(len(SPECIALS))
 MASK = "[MASK]"
-UNKNOWN_ROW = SPECIALS.index("[UNK]")
 ROBERTA_NAMES = dict(zip((*SPECIALS, MASK), ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 """RoBERTa's names of the special symbols, by BERT's."""
 
@@ -93,7 +93,7 @@ def dictionary_rows(pieces: list[str], ordinary: np.ndarray) -> tuple[list[str],
     Text never gives a special symbol: pieces of that name, ``[MASK]`` and those not ``ordinary`` give ``[UNK]``.
     """
     symbols = [*SPECIALS]
-    rows = np.full(len(pieces), UNKNOWN_ROW, dtype=np.int32)
+    rows = np.full(len(pieces), UNK, dtype=np.int32)
     for index, piece in enumerate(pieces):
         if piece in SPECIALS or not (ordinary[index] or piece == MASK):
             continue

@@ -23,9 +23,9 @@ from ..checkpoints.model_description import FINETUNED, PRETRAINED
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
 from ..core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
-from ..data.batches import CLS, SEP, UNK
 from ..data.prompts import ends_sentence
 from ..data.tokenizer import WordPieceTokenizer
+from ..data.vocabulary import CLS, SEP, UNK
 from ..nn.embedders import FrameEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, TiedHead
 from ..nn.text_encoder import EncodedTextEmbedder

@@ -18,7 +18,7 @@ from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE, counted
 from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
 from ..data.tokenizer import Tokenizer
-from ..data.vocabulary import UNKNOWN_ROW
+from ..data.vocabulary import UNK
 from ..features.encoders.base import STEP_SECONDS
 from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SAMPLE_RATE, read_clip, sound_seconds
@@ -319,7 +319,7 @@ class ClipReader:
         transcript = evidence.utterance.transcript
         if transcript is not None and "l" in evidence.present and transcript.unsure:
             evidence = evidence.noted(f"transcribed words are unsure: {transcript.unsure}", "l")
-        if unknown := int((read == UNKNOWN_ROW).sum()):
+        if unknown := int((read == UNK).sum()):
             evidence = evidence.noted(f"words unknown to the model: {unknown} of {counted(len(read), 'piece')}")
         if "l" in evidence.present and (note := unlike_words(evidence.utterance.text, read, self.tokenizer)):
             evidence = evidence.noted(note, unlike="l")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.names import SAMPLE_RATE
 from ..data.tokenizer import Pieces, Tokenizer
-from ..data.vocabulary import UNKNOWN_ROW
+from ..data.vocabulary import UNK
 from ..data.words import has_unspaced_script
 from ..features.speakers.voice import Interval
 
@@ -50,7 +50,7 @@ def unlike_words(text: str, pieces: np.ndarray, tokenizer: Tokenizer) -> str:
         pieces: (n,) their rows of the dictionary.
         tokenizer: the model's.
     """
-    if len(pieces) > 1 and float((pieces == UNKNOWN_ROW).mean()) >= _MOSTLY:
+    if len(pieces) > 1 and float((pieces == UNK).mean()) >= _MOSTLY:
         return "words in no language that the model knows: most of them are not in its vocabulary"
     if has_unspaced_script(text):
         return ""
@@ -79,7 +79,7 @@ def _inside(tokenizer: Tokenizer, words: Sequence[str]) -> list[Pieces]:
 
 def _keeps_english_whole(tokenizer: Tokenizer) -> bool:
     """Tell whether most of the frequent words of English are one piece each."""
-    whole = [len(found) == 1 and found[0] != UNKNOWN_ROW for found, _ in _inside(tokenizer, _COMMON.split())]
+    whole = [len(found) == 1 and found[0] != UNK for found, _ in _inside(tokenizer, _COMMON.split())]
     return sum(whole) >= _KNOWN_WHOLE * len(whole)
 
 

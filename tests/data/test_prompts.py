@@ -176,18 +176,14 @@ def test_pieces_whose_last_character_is_a_full_stop_question_or_exclamation_mark
     ]
 
 
-def straightforward(texts: Sequence[str], prompt: PromptPieces | None, max_pieces: int | None) -> PromptedText:
-    """The rule for one text at a time, in words: cut until it fits."""
+def straightforward(texts: Sequence[str], prompt: PromptPieces | None) -> PromptedText:
+    """The rule for one text at a time."""
     ids: list[int] = []
     lengths, mask_rows = [], []
     for text in texts:
         words = TOKENIZER.encode(text)[0].tolist()
-        while True:
-            stop = [PERIOD] if prompt and words and TOKENIZER.symbols[words[-1]] not in ".?!" else []
-            whole = [CLS, *words, *stop, *(prompt.ids if prompt else []), SEP]
-            if max_pieces is None or len(whole) <= max_pieces:
-                break
-            words.pop()
+        stop = [PERIOD] if prompt and words and TOKENIZER.symbols[words[-1]] not in ".?!" else []
+        whole = [CLS, *words, *stop, *(prompt.ids if prompt else []), SEP]
         if prompt:
             mask_rows.append(len(ids) + 1 + len(words) + len(stop) + prompt.mask_offset)
         ids += whole
@@ -195,7 +191,7 @@ def straightforward(texts: Sequence[str], prompt: PromptPieces | None, max_piece
     return PromptedText(np.array(ids), np.array(lengths), np.array(mask_rows, dtype=np.int64))
 
 
-def assemble(texts: Sequence[str], prompt: PromptPieces | None, max_pieces: int | None = None) -> PromptedText:
+def assemble(texts: Sequence[str], prompt: PromptPieces | None) -> PromptedText:
     encoded = [TOKENIZER.encode(text)[0] for text in texts]
     return assemble_prompts(
         np.concatenate([np.zeros(0, dtype=np.int32), *encoded]),
@@ -203,9 +199,6 @@ def assemble(texts: Sequence[str], prompt: PromptPieces | None, max_pieces: int 
         ends_sentence(TOKENIZER.symbols),
         PERIOD,
         prompt,
-        CLS,
-        SEP,
-        max_pieces,
     )
 
 
@@ -230,25 +223,16 @@ class TestAssemblePrompts:
         assert prompted.lengths.tolist() == [5, 2]
         assert prompted.mask_rows.shape == (0,)
 
-    @pytest.mark.parametrize("max_pieces", [None, *range(6, 16)])
     @pytest.mark.parametrize("template", ["i am [MASK] .", "[MASK]", None])
-    def test_long_texts_are_cut_and_the_prompt_never(self, template: str | None, max_pieces: int | None) -> None:
+    def test_a_batch_is_what_its_texts_give_one_by_one(self, template: str | None) -> None:
         prompt = Template.parse(template).encode(TOKENIZER) if template else None
-        prompted, expected = assemble(TEXTS, prompt, max_pieces), straightforward(TEXTS, prompt, max_pieces)
+        prompted, expected = assemble(TEXTS, prompt), straightforward(TEXTS, prompt)
         assert prompted.ids.dtype == prompted.lengths.dtype == prompted.mask_rows.dtype == np.int64
         assert prompted.ids.tolist() == expected.ids.tolist()
         assert prompted.lengths.tolist() == expected.lengths.tolist()
         assert prompted.mask_rows.tolist() == expected.mask_rows.tolist()
-        assert max_pieces is None or prompted.lengths.max() <= max_pieces
-
-    def test_a_prompt_that_does_not_fit_alone_is_refused(self) -> None:
-        assert assemble(["sad"], PROMPT, 6).lengths.tolist() == [6]
-        with pytest.raises(UserError, match=r"take 6 pieces, the limit is 5"):
-            assemble(["sad"], PROMPT, 5)
-        with pytest.raises(UserError, match=r"take 2 pieces, the limit is 1"):
-            assemble(["sad"], None, 1)
 
     @pytest.mark.parametrize("prompt", [PROMPT, None])
     def test_no_utterances_give_empty_arrays(self, prompt: PromptPieces | None) -> None:
-        prompted = assemble([], prompt, 20)
+        prompted = assemble([], prompt)
         assert len(prompted.ids) == len(prompted.lengths) == len(prompted.mask_rows) == 0

@@ -17,7 +17,7 @@ from memobert_plugin.data.tokenizer import (
     load_tokenizer,
     train_sentencepiece,
 )
-from memobert_plugin.data.vocabulary import MASK, SPECIALS, UNKNOWN_ROW
+from memobert_plugin.data.vocabulary import MASK, SPECIALS, UNK
 from tests.data.sources import minilm_vocabulary, write_vocabulary
 
 SENTENCES = [
@@ -122,7 +122,7 @@ def test_words_of_a_prompt_become_pieces_without_changing_other_words(tmp_path: 
     for word in words:
         ids, _ = after.encode(word)
         assert len(ids) == 1, word
-        assert ids[0] != UNKNOWN_ROW
+        assert ids[0] != UNK
     assert "." in after.symbols
     for text in SENTENCES[:10]:
         assert shown(after, text) == shown(before, text)
@@ -193,7 +193,7 @@ def test_symbols_of_a_sentencepiece_model_that_are_called_like_specials_take_the
     assert tokenizer.symbols[:6] == [*SPECIALS, "[MASK]", "<sad>"]
     assert tokenizer.mask_index == 4
     ids, _ = tokenizer.encode("[MASK][SEP]<sad>")
-    assert ids[-3:].tolist() == [UNKNOWN_ROW, UNKNOWN_ROW, 5]
+    assert ids[-3:].tolist() == [UNK, UNK, 5]
 
 
 def test_training_keeps_case_on_request_and_is_repeatable(tmp_path: Path) -> None:

@@ -321,8 +321,7 @@ def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dic
                 f"{data_bin}: {modality} frames have {dim} dimensions, {path} reads {known}; name the data-bin it was "
                 "trained on"
             )
-    extractors = {"visual": corpus.meta.visual_extractor, "acoustic": corpus.meta.acoustic_extractor}
-    plain = {modality: info.to_dict() if info else None for modality, info in extractors.items()}
+    plain = {modality: info.to_dict() if info else None for modality, info in corpus.meta.extractors.items()}
     return {**plain, "tokenizer": read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)}
 
 

@@ -111,7 +111,7 @@ def _extract(options: argparse.Namespace) -> int:
             print(f"{film}: {reason}")
         return _status(job, options)
     if options.executor == "slurm":
-        from ..features.extraction.films.slurm import run_on_slurm
+        from ..features.extraction.films.job import run_on_slurm
 
         run_on_slurm(job, flags.slurm_resources(options))
     else:

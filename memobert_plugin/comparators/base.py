@@ -55,6 +55,19 @@ class ComparatorConfig(TextEncoderFlags, FairseqDataclass):
     )
 
 
+STREAM_RECIPE: dict[str, Any] = {
+    "adam_betas": "(0.9, 0.999)",
+    "adam_eps": 1e-8,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+    "lr": 2e-4,
+    "warmup_updates": 0,
+    "batch_size": 128,
+    "max_epoch": 60,
+}
+"""How the authors of MMIN train it on IEMOCAP, but for the first of Adam's betas."""
+
+
 def refuse_other_heads(head: str) -> None:
     """Raise a :class:`UserError` for any head but the emotion classifier."""
     if head != EMOTION_HEAD:

@@ -35,7 +35,7 @@ from ..criterions.emotion import (
 )
 from ..nn.heads import upcast
 from ..nn.packing import MODALITIES, to_device
-from .base import ComparatorConfig, StreamNetwork, comparator, read_utterances, refuse_other_heads
+from .base import STREAM_RECIPE, ComparatorConfig, StreamNetwork, comparator, read_utterances, refuse_other_heads
 from .inputs import CODE_DIM, CONCATENATED, Sequences, StreamEncoders, emotion_classifier, start_as_kaiming
 
 NOTE = (
@@ -134,16 +134,7 @@ class MminConfig(ComparatorConfig):
     flags={"criterion": "memobert_mmin", "best_checkpoint_metric": "patterns_uar", "modality_mixture": False},
     first={"mmin_stage": "teacher", "best_checkpoint_metric": "uar"},
     # The authors' values for IEMOCAP's second stage.
-    recipe={
-        "adam_betas": "(0.5, 0.999)",
-        "adam_eps": 1e-8,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "lr": 2e-4,
-        "warmup_updates": 0,
-        "batch_size": 128,
-        "max_epoch": 60,
-    },
+    recipe={**STREAM_RECIPE, "adam_betas": "(0.5, 0.999)"},
     note=NOTE,
 )
 class Mmin(StreamNetwork):

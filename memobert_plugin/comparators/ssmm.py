@@ -27,7 +27,7 @@ from torch.nn import functional
 from ..criterions.emotion import Decisions, MEmoBERTFinetuneCriterion, read_rows
 from ..nn.heads import upcast
 from ..nn.packing import MODALITIES, to_device
-from .base import ComparatorConfig, StreamNetwork, comparator, read_utterances, refuse_other_heads
+from .base import STREAM_RECIPE, ComparatorConfig, StreamNetwork, comparator, read_utterances, refuse_other_heads
 from .inputs import (
     CODE_DIM,
     CONCATENATED,
@@ -100,16 +100,7 @@ class Autoencoded:
     flags={"criterion": "memobert_ssmm"},
     unlabelled=True,
     # Those of MMIN, from the same group; the paper gives none.
-    recipe={
-        "adam_betas": "(0.9, 0.999)",
-        "adam_eps": 1e-8,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "lr": 2e-4,
-        "warmup_updates": 0,
-        "batch_size": 128,
-        "max_epoch": 60,
-    },
+    recipe=STREAM_RECIPE,
     note=NOTE,
 )
 class Ssmm(StreamNetwork):

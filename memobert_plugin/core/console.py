@@ -19,7 +19,7 @@ from types import FrameType
 from typing import IO, Any, TypeVar
 
 from .errors import NO_ROOM, Interrupted, UserError
-from .names import counted
+from .names import clock_time, counted
 
 QUIET, USUAL, VERBOSE = -1, 0, 1
 
@@ -276,13 +276,13 @@ class _Lines:
         rate = _rate(self._done, now - self._began, self._unit)
         left = ""
         if self._total and self._done:
-            left = f", {_clock((self._total - self._done) * (now - self._began) / self._done)} left"
+            left = f", {clock_time((self._total - self._done) * (now - self._began) / self._done)} left"
         print(f"{line}, {rate}{left}", file=sys.stderr, flush=True)
 
 
 def _amount(done: float, total: float | None, unit: str) -> str:
     if unit == "s":
-        return _clock(done) if total is None else f"{_clock(done)} of {_clock(total)}"
+        return clock_time(done) if total is None else f"{clock_time(done)} of {clock_time(total)}"
     return counted(done, unit) if total is None else f"{done:g} of {counted(total, unit)}"
 
 
@@ -291,12 +291,6 @@ def _rate(done: float, seconds: float, unit: str) -> str:
     if unit == "s":
         return f"{rate:.2g} times real time"
     return f"{rate:.2g} per second" if rate >= 1 or not done else f"{1 / rate:.2g} s each"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def closest(name: str, known: Sequence[str]) -> str:

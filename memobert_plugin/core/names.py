@@ -31,6 +31,13 @@ def counted(count: float, noun: str) -> str:
     return f"{shown} {noun}{'' if count == 1 else 's'}"
 
 
+def clock_time(seconds: float) -> str:
+    """Return ``1:02:03`` or, below an hour, ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A rule for dividing speakers and for choosing the checkpoint that is tested.

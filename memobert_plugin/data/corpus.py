@@ -141,6 +141,11 @@ class CorpusMeta:
     acoustic_extractor: ExtractorInfo | None = None
     format_version: int = FORMAT_VERSION
 
+    @property
+    def extractors(self) -> dict[str, ExtractorInfo | None]:
+        """Return the makers of the frames by stream."""
+        return {"visual": self.visual_extractor, "acoustic": self.acoustic_extractor}
+
     def write(self, path: Path) -> None:
         """Write ``corpus.json``."""
         content = {"format": FORMAT, **asdict(self)}

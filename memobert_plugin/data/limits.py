@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from ..core.errors import UserError
-from .corpus import Corpus, CorpusMeta
+from .corpus import Corpus
 from .frames import ExtractorInfo
 
 DEFAULT_FRAMES: Final = {"visual": 36, "acoustic": 64}
@@ -58,11 +58,6 @@ def notes_on_limits(corpus: Corpus) -> list[str]:
     for stream, lengths in (("visual", corpus.visual_lengths), ("acoustic", corpus.acoustic_lengths)):
         limit = DEFAULT_FRAMES[stream]
         if share := share_beyond(lengths, limit):
-            told = describe_beyond(stream, share, limit, extractors(corpus.meta)[stream])
+            told = describe_beyond(stream, share, limit, corpus.meta.extractors[stream])
             notes.append(f"{told}, which training reads by default; --max-{stream}-seconds reads more")
     return notes
-
-
-def extractors(meta: CorpusMeta) -> dict[str, ExtractorInfo | None]:
-    """Return the extractors of a data-bin's frames by stream."""
-    return {"visual": meta.visual_extractor, "acoustic": meta.acoustic_extractor}

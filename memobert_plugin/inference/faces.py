@@ -98,16 +98,18 @@ class FaceReader:
     @cached_property
     def voice(self) -> VoiceDetector:
         """Return the detector that tells speech from silence."""
-        from ..features.speakers.voice_detectors import VOICE_DETECTORS, listens_alone, load_voice_detector
+        from ..features.speakers.voice_detectors import (
+            VOICE_DETECTORS,
+            best_voice_detector,
+            listens_alone,
+            load_voice_detector,
+        )
 
         trained = self.extractor.options.get("voice") if self.extractor is not None else None
         name = self._options.voice or (trained.get("name") if isinstance(trained, dict) else None)
         if name in VOICE_DETECTORS.names() and listens_alone(name):
             return load_voice_detector(name)
-        try:
-            return load_voice_detector("silero")
-        except UserError:
-            return load_voice_detector("energy")
+        return best_voice_detector()
 
     @cached_property
     def front_end(self) -> FrontEnd:

@@ -24,6 +24,7 @@ from ..data.tokenizer import Tokenizer
 from ..data.vocabulary import SPECIALS
 from ..nn.heads import HeadPlan
 from ..nn.network import MEmoBERTNetwork
+from ..nn.packing import to_device
 from .draws import Draws
 from .spans import mask_frames
 
@@ -285,17 +286,12 @@ class FrameObjective(Objective):
             return Masked(chosen.targets, frames.new_empty(0, self.width()))
         inputs = {}
         if len(chosen.replaced):
-            others = frames.index_select(0, rows_on(frames.device, chosen.sources))
-            inputs[self.modality] = frames.index_copy(0, rows_on(frames.device, chosen.replaced), others)
+            others = frames.index_select(0, to_device(chosen.sources, frames.device))
+            inputs[self.modality] = frames.index_copy(0, to_device(chosen.replaced, frames.device), others)
         if len(chosen.masked):
-            inputs[f"{self.modality}_masked"] = rows_on(frames.device, chosen.masked)
-        target = self.source(batch).index_select(0, rows_on(frames.device, chosen.targets))
+            inputs[f"{self.modality}_masked"] = to_device(chosen.masked, frames.device)
+        target = self.source(batch).index_select(0, to_device(chosen.targets, frames.device))
         return Masked(chosen.targets, target, inputs)
-
-
-def rows_on(device: torch.device, rows: npt.NDArray[np.int64]) -> Tensor:
-    """Return row numbers as a tensor on ``device``, without waiting for it."""
-    return torch.from_numpy(rows).to(device, non_blocking=True)
 
 
 def stream_of(name: str) -> int:

@@ -18,7 +18,8 @@ from ..core.ragged import Integers, owners_and_positions
 from ..core.rng import Stream
 from ..data.vocabulary import MASK, SPECIALS
 from ..nn.heads import WORD_HEAD, HeadPlan, word_head
-from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, rows_on
+from ..nn.packing import to_device
+from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective
 from .draws import Draws, Fate, draw_fates, ordinary_pieces, select_at_least_one
 
 WORD_MASKING = ("whole_word", "piece")
@@ -180,8 +181,8 @@ class WordModelling(Objective):
         )
         # Each utterance has [CLS] before its pieces and [SEP] after them.
         rows = chosen.targets + 2 * np.repeat(np.arange(len(lengths)), lengths)[chosen.targets] + 1
-        on_device = rows_on(text.device, rows)
-        masked = text.index_copy(0, on_device, rows_on(text.device, chosen.replacements))
+        on_device = to_device(rows, text.device)
+        masked = text.index_copy(0, on_device, to_device(chosen.replacements, text.device))
         return Masked(rows, text.index_select(0, on_device), {"text": masked})
 
     def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:

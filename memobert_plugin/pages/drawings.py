@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from markupsafe import Markup, escape
 
+from ..core.names import clock_time
+
 # Okabe and Ito's eight colours, which colour-blind readers can tell apart, and six for rarer labels.
 _EMOTIONS: Final = {
     "anger": "#d55e00", "happiness": "#e69f00", "neutral": "#9a9a9a", "sadness": "#0072b2", "surprise": "#f0e442",
@@ -343,6 +345,4 @@ def clock(seconds: float, step: float = 60.0) -> str:
     """Format a time for an axis whose ticks are ``step`` seconds apart."""
     if seconds < 120 and step < 30:
         return f"{seconds:g} s" if step >= 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return clock_time(seconds)

@@ -25,7 +25,7 @@ from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
 from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo
-from ..data.limits import DEFAULT_FRAMES, describe_beyond, extractors, limit_in_frames
+from ..data.limits import DEFAULT_FRAMES, describe_beyond, limit_in_frames
 from ..data.tokenizer import read_tokenizer_files, to_plain
 from ..data.vocabulary import SPECIALS
 from .epochs import Rows
@@ -138,9 +138,8 @@ class CorpusTask(ResumableTask):
     def _origins(self) -> dict[str, Any]:
         """Return the settings that made pieces and frames: with them a checkpoint alone can read a new clip."""
         corpus = self.corpus()
-        extractors = {"visual": corpus.meta.visual_extractor, "acoustic": corpus.meta.acoustic_extractor}
         return {
-            **{modality: info.to_dict() if info else None for modality, info in extractors.items()},
+            **{modality: info.to_dict() if info else None for modality, info in corpus.meta.extractors.items()},
             "tokenizer": to_plain(read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)),
         }
 
@@ -257,7 +256,7 @@ class CorpusTask(ResumableTask):
     def log_beyond_limits(self, split: str) -> None:
         """Log for each stream of a loaded subset the share beyond the limit; reports read these lines."""
         limits, dataset = self.limits(), self.datasets[split]
-        made_by = extractors(dataset.corpus.meta)
+        made_by = dataset.corpus.meta.extractors
         for stream, limit in (
             ("text", limits.pieces), ("visual", limits.visual_frames), ("acoustic", limits.acoustic_frames),
         ):  # fmt: skip

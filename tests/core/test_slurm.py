@@ -199,12 +199,12 @@ def test_sound_encoded_window_by_window_in_jobs_is_that_encoded_here(
     manifest, job = write_sounds(tmp_path, 40), AcousticJob(SpeechOptions(name, own), batch_size=1)
     cluster = Cluster(monkeypatch)
     cluster.last_first = True
-    here = extract(manifest, tmp_path / "here", job, progress=False)
+    here = extract(manifest, tmp_path / "here", job)
     (tmp_path / "jobs").mkdir()
     for kept in ("u0", "u17"):
         (tmp_path / "jobs" / f"{kept}.npz").write_bytes((tmp_path / "here" / f"{kept}.npz").read_bytes())
     (tmp_path / "jobs" / "extractor.json").write_bytes((tmp_path / "here" / "extractor.json").read_bytes())
-    jobs = extract(manifest, tmp_path / "jobs", job, slurm=TWO, progress=False)
+    jobs = extract(manifest, tmp_path / "jobs", job, slurm=TWO)
     assert cluster.sizes == [1, 1, 1]
     assert (jobs.finished_before, jobs.extracted, here.extracted) == (2, 36, 38)
     assert [utterance for utterance, _ in jobs.failures] == ["u3", "u38"]

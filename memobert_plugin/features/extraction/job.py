@@ -164,7 +164,6 @@ def extract(
     workers: int = 1,
     slurm: SlurmResources | None = None,
     overwrite: bool = False,
-    progress: bool = True,
 ) -> Report:
     """Write ``frame_file(output, id)`` for every utterance with media, here or in jobs of a cluster.
 
@@ -185,7 +184,7 @@ def extract(
         else:
             outcomes = job.extract_here(clips, workers)
         total = report.with_media - report.finished_before
-        bar = tracked(outcomes, total, job.name, shown=progress)
+        bar = tracked(outcomes, total, job.name)
         _write_dropped(output, manifest, report)
         with open(output / DROPPED, "a", encoding="utf-8", errors="backslashreplace") as journal:
             for outcome in bar:

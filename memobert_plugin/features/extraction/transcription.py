@@ -16,7 +16,7 @@ from ...core.errors import DefectiveClip, UserError
 from ...core.names import SAMPLE_RATE
 from ..media.streams import parse_language
 from ..speakers.voice import Interval, nearest_pause
-from ..speakers.voice_detectors import VoiceDetector, load_voice_detector
+from ..speakers.voice_detectors import VoiceDetector, best_voice_detector, load_voice_detector
 from .recognition import HeardWord, Recognized, Recognizer, Whisper, WhisperFolder, average_log_probability
 
 LONGEST_CHUNK: Final = 28.0
@@ -182,10 +182,7 @@ def build_transcriber(options: TranscribeOptions) -> Transcriber:
 def _voice(options: TranscribeOptions) -> VoiceDetector:
     if options.voice is not None:
         return load_voice_detector(options.voice, options.voice_options)
-    try:
-        return load_voice_detector("silero")
-    except UserError:
-        return load_voice_detector("energy")
+    return best_voice_detector()
 
 
 class Transcriber:

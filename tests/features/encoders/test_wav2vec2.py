@@ -172,7 +172,7 @@ def test_clips_of_different_lengths_are_encoded_as_if_alone(tmp_path: Path, shap
         rows.append(ManifestRow(line=0, id=f"u{index}", audio=f"{index}.wav"))
     write_manifest(tmp_path / "m.tsv", rows)
     speech = PooledEncoder(Wav2Vec2(tmp_path / "weights"))
-    extract(tmp_path / "m.tsv", tmp_path / "out", AcousticJob(speech, batch_size), progress=False)
+    extract(tmp_path / "m.tsv", tmp_path / "out", AcousticJob(speech, batch_size))
     for index, waveform in enumerate(waveforms):
         alone = hidden_state(model, waveform)
         expected = np.stack([alone[first : first + 3].mean(axis=0) for first in range(0, len(alone), 3)])

@@ -69,7 +69,7 @@ def extract_acoustic(
     **settings: float,
 ) -> Report:
     made = job(encoder, **settings)  # type: ignore[arg-type]
-    return extract(manifest, output, made, workers=workers, overwrite=overwrite, progress=False)
+    return extract(manifest, output, made, workers=workers, overwrite=overwrite)
 
 
 def write_clips(folder: Path, lengths: list[int]) -> Path:
@@ -270,7 +270,7 @@ def test_two_names_of_one_language_are_the_same_option(tmp_path: Path, first: st
 
     def run(language: str | None) -> Report:
         made = AcousticJob(PooledEncoder(LogMel(), 3), streams=StreamChoice(language))
-        return extract(manifest, output, made, progress=False)
+        return extract(manifest, output, made)
 
     run(first)
     assert run(second).finished_before == 1

@@ -46,7 +46,7 @@ def options(manifest: Path, **more: object) -> FrontEndOptions:
 
 
 def extract(manifest: Path, output: Path, **more: object) -> Report:
-    return extract_job(manifest, output, VisualJob(options(manifest, **more)), progress=False)
+    return extract_job(manifest, output, VisualJob(options(manifest, **more)))
 
 
 def test_speakers_faces_in_files_and_reasons_for_the_others(manifest: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_survey_opens_nothing(manifest: Path, tmp_path: Path) -> None:
 
 
 def test_a_films_own_sound_stands_in_for_a_sound_file(manifest: Path, tmp_path: Path) -> None:
-    report = extract_job(manifest, tmp_path / "out", AcousticJob(PooledEncoder(LogMel(), 3)), progress=False)
+    report = extract_job(manifest, tmp_path / "out", AcousticJob(PooledEncoder(LogMel(), 3)))
     assert (report.with_media, report.extracted) == (5, 3)
     frames = read_frames(tmp_path / "out" / "a.npz")
     assert frames is not None

@@ -1,9 +1,10 @@
-"""Extract films: find the work that is left, do it on this machine, summarize it."""
+"""Extract films: find the work that is left, do it on this machine or as SLURM jobs, summarize it."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,9 @@ from ....core.console import progress as progress_of
 from ....core.console import tracked
 from ....core.errors import UserError
 from ....core.files import replaced_when_complete
+from ....core.names import counted
 from ....core.processes import ordered_map
+from ....core.slurm import SlurmResources, Watch, note_submission, requeued_when_preempted, still_queued, submit_array
 from ....core.stopwatch import speed_lines
 from ....corpora.movies import Movies
 from ...media.streams import respelled
@@ -97,7 +100,6 @@ def plan_job(
     dry_run: bool = False,
     workers: int = 1,
     elsewhere: bool = False,
-    progress: bool = True,
 ) -> FilmJob:
     """Read the subtitles of all films and find the parts that are not finished.
 
@@ -114,7 +116,7 @@ def plan_job(
     planned = ordered_map(
         partial(plan_film, output=None if dry_run else output, settings=settings), movies.movies, workers
     )
-    bar = tracked(planned, len(movies.movies), "subtitles", "film", shown=progress)
+    bar = tracked(planned, len(movies.movies), "subtitles", "film")
     plans = sorted([*plans, *bar], key=lambda plan: plan.name)
     all_parts = [part for plan in plans for part in parts_of(plan, settings, made_with)]
     parts = all_parts[share.number - 1 :: share.of]
@@ -124,14 +126,14 @@ def plan_job(
     return FilmJob(output, options, plans, parts, [part for part in parts if not finished(part)], preview)
 
 
-def run_job(job: FilmJob, workers: int, progress: bool = True) -> None:
+def run_job(job: FilmJob, workers: int) -> None:
     """Extract the waiting parts on this machine and write ``failed.tsv``.
 
     Raises:
         UserError: a worker process died.
     """
     seconds = sum(part.seconds for part in job.waiting)
-    with progress_of(seconds, "films", "s", shown=progress) as advance:
+    with progress_of(seconds, "films", "s") as advance:
         for report in _reports(job, workers, advance):
             job.reports.append(report)
     write_failures(job.output, job.failures)
@@ -148,6 +150,71 @@ def _reports(job: FilmJob, workers: int, advance: Any) -> Iterator[PartReport]:
         yield report
 
 
+def run_on_slurm(job: FilmJob, resources: SlurmResources, poll_seconds: float = 5.0) -> None:
+    """Submit the waiting parts as one array and watch until its jobs have ended.
+
+    Parts in jobs that an earlier launcher submitted and that are still queued are not submitted again; a launcher that
+    is ended leaves its jobs in the queue. A job that reaches its time limit loses the part it was working on: the same
+    command extracts it.
+
+    Raises:
+        UserError: there is no SLURM on this machine, or sbatch refuses the jobs.
+    """
+    folder = job.output / SLURM
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {part.key: part for part in job.waiting}
+    began = time.time()
+    watch = Watch(lambda key: _ended(parts[key], job.output, began))
+    watch.add({key: number for key, number in still_queued(folder).items() if key in parts})
+    watch.add(_submit(job, [part for part in job.waiting if part.key not in watch.jobs], resources, folder))
+    note_submission(folder, watch.jobs)
+    with progress_of(sum(part.seconds for part in job.waiting), "films", "s") as advance:
+        for key, finished in watch.follow(poll_seconds):
+            advance(parts[key].seconds if finished else 0)
+    job.reports += [_report(part, job.output, began, folder) for part in job.waiting]
+    note_submission(folder, {})
+    write_failures(job.output, job.failures)
+
+
+def extract_parts(
+    parts: Sequence[FilmPart], output: Path, options: FrontEndOptions, preview: bool, resources: SlurmResources
+) -> None:
+    """Extract the parts of one job of the array, one after the other."""
+    with requeued_when_preempted(resources):
+        for part in parts:
+            if not is_finished(part, output):
+                extract_part(part, output, options, preview=preview)
+
+
+def _submit(job: FilmJob, parts: Sequence[FilmPart], resources: SlurmResources, folder: Path) -> dict[str, str]:
+    """Submit parts; return the number of the job of each part's key."""
+    if not parts:
+        return {}
+    count = min(resources.jobs, len(parts))
+    groups = [list(parts[first::count]) for first in range(count)]
+    output = job.output.absolute()
+    calls = [(group, output, job.options, job.preview, resources) for group in groups]
+    jobs = submit_array(extract_parts, calls, resources, folder)
+    print(f"submitted {len(parts)} parts in {len(groups)} jobs: {jobs[0].job_id} …", flush=True)
+    return {part.key: str(one.job_id) for one, group in zip(jobs, groups, strict=True) for part in group}
+
+
+def _ended(part: FilmPart, output: Path, began: float) -> bool:
+    """Tell whether a part is there, or its job has noted since ``began`` why it is not."""
+    report = read_report(part, output, began)
+    return is_finished(part, output) or (report is not None and bool(report.failure))
+
+
+def _report(part: FilmPart, output: Path, began: float, folder: Path) -> PartReport:
+    report = read_report(part, output, began)
+    if report is not None and (report.failure or is_finished(part, output)):
+        return report
+    if is_finished(part, output):
+        return PartReport(part.film, part.index, part.seconds)
+    reason = f"part {part.index}: its job ended early (logs in {folder}); start again"
+    return PartReport(part.film, part.index, part.seconds, failure=reason)
+
+
 def describe_job(job: FilmJob) -> list[str]:
     """Return lines on the films, their subtitles and parts."""
     films = [plan for plan in job.plans if not plan.failure]
@@ -162,11 +229,6 @@ def describe_job(job: FilmJob) -> list[str]:
     remarks = [line for plan in films if plan.remark for line in plan.remark.split("\n")]
     rest = len(remarks) - _REMARKS_SHOWN
     return told + remarks[:_REMARKS_SHOWN] + ([f"and {rest} more such remarks (plans/*.json)"] if rest > 0 else [])
-
-
-def counted(number: int, what: str) -> str:
-    """Return ``1 film``, ``2 films``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def summarize_job(job: FilmJob) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from ....core.errors import UserError
 from ....core.registry import Registry
 from ..voice import Interval
 
@@ -61,6 +62,14 @@ def load_voice_detector(name: str, options: Any = None) -> VoiceDetector:
     detector = VOICE_DETECTORS.get(name)
     made: VoiceDetector = detector.from_options(detector.Options() if options is None else options)
     return made
+
+
+def best_voice_detector() -> VoiceDetector:
+    """Build Silero's network where it is installed, else the detector by energy."""
+    try:
+        return load_voice_detector("silero")
+    except UserError:
+        return load_voice_detector("energy")
 
 
 def listens_alone(name: str) -> bool:

@@ -51,12 +51,12 @@ def options(films: Path) -> FrontEndOptions:
 
 def planned(films: Path, output: Path, part_minutes: float = 0.05, **more: object) -> FilmJob:
     settings = PlanSettings(part_minutes=part_minutes)
-    return plan_job(read_movies([films]), output, options(films), settings, progress=False, **more)  # type: ignore[arg-type]
+    return plan_job(read_movies([films]), output, options(films), settings, **more)  # type: ignore[arg-type]
 
 
 def extract(films: Path, output: Path, **more: object) -> FilmJob:
     job = planned(films, output, **more)  # type: ignore[arg-type]
-    run_job(job, workers=1, progress=False)
+    run_job(job, workers=1)
     return job
 
 
@@ -121,9 +121,9 @@ def test_two_names_of_one_language_are_the_same_option(films: Path, tmp_path: Pa
         streams = StreamChoice(language)
         movies = read_movies([tmp_path / "films"], streams=streams)
         settings = PlanSettings(streams=streams)
-        return plan_job(movies, tmp_path / "out", options(films), settings, progress=False)
+        return plan_job(movies, tmp_path / "out", options(films), settings)
 
-    run_job(planned("en"), workers=1, progress=False)
+    run_job(planned("en"), workers=1)
     for language in ("english", "eng"):
         assert not planned(language).waiting
     with pytest.raises(UserError, match=r"other options \(lines.language 'eng', now 'fr'"):
@@ -132,9 +132,7 @@ def test_two_names_of_one_language_are_the_same_option(films: Path, tmp_path: Pa
 
 def test_other_options_are_taken_as_long_as_no_part_is_begun(films: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--encoding klingon"):
-        plan_job(
-            read_movies([films]), tmp_path / "out", options(films), PlanSettings(encoding="klingon"), progress=False
-        )
+        plan_job(read_movies([films]), tmp_path / "out", options(films), PlanSettings(encoding="klingon"))
     assert len(extract(films, tmp_path / "out").waiting) == 6
     with pytest.raises(UserError, match="other options"):
         planned(films, tmp_path / "out", part_minutes=1.0)
@@ -260,5 +258,5 @@ def test_a_killed_extraction_goes_on_to_the_same_bytes(films: Path, tmp_path: Pa
 def test_workers_make_the_same_bytes(films: Path, tmp_path: Path) -> None:
     extract(films, tmp_path / "one")
     job = planned(films, tmp_path / "three")
-    run_job(job, workers=3, progress=False)
+    run_job(job, workers=3)
     assert contents(tmp_path / "one", "parts") == contents(tmp_path / "three", "parts")

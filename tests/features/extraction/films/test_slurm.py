@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.slurm import SlurmResources
 from memobert_plugin.corpora.movies import read_movies
 from memobert_plugin.features.extraction.clip import FrontEndOptions
-from memobert_plugin.features.extraction.films import slurm
-from memobert_plugin.features.extraction.films.job import plan_job
+from memobert_plugin.features.extraction.films import job as film_job
+from memobert_plugin.features.extraction.films.job import plan_job, run_on_slurm
 from memobert_plugin.features.extraction.films.plan import PlanSettings
-from memobert_plugin.features.extraction.films.slurm import SlurmResources, run_on_slurm
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue
 from tests.slurm import require_slurm
@@ -41,10 +41,10 @@ def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeyp
     options = FrontEndOptions(faces="tracker", face_options=TrackerOptions(films / "tracks"), voice="energy")
     settings = PlanSettings(part_minutes=0.1)
     output = films.parent / "out"
-    job = plan_job(read_movies([films / "one.mp4"]), output, options, settings, progress=False)
+    job = plan_job(read_movies([films / "one.mp4"]), output, options, settings)
     monkeypatch.setattr("memobert_plugin.core.slurm.queued_jobs", frozenset)
-    monkeypatch.setattr(slurm, "_submit", lambda job, parts, *_: {part.key: "7_0" for part in parts})
-    run_on_slurm(job, SlurmResources(), poll_seconds=0.0, progress=False)
+    monkeypatch.setattr(film_job, "_submit", lambda job, parts, *_: {part.key: "7_0" for part in parts})
+    run_on_slurm(job, SlurmResources(), poll_seconds=0.0)
     assert [film for film, _ in job.failures] == ["one", "one"]
     assert f"its job ended early (logs in {output / 'slurm'}); start again" in (output / "failed.tsv").read_text()
 
@@ -52,9 +52,9 @@ def test_jobs_that_vanish_are_failures_that_name_their_logs(films: Path, monkeyp
 def test_a_machine_without_slurm_is_told_so(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     options = FrontEndOptions(faces="tracker", face_options=TrackerOptions(films / "tracks"), voice="energy")
-    job = plan_job(read_movies([films / "one.mp4"]), films.parent / "out", options, PlanSettings(), progress=False)
+    job = plan_job(read_movies([films / "one.mp4"]), films.parent / "out", options, PlanSettings())
     with pytest.raises(UserError, match="--executor slurm: no srun here"):
-        run_on_slurm(job, SlurmResources(), progress=False)
+        run_on_slurm(job, SlurmResources())
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import numpy as np
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.data.tokenizer import WordPieceTokenizer
+from memobert_plugin.data.tokenizer import Tokenizer, WordPieceTokenizer
 
 WORDS = {
     "anger": ["hate", "stop", "never"],
@@ -63,7 +63,13 @@ def write_vocabulary(folder: Path) -> Path:
     return path
 
 
-def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 0, name: str = "bin") -> Path:
+def make_data_bin(
+    folder: Path,
+    shape: CorpusShape = CorpusShape(),
+    seed: int = 0,
+    name: str = "bin",
+    tokenizer: Tokenizer | None = None,
+) -> Path:
     """Write manifest and frames under ``folder`` and binarize them; returns the data-bin."""
     rng = np.random.default_rng(seed)
     dims = {name: dim for name, dim in (("visual", shape.visual_dim), ("acoustic", shape.acoustic_dim)) if dim}
@@ -114,6 +120,6 @@ def make_data_bin(folder: Path, shape: CorpusShape = CorpusShape(), seed: int = 
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder / "manifest.tsv", rows)
     visual, acoustic = (folder / name if name in dims else None for name in ("visual", "acoustic"))
-    tokenizer = WordPieceTokenizer.from_vocab(write_vocabulary(folder))
+    tokenizer = tokenizer or WordPieceTokenizer.from_vocab(write_vocabulary(folder))
     binarize(folder / "manifest.tsv", visual, acoustic, tokenizer, folder / name, max_failed_share=0.0)
     return folder / name

@@ -5,12 +5,17 @@ import sys
 
 import numpy as np
 import onnxruntime
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
 
 session = onnxruntime.InferenceSession(sys.argv[1])
 about = session.get_modelmeta().custom_metadata_map
 vocabulary = {symbol: row for row, symbol in enumerate(json.loads(about["symbols"]))}
-tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=json.loads(about["tokenizer"])["lowercase"])
+cuts = json.loads(about["tokenizer"])
+if cuts["kind"] == "bytelevel":  # RoBERTa's pieces
+    merges = [tuple(pair) for pair in cuts["merges"]]
+    tokenizer = ByteLevelBPETokenizer(vocabulary, merges, add_prefix_space=cuts["prefix_space"])
+else:
+    tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=cuts["lowercase"])
 pieces = tokenizer.encode(sys.argv[2], add_special_tokens=False).ids
 given = {"text": np.array([pieces], np.int64), "text_length": np.array([len(pieces)])}
 for one in session.get_inputs()[2::2]:  # no faces, no voice: frames of your own go here, (1, T, dimensions)

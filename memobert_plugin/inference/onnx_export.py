@@ -23,6 +23,7 @@ from ..checkpoints.model_description import FINETUNED, PRETRAINED
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
 from ..core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
+from ..data.byte_level import ByteLevelTokenizer
 from ..data.prompts import ends_sentence
 from ..data.tokenizer import WordPieceTokenizer
 from ..data.vocabulary import CLS, SEP, UNK
@@ -281,7 +282,11 @@ def _dynamic(name: str, value: Tensor) -> dict[int, Any]:
 def _about(network: Network, license_text: str) -> dict[str, str]:
     """Return what a user of the file has to know, as JSON or plain text by name."""
     description, tokenizer = network.description, network.tokenizer
-    lowercase = tokenizer._lowercase if isinstance(tokenizer, WordPieceTokenizer) else None
+    cuts: dict[str, Any] = {"kind": tokenizer.kind, "lowercase": None}
+    if isinstance(tokenizer, WordPieceTokenizer):
+        cuts["lowercase"] = tokenizer._lowercase
+    elif isinstance(tokenizer, ByteLevelTokenizer):
+        cuts |= {"merges": tokenizer.vocabulary.merges, "prefix_space": tokenizer.vocabulary.prefix_space}
     extractors = {
         name: None if info is None else info.to_dict()
         for name, info in (("visual", description.visual_extractor), ("acoustic", description.acoustic_extractor))
@@ -290,7 +295,7 @@ def _about(network: Network, license_text: str) -> dict[str, str]:
         "labels": json.dumps(network.labels, ensure_ascii=False),
         "target": json.dumps(description.target or {"kind": description.target_kind}),
         "symbols": json.dumps(list(tokenizer.symbols), ensure_ascii=False),
-        "tokenizer": json.dumps({"kind": tokenizer.kind, "lowercase": lowercase}),
+        "tokenizer": json.dumps(cuts, ensure_ascii=False),
         "limits": json.dumps(description.limits),
         "extractors": json.dumps(extractors, ensure_ascii=False),
         "template": description.template or "",

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 import torch
 
+from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.cli.export import main as export
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.core.version import SHIPPED_MODEL
+from memobert_plugin.data.tokenizer import tokenizer_of
 from memobert_plugin.evaluation.metrics.calibration import Calibration
 from memobert_plugin.inference import onnx_export
 from memobert_plugin.inference.network import Network, load_network
 from memobert_plugin.inference.onnx_export import RectangularModel, _examples, _inputs, export_onnx, require_onnx
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.inference.models import trained_checkpoint
+from tests.reference.bert_folder import write_roberta_tokenizer
 
 CALIBRATION = Calibration(
     temperature=2.0,
@@ -43,6 +46,7 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no_faces": ({"visual_dim": 0}, ("memobert_prompt",)),
     "numbers": ({"dimensions": True}, ("memobert_finetune", "--dimensions", "valence,arousal")),
     "several": ({"several": True}, ("memobert_finetune", "--several-labels")),
+    "roberta": ({}, ("memobert_prompt", "--layer-norm-eps", "1e-5")),
 }
 OTHER_TARGETS = ("numbers", "several")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx" / "predict.py"
@@ -52,8 +56,10 @@ needs_shipped = pytest.mark.skipif(not (SHIPPED_MODEL / "config.json").is_file()
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
+    pieces = tokenizer_of(write_roberta_tokenizer(folder / "roberta_pieces"))
     for name, (sizes, (task, *flags)) in KINDS.items():
-        data_bin = make_data_bin(folder / f"{name}.corpus", CorpusShape(speakers=3, utterances=8, **sizes))
+        shape, tokenizer = CorpusShape(speakers=3, utterances=8, **sizes), pieces if name == "roberta" else None
+        data_bin = make_data_bin(folder / f"{name}.corpus", shape, tokenizer=tokenizer)
         model = read_fairseq_checkpoint(trained_checkpoint(data_bin, task, folder / f"{name}.pt", *flags, updates=8))
         calibration = None if name in OTHER_TARGETS else CALIBRATION
         write_bundle(replace(model, description=replace(model.description, calibration=calibration)), folder / name)
@@ -151,15 +157,28 @@ def test_a_file_that_differs_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def answer_without_this_package(path: Path, text: str) -> dict[str, float]:
+    """The example's answer, in a process that cannot import this package or torch."""
+    code = f"import sys; sys.modules['memobert_plugin'] = sys.modules['torch'] = None; sys.argv = {[str(EXAMPLE)]!r}; "
+    code += f"sys.argv += [{str(path)!r}, {text!r}]; exec(open({str(EXAMPLE)!r}).read())"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=path.parent)
+    return dict(json.loads(shown.stdout.replace("'", '"')))
+
+
 @pytest.mark.slow
 @needs_shipped
 def test_the_shipped_model_runs_without_this_package(tmp_path: Path, exports_onnx: Any) -> None:
     path = tmp_path / "model.onnx"
     assert export(["--onnx", str(path)]) == 0
-    code = f"import sys; sys.modules['memobert_plugin'] = sys.modules['torch'] = None; sys.argv = {[str(EXAMPLE)]!r}; "
-    code += f"sys.argv += [{str(path)!r}, 'I love it']; exec(open({str(EXAMPLE)!r}).read())"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    from memobert_plugin import MEmoBERT
-
     answer = MEmoBERT.from_pretrained().predict(text="I love it")
-    assert json.loads(shown.stdout.replace("'", '"')) == pytest.approx(dict(answer.probabilities), abs=2e-3)
+    assert answer_without_this_package(path, "I love it") == pytest.approx(dict(answer.probabilities), abs=2e-3)
+
+
+@pytest.mark.slow
+def test_robertas_pieces_are_cut_without_this_package(
+    bundles: dict[str, Path], tmp_path: Path, exports_onnx: Any
+) -> None:
+    path, text = tmp_path / "model.onnx", "it's so great, naïve!"
+    assert export([str(bundles["roberta"]), "--onnx", str(path)]) == 0
+    answer = MEmoBERT.from_pretrained(bundles["roberta"]).predict(text=text)
+    assert answer_without_this_package(path, text) == pytest.approx(dict(answer.probabilities), abs=2e-3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..features.denseface.network import DenseNet
+from ..nn.densenet import DenseNet
 from .state_dictionary import StateDictionary
 
 _FIRST = "features.conv0.weight"

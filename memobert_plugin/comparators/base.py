@@ -65,7 +65,7 @@ STREAM_RECIPE: dict[str, Any] = {
     "batch_size": 128,
     "max_epoch": 60,
 }
-"""How the authors of MMIN train it on IEMOCAP, but for the first of Adam's betas."""
+"""The values by which MMIN's authors train it on IEMOCAP, but for the first of Adam's betas."""
 
 
 def refuse_other_heads(head: str) -> None:

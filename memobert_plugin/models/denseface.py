@@ -8,7 +8,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor, nn
 
-from ..features.denseface.network import DenseNet
+from ..nn.densenet import DenseNet
 
 
 @dataclass

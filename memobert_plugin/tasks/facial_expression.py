@@ -12,8 +12,8 @@ from omegaconf import II, MISSING
 from torch import Tensor, nn
 
 from ..core.errors import UserError, exits_in_one_line
-from ..features.denseface.network import DOWNSAMPLING
 from ..features.denseface.pictures import SPLITS, ExpressionPictures
+from ..nn.densenet import DOWNSAMPLING
 from .picture_dataset import Augmentation, PictureDataset
 from .resuming import ResumableTask
 from .save_folder import SaveFolderConfig

@@ -1,3 +1,1 @@
-"""Face encoders: DenseFace (network, weights, pictures), and ONNX files of any tool."""
-
-from . import onnx_faces as onnx_faces  # which registers itself
+"""Face encoders: DenseFace (weights, pictures), and ONNX files of any tool."""

@@ -1,7 +1,8 @@
 """Face encoders: the plug-in's interface, their registry, and DenseFace, which comes with this package.
 
-A face encoder of another package is an entry point of the group ``memobert_plugin.face_encoders``: a subclass of
-:class:`FaceEncoder`. It is imported for ``--help``, so it imports torch and the like inside its functions only.
+A face encoder is one file of this folder, or an entry point of the group ``memobert_plugin.face_encoders`` in another
+package: a subclass of :class:`FaceEncoder`. It is imported for ``--help``, so it imports torch and the like inside its
+functions only.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class FaceEncoder(ABC):
         """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""
 
 
-FACE_ENCODERS: Final[Registry[type[FaceEncoder]]] = Registry("face encoder", "", "memobert_plugin.face_encoders")
+FACE_ENCODERS: Final[Registry[type[FaceEncoder]]] = Registry(
+    "face encoder", "memobert_plugin.features.denseface", "memobert_plugin.face_encoders"
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class DenseFace(FaceEncoder):
     def __init__(self, weights: DenseFaceWeights, device: str = "cpu") -> None:
         import torch
 
-        from .network import FEATURE_DIM, DenseNet, FoldedDenseNet
+        from ...nn.densenet import FEATURE_DIM, DenseNet, FoldedDenseNet
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UserError(f"--device {device}: this machine has no usable CUDA device; give --device cpu")

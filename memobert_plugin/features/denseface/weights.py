@@ -37,7 +37,7 @@ class DenseFaceWeights:
     """Content of a weight file.
 
     Attributes:
-        state: float32 parameters and buffers of :class:`memobert_plugin.features.denseface.network.DenseNet`.
+        state: float32 parameters and buffers of :class:`memobert_plugin.nn.densenet.DenseNet`.
         sha256: of the file.
         temperature: what logits are divided by before probabilities are shown; 1 if it was not measured.
     """
@@ -143,8 +143,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _checked(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     import torch
 
+    from ...nn.densenet import DenseNet
     from ...nn.skeleton import parameters_unmade
-    from .network import DenseNet
 
     with parameters_unmade():
         own = DenseNet().state_dict()

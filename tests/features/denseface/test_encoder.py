@@ -13,7 +13,8 @@ import torch
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import FERPLUS_CLASSES
-from memobert_plugin.features.denseface.encoder import DenseFace
+from memobert_plugin.features import denseface
+from memobert_plugin.features.denseface.encoder import FACE_ENCODERS, DenseFace
 from memobert_plugin.features.denseface.pictures import ExpressionPictures
 from memobert_plugin.features.denseface.weights import SHIPPED, write_weights
 from memobert_plugin.tasks.picture_dataset import resized
@@ -93,7 +94,7 @@ def test_it_says_what_made_the_frames(encoder: DenseFace) -> None:
 
 def test_importing_it_brings_in_neither_torch_nor_the_host() -> None:
     code = (
-        "import sys, memobert_plugin.features.denseface.encoder; "
+        "import sys; from memobert_plugin.features.denseface.encoder import FACE_ENCODERS; FACE_ENCODERS.names(); "
         "sys.exit('torch' in sys.modules or 'fairseq' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -141,3 +142,19 @@ def test_a_bad_temperature_is_named(tmp_path: Path, content: str) -> None:
 def test_the_shipped_weights_have_a_temperature_that_the_card_names(encoder: DenseFace) -> None:
     assert 0.3 < encoder.temperature < 1.0
     assert f"temperature {encoder.temperature:g}" in CARD.read_text(encoding="utf-8")
+
+
+def test_a_file_of_this_folder_needs_no_other_file_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from .encoder import FACE_ENCODERS, FaceEncoder\n\n\n"
+        '@FACE_ENCODERS.register("mine")\n'
+        "class Mine(FaceEncoder):\n"
+        '    name = "mine"\n'
+    )
+    monkeypatch.setattr(denseface, "__path__", [*denseface.__path__, str(tmp_path)])
+    monkeypatch.setattr(FACE_ENCODERS, "_found", dict(FACE_ENCODERS._found))
+    monkeypatch.setattr(FACE_ENCODERS, "_folder_is_read", False)
+    try:
+        assert {"denseface", "onnx", "mine"} <= set(FACE_ENCODERS.names())
+    finally:
+        sys.modules.pop("memobert_plugin.features.denseface.mine", None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memobert_plugin.features.denseface.network import DenseNet, FoldedDenseNet
+from memobert_plugin.nn.densenet import DenseNet, FoldedDenseNet
 from tests.reference import dense_net as reference
 
 MEAN, STD = 129.5, 64.25

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
-from ..nn.network import ARCHITECTURES, NetworkSizes
+from ..core.names import LAYER_NORM_EPS
+from ..nn.network import ARCHITECTURES, NetworkSizes, stored_epsilon
 from .bert import BertConfig
 
 
@@ -30,7 +31,7 @@ def write_starting_point(path: Path, weights: Mapping[str, Tensor], model: Mappi
     content = {
         "args": None,
         "cfg": {"model": dict(model)},
-        "model": dict(weights),
+        "model": {**weights, **stored_epsilon(model.get("layer_norm_eps", LAYER_NORM_EPS))},
         "criterion": None,
         # fairseq reads the last entry of this list even if told to reset the optimizer.
         "optimizer_history": [

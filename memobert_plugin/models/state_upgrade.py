@@ -11,10 +11,19 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..core.errors import UserError, exits_in_one_line
+from ..core.names import LAYER_NORM_EPS
 from ..nn.attention import CHANGE
 from ..nn.embedders import PROMPT
 from ..nn.heads import EMOTION_HEAD
-from ..nn.network import FINGERPRINT, STORED_FINGERPRINT, STORED_HALF, weights_of_checkpoint, with_changes
+from ..nn.network import (
+    FINGERPRINT,
+    STORED_EPSILON,
+    STORED_FINGERPRINT,
+    STORED_HALF,
+    stored_epsilon,
+    weights_of_checkpoint,
+    with_changes,
+)
 from ..nn.text_encoder import ENCODER_PREFIX
 from ..objectives.base import OBJECTIVES
 
@@ -29,6 +38,7 @@ class StagedModel(BaseFairseqModel):
     """A model of fairseq that loads checkpoints of other stages; another dictionary is refused in one line."""
 
     dictionary_fingerprint: Tensor
+    layer_norm_eps: float = LAYER_NORM_EPS
     prompt_starts_as: Sequence[int] = ()
     """Rows of the words whose vectors the learned vectors of a prompt start as."""
 
@@ -37,6 +47,7 @@ class StagedModel(BaseFairseqModel):
         state = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", "")
         state[prefix + STORED_FINGERPRINT] = state.pop(prefix + FINGERPRINT)
+        state.update({prefix + name: value for name, value in stored_epsilon(self.layer_norm_eps).items()})
         for name in [name for name in state if name.startswith(prefix + ENCODER_PREFIX)]:
             # The frozen encoder's weights are rounded to half precision when they are read: nothing is lost.
             state[name + STORED_HALF] = state.pop(name).half().view(torch.int16)
@@ -45,6 +56,7 @@ class StagedModel(BaseFairseqModel):
     def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
         """Fit a checkpoint (imported, pre-trained, finetuned) to this model, in place."""
         super().upgrade_state_dict_named(state_dict, name)
+        _refuse_other_epsilon(state_dict.pop(STORED_EPSILON, None), self.layer_norm_eps)
         for name, value in weights_of_checkpoint(state_dict).items():
             state_dict[name] = value
         for name in [name for name in state_dict if name.endswith(STORED_HALF) or name == STORED_FINGERPRINT]:
@@ -117,6 +129,16 @@ def _refuse_other_dictionary(state: dict[str, Tensor], own: Mapping[str, Tensor]
         )
     if not int(known):
         state[FINGERPRINT] = needed
+
+
+@exits_in_one_line
+def _refuse_other_epsilon(stored: Tensor | None, own: float) -> None:
+    known = LAYER_NORM_EPS if stored is None else float(stored)
+    if known != own:
+        raise UserError(
+            f"checkpoint: the epsilon of its LayerNorms is {known:g}, this model's {own:g}; give --layer-norm-eps "
+            f"{known:g}"
+        )
 
 
 def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

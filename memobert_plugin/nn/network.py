@@ -26,6 +26,9 @@ STORED_FINGERPRINT = "dictionary_version"
 """Its key in checkpoints that fairseq writes: ``--store-ema`` averages all but keys with "version", and fails on whole
 numbers."""
 
+STORED_EPSILON = "layer_norm_eps_version"
+"""Key of the LayerNorms' epsilon in such checkpoints, where it is not BERT's, so that a training from them gives it."""
+
 STORED_HALF = ".half_version"
 """End of the keys of half-precision weights in such checkpoints, kept as int16: fairseq turns every float16 tensor that
 it saves into float32, and ``--store-ema`` would average them."""
@@ -140,13 +143,18 @@ def dictionary_fingerprint(symbols: Sequence[str]) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
+def stored_epsilon(eps: float) -> dict[str, Tensor]:
+    """Return an epsilon of LayerNorms as checkpoints keep it; nothing for BERT's."""
+    return {} if eps == LAYER_NORM_EPS else {STORED_EPSILON: torch.tensor([eps], dtype=torch.float64)}
+
+
 def weights_of_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a checkpoint of fairseq under the network's own names."""
     weights = {}
     for name, value in state.items():
         if name.endswith(STORED_HALF):
             weights[name.removesuffix(STORED_HALF)] = value.view(torch.float16)
-        else:
+        elif name != STORED_EPSILON:
             weights[FINGERPRINT if name == STORED_FINGERPRINT else name] = value
     add_statistics(weights)
     return weights
@@ -224,7 +232,7 @@ class MEmoBERTNetwork(nn.Module):
         self.head_plans = dict(heads)
         self.heads = nn.ModuleDict({name: plan.build(width) for name, plan in heads.items()})
         self.register_buffer(FINGERPRINT, torch.tensor([fingerprint], dtype=torch.int64))
-        self._deviation, self._layer_norm_eps = sizes.init_std, sizes.layer_norm_eps
+        self._deviation, self.layer_norm_eps = sizes.init_std, sizes.layer_norm_eps
         set_layer_norm_eps(self, sizes.layer_norm_eps)
         if isinstance(self.text_embedder, EncodedTextEmbedder):
             set_layer_norm_eps(self.text_embedder.encoder, sizes.text_encoder_layer_norm_eps)
@@ -239,7 +247,7 @@ class MEmoBERTNetwork(nn.Module):
         self.head_plans[name] = plan
         self.heads[name] = plan.build(self.pooler.in_features)
         self.heads[name].apply(partial(_initialise, deviation=self._deviation))
-        set_layer_norm_eps(self.heads[name], self._layer_norm_eps)
+        set_layer_norm_eps(self.heads[name], self.layer_norm_eps)
 
     def forward(
         self,

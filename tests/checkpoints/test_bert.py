@@ -36,7 +36,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.tokenizer import WordPieceTokenizer, tokenizer_of
 from memobert_plugin.data.vocabulary import ROBERTA_NAMES
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
-from memobert_plugin.nn.network import dictionary_fingerprint, weights_of_checkpoint
+from memobert_plugin.nn.network import dictionary_fingerprint, stored_epsilon, weights_of_checkpoint
 from tests.reference.bert_folder import (
     bert_config,
     bert_vocabulary,
@@ -68,7 +68,7 @@ def build(imported: ImportedBert, symbols: Sequence[str]) -> MEmoBERTModel:
     settings = model_settings(imported.config)
     config = MEmoBERTConfig(**{name: value for name, value in settings.items() if name != "_name"})
     model = MEmoBERTModel.build(config, len(symbols), 7, 5, 3, symbols=symbols)
-    model.load_state_dict(dict(imported.weights))
+    model.load_state_dict({**imported.weights, **stored_epsilon(imported.config.layer_norm_eps)})
     return model.eval()
 
 

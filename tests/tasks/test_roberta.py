@@ -118,11 +118,14 @@ def test_imported_weights_fill_the_mask_as_transformers_does(
     assert [share for _, share in found] == pytest.approx(values.tolist(), abs=1e-6)
 
 
-def test_a_data_bin_of_other_pieces_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_other_pieces_and_another_epsilon_are_refused(folder: Path, tmp_path: Path) -> None:
     other = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=6))
     start = ("--finetune-from-model", str(folder / "roberta.pt"), "--fold", "1")
     training = TrainingRun(other, "memobert_prompt", *SIZES, *start)
     with pytest.raises(SystemExit, match="made with another dictionary than the data-bin's"):
+        checkpoint_utils.load_checkpoint(training.config.checkpoint, training.trainer)
+    training = TrainingRun(folder / "bin", "memobert_prompt", *SIZES[:-2], *start)
+    with pytest.raises(SystemExit, match="its LayerNorms is 1e-05, this model's 1e-12; give --layer-norm-eps 1e-05"):
         checkpoint_utils.load_checkpoint(training.config.checkpoint, training.trainer)
     with pytest.raises(SystemExit, match="its vocabulary is not the data-bin's"):
         TrainingRun(other, "memobert_prompt", "--fold", "1", "--text-encoder", str(folder / "roberta"))

@@ -133,7 +133,7 @@ def _refuse_other_dictionary(state: dict[str, Tensor], own: Mapping[str, Tensor]
 
 @exits_in_one_line
 def _refuse_other_epsilon(stored: Tensor | None, own: float) -> None:
-    known = LAYER_NORM_EPS if stored is None else float(stored)
+    known = own if stored is None else float(stored)
     if known != own:
         raise UserError(
             f"checkpoint: the epsilon of its LayerNorms is {known:g}, this model's {own:g}; give --layer-norm-eps "

@@ -74,7 +74,10 @@ def test_the_face_encoder_trains_with_an_average_of_its_weights(tmp_path: Path) 
     assert_averages(faces(tmp_path, *EMA))
 
 
-@pytest.mark.parametrize("precision", [(), ("--ema-fp32",), ("--memory-efficient-fp16", "--ema-fp32")])
+@pytest.mark.parametrize(
+    "precision",
+    [(), ("--ema-fp32",), ("--memory-efficient-fp16", "--ema-fp32"), ("--ema-fp32", "--layer-norm-eps", "1e-5")],
+)
 def test_checkpoints_with_an_average_resume_and_know_their_dictionary(
     data_bin: Path, tmp_path: Path, precision: tuple[str, ...]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,8 @@ def exits_in_one_line(function: Callable[Parameters, Result]) -> Callable[Parame
         except UserError as error:
             raise SystemExit(f"memobert: error: {error}") from None
 
+    # fairseq looks for from_checkpoint among the arguments of build_model, and not behind a decorator.
+    wrapped.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return wrapped
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 from memobert_plugin.checkpoints.last_checkpoint import LAST
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
 from memobert_plugin.tasks.save_folder import SaveFolderConfig, check_save_folder
+from tests.data_bins import CorpusShape, make_data_bin
+from tests.host import TrainingRun
 
 
 def config(folder: Path, restore_file: str = LAST, no_save: bool = False, no_last: bool = False) -> SaveFolderConfig:
@@ -40,7 +43,7 @@ def _train(folder: Path, connection: Connection) -> None:
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     other = context.Process(target=_train, args=(tmp_path, there))
     other.start()
@@ -52,6 +55,26 @@ def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     other.join()
     check_save_folder(config(tmp_path))
     check_save_folder(config(tmp_path))
+
+
+def test_a_checkpoint_is_tested_while_its_training_goes_on(tmp_path: Path) -> None:
+    data_bin = make_data_bin(tmp_path / "corpus", CorpusShape(speakers=3, utterances=4))
+    run = TrainingRun(data_bin, "memobert_finetune", "--fold", "1")
+    run.train(1)
+    for part in (run.config.checkpoint, run.config.task):
+        part.no_save, part.save_dir = False, str(tmp_path)
+    checkpoint = run.save(tmp_path / LAST)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    training = context.Process(target=_train, args=(checkpoint.parent, there))
+    training.start()
+    assert here.recv() == "training"
+    try:
+        [model], _, _ = load_model_ensemble_and_task([str(checkpoint)])
+    finally:
+        training.kill()
+        training.join()
+    assert model.state_dict().keys() == run.parameters().keys()
 
 
 def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path) -> None:

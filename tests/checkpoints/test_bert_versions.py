@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,14 @@ from memobert_plugin.checkpoints.bert import import_bert
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.tokenizer import WordPieceTokenizer
 from memobert_plugin.data.vocabulary import read_vocabulary
-from tests.reference.bert_folder import bert_config, bert_vocabulary, random_bert, write_bert_folder
+from tests.reference.bert_folder import (
+    bert_config,
+    bert_vocabulary,
+    random_bert,
+    repacked_as_pickle,
+    write_bert_folder,
+    write_roberta_folder,
+)
 
 VOCABULARY = bert_vocabulary()
 SMALL = bert_config(layers=1, hidden=16, heads=2, ffn=24, rows=len(VOCABULARY))
@@ -90,6 +98,23 @@ def test_older_names_and_wrappers_are_read(folder: Path, original: Path) -> None
 def test_the_first_format_of_torch_is_read(folder: Path, original: Path) -> None:
     torch.save(weights_of(original), folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert_imports_alike(folder, original)
+
+
+def test_a_roberta_comes_pickled_in_shards_and_with_repeated_tensors(tmp_path: Path) -> None:
+    original = write_roberta_folder(tmp_path / "roberta")
+    weights = weights_of(original)
+    repeated = {
+        **weights,
+        "lm_head.decoder.weight": weights["roberta.embeddings.word_embeddings.weight"],
+        "lm_head.decoder.bias": weights["lm_head.bias"],
+        "roberta.embeddings.position_ids": torch.arange(66)[None],
+    }
+    assert_imports_alike(repacked_as_pickle(original, tmp_path / "pickled", repeated), original)
+    for suffix in (".safetensors", ".bin"):
+        folder = tmp_path / suffix[1:]
+        shutil.copytree(original, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+        write_shards(folder, weights, suffix)
+        assert_imports_alike(folder, original)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])

@@ -126,6 +126,15 @@ def test_an_impossible_value_is_refused_by_name(bundle: Path, name: str, value: 
         read_bundle(bundle)
 
 
+@pytest.mark.parametrize("value", [0, 0.0, 1.0, "1e-5", None, float("nan")])
+def test_an_impossible_epsilon_is_refused(bundle: Path, value: object) -> None:
+    configuration = json.loads((bundle / CONFIGURATION).read_text())
+    configuration["model"]["architecture"]["layer_norm_eps"] = value
+    (bundle / CONFIGURATION).write_text(json.dumps(configuration))
+    with pytest.raises(UserError, match="architecture cannot be"):
+        read_bundle(bundle)
+
+
 @pytest.mark.parametrize("size", ["encoder_layers", "encoder_embed_dim", "max_positions"])
 def test_sizes_that_the_weights_do_not_have_are_refused(bundle: Path, size: str) -> None:
     configuration = json.loads((bundle / CONFIGURATION).read_text())

@@ -23,7 +23,7 @@ from memobert_plugin.data.frames import frame_file, read_extractor_info, read_fr
 from memobert_plugin.data.indexed import IndexedReader
 from memobert_plugin.data.manifest import COLUMNS, manifest_notes, read_manifest
 from memobert_plugin.data.prompts import Template, Verbalizer
-from memobert_plugin.data.tokenizer import WordPieceTokenizer, read_tokenizer_files
+from memobert_plugin.data.tokenizer import read_tokenizer_files, tokenizer_of
 from memobert_plugin.features.media.subtitles import read_subtitles, usable_lines
 from memobert_plugin.features.speakers.face_sources.tracker import PLAIN_COLUMNS, read_tracker_rows
 from memobert_plugin.features.speakers.voice_detectors.intervals import IntervalsFile
@@ -77,7 +77,13 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
         return read
 
     def vocabulary(content: bytes) -> object:
-        return WordPieceTokenizer.from_vocab(_written(folder / "tokenizer.json", content)).encode("i am here")
+        return tokenizer_of(_written(folder / "tokenizer.json", content)).encode("i am here")
+
+    def byte_pairs(content: bytes) -> object:
+        """A ``vocab.json``, an empty line, a ``merges.txt``."""
+        numbers, _, merges = content.partition(b"\n\n")
+        _written(folder / "merges.txt", merges)
+        return tokenizer_of(_written(folder / "vocab.json", numbers)).encode(" i am  here")
 
     shards = folder / "shards"
     shards.mkdir()
@@ -152,8 +158,13 @@ def make_targets(folder: Path) -> Mapping[str, Target]:
         ),
         "tokenizer.json": Target(
             vocabulary,
-            (TOKENIZER_JSON,),
+            (TOKENIZER_JSON, BYTE_LEVEL_JSON),
             (b"{", b"}", b"[", b"]", b'"', b"null", b"-1", b"1e400", b"5", b'"BPE"', b"true", b"[MASK]", b"[" * 3000),
+        ),
+        "byte_pairs": Target(
+            byte_pairs,
+            (json.dumps(BYTE_LEVEL).encode() + b"\n\n#version: 0.2\na m\n\xc4\xa0 am\n",),
+            (b"{", b"}", b"[", b'"', b"null", b"-1", b"1e400", b"\n", b" ", b"\r", b"<mask>", b"\xff", b"a a\n"),
         ),
         "shards": Target(
             shard_index,
@@ -225,6 +236,14 @@ TOKENIZER_JSON = json.dumps(
             "type": "WordPiece",
             "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "i": 5, "##s": 6},
         },
+    }
+).encode()
+BYTE_LEVEL = {piece: row for row, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"aimĠ", "am", "Ġam"])}
+BYTE_LEVEL_JSON = json.dumps(
+    {
+        "added_tokens": [{"id": 4, "content": "<mask>"}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+        "model": {"type": "BPE", "vocab": BYTE_LEVEL, "merges": ["a m", ["Ġ", "am"]]},
     }
 ).encode()
 SUBTITLES = (

@@ -15,7 +15,7 @@ from tests.fuzzing.edits import edited
 from tests.fuzzing.targets import Target, make_targets
 
 NAMES = (
-    "manifest", "manifest.csv", "manifest.jsonl", "tokenizer.json", "shards",
+    "manifest", "manifest.csv", "manifest.jsonl", "tokenizer.json", "byte_pairs", "shards",
     "corpus.json", "idx", "npz", "extractor.json", "template", "verbalizer", "plan", "subtitles", "webvtt",
     "transcript", "tracker",
     "intervals", "bundle",

@@ -18,7 +18,7 @@ def test_detectors_are_built_by_name_and_options(tmp_path: Path) -> None:
     detector = load_voice_detector("intervals", IntervalsOptions(tmp_path, "Ann"))
     assert isinstance(detector, IntervalsFile)
     assert detector.options == {"speaker": "Ann"}
-    with pytest.raises(UserError, match="unknown voice detector 'webrtc': choose from energy, intervals, silero"):
+    with pytest.raises(UserError, match=r"unknown voice detector 'webrtc': choose from .*energy, .*silero"):
         load_voice_detector("webrtc")
 
 

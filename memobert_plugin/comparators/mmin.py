@@ -248,7 +248,7 @@ class MminCriterionConfig(FairseqDataclass):
 class MminCriterion(MEmoBERTFinetuneCriterion):
     """Cross-entropy, and in the second stage the distances of what is imagined; validation also counts all patterns.
 
-    In training one of the six patterns is drawn for every utterance of an update. The host seeds that draw with the
+    In training one of the six patterns is drawn for every utterance of an update. fairseq seeds that draw with the
     number of the update, so that a resumed training goes on with the same ones.
     """
 

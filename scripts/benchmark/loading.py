@@ -5,7 +5,7 @@
     python scripts/benchmark/loading.py --utterances 2000 --rounds 1
 
 Generates a data-bin (see generated_corpus.py) in a temporary folder. Each candidate opens it, starts the pre-training
-task's epoch through the host's iterator (with its worker processes, if any) and takes the first --batches batches, cut
+task's epoch through fairseq's iterator (with its worker processes, if any) and takes the first --batches batches, cut
 by tokens and masked for the objectives in turn; the plain reader joins the same utterances' arrays. All take the same
 batches, in turn, on one thread. With --cold the files' pages are dropped from the system's cache before each.
 """

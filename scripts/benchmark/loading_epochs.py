@@ -38,7 +38,7 @@ def open_task(data_bin: Path) -> MEmoBERTPretrainingTask:
 
 
 def epoch_of(task: MEmoBERTPretrainingTask, max_tokens: int, workers: int, epoch: int = 1) -> EpochBatchIterator:
-    """An epoch's batches, cut as the host's trainer has them cut."""
+    """An epoch's batches, cut as fairseq's trainer has them cut."""
     flags = {"max_tokens": max_tokens, "num_workers": workers, "seed": SEED, "epoch": epoch}
     return task.get_batch_iterator(task.dataset("train"), **flags)
 
@@ -120,7 +120,7 @@ def forget(data_bin: Path) -> None:
 
 @contextlib.contextmanager
 def quiet_fairseq() -> Iterator[None]:
-    """Without the host's log and what torch says of its data loader."""
+    """Without fairseq's log and what torch says of its data loader."""
     logging.disable(logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,7 +6,7 @@
 Generates data-bins (see generated_corpus.py) in a temporary folder. For each size one worker process loads --batches
 batches; its memory is read while it holds the next ones ready. "unshared" is what the worker itself has written, with
 the batches under way; "resident" also counts what it has from its parent and the files' pages in the system's cache.
-Then --epochs epochs of the smallest corpus run as the host runs them, each with a validation; memory, processes and
+Then --epochs epochs of the smallest corpus run as fairseq runs them, each with a validation; memory, processes and
 open files of the first are compared with the last.
 """
 

@@ -5,7 +5,7 @@
 
 Generates data-bins with holes for frames (see generated_corpus.py), one after another, in a temporary folder; ten
 million utterances take 1.5 GB of it, ``--utterances 100000000`` takes 13 GB. Each is measured in a fresh process:
-"open" is the data-bin and the training set, "epoch" the order and the batches of an epoch through the host's iterator,
+"open" is the data-bin and the training set, "epoch" the order and the batches of an epoch through fairseq's iterator,
 "first batch" the next one masked, "update" the median of --updates training steps of memobert_tiny on as many tokens
 each, on one thread. Seconds are processor time. "peak" is the most memory that was ever resident, "above imports" what
 it was more than once everything was imported: indices and one update.

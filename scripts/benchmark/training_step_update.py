@@ -1,11 +1,11 @@
-"""One whole update of fairseq-train by its parts: what the host does beside forward and backward.
+"""One whole update of fairseq-train by its parts: what fairseq does beside forward and backward.
 
     python scripts/benchmark/training_step_update.py
     python scripts/benchmark/training_step_update.py --arch memobert_tiny
 
-A data-bin with BERT's vocabulary and the paper's frames is generated, then the host's own trainer pre-trains on it in
-this process. Its methods are timed where they are called; "rest of the host" is the update without them. Batches are
-read ahead by a thread of the host, so that the update only waits for what is not there yet.
+A data-bin with BERT's vocabulary and the paper's frames is generated, then fairseq's own trainer pre-trains on it in
+this process. Its methods are timed where they are called; "rest of fairseq" is the update without them. Batches are
+read ahead by a thread of fairseq, so that the update only waits for what is not there yet.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Parts:
 
 
 def batches(run: TrainingRun) -> Iterator[list[dict[str, Any]]]:
-    """The host's batches, epoch after epoch."""
+    """fairseq's batches, epoch after epoch."""
     epoch = run.trainer.get_train_iterator(epoch=1)
     while True:
         yield from GroupedIterator(epoch.next_epoch_itr(), 1)
@@ -105,7 +105,7 @@ def measure(data_bin: Path, arguments: argparse.Namespace) -> dict[str, float]:
             update(samples)
     for of_update in parts.updates:
         inside = sum(value for name, value in of_update.items() if name not in (LOADING, "update"))
-        of_update["rest of the host"] = of_update.pop("update") - inside
+        of_update["rest of fairseq"] = of_update.pop("update") - inside
     return parts.medians(arguments.unmeasured)
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data_bin = write_data_bin(Path(folder) / "bin", UTTERANCES)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the host's, about what it uses of torch
+            warnings.simplefilter("ignore")  # fairseq's, about what it uses of torch
             milliseconds = measure(data_bin, arguments)
     whole = sum(milliseconds.values())
     rows = [[name, value, 100 * value / whole] for name, value in milliseconds.items()]

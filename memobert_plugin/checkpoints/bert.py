@@ -1,8 +1,8 @@
 """Import BERT: read a Hugging Face folder of any transformers version, and bring its weights to the plugin's names.
 
 Text embedder, transformer, pooler and WWMLM head start from BERT (MEmoBERT, section 2). The frame embedders and frame
-heads are new. MiniLM is a BERT; DistilBERT, ELECTRA and RoBERTa are BERTs under other names. ModernBERT and DeBERTa
-(other attention) do not fit the cross-modality transformer.
+heads are new. MiniLM is a BERT; DistilBERT, ELECTRA, RoBERTa and XLM-RoBERTa are BERTs under other names. ModernBERT
+and DeBERTa (other attention) do not fit the cross-modality transformer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.files import regular
 from ..core.names import LAYER_NORM_EPS
-from ..data.vocabulary import dictionary_symbols, read_vocabulary
+from ..data.tokenizer import SentencePieceTokenizer
+from ..data.vocabulary import SPECIALS, UNK, dictionary_symbols, read_vocabulary
 from ..nn.network import FINGERPRINT, dictionary_fingerprint
 from .model_description import is_epsilon
 from .state_dictionary import StateDictionary, bert_body, bert_pooler, bert_word_head, read_pickled_tensors
@@ -37,14 +38,22 @@ class Family:
         segments: whether there are segment embeddings; without them they count as zero.
         padded_positions: whether the table of positions begins with rows for padding, up to ``pad_token_id``, which
             are left out.
+        sentencepiece: the file of its pieces, which are sentencepiece's; empty for a vocabulary.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     names: tuple[tuple[str, str], ...] = ()
     segments: bool = True
     padded_positions: bool = False
+    sentencepiece: str = ""
 
 
+_ROBERTA = (
+    (r"lm_head\.dense\.", "cls.predictions.transform.dense."),
+    (r"lm_head\.layer_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"lm_head\.", "cls.predictions."),
+    (r"roberta\.", ""),
+)
 FAMILIES: Final = {
     "bert": Family(names=((r"bert\.", ""),)),
     "distilbert": Family(
@@ -83,15 +92,8 @@ FAMILIES: Final = {
             (r"electra\.", ""),
         ),
     ),
-    "roberta": Family(
-        names=(
-            (r"lm_head\.dense\.", "cls.predictions.transform.dense."),
-            (r"lm_head\.layer_norm\.", "cls.predictions.transform.LayerNorm."),
-            (r"lm_head\.", "cls.predictions."),
-            (r"roberta\.", ""),
-        ),
-        padded_positions=True,
-    ),
+    "roberta": Family(names=_ROBERTA, padded_positions=True),
+    "xlm-roberta": Family(names=_ROBERTA, padded_positions=True, sentencepiece="sentencepiece.bpe.model"),
 }  # fmt: skip
 """By ``model_type``."""
 
@@ -302,6 +304,19 @@ class EmbeddedVocabulary:
         row_of = {piece: row for row, piece in enumerate(found.pieces)}
         return cls(found.path, symbols, torch.tensor([row_of[symbol] for symbol in symbols]))
 
+    @classmethod
+    def of_sentencepiece(cls, path: Path) -> EmbeddedVocabulary:
+        """Read a sentencepiece model, whose pieces XLM-RoBERTa embeds behind fairseq's four specials, ``<mask>`` last.
+
+        Raises:
+            UserError: the file is missing or another, or its first three pieces are not unknown, begin and end.
+        """
+        tokenizer = SentencePieceTokenizer.from_model(path)
+        count = len(tokenizer.symbols)
+        if tokenizer.rows.tolist() != [UNK] * 3 + list(range(len(SPECIALS), count - 1)):
+            raise UserError(f"{path}: its pieces are not numbered like XLM-RoBERTa's; give the file of its folder")
+        return cls(path, tokenizer.symbols, torch.arange(count))
+
     def padding_rows(self, embedded: int, source: Path) -> int:
         """Return how many of the ``embedded`` rows of the matrix in ``source`` are beyond the vocabulary.
 
@@ -349,7 +364,8 @@ def import_bert(folder: Path) -> ImportedBert:
     """
     config = BertConfig.read(folder / "config.json")
     sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
-    embedded = EmbeddedVocabulary.read(folder)
+    pieces = config.family.sentencepiece
+    embedded = EmbeddedVocabulary.of_sentencepiece(folder / pieces) if pieces else EmbeddedVocabulary.read(folder)
     tensors = read_bert_tensors(folder, config.family, config.first_position)
 
     origins = list(bert_body(config.layers, prefix=""))

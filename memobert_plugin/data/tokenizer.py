@@ -154,7 +154,11 @@ class WordPieceTokenizer:
 
 
 class SentencePieceTokenizer:
-    """A sentencepiece model, applied to each whitespace word, without its control symbols; ``[MASK]`` comes last."""
+    """A sentencepiece model, applied to each whitespace word, without its control symbols; ``[MASK]`` comes last.
+
+    Attributes:
+        rows: the dictionary row of each of the model's pieces.
+    """
 
     kind = "sentencepiece"
 
@@ -172,7 +176,7 @@ class SentencePieceTokenizer:
         ordinary = np.array(
             [not (self._model.is_control(index) or self._model.is_unknown(index)) for index in ids], dtype=bool
         )
-        self.symbols, self._rows = dictionary_rows(pieces, ordinary)
+        self.symbols, self.rows = dictionary_rows(pieces, ordinary)
         self.mask_index = self.symbols.index(MASK)
 
     @classmethod
@@ -188,7 +192,7 @@ class SentencePieceTokenizer:
         """Return the pieces of every text."""
         words = [text.split() for text in texts]
         distinct = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(words)))}
-        encoded = [self._rows[np.array(ids, dtype=np.int64)] for ids in self._model.encode(list(distinct))]
+        encoded = [self.rows[np.array(ids, dtype=np.int64)] for ids in self._model.encode(list(distinct))]
         starts = [self._starts_in(word, len(rows)) for word, rows in zip(distinct, encoded, strict=True)]
         nothing = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint8))
         return [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from transformers import (
     BertForMaskedLM,
@@ -28,16 +29,19 @@ from transformers import (
     RobertaForMaskedLM,
     RobertaModel,
     RobertaTokenizer,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
 )
 
 from memobert_plugin.checkpoints.bert import NEVER_IN_BERT, ImportedBert, import_bert
 from memobert_plugin.checkpoints.starting_point import model_settings
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.data.tokenizer import WordPieceTokenizer, tokenizer_of
+from memobert_plugin.data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, tokenizer_of, train_sentencepiece
 from memobert_plugin.data.vocabulary import ROBERTA_NAMES
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
 from memobert_plugin.nn.network import dictionary_fingerprint, stored_epsilon, weights_of_checkpoint
 from tests.reference.bert_folder import (
+    ROBERTA_TEXT,
     bert_config,
     bert_vocabulary,
     random_bert,
@@ -186,6 +190,28 @@ def test_a_roberta_with_its_own_pieces_equals_transformers(tmp_path: Path) -> No
         expected = bert_outputs(roberta, [sentence], len(sentence))
         assert_equal(our_hidden(model, [text]), expected["hidden"])
         assert_equal(our_logits(model, [text]), expected["logits"][:, columns])
+
+
+def test_an_xlm_roberta_with_its_sentencepiece_equals_transformers(tmp_path: Path) -> None:
+    folder, model_file = tmp_path / "xlm", tmp_path / "xlm" / "sentencepiece.bpe.model"
+    folder.mkdir()
+    count = train_sentencepiece(ROBERTA_TEXT * 5, 300, model_file, lowercase=False)
+    config = XLMRobertaConfig(**{**ROBERTA.to_dict(), "vocab_size": count + 2, "pad_token_id": 1})
+    xlm = random_bert(XLMRobertaForMaskedLM, config)
+    xlm.save_pretrained(folder)
+    tokenizer = SentencePieceTokenizer.from_model(model_file)
+    model = build(import_bert(folder), tokenizer.symbols)
+    for line in ("we love  the fun!", "it's so great, naïve 東京", ""):
+        # Rows of the dictionary are the numbers that XLM-RoBERTa gives to sentencepiece's pieces.
+        pieces = SentencePieceProcessor(model_file=str(model_file)).encode(line)
+        numbers = torch.tensor([0, *(piece + 1 if piece else 3 for piece in pieces), 2])
+        assert numbers.tolist() == [0, *tokenizer.encode(line)[0], 2]
+        expected = bert_outputs(xlm, [numbers], len(numbers))
+        assert_equal(our_hidden(model, [numbers]), expected["hidden"])
+        assert_equal(our_logits(model, [numbers]), expected["logits"])
+    train_sentencepiece(ROBERTA_TEXT, 300, model_file, words=["[MASK]"], lowercase=False)
+    with pytest.raises(UserError, match=r"bpe\.model: has \d+ word pieces|its pieces are not numbered"):
+        import_bert(folder)
 
 
 def test_an_electra_that_widens_its_embeddings_is_refused(tmp_path: Path) -> None:

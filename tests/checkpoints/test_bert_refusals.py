@@ -57,6 +57,7 @@ def test_far_more_rows_than_word_pieces_are_another_models(tmp_path: Path) -> No
         ("layer_norm_eps", "1e-5"),
         ("model_type", "modernbert"),
         ("model_type", "deberta-v2"),
+        ("model_type", "camembert"),
         ("num_hidden_layers", 0),
         ("hidden_size", "16"),
         ("num_attention_heads", 3),

@@ -120,7 +120,7 @@ class CorpusMeta:
     """One number under each of :data:`COUNTS`."""
     vocabulary_size: int
     tokenizer: str
-    """``wordpiece`` or ``sentencepiece``."""
+    """``wordpiece``, ``sentencepiece`` or ``bytelevel``."""
     splits: list[str]
     speakers: list[str]
     sessions: list[str]

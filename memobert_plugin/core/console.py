@@ -74,7 +74,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; amid an import, after it, because numpy and others turn it into errors of their own."""
+    """Raise KeyboardInterrupt, during an import at its end: numpy and others turn it into other errors."""
     outer = frame
     while outer is not None:
         if outer.f_code.co_filename.startswith("<frozen importlib"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CandidateWords:
-    """Words out of which a mask is filled, and the text around the mask.
+    """Candidate words for a mask, and the text around it.
 
     Attributes:
         rows: their dictionary rows.

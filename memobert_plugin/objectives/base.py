@@ -133,7 +133,7 @@ class Objective(ABC):
         stream: of its random numbers; None takes one that follows from the name.
         head_name: of the head that it trains; empty for a head of its own, called as the objective.
         Options: a dataclass whose fields become flags of pre-training; None for none.
-        regresses_frames: its target are frames, which are standardised as the network's input is.
+        regresses_frames: its targets are frames, which are standardised as the network's input is.
     """
 
     title: ClassVar[str]
@@ -163,7 +163,7 @@ class Objective(ABC):
             expression_classes: names of the data-bin's facial expressions.
 
         Raises:
-            UserError: a value that cannot be.
+            UserError: a value is not allowed.
         """
 
     def check_network(self, network: MEmoBERTNetwork) -> None:  # noqa: B027
@@ -174,7 +174,7 @@ class Objective(ABC):
         """
 
     def prepare(self, training: Training) -> None:  # noqa: B027
-        """Get ready for an update of this objective; called before each."""
+        """Get ready for an update of this objective; called before each of them."""
 
     @classmethod
     @abstractmethod
@@ -196,7 +196,7 @@ class Objective(ABC):
             draws: random numbers of this update, by utterance and counter.
 
         Raises:
-            UserError: the options ask for what cannot be drawn.
+            UserError: the options allow no draw.
         """
 
     @abstractmethod

@@ -275,7 +275,7 @@ class CorpusTask(ResumableTask):
         return self._corpora[path]
 
     def fitting_corpus(self, epoch: int = 1) -> Corpus:
-        """Return the same, refused when its dictionary or its frames are not those the task (or its checkpoint) knows.
+        """Return the data-bin of an epoch; refuse a dictionary or frames unlike those of the task or its checkpoint.
 
         The settings that made pieces and frames are stored here for checkpoints: here the data-bin is open.
 

@@ -52,6 +52,28 @@ def build_parser() -> argparse.ArgumentParser:
         help="numbers of a face frame: the encoder's features, its expression distribution (few numbers, which a small "
         "corpus can learn from), or both (default: %(default)s)",
     )
+    _add_tokenizer_flags(parser)
+    parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help=f"processes that read and tokenize (default: one per core, at most {_MOST_WORKERS})",
+    )
+    parser.add_argument(
+        "--max-failed-share",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="exit with status 1 when more than this share of the rows is left out (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
+    return parser
+
+
+def _add_tokenizer_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how text becomes pieces."""
     tokenizer = parser.add_mutually_exclusive_group(required=True)
     tokenizer.add_argument(
         "--vocab",
@@ -79,23 +101,6 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep upper case (for BERT's --vocab and --train-sentencepiece; default: lower-case the text)",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help=f"processes that read and tokenize (default: one per core, at most {_MOST_WORKERS})",
-    )
-    parser.add_argument(
-        "--max-failed-share",
-        type=float,
-        default=0.01,
-        metavar="SHARE",
-        help="exit with status 1 when more than this share of the rows is left out (default: %(default)s)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

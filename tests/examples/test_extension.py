@@ -95,3 +95,38 @@ def test_the_comparator_is_trained(installed: dict[str, str], data_bin: Path, tm
 def test_every_plugin_is_in_the_help(installed: dict[str, str]) -> None:
     assert "--window-ms" in run(installed, "memobert_plugin.cli.extract", "acoustic", "--help")
     assert "sound files in one folder per emotion" in run(installed, "memobert_plugin.corpora", "--help")
+
+
+IN_THE_FOLDERS = """
+import sys
+from importlib import import_module
+
+names = {
+    "objectives": ("base:OBJECTIVES", "speech_level"),
+    "features.encoders": ("base:ENCODERS", "loudness"),
+    "corpora": ("reading:CORPORA", "folders"),
+    "comparators": ("base:COMPARATORS", "mean_pooling"),
+}
+for folder, (place, name) in names.items():
+    package = import_module(f"memobert_plugin.{folder}")
+    package.__path__.append(f"{sys.argv[1]}/{folder}")
+    base, registry = place.split(":")
+    plugins = getattr(import_module(f"memobert_plugin.{folder}.{base}"), registry)
+    assert name in plugins.own(), (folder, list(plugins.own()))
+"""
+
+
+def test_the_files_work_unchanged_in_the_folders_of_memobert_plugin(tmp_path: Path) -> None:
+    files = {
+        "objectives": "objective",
+        "features.encoders": "encoder",
+        "corpora": "corpus",
+        "comparators": "comparator",
+    }
+    for folder, name in files.items():
+        (tmp_path / folder).mkdir()
+        shutil.copy(PACKAGE / "memobert_extension" / f"{name}.py", tmp_path / folder / f"{name}_of_mine.py")
+    command = [sys.executable, "-c", IN_THE_FOLDERS, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -256,6 +256,7 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         self.label_words = LabelWords(task.label_words, len(task.symbols))
         self.prompts = [task.prompt(), *task.more_prompts()]
         self.calibrated = bool(task.cfg.contextual_calibration)
+        self.kept = float(task.cfg.keep_pretrained)
         self.candidates: list[CandidateWords | None] = [None] * len(self.prompts)
         if task.mask_words == "labels":
             rows = self.label_words.rows
@@ -277,6 +278,8 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         else:
             loss = self._loss(scores - logits.logsumexp(dim=-1, keepdim=True), sample)
             chosen = self.label_words.emotions(logits.argmax(dim=-1))
+        if self.training and self.kept:
+            loss = (1 - self.kept) * loss + self.kept * self._distance(scores, model, sample)
         answers = scores.detach()
         if not self.training and (self.calibrated or "more" in sample):
             others = [self._scores(model, other, number)[0] for number, other in enumerate(sample.get("more", ()), 1)]
@@ -293,6 +296,17 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
         if words is not None:
             return self.label_words.scores_of_candidates(logits), logits
         return self.label_words.scores(logits), logits
+
+    def _distance(self, scores: Tensor, model: nn.Module, sample: dict[str, Any]) -> Tensor:
+        """Return KL(answers of the network that training started from || answers), summed over the batch."""
+        teacher, like = self.task.teacher, next(model.parameters())
+        assert teacher is not None  # the task builds it for a training
+        if next(teacher.parameters()).device != like.device or next(teacher.parameters()).dtype != like.dtype:
+            teacher.to(like.device, like.dtype)
+        with torch.no_grad():
+            before, _ = self._scores(teacher, sample, sample.get("template", 0))
+        answers = scores.log_softmax(dim=-1)
+        return functional.kl_div(answers, before.log_softmax(dim=-1), reduction="sum", log_target=True)
 
     def _without_content(self, model: nn.Module, template: int) -> Tensor:
         """Return the emotions' log-probabilities ``(1, C)`` for a prompt without words, faces and voice."""

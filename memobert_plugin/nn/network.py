@@ -1,6 +1,7 @@
 """MEmoBERT (Zhao et al., ICASSP 2022): one transformer over text pieces, face frames and speech frames."""
 
 # Annotations are not postponed: fairseq reads the types of the sizes' fields.
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -397,6 +398,15 @@ class MEmoBERTNetwork(nn.Module):
                 yield from embedder.parameters()
             elif masked is None:
                 yield embedder.mask
+
+
+def frozen_copy(network: MEmoBERTNetwork) -> MEmoBERTNetwork:
+    """Return a copy in evaluation mode without gradients, to learn from; a frozen text encoder is shared."""
+    shared = {}
+    if isinstance(network.text_embedder, EncodedTextEmbedder):
+        shared[id(network.text_embedder.encoder)] = network.text_embedder.encoder
+    copied = copy.deepcopy(network, shared)
+    return copied.eval().requires_grad_(False)
 
 
 def _initialise(module: nn.Module, deviation: float) -> None:

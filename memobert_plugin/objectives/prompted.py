@@ -13,7 +13,6 @@ Three sources of such distributions, each an objective:
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, Template, Verbalizer
 from ..data.tokenizer import Tokenizer
 from ..nn.heads import WORD_HEAD, HeadPlan, upcast, word_head
 from ..nn.label_words import CandidateWords, LabelWords
-from ..nn.network import MEmoBERTNetwork
+from ..nn.network import MEmoBERTNetwork, frozen_copy
 from ..nn.text_encoder import ENCODER_PREFIX, EncodedTextEmbedder
 from .base import OBJECTIVES, InputSizes, Masked, MaskingOptions, Objective, Training
 from .draws import Draws
@@ -290,7 +289,7 @@ class CoPrompting(PromptedObjective):
             return
         self._round, self._known = number, {}
         # Statistics of frames and the frozen encoder never change: the network's own serve.
-        self._teacher = _copied(training.network)
+        self._teacher = frozen_copy(training.network)
         state = training.recall(f"{self.name}-{number}") if training.trains else None
         named = self._teacher.named_parameters()
         learned = {name: value for name, value in named if not name.startswith(ENCODER_PREFIX)}
@@ -350,15 +349,6 @@ class CoPrompting(PromptedObjective):
 
 
 _MOST_KNOWN = 1 << 17
-
-
-def _copied(network: MEmoBERTNetwork) -> MEmoBERTNetwork:
-    """Return a copy in evaluation mode without gradients; a frozen text encoder is shared."""
-    shared = {}
-    if isinstance(network.text_embedder, EncodedTextEmbedder):
-        shared[id(network.text_embedder.encoder)] = network.text_embedder.encoder
-    copied = copy.deepcopy(network, shared)
-    return copied.eval().requires_grad_(False)
 
 
 @OBJECTIVES.register("prompted_similarity")

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fairseq.tasks import register_task
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
+from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
 from ..checkpoints.model_description import MASK_WORDS
 from ..core.errors import UserError, exits_in_one_line
 from ..core.names import CLASSES, DIMENSIONS, SELECTED_BY, SEVERAL
@@ -24,7 +26,9 @@ from ..data.targets import Target, asked_dimensions, asked_labels, target_of
 from ..data.tokenizer import load_tokenizer
 from ..evaluation.metrics.several import mean_average_precision
 from ..nn.embedders import prompt_rows
+from ..nn.network import MEmoBERTNetwork, frozen_copy
 from .classification import EmotionClassificationConfig, EmotionClassificationTask
+from .resuming import fairseq_configuration
 from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_to_train_on
 
 logger = logging.getLogger(__name__)
@@ -68,6 +72,13 @@ class PromptConfig(EmotionClassificationConfig):
             "which suits few labels and a text encoder"
         },
     )
+    keep_pretrained: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the loss that is the distance (KL) to the answers of the network of "
+            "--finetune-from-model on the same utterance (learning without forgetting, Li and Hoiem 2016), such as 0.5"
+        },
+    )
     verbalizer: str = field(
         default="",
         metadata={
@@ -87,6 +98,32 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
     cfg: PromptConfig
     is_zero_shot = False
     """The checkpoint was pre-trained only, and its criterion is that of pre-training."""
+    teacher: nn.Module | None = None
+    """The network that training started from, for ``--keep-pretrained``."""
+
+    @exits_in_one_line
+    def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
+        """Build the model; for ``--keep-pretrained`` also the network that it starts from.
+
+        Raises:
+            SystemExit: one line, when there is no such network, or the share is none.
+        """
+        model = super().build_model(cfg, from_checkpoint)
+        share = self.cfg.keep_pretrained
+        if not 0 <= share < 1:
+            raise UserError(f"--keep-pretrained {share:g}: give a share from 0 to below 1")
+        if share and not from_checkpoint:
+            path = fairseq_configuration(self.cfg).checkpoint.finetune_from_model
+            if not path or not isinstance(model, MEmoBERTNetwork):
+                raise UserError(
+                    "--keep-pretrained: needs --finetune-from-model and a prompt to keep; give the two together"
+                )
+            teacher: Any = frozen_copy(model)
+            state = read_plain_checkpoint(Path(path))["model"]
+            teacher.upgrade_state_dict(state)
+            teacher.load_state_dict(state)
+            self.teacher = teacher
+        return model
 
     def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the criterion; without any training on labels the task's own."""

@@ -58,6 +58,17 @@ def comment_lines(text: str) -> int:
     return sum(token.type == tokenize.COMMENT and not directive.match(token.string) for token in tokens)
 
 
+def code_lines(text: str, tree: ast.Module) -> int:
+    """Count the lines that are neither blank nor part of a docstring or of another text on its own."""
+    texts = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    return sum(bool(line.strip()) and number not in texts for number, line in enumerate(text.splitlines(), start=1))
+
+
 def branches_on_objective(tree: ast.Module) -> bool:
     """Return whether a comparison, a key or a call of a file names one of the paper's objectives.
 
@@ -100,7 +111,8 @@ def main() -> None:
         if not file.startswith(("objectives/", "checkpoints/official")) and branches_on_objective(tree)
     )
     print(f"files: {len(texts)}")
-    print(f"lines: {sum(lengths.values())}")
+    code = sum(code_lines(text, trees[file]) for file, text in texts.items())
+    print(f"lines: {sum(lengths.values())}, {code} of them without docstrings and blank lines")
     print(f"files under {SMALL} lines with one importer: {len(small)} ({', '.join(small)})")
     print(f"largest file: {lengths[largest_file]} lines ({largest_file})")
     print(f"largest function: {functions[largest_function]} lines ({largest_function})")

@@ -332,6 +332,16 @@ class EmbeddedVocabulary:
         return padding
 
 
+def dictionary_of(folder: Path, config: BertConfig) -> EmbeddedVocabulary:
+    """Return the dictionary of a BERT folder.
+
+    Raises:
+        UserError: its file is missing or damaged.
+    """
+    pieces = config.family.sentencepiece
+    return EmbeddedVocabulary.of_sentencepiece(folder / pieces) if pieces else EmbeddedVocabulary.read(folder)
+
+
 NEVER_IN_BERT = ("visual_embedder.*", "acoustic_embedder.*", "heads.mvfr.*", "heads.mvfc.*", "heads.mafr.*")
 
 
@@ -364,8 +374,7 @@ def import_bert(folder: Path) -> ImportedBert:
     """
     config = BertConfig.read(folder / "config.json")
     sizes = {"hidden": config.hidden, "ffn": config.ffn, "positions": config.max_positions}
-    pieces = config.family.sentencepiece
-    embedded = EmbeddedVocabulary.of_sentencepiece(folder / pieces) if pieces else EmbeddedVocabulary.read(folder)
+    embedded = dictionary_of(folder, config)
     tensors = read_bert_tensors(folder, config.family, config.first_position)
 
     origins = list(bert_body(config.layers, prefix=""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -9,10 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.bert import BertConfig, dictionary_of
+from ..checkpoints.model_description import SIZES
+from ..checkpoints.starting_point import model_settings
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_fairseq
 from ..data.corpus import Corpus
 from ..data.prompts import Template, Verbalizer
+from ..nn.network import ARCHITECTURES, NetworkSizes
 from .commands import flag_value
 from .expansion import Run
 
@@ -32,19 +37,30 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
         runs: of the sweep.
 
     Raises:
-        UserError: a flag that fairseq does not know, a value that it does not take, or a prompt that does not fit the
-            data-bin.
+        UserError: a flag that fairseq does not know, a value that it does not take, a prompt that does not fit the
+            data-bin, or a BERT that fits neither the data-bin nor the network.
     """
     seen: set[tuple[str, ...]] = set()
+    runs = list(runs)
+    berts = {
+        flag_value(command, "--output"): Path(command[2])
+        for run in runs
+        for command in run.commands
+        if command[:2] == ("memobert-import", "bert")
+    }
     for run in runs:
         # Draws from a range are all of one type.
         drawn = [f"--{name.replace('_', '-')}" for name in run.description.get("search", {}).get("ranges", {})]
         for command in run.commands:
-            key = _without(command, (*_DIFFER, *_DIFFER_TOO, *drawn))
+            bert = berts.get(flag_value(command, "--finetune-from-model"))
+            key = (str(bert), *_without(command, (*_DIFFER, *_DIFFER_TOO, *drawn)))
             if not command[0].startswith("fairseq-") or key in seen:
                 continue
             seen.add(key)
-            if problem := _problem(command):
+            parsed = _parsed(command)
+            if isinstance(parsed, str):
+                raise UserError(f"{plan}: {run.name}: {parsed}")
+            if bert is not None and (problem := _misfit(bert, command[1], parsed)):
                 raise UserError(f"{plan}: {run.name}: {problem}")
             if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
                 _check_prompt(plan, run, command)
@@ -55,8 +71,27 @@ def _without(command: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for place, word in enumerate(command) if place not in dropped)
 
 
-def _problem(command: Sequence[str]) -> str:
-    """Return what fairseq's parser says of a command; empty where it takes it."""
+def _misfit(folder: Path, data_bin: str, flags: argparse.Namespace) -> str:
+    """Return the reason why a BERT does not fit a data-bin or a network of these flags; empty where it does.
+
+    A folder that is not there is left to the import, whose message is better.
+    """
+    if not (folder / "config.json").is_file():
+        return ""
+    config = BertConfig.read(folder / "config.json")
+    if dictionary_of(folder, config).symbols != Corpus(data_bin).symbols:
+        return f"{data_bin}: was binarized with another vocabulary than that of {folder}; give this one to --vocab"
+    wanted, implied = model_settings(config), ARCHITECTURES.get(flags.arch, NetworkSizes())
+    for name in (*SIZES, "layer_norm_eps"):
+        # fairseq keeps the flags that were given.
+        own = getattr(flags, name, getattr(implied, name))
+        if own != wanted[name]:
+            return f"model: {name} is {own}, that of {folder} {wanted[name]}; give {name}: {wanted[name]}"
+    return ""
+
+
+def _parsed(command: Sequence[str]) -> argparse.Namespace | str:
+    """Return a command's flags, or what fairseq's parser says of it where it does not take it."""
     # SLURM's jobs have a copy of the package; this process has imported the original.
     arguments = [*_without(command[1:], ("--user-dir",)), "--user-dir", str(_PACKAGE)]
     with quiet_fairseq():
@@ -70,13 +105,12 @@ def _problem(command: Sequence[str]) -> str:
     said = io.StringIO()
     try:
         with quiet_fairseq(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            options.parse_args_and_arch(parsers[command[0]](), arguments)
+            return options.parse_args_and_arch(parsers[command[0]](), arguments)
     except SystemExit:
         last = said.getvalue().strip().splitlines()[-1:]
         return f"{command[0]}: {last[0].partition('error: ')[2] or last[0]}" if last else "cannot be parsed"
     except Exception as error:  # fairseq's own checks raise all kinds
         return f"{command[0]}: {' '.join(str(error).split())}"
-    return ""
 
 
 def _check_prompt(plan: Path, run: Run, command: Sequence[str]) -> None:

@@ -16,8 +16,10 @@ import memobert_plugin
 from memobert_plugin.cli.report import main as report
 from memobert_plugin.cli.sweep import main
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.data.tokenizer import tokenizer_of
 from memobert_plugin.sweep.records import RunFolder
 from tests.data_bins import CorpusShape, make_data_bin
+from tests.reference.bert_folder import write_roberta_folder
 from tests.sweep.sweeps import OPTIMISER, plan_values, write_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -64,6 +66,31 @@ def test_mistakes_end_in_one_line(tmp_path: Path, corpus: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             main([str(argument) for argument in arguments])
+
+
+def test_a_bert_that_does_not_fit_is_refused_before_any_run(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roberta = write_roberta_folder(tmp_path / "roberta")
+    made_with_it = make_data_bin(tmp_path / "c", CorpusShape(speakers=4, utterances=6), tokenizer=tokenizer_of(roberta))
+    model = {
+        "arch": "memobert", "encoder_layers": 2, "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 40,
+        "encoder_attention_heads": 3, "max_positions": 64, "layer_norm_eps": 1e-5,
+    }  # fmt: skip
+
+    def dry_run(data_bin: Path, **changes: object) -> int:
+        values = plan_values(data_bin, bert=str(roberta), settings=["bert_prompt"], model={**model, **changes})
+        return main([str(write_plan(tmp_path, values)), "--output", str(tmp_path / "runs"), "--dry-run"])
+
+    assert dry_run(made_with_it) == 0
+    assert "--layer-norm-eps 1e-05" in capsys.readouterr().out
+    with pytest.raises(
+        UserError, match=r"bin: was binarized with another vocabulary than that of .*roberta; give this"
+    ):
+        dry_run(corpus)
+    for name, value in (("layer_norm_eps", 1e-12), ("encoder_attention_heads", 2), ("max_positions", 512)):
+        with pytest.raises(UserError, match=f"model: {name} is {value}, that of .*roberta .*; give {name}: "):
+            dry_run(made_with_it, **{name: value})
 
 
 def test_help_is_quick_and_heavy_packages_stay_out() -> None:

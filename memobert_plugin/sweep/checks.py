@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,18 @@ def _without(command: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for place, word in enumerate(command) if place not in dropped)
 
 
-def _misfit(folder: Path, data_bin: str, flags: argparse.Namespace) -> str:
-    """Return the reason why a BERT does not fit a data-bin or a network of these flags; empty where it does.
+def _misfit(folder: Path, data: str, flags: argparse.Namespace) -> str:
+    """Return the reason why a BERT fits no data-bin ``a:b:c`` or no network of these flags; empty where it does.
 
     A folder that is not there is left to the import, whose message is better.
     """
     if not (folder / "config.json").is_file():
         return ""
     config = BertConfig.read(folder / "config.json")
-    if dictionary_of(folder, config).symbols != Corpus(data_bin).symbols:
-        return f"{data_bin}: was binarized with another vocabulary than that of {folder}; give this one to --vocab"
+    symbols = dictionary_of(folder, config).symbols
+    for data_bin in data.split(os.pathsep):
+        if Corpus(data_bin).symbols != symbols:
+            return f"{data_bin}: was binarized with another vocabulary than that of {folder}; give this one to --vocab"
     wanted, implied = model_settings(config), ARCHITECTURES.get(flags.arch, NetworkSizes())
     for name in (*SIZES, "layer_norm_eps"):
         # fairseq keeps the flags that were given.

@@ -79,7 +79,9 @@ def test_a_bert_that_does_not_fit_is_refused_before_any_run(
     }  # fmt: skip
 
     def dry_run(data_bin: Path, **changes: object) -> int:
-        values = plan_values(data_bin, bert=str(roberta), settings=["bert_prompt"], model={**model, **changes})
+        values = plan_values(data_bin, bert=str(roberta), model={**model, **changes})
+        values |= {"settings": ["bert_prompt", "pretrain_prompt"]}
+        values["pretraining"] |= {"data": f"{made_with_it}:{data_bin}"}
         return main([str(write_plan(tmp_path, values)), "--output", str(tmp_path / "runs"), "--dry-run"])
 
     assert dry_run(made_with_it) == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, going_on, run_command, say
 from ..core.errors import UserError
-from ..core.names import counted
+from ..core.names import VISUAL_INPUTS, counted
 
 if TYPE_CHECKING:
     from ..data.binarize import BinarizeReport
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--acoustic", metavar="DIR", help="frames of speech (default: no acoustic modality)")
     parser.add_argument(
         "--visual-input",
-        choices=("features", "expressions", "both"),
+        choices=VISUAL_INPUTS,
         default="features",
         help="numbers of a face frame: the encoder's features, its expression distribution (few numbers, which a small "
         "corpus can learn from), or both (default: %(default)s)",

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ..core.console import say
+from ..core.names import ValidBy
 from . import extract_flags as flags
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _add_valid_flags(parser: argparse._ActionsContainer) -> None:
     )
     add(
         "--valid-by",
-        choices=("auto", "film", "block"),
+        choices=get_args(ValidBy),
         default="auto",
         help="film: whole films; block: a contiguous block of each; auto: films, if the share is at least one film",
     )

@@ -7,11 +7,11 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..core.console import CommandParser
 from ..core.flags import add_flags, options_from
-from ..core.names import PICTURE_RATE
+from ..core.names import PICTURE_RATE, FaceChoice
 
 if TYPE_CHECKING:
     from ..core.registry import Registry
@@ -114,7 +114,7 @@ def add_face_flags(parser: argparse._ActionsContainer) -> None:
     _add_plugin_flags(parser, "--face-encoder", "encoder of faces", FACE_ENCODERS, "denseface")
     add(
         "--choice",
-        choices=("speaker", "most_frequent"),
+        choices=get_args(FaceChoice),
         default="speaker",
         help="the face whose mouth moves with the voice, or the one seen most often (default: %(default)s)",
     )

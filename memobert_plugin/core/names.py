@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 MODALITY_CASES: Final = ("lva", "lv", "la", "va", "l", "v", "a")
 """Cases of present modalities: text (l), visual (v), acoustic (a); from most to least."""
@@ -23,6 +23,13 @@ SAMPLE_RATE: Final = 16_000
 
 PICTURE_RATE: Final = 10.0
 """Pictures per second that are looked at, as in the paper."""
+
+VISUAL_INPUTS: Final = ("features", "expressions", "both")
+"""Numbers of a face frame that a network reads: the encoder's features, its expression distribution, or both."""
+FaceChoice = Literal["speaker", "most_frequent"]
+"""The face whose mouth moves with the voice, or the one that is seen most often, whoever speaks."""
+ValidBy = Literal["auto", "film", "block"]
+"""Whole films validate, or a contiguous block of each; ``auto`` decides by the number of films."""
 
 
 def counted(count: float, noun: str) -> str:

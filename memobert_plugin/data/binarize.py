@@ -134,7 +134,7 @@ def binarize(
         visual_folder, acoustic_folder: see :mod:`memobert_plugin.data.frames`; None leaves the modality out.
         tokenizer: makes the pieces and the dictionary.
         output: folder to write; it gets this name when it is complete.
-        visual_input: one of :data:`memobert_plugin.data.frames.VISUAL_INPUTS`.
+        visual_input: one of :data:`memobert_plugin.core.names.VISUAL_INPUTS`.
         max_failed_share: share of defective rows up to which the report is ``acceptable``.
         workers: processes that read frames and tokenize.
         progress: show progress on standard error.

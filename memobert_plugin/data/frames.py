@@ -102,16 +102,12 @@ class ExtractorInfo:
         return asdict(self)
 
 
-VISUAL_INPUTS = ("features", "expressions", "both")
-"""Numbers of a face frame that a network reads: the encoder's features, its expression distribution, or both."""
-
-
 def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
     """Return the frames (T, D) that a network reads of a face encoder's.
 
     Args:
         frames: with their expression distributions.
-        visual_input: one of :data:`VISUAL_INPUTS`.
+        visual_input: one of :data:`~memobert_plugin.core.names.VISUAL_INPUTS`.
 
     Raises:
         UserError: distributions are wanted and there are none.

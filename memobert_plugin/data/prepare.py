@@ -45,7 +45,7 @@ class PreparedUtterance:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFolders:
-    """The folders of frames; None leaves a modality out. ``visual_input`` is one of :data:`.frames.VISUAL_INPUTS`."""
+    """The folders of frames; None leaves a modality out. ``visual_input`` is one of ``VISUAL_INPUTS``."""
 
     visual: Path | None
     acoustic: Path | None

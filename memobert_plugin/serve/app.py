@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,6 @@ PAGE_POLICY = (
     "sandbox allow-same-origin; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 )
 """Of the page of answers, which brings its styles and pictures and runs no script."""
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(desk: Desk, *, local: bool = True, names: Iterable[str] = ()) -> Starlette:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ...core.errors import DefectiveClip
-from ...core.names import PICTURE_RATE
+from ...core.names import PICTURE_RATE, FaceChoice
 from ...core.stopwatch import Stopwatch
 from ...data.frames import ExtractorInfo
 from ..denseface.encoder import FACE_ENCODERS, FaceEncoder
@@ -29,11 +29,9 @@ from ..speakers.face_sources import FaceSource, load_face_source
 from ..speakers.tracks import FaceTrack, TrackBuilder
 from ..speakers.voice_detectors import VoiceDetector, load_voice_detector
 
-CHOICES: Final = ("speaker", "most_frequent")
 NO_VIDEO: Final = "no video stream"
 NO_AUDIO: Final = "no audio stream"
 
-FaceChoice = Literal["speaker", "most_frequent"]
 Region = Literal["left", "right"]
 
 
@@ -46,7 +44,6 @@ class FilmSettings:
     max_seconds: float = 60.0
     """Longer clips are cut here."""
     choice: FaceChoice = "speaker"
-    """The face whose mouth moves with the voice, or the one that is seen most often, whoever speaks."""
     thumbnails: int = 0
     """Small pictures of a clip that are kept, for a person to look at."""
     streams: StreamChoice = ANY_STREAMS
@@ -69,8 +66,6 @@ class ClipFrames:
     """(T,) seconds from the clip's beginning."""
     acoustic: np.ndarray | None = None
     """float32 (A, D)."""
-    acoustic_rate: float = 0.0
-    """Acoustic frames per second."""
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """float32 (N,), 16 kHz."""
     voiced: list[tuple[float, float]] = field(default_factory=list)
@@ -260,7 +255,6 @@ class FrontEnd:
             return
         with _defects_noted(clip), self.stopwatch.stage("acoustic"):
             clip.acoustic = self.speech.encode(clip.samples)
-            clip.acoustic_rate = self.speech.frame_rate
 
 
 @dataclass(frozen=True, slots=True)

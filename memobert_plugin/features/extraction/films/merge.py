@@ -8,19 +8,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from ....core.errors import UserError
 from ....core.files import replaced_when_complete, staged_folder
+from ....core.names import ValidBy
 from ....core.rng import Stream, uniform
 from ....data.frames import read_extractor_info, write_extractor_info
 from ....data.manifest import ManifestRow, read_manifest, utterance_uid, write_manifest
 from .parts import ACOUSTIC, DROPPED, MANIFEST, PART_FILE, PARTS, VISUAL, noted_parts
-
-VALID_BY: Final = ("auto", "film", "block")
-ValidBy = Literal["auto", "film", "block"]
 
 _EXTRACTOR: Final = "extractor.json"
 

@@ -72,7 +72,9 @@ class Fold:
             )
         if self.uids:
             return np.flatnonzero(np.isin(corpus.uid, self.uids[part]))
-        return np.flatnonzero(np.isin(corpus.speaker, [corpus.speakers.index(speaker) for speaker in speakers]))
+        wanted = frozenset(speakers)
+        chosen = np.array([*(speaker in wanted for speaker in corpus.speakers), False])  # -1: without a speaker
+        return np.flatnonzero(chosen[corpus.speaker])
 
 
 def natural_order(names: Iterable[str]) -> list[str]:

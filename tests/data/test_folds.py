@@ -171,13 +171,14 @@ def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
 def corpus_like(speakers: list[str], sessions: list[str], emotions: np.ndarray, ids: list[str]) -> Any:
     """A data-bin as folds see it, for utterances with these speakers and sessions."""
     names, labels = natural_order(set(speakers)), [f"e{number}" for number in range(int(emotions.max()) + 1)]
+    session_names = natural_order(set(sessions))
     return SimpleNamespace(
         path=Path("bin"),
         meta=SimpleNamespace(labels=labels),
         speakers=names,
-        sessions=natural_order(set(sessions)),
+        sessions=session_names,
         speaker=np.array([names.index(name) for name in speakers]),
-        session=np.array([natural_order(set(sessions)).index(name) for name in sessions]),
+        session=np.array([session_names.index(name) for name in sessions]),
         emotion=emotions,
         uid=np.array([utterance_uid(identity) for identity in ids], dtype=np.uint64),
     )

@@ -155,7 +155,10 @@ def _with_counts(rows: list[ManifestRow], folder: Path, kind: str) -> tuple[list
         except ValueError:
             raise UserError(f"{table}, row {number}: votes are not whole numbers; fetch the file again") from None
         votes[fields["fileName"]] = format_votes(counts)
-    return [replace(row, votes=votes.get(row.id, "")) for row in rows], []
+    without = sum(row.id not in votes for row in rows)
+    return [replace(row, votes=votes.get(row.id, "")) for row in rows], [
+        f"{counted(without, 'clip')} without votes in {TABULATED}; --soft-labels takes their emotion alone"
+    ] if without else []
 
 
 def _by_votes(rows: list[ManifestRow], table: Path, column: str) -> tuple[list[ManifestRow], list[str]]:

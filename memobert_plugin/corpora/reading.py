@@ -20,6 +20,7 @@ from ..core.files import regular
 from ..core.names import counted
 from ..core.registry import Registry
 from ..data.manifest import ManifestRow, utterance_uid, write_manifest
+from ..data.targets import renamed_votes
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,17 @@ class Reading:
         return len(self.defects) / max(1, len(self.defects) + len(self.rows))
 
     def renamed(self, names: Mapping[str, str]) -> Reading:
-        """Return a reading whose emotions have other names; two emotions that get one name become one.
+        """Return a reading whose emotions have other names, in votes too; two emotions that get one name become one.
 
         Raises:
             UserError: a name that no row has.
         """
         self._refuse_unknown(names)
-        return replace(self, rows=[replace(row, emotion=names.get(row.emotion, row.emotion)) for row in self.rows])
+        rows = [
+            replace(row, emotion=names.get(row.emotion, row.emotion), votes=renamed_votes(row.votes, names))
+            for row in self.rows
+        ]
+        return replace(self, rows=rows)
 
     def of_emotions(self, kept: Collection[str]) -> Reading:
         """Return a reading with only the utterances of these emotions.

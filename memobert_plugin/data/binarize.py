@@ -22,7 +22,7 @@ from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
 from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
-from .targets import format_votes, parse_labels, parse_votes
+from .targets import parse_labels, parse_votes, renamed_votes
 from .tokenizer import Tokenizer
 from .words import has_long_run
 
@@ -184,11 +184,10 @@ class _Survey:
     def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
         """Read the manifest again, with the joined names of its labels."""
         for row in read_manifest(manifest):
-            votes = parse_votes(row.votes)
-            named = {self.emotions.get(label, label): count for label, count in votes.items()}
+            votes = renamed_votes(row.votes, self.emotions)
             emotion, split = self.emotions[row.emotion], self.splits[row.split]
             labels = ";".join(sorted({self.labels[name] for name in parse_labels(row.labels)}))
-            yield replace(row, emotion=emotion, split=split, votes=format_votes(named), labels=labels)
+            yield replace(row, emotion=emotion, split=split, votes=votes, labels=labels)
 
 
 def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:

@@ -51,6 +51,19 @@ def format_votes(votes: Mapping[str, float]) -> str:
     return " ".join(f"{label}={votes[label]:g}" for label in sorted(votes) if votes[label])
 
 
+def renamed_votes(text: str, names: Mapping[str, str]) -> str:
+    """Return votes with other names for emotions; those of two that get one name are added.
+
+    Raises:
+        ValueError: no such votes.
+    """
+    counts: dict[str, float] = {}
+    for label, count in parse_votes(text).items():
+        name = names.get(label, label)
+        counts[name] = counts.get(name, 0.0) + count
+    return format_votes(counts)
+
+
 def parse_labels(text: str) -> list[str]:
     """Return the labels of ``happy;surprised``, sorted, each once."""
     return sorted({" ".join(name.split()) for name in text.split(";")} - {""})

@@ -101,7 +101,9 @@ def test_what_raters_perceived_comes_with_all_their_votes(tmp_path: Path, percei
     place(tmp_path, "processedResults/tabulatedVotes.csv", content=table.encode())
     reading = read_crema_d(tmp_path, perceived=perceived)
     assert [row.votes for row in reading.rows] == [votes, ""]
-    assert not any("--soft-labels" in one for one in reading.remarks)
+    assert "1 clip without votes in tabulatedVotes.csv; --soft-labels takes their emotion alone" in reading.remarks
+    of_both = reading.renamed({reading.rows[0].emotion: "joy"})
+    assert [row.votes for row in of_both.rows] == ["happy=3 joy=6" if perceived == "voice" else "joy=9", ""]
     for broken, message in (("0,0,0,3,6", "row 2: votes are not whole"), ('"H",', r"row 1: no column H; give")):
         content = table.replace(broken, "many,0,0,3,6" if broken[0] == "0" else "", 1)
         place(tmp_path, "processedResults/tabulatedVotes.csv", content=content.encode())

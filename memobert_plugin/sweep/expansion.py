@@ -211,7 +211,7 @@ class Expansion:
             **plan.setting_flags[setting_name],
         }
         flags = {**with_preset(plan, setting, own, round(fraction * self.corpus.utterances)), **setting.flags}
-        given_flags = {**self._varied_before(setting), **flags}
+        given_flags = {**self._varied_before(setting, ablation), **flags}
         tried = candidates(given_flags, plan.search)
         needed, starts = self._starting_points(setting, ablation, fold, seed, tried)
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
@@ -274,10 +274,15 @@ class Expansion:
             commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
         return commands
 
-    def _varied_before(self, setting: Setting) -> dict[str, Any]:
-        """Return the flags with several values of the pre-training that a setting starts from."""
+    def _varied_before(self, setting: Setting, ablation: str) -> dict[str, Any]:
+        """Return the flags with several values of the pre-training that a setting starts from.
+
+        A flag that the ablation sets has its value alone.
+        """
         plan = self.plan.pretraining
-        return flags_of_pretraining(plan.flags) if plan is not None and setting.starts_from == "pretraining" else {}
+        if plan is None or setting.starts_from != "pretraining":
+            return {}
+        return flags_of_pretraining({**plan.flags, **self.plan.ablations[ablation]})
 
     def _starting_points(
         self, setting: Setting, ablation: str, fold: TestPart, seed: int, tried: Sequence[Mapping[str, Any]]
@@ -326,7 +331,7 @@ class Expansion:
         seed = seed if pretraining.seed is None else pretraining.seed
         excluded = ",".join(natural_order(fold.speakers & self.pretraining_speakers)) if self._leaves_out(fold) else ""
         suffix = f"-without-{quote(fold.speaker, safe='') or f'fold{fold.number:02d}'}" if excluded else ""
-        name = f"pretraining/{ablation}/seed{seed}{suffix}{self._number_of(chosen)}"
+        name = f"pretraining/{ablation}/seed{seed}{suffix}{self._number_of(chosen, ablation)}"
         start = self._starting_point(imported[0]) if imported else None
         command = self.writer.pretraining(
             self.sweep / name / "checkpoints", seed, self.plan.ablations[ablation], excluded, start, chosen
@@ -341,12 +346,13 @@ class Expansion:
         }
         return self._run(name, "pretraining", imported, [command], details)
 
-    def _number_of(self, chosen: Mapping[str, Any]) -> str:
+    def _number_of(self, chosen: Mapping[str, Any], ablation: str) -> str:
         """Return the end of the name of a pre-training that is one of several: its number, from 1."""
         if not chosen:
             return ""
         assert self.plan.pretraining is not None
-        tried = candidates(flags_of_pretraining(self.plan.pretraining.flags), self.plan.search)
+        varied = flags_of_pretraining({**self.plan.pretraining.flags, **self.plan.ablations[ablation]})
+        tried = candidates(varied, self.plan.search)
         return f"-grid{[divided(one)[0] for one in tried].index(dict(chosen)) + 1:02d}"
 
     def _leaves_out(self, fold: TestPart) -> bool:

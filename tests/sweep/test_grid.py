@@ -109,6 +109,20 @@ def test_a_grid_of_pretraining_is_pretrained_once_and_tried_in_every_run(data_bi
     assert runs["emotion/direct/full/fraction100/fold01/seed1"].depends_on == ()
 
 
+def test_an_ablation_replaces_the_grid_of_its_flag(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, settings=["pretrain_prompt"], folds=[1])
+    values["pretraining"]["flags"] |= {"mvfr_ratio": {"grid": [1, 2]}, "lr": {"grid": [0.01, 0.001]}}
+    values["ablations"] = {"full": {}, "no_mvfr": {"mvfr_ratio": 0}}
+    runs = expand(tmp_path, data_bin, **values)
+    pretrained = [name for name in runs if name.startswith("pretraining/no_mvfr")]
+    assert pretrained == [f"pretraining/no_mvfr/seed1234-without-spk0-grid{number:02d}" for number in (1, 2)]
+    assert [flag_value(runs[name].commands[0], "--lr") for name in pretrained] == ["0.01", "0.001"]
+    assert {flag_value(runs[name].commands[0], "--mvfr-ratio") for name in pretrained} == {"0"}
+    tried = runs["emotion/pretrain_prompt/no_mvfr/fraction100/fold01/seed1"].description["candidates"]
+    assert tried == [{"pretraining.lr": 0.01}, {"pretraining.lr": 0.001}]
+    assert len([name for name in runs if name.startswith("pretraining/full")]) == 4
+
+
 def test_a_search_draws_for_pretraining_and_emotion_together(data_bin: Path, tmp_path: Path) -> None:
     values = plan_values(data_bin, settings=["pretrain_finetune"], folds=[1], search={"trials": 3, "seed": 1})
     values["pretraining"]["flags"]["lr"] = {"low": 1e-4, "high": 1e-2, "log": True}

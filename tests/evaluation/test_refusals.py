@@ -79,6 +79,12 @@ def test_one_of_several_protocols_or_corpora_can_be_chosen(tmp_path: Path) -> No
         report_of(tmp_path, protocol="last")
 
 
+def test_a_setting_without_labels_stands_beside_trained_ones_of_one_budget(tmp_path: Path) -> None:
+    write_grid(tmp_path, ("zero_shot",), budget={"lr": 0.0, "max_update": 1})
+    write_grid(tmp_path, ("direct",))
+    assert "max_epoch 15" in report_of(tmp_path).files()["index.html"].decode()
+
+
 def test_budgets_may_differ_between_shares_of_training_data_and_not_within_one(tmp_path: Path) -> None:
     write_grid(tmp_path)
     small = {"max_epoch": 15, "max_update": 0, "batch_size": 32, "lr": [3e-05], "update_freq": [1]}

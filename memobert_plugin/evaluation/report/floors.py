@@ -100,7 +100,7 @@ def floors_of(runs: Sequence[EmotionRun], folder: Path) -> list[EmotionRun]:
     def place(run: EmotionRun) -> tuple[object, ...]:
         return (*run.shared.values(), run.fold, run.seed, run.condition.train_fraction)
 
-    beside = {place(run): run for run in runs}
+    beside = {place(run): run for run in sorted(runs, key=lambda run: bool(run.budget))}  # trained ones win
     found = [run for path in sorted(folder.rglob("run.json")) if isinstance(run := read_run(path), EmotionRun)]
     return [replace(run, budget=beside[place(run)].budget) for run in found if place(run) in beside]
 

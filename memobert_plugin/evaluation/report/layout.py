@@ -10,7 +10,7 @@ from ...core.errors import UserError
 from ...core.names import FULL, MODALITY_CASES
 from .predictions import PredictionReader
 from .results import Grid, Result, describe, fill_grid
-from .runs import Condition, EmotionRun
+from .runs import UNTRAINED, Condition, EmotionRun
 
 MOST_LISTED = 40
 
@@ -23,12 +23,15 @@ HINTS = {
 def refuse_mixtures(table: str, runs: Sequence[EmotionRun], *, budgets: bool = True) -> None:
     """Check that the runs of a table share one corpus, set of labels, protocol and selection, and one budget.
 
+    Settings that learn nothing from labels have no budget.
+
     Raises:
         UserError: every key that differs, with its values and a run that has each.
     """
     problems = _differences(runs, lambda run: run.shared)
     if budgets:
-        problems += _differences(runs, lambda run: run.budget)
+        trained = [run for run in runs if run.condition.setting not in UNTRAINED]
+        problems += _differences(trained, lambda run: run.budget)
     if problems:
         raise UserError(f"{table}: runs that cannot be compared in one table. " + " ".join(problems))
 

@@ -266,7 +266,8 @@ def _facts(layout: Layout, grids: Grids, provenance: Provenance) -> Iterator[tup
     tested = sum(cell.utterances for (_, of), cell in first.cells.items() if of == seed)
     yield "test utterances", f"{tested}"
     if layout.main:
-        given = {key.removeprefix("budget."): value for key, value in layout.main[0].budget.items() if value != "null"}
+        budget = next((run.budget for run in layout.main if run.budget), {})
+        given = {key.removeprefix("budget."): value for key, value in budget.items() if value != "null"}
         yield "budget", ", ".join(f"{key} {value}" for key, value in given.items())
     for number, choice in enumerate(grid_choices(layout.all_runs)):
         yield "grid" if not number else "", choice

@@ -13,6 +13,7 @@ from ...core.files import regular
 from ...core.names import CLASSES, DIMENSIONS, MODALITY_CASES, SELECTED_BY, SETTINGS
 
 FORMAT = 1
+UNTRAINED = frozenset(name for name, setting in SETTINGS.items() if not setting.trains)
 Value = TypeVar("Value")
 
 
@@ -180,6 +181,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise UserError(f'{path}: "train_fraction" must be a number above 0 and at most 1')
     setting = fields.take("setting", str)
+    budget = {} if setting in UNTRAINED else _values(fields, "budget")
     shared = {
         "corpus.name": corpus.take("name", str),
         "corpus.sha256": corpus.take("sha256", str),
@@ -206,7 +208,7 @@ def _emotion_run(fields: _Fields, name: str) -> EmotionRun:
         seed=fields.take("seed", int),
         test_speaker=fields.take("test_speaker", str),
         shared=shared,
-        budget={f"budget.{key}": value for key, value in _values(fields, "budget").items()},
+        budget={f"budget.{key}": value for key, value in budget.items()},
         own_budget=_values(fields, "budget_of_setting") if "budget_of_setting" in fields.values else {},
         corpus=shared["corpus.name"],
         labels=tuple(labels),

@@ -83,6 +83,16 @@ class FaceEncoder(ABC):
         """Describe the frames for ``extractor.json``; ``options`` are further things that they depend on."""
 
 
+def check_faces(crops: np.ndarray) -> None:
+    """Refuse what are no faces as they are cut out.
+
+    Raises:
+        UserError: another type or shape than uint8 ``(N, 64, 64)``.
+    """
+    if crops.dtype != np.uint8 or crops.ndim != 3 or crops.shape[1:] != (SIDE, SIDE):
+        raise UserError(f"faces are {crops.dtype} {crops.shape}; give grey levels, uint8 (N, {SIDE}, {SIDE})")
+
+
 FACE_ENCODERS: Final[Registry[type[FaceEncoder]]] = Registry(
     "face encoder", "memobert_plugin.features.denseface", "memobert_plugin.face_encoders"
 )
@@ -169,8 +179,7 @@ class DenseFace(FaceEncoder):
         """
         import torch
 
-        if crops.dtype != np.uint8 or crops.ndim != 3 or crops.shape[1:] != (SIDE, SIDE):
-            raise UserError(f"faces are {crops.dtype} {crops.shape}; give grey levels, uint8 (N, {SIDE}, {SIDE})")
+        check_faces(crops)
         features = np.zeros((len(crops), self.dim), dtype=np.float32)
         distributions = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
         with torch.inference_mode():

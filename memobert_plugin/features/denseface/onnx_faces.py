@@ -12,7 +12,7 @@ from ...core.errors import UserError
 from ...core.files import sha256_of
 from ...core.onnx import onnx_reason, onnx_session, onnx_version
 from ...data.frames import ExtractorInfo
-from .encoder import FACE_ENCODERS, SIDE, FaceEncoder
+from .encoder import FACE_ENCODERS, SIDE, FaceEncoder, check_faces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +107,7 @@ class OnnxFaces(FaceEncoder):
         Raises:
             UserError: crops of another shape or kind.
         """
-        if crops.dtype != np.uint8 or crops.ndim != 3 or crops.shape[1:] != (SIDE, SIDE):
-            raise UserError(f"faces are {crops.dtype} {crops.shape}; give grey levels, uint8 (N, {SIDE}, {SIDE})")
+        check_faces(crops)
         features = np.zeros((len(crops), self.dim), dtype=np.float32)
         shares = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
         for first in range(0, len(crops), self._at_once):

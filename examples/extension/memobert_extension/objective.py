@@ -19,7 +19,6 @@ class SpeechLevel(FrameObjective):
     title = "level of speech"
     help = "masked speech level regression"
     modality = "acoustic"
-    default_ratio = 1.0
     ablation = "no_acoustic"
 
     @classmethod

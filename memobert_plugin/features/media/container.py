@@ -227,6 +227,6 @@ def _reason(error: Exception) -> str:
 
 FILM_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
-    ".mts", ".vob", ".dv", ".mxf", ".asf", ".f4v",
+    ".mts", ".vob", ".dv", ".mxf", ".asf", ".f4v", ".gif",
 )  # fmt: skip
 """Suffixes by which a folder's films are found."""

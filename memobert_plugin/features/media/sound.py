@@ -200,7 +200,10 @@ def _open(path: Path, streams: StreamChoice = ANY_STREAMS) -> _Source:
         try:
             return Soundtrack(path, streams)
         except DefectiveClip:
-            raise defect from None
+            if path.suffix.lower() in SOUND_SUFFIXES:
+                raise defect from None
+            told = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+            raise DefectiveClip(f"{path}: no film by its name ({told}), and cannot be read as sound") from None
         except UserError:
             raise DefectiveClip(f"{defect}; PyAV reads more: {pip_install('video')}") from None
 

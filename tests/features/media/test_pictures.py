@@ -119,3 +119,14 @@ def test_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
     finally:
         gc.enable()
     assert alive <= 6  # of 90: of each film the one whose side data were read, and what the last reader holds
+
+
+def test_an_animated_gif_is_a_film_without_sound(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    shown = [image.new("L", (64, 48), 8 * tenth) for tenth in range(10)]
+    shown[0].save(tmp_path / "f.gif", save_all=True, append_images=shown[1:], duration=100)
+    facts = media_facts(tmp_path / "f.gif")
+    assert facts.audio is None and facts.video is not None
+    found = [(round(picture.time, 1), round(picture.rgb.mean())) for picture in pictures(tmp_path / "f.gif")]
+    assert [time for time, _ in found] == [tenth / 10 for tenth in range(10)]
+    assert [level for _, level in found] == pytest.approx([8 * tenth for tenth in range(10)], abs=3)

@@ -236,7 +236,7 @@ def write_defective(folder: Path, defect: str) -> Path:
         ("empty", "no samples"),
         ("truncated", "no samples"),
         ("text", "cannot be read as sound"),
-        ("raw", "cannot be read as sound"),
+        ("raw", r"no film by its name \(the suffix .raw\), and cannot be read as sound"),
         ("nan", "NaN or infinite"),
         ("infinite", "NaN or infinite"),
     ],

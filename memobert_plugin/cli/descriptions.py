@@ -322,11 +322,8 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _extracted_films(path: Path) -> dict[str, Any]:
-    made = {
-        name: _frame_folder(path / name)["extractor"]["name"]
-        for name in ("visual", "acoustic")
-        if (path / name).is_dir()
-    }
+    folders = [path / name for name in ("visual", "acoustic") if (path / name).is_dir()]
+    made = {folder.name: _frame_folder(folder)["extractor"]["name"] for folder in folders}
     manifest = {name: value for name, value in _manifest(path / "manifest.tsv").items() if name != "kind"}
     parts = sum(1 for _ in (path / "parts").glob("*")) if (path / "parts").is_dir() else 0
     return {"kind": "films extracted by memobert-extract film", "parts": parts, "frames": made, **manifest}
@@ -344,13 +341,16 @@ def _report(path: Path) -> dict[str, Any]:
 
 def _pretrained(path: Path) -> dict[str, Any]:
     """Describe a folder with other people's ``config.json``."""
+    from ..checkpoints.bert import FAMILIES
+
     facts = _json_object(path / "config.json")
     wanted = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "d_model")
     whisper = (path / "model.bin").is_file() and any(path.glob("vocabulary.*"))
     kind = "a Whisper in CTranslate2's format (--transcribe)" if whisper else "a model of Hugging Face's"
-    known = {name: facts[name] for name in wanted if name in facts}
-    advice = "memobert-import bert makes a checkpoint of it" if facts.get("model_type") == "bert" else ""
-    return {"kind": kind, **known, "files": _names(path.iterdir()), "note": advice}
+    known: dict[str, Any] = {name: facts[name] for name in wanted if name in facts}
+    if facts.get("model_type") in FAMILIES:
+        known["note"] = "memobert-import bert makes a checkpoint of it"
+    return {"kind": kind, **known, "files": _names(path.iterdir())}
 
 
 def _json_object(path: Path) -> dict[str, Any]:

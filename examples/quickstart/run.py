@@ -19,7 +19,7 @@ from commands import HERE, Quickstart, Step
 from memobert_plugin.core.console import run_command
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.fairseq_quirks import compose_a_configuration
-from memobert_plugin.sweep.forked_commands import ForkedCommands
+from memobert_plugin.sweep.forked_commands import MODULES, ForkedCommands
 
 THREADS = 1
 
@@ -109,7 +109,9 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         os.chdir(work)
         compose_a_configuration()
-    run_phases(Quickstart(work, arguments.seed), ForkedCommands(arguments.jobs, THREADS), arguments.dry_run)
+    modules = [module for module in MODULES if module != "torch._dynamo"]  # no training imports torch's compiler
+    runner = ForkedCommands(arguments.jobs, THREADS, modules)
+    run_phases(Quickstart(work, arguments.seed), runner, arguments.dry_run)
     if not arguments.dry_run:
         print(f"\n{Path('logs', 'results.log').read_text(encoding='utf-8')}")
         print(f"Loss curves: {work / 'losses.png'}. {time.monotonic() - started:.0f} s in all.")

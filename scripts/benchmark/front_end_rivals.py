@@ -4,11 +4,12 @@
     python scripts/benchmark/front_end_rivals.py --film interview.mp4 --ferplus FOLDER
 
 Faces: the shipped DenseFace beside the network that the package fer carries (its quantised one, run by LiteRT), one
-face at a time and, for DenseFace, in batches of 64. With --ferplus (the folder of fer2013.csv and fer2013new.csv) also
-how often each agrees with the majority of the voters on the validation faces, among the seven expressions that both
-know. Sound: log-mel filter banks beside kaldi-native-fbank alone, and both shipped speech networks beside openSMILE's
-eGeMAPS. Film: pictures at 10 a second and sound at 16 kHz mono, as extraction reads them, beside PyAV alone. Rivals
-that are not installed are left out.
+face at a time and, for DenseFace, in batches of 64 and its matrix products and convolutions alone. With --ferplus (the
+folder of fer2013.csv and fer2013new.csv) also how often each agrees with the majority of the voters on the validation
+faces, among the seven expressions that both know. Sound: log-mel filter banks beside kaldi-native-fbank alone, and both
+shipped speech networks beside openSMILE's eGeMAPS. Film: pictures at 10 a second and sound at 16 kHz mono, as
+extraction reads them, beside PyAV alone, and the detectors and the face mesh by LiteRT alone. Rivals that are not
+installed are left out.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tabulate import tabulate
 from timing import in_turn, median_ratio, medians, write_result
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memobert_plugin.core.names import PICTURE_RATE, SAMPLE_RATE
 from memobert_plugin.features.denseface.encoder import DenseFace
@@ -60,6 +64,53 @@ def fer_network() -> Callable[[np.ndarray], np.ndarray] | None:
     return scores
 
 
+class Products(TorchDispatchMode):
+    """Record the matrix products and convolutions of what runs inside, to run them again with nothing between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and keep it if it is one of those."""
+        if any(part in str(function) for part in ("mm.", "conv")):
+            self.calls.append(partial(function, *args, **(kwargs or {})))
+        return function(*args, **(kwargs or {}))
+
+
+def bare_products(encoder: DenseFace, faces: np.ndarray) -> Callable[[], object]:
+    """Return what runs DenseFace's products and convolutions of these faces, and nothing else."""
+    with Products() as products:
+        encoder.encode(faces)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for call in products.calls:
+                call()
+
+    return run
+
+
+def bare_detectors(pictures: int) -> Callable[[], object]:
+    """Return what runs the shipped detectors on pictures of 16:9 with two faces, by LiteRT alone."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from memobert_plugin.features.speakers.face_sources import litert
+
+    times = {litert.FAR: 2 * pictures, litert.NEAR: pictures, litert.MESH: 2 * pictures}
+    interpreters = {}
+    for name in times:
+        interpreters[name] = Interpreter(str(Path(litert.__file__).with_name(name)), num_threads=1)
+        interpreters[name].allocate_tensors()
+
+    def run() -> None:
+        for name, interpreter in interpreters.items():
+            for _ in range(times[name]):
+                interpreter.invoke()
+
+    return run
+
+
 def face_candidates(faces: np.ndarray) -> Candidates:
     """Return the networks on the same faces."""
     encoder, rival = DenseFace.from_shipped(), fer_network()
@@ -67,6 +118,7 @@ def face_candidates(faces: np.ndarray) -> Candidates:
         "DenseFace, one by one": lambda: [encoder.encode(face[None]) for face in faces],
         "DenseFace, batches": lambda: [encoder.encode(faces[first : first + 64]) for first in range(0, len(faces), 64)],
     }
+    candidates["DenseFace, its products and convolutions alone"] = bare_products(encoder, faces)
     if rival is not None:
         candidates[f"fer {version('fer')}, one by one"] = lambda: rival(faces)
     return candidates
@@ -160,6 +212,7 @@ def film_candidates(film: Path) -> Candidates:
         "sound by PyAV alone": bare_sound,
         "pictures and sound": lambda: (ours_pictures(), ours_sound()),
         "pictures and sound by PyAV alone": lambda: (bare_pictures(), bare_sound()),
+        "detectors and face mesh by LiteRT alone": bare_detectors(bare_pictures()),
     }
 
 

@@ -50,6 +50,11 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
         if command[:2] == ("memobert-import", "bert")
     }
     for run in runs:
+        if any(_keeps_nothing(command) for command in run.commands):
+            raise UserError(
+                f"{plan}: {run.name}: keep_pretrained: it starts from nothing; give the flag under emotion.setting_flags "
+                "to settings that start from a checkpoint"
+            )
         # Draws from a range are all of one type.
         drawn = [f"--{name.replace('_', '-')}" for name in run.description.get("search", {}).get("ranges", {})]
         for command in run.commands:
@@ -65,6 +70,12 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
                 raise UserError(f"{plan}: {run.name}: {problem}")
             if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
                 _check_prompt(plan, run, command)
+
+
+def _keeps_nothing(command: Sequence[str]) -> bool:
+    """Tell whether a training is to keep the answers of a network that it does not start from."""
+    asked = flag_value(command, "--keep-pretrained") not in (None, "0", "0.0")
+    return command[0] == "fairseq-train" and asked and flag_value(command, "--finetune-from-model") is None
 
 
 def _without(command: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:

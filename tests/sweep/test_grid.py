@@ -193,6 +193,14 @@ def test_wrong_prompts_are_refused_before_anything_runs(
         main([str(plan), "--dry-run"])
 
 
+def test_a_prompt_from_nothing_can_keep_nothing(data_bin: Path, tmp_path: Path) -> None:
+    emotion = {"flags": {**OPTIMISER, "max_update": 6, "keep_pretrained": 0.5}}
+    settings = ["pretrain_prompt", "direct_prompt"]
+    plan = write_plan(tmp_path, plan_values(data_bin, emotion=emotion, settings=settings))
+    with pytest.raises(UserError, match="direct_prompt/.*keep_pretrained: it starts from nothing; give the flag under"):
+        main([str(plan), "--dry-run"])
+
+
 @pytest.mark.slow
 def test_a_sweep_with_a_grid_from_a_checkpoint_that_exists(data_bin: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from memobert_plugin.cli.sweep import cli_main; cli_main()"]

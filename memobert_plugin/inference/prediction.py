@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import UserError, pip_install
 from ..core.names import counted
-from ..pages.drawings import emotion_colors, rgb_of, small_bar, value_bars
+from ..pages.drawings import emotion_colors, rgb_of, small_bar, small_bars, value_bars
 from .utterance import MODALITY_NAMES, PLAIN_NAMES, Utterance
 
 if TYPE_CHECKING:
@@ -167,8 +167,17 @@ class Prediction:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        filled = bars(self.to_dict())
-        return str(value_bars(f"{self.name}: {self.headline}", filled, emotion_colors(filled), self._remarks()))
+        colors = emotion_colors(self._bars)
+        return str(value_bars(f"{self.name}: {self.headline}", self._bars, colors, self._remarks()))
+
+    @property
+    def _bars(self) -> dict[str, tuple[float, str]]:
+        return bars(self.to_dict())
+
+    @property
+    def _independent(self) -> bool:
+        """Tell whether the values are several, and no shares of one whole."""
+        return bool(self.dimensions) or self.labels is not None
 
     def _remarks(self) -> list[str]:
         missing = [f"not read: {name} ({reason})" for name, reason in self.parts_missing.items()]
@@ -250,13 +259,21 @@ class Predictions(list[Prediction]):
     def _repr_html_(self) -> str:
         from markupsafe import Markup
 
-        colors = emotion_colors(label for one in self for label in one.probabilities)
+        colors = emotion_colors(label for one in self for label in one._bars)
         row = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
         rows = [
-            row.format(one.name, one.short_text, one.headline, small_bar(one.probabilities, colors)) for one in self
+            row.format(
+                one.name,
+                one.short_text,
+                one.headline,
+                small_bars(one._bars, colors) if one._independent else small_bar(one.probabilities, colors),
+            )
+            for one in self
         ]
         rows += [row.format(name, "", "failed", reason) for name, reason in self.failed.items()]
-        head = Markup("<tr><th>clip</th><th>text</th><th>answer</th><th>probabilities</th></tr>")
+        head = Markup("<tr><th>clip</th><th>text</th><th>answer</th><th>{}</th></tr>").format(
+            "values" if any(one.dimensions for one in self) else "probabilities"
+        )
         return str(Markup("<table>{}{}</table>").format(head, Markup("").join(rows)))
 
     def to_dict(self) -> list[dict[str, Any]]:

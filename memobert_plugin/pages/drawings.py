@@ -74,6 +74,15 @@ def small_bar(probabilities: Mapping[str, float], colors: Mapping[str, str]) -> 
     return svg("".join(parts), 14, "probabilities", 160)
 
 
+def small_bars(bars: Mapping[str, tuple[float, str]], colors: Mapping[str, str]) -> Markup:
+    """Draw a short bar for each of several independent values side by side; see :func:`value_bars`."""
+    width = 160 / max(1, len(bars))
+    parts = []
+    for place, (name, (share, value)) in enumerate(bars.items()):
+        parts.append(rect(place * width, 0, share * (width - 2), 14, f'fill="{colors[name]}"', f"{name} {value}"))
+    return svg("".join(parts), 14, "values", 160)
+
+
 def value_bars(
     title: str, bars: Mapping[str, tuple[float, str]], colors: Mapping[str, str], remarks: Sequence[str] = ()
 ) -> Markup:

@@ -52,8 +52,8 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
     for run in runs:
         if any(_keeps_nothing(command) for command in run.commands):
             raise UserError(
-                f"{plan}: {run.name}: keep_pretrained: it starts from nothing; give the flag under emotion.setting_flags "
-                "to settings that start from a checkpoint"
+                f"{plan}: {run.name}: keep_pretrained: it starts from nothing; give the flag under "
+                "emotion.setting_flags to settings that start from a checkpoint"
             )
         # Draws from a range are all of one type.
         drawn = [f"--{name.replace('_', '-')}" for name in run.description.get("search", {}).get("ranges", {})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +146,10 @@ def test_answers_are_drawn_with_every_number_or_label(data_bin: Path, trained: P
     assert list(filled) == model.labels and first.style == max(filled, key=lambda key: filled[key][0])
     assert all(0 <= share <= 1 for share, _ in filled.values())
     assert all(value in answers[0]._repr_html_() for _, value in filled.values())
+    drawn = answers._repr_html_()
+    assert all(f"<title>{label} {value}</title>" in drawn for label, (_, value) in filled.items())
+    ends = [float(x) + float(width) for x, width in re.findall(r'<rect x="([\d.]+)" y="0" width="([\d.]+)"', drawn)]
+    assert len(ends) == len(filled) * len(answers) and max(ends) <= 160
 
 
 def test_a_number_beyond_its_range_fills_the_bar_and_no_more() -> None:

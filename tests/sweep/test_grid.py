@@ -197,7 +197,9 @@ def test_a_prompt_from_nothing_can_keep_nothing(data_bin: Path, tmp_path: Path) 
     emotion = {"flags": {**OPTIMISER, "max_update": 6, "keep_pretrained": 0.5}}
     settings = ["pretrain_prompt", "direct_prompt"]
     plan = write_plan(tmp_path, plan_values(data_bin, emotion=emotion, settings=settings))
-    with pytest.raises(UserError, match="direct_prompt/.*keep_pretrained: it starts from nothing; give the flag under"):
+    with pytest.raises(
+        UserError, match=r"direct_prompt/.*keep_pretrained: it starts from nothing; give the flag under"
+    ):
         main([str(plan), "--dry-run"])
 
 

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,39 +109,71 @@ def utterances(source: Path) -> Iterator[tuple[str, Read]]:
     """
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix in (".npy", ".npz", ".csv") and path.is_file())
-        return ((path.relative_to(source).with_suffix("").as_posix(), _file_reader(path)) for path in files)
+        named: dict[str, Path] = {}
+        for path in files:
+            other = named.setdefault(path.relative_to(source).with_suffix("").as_posix(), path)
+            if other is not path:
+                raise UserError(f"{other} and {path}: both would be one utterance; keep one of them")
+        columns: list[str] = []
+        return ((name, _file_reader(path, columns)) for name, path in named.items())
     readers = {".npz": _archive, ".scp": _kaldi_table, ".ark": _kaldi_archive}
     if source.suffix not in readers or not source.is_file():
         raise UserError(f"{source}: no such source; give {_FORMATS}")
     return readers[source.suffix](source)
 
 
-def _file_reader(path: Path) -> Read:
+def _file_reader(path: Path, columns: list[str]) -> Read:
+    """Return the reader of a file; ``columns`` are those of the first table, which all have."""
+
     def read() -> np.ndarray:
         try:
             if path.suffix == ".npz":
                 frames = read_frames(path) or Frames(np.zeros((0, 0)))
                 return frames.frames
-            return _table(path) if path.suffix == ".csv" else np.asarray(np.load(path, allow_pickle=False))
+            return _table(path, columns) if path.suffix == ".csv" else np.asarray(np.load(path, allow_pickle=False))
         except _UNREADABLE as error:
             raise DefectiveClip(f"not readable as {path.suffix} ({_line(error)})") from None
 
     return read
 
 
-def _table(path: Path) -> np.ndarray:
+def _table(path: Path, columns: list[str]) -> np.ndarray:
     """Read a table with a header and a row for each frame, separated by commas, semicolons or tabs.
 
+    Args:
+        path: the file.
+        columns: filled by the first table; later ones must have the same.
+
     Raises:
-        ValueError: a cell that is no number, or rows of other lengths.
+        ValueError: a cell that is no number, no header, other columns, or rows of other lengths.
     """
     with open(path, newline="", encoding="utf-8-sig") as stream:
         header = stream.readline()
         delimiter = max(";\t,", key=header.count)
         names = [name.strip().casefold() for name in next(csv.reader([header], delimiter=delimiter))]
+        if names and all(map(_is_number, names)):
+            raise ValueError("no header: its first row has numbers alone; give a row with the columns' names")
         kept = [place for place, name in enumerate(names) if name not in _PLACES]
-        rows = [[float(row[place]) for place in kept] for row in csv.reader(stream, delimiter=delimiter) if row]
+        rows = []
+        for row in filter(None, csv.reader(stream, delimiter=delimiter)):
+            if len(row) != len(names):
+                raise ValueError(f"a row has {counted(len(row), 'cell')}, its header {len(names)}")
+            rows.append([float(row[place]) for place in kept])
+    own = [names[place] for place in kept]
+    if rows and own != (columns or own):
+        other = next((pair for pair in zip_longest(own, columns, fillvalue="none") if pair[0] != pair[1]))
+        raise ValueError(f"other columns than the first table's: {other[0]} instead of {other[1]}")
+    if rows:
+        columns[:] = own
     return np.array(rows, np.float32).reshape(len(rows), len(kept))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _archive(source: Path) -> Iterator[tuple[str, Read]]:

@@ -76,6 +76,32 @@ def test_tables_of_feature_extractors_are_frames(tmp_path: Path, header: str, pl
         np.testing.assert_allclose(found.frames, frames, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.1,0.2\n0.3,0.4\n", "no header: its first row has numbers alone"),
+        ("name,F0,jitter\nx,1,2\n", "other columns than the first table's: jitter instead of loudness"),
+        ("name,F0\nx,1\n", "other columns than the first table's: none instead of loudness"),
+        ("name,F0,loudness\nx,1,5,2,5\n", "a row has 5 cells, its header 3"),
+    ],
+)
+def test_tables_that_do_not_fit_each_other_or_their_header_fail(tmp_path: Path, text: str, message: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text("name;F0;loudness\nx;1;2\n")
+    (folder / "b.csv").write_text(text)
+    taken = take_over(folder, tmp_path / "out", INFO)
+    [(name, reason)] = taken.failures
+    assert taken.written == 1 and name == "b" and message in reason
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", FRAMES["one"])
+    (tmp_path / "a.csv").write_text("F0\n1\n")
+    with pytest.raises(UserError, match=r"a\.csv and .*a\.npy: both would be one utterance; keep one of them"):
+        take_over(tmp_path, tmp_path / "out", INFO)
+
+
 def test_names_in_folders_are_ids(tmp_path: Path) -> None:
     (tmp_path / "in" / "film").mkdir(parents=True)
     np.save(tmp_path / "in" / "film" / "line 1.npy", FRAMES["one"])

@@ -161,7 +161,7 @@ def _table(path: Path, columns: list[str]) -> np.ndarray:
             rows.append([float(row[place]) for place in kept])
     own = [names[place] for place in kept]
     if rows and own != (columns or own):
-        other = next((pair for pair in zip_longest(own, columns, fillvalue="none") if pair[0] != pair[1]))
+        other = next(pair for pair in zip_longest(own, columns, fillvalue="none") if pair[0] != pair[1])
         raise ValueError(f"other columns than the first table's: {other[0]} instead of {other[1]}")
     if rows:
         columns[:] = own

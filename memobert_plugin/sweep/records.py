@@ -323,6 +323,9 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
     """Say what differs, in the commands first. What an earlier version did not record yet does not count."""
+    tried, now = (len(one.get("candidates", [])) or 1 for one in (known, planned))
+    if tried != now:
+        return [f"{tried} to choose among by its grid or search, now {now}"]
     if known["commands"] != planned["commands"]:
         pairs = zip(known["commands"], planned["commands"], strict=False)
         words = [_first_difference(*pair) for pair in pairs if pair[0] != pair[1]] or ["other commands"]

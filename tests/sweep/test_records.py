@@ -73,6 +73,9 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [with_argument(run, "--lr", "3")])
         with pytest.raises(UserError, match="--lr 2 left out"):
             sweep.prepare(plan, [run])
+        grown = replace(run, description={**run.description, "candidates": [{"lr": 2}, {"lr": 3}]})
+        with pytest.raises(UserError, match="1 to choose among by its grid or search, now 2"):
+            sweep.prepare(plan, [grown])
 
 
 def test_a_failed_run_that_saved_nothing_starts_again_with_other_values(tmp_path: Path, plan: Path, run: Run) -> None:

@@ -116,7 +116,13 @@ def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
         beside = known.get(identity, {})
         if known and not beside:
             continue  # an emotion that the runs leave out, or an utterance that they do not test
+        given, own = _as_prediction(given), given
         label = given.get("label", given.get("emotion", beside.get("label")))
+        if label is None and given is not own:
+            raise UserError(
+                f"{place}: an answer of memobert predict, whose label is no truth; give a sweep's runs too, or its "
+                "answers as prediction beside the true label"
+            )
         line = {
             "id": identity,
             "speaker": str(given.get("speaker") or beside.get("speaker") or ""),
@@ -124,6 +130,15 @@ def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
             **(_answer(place, given, label) if isinstance(label, (Mapping, list)) else _emotion(place, given, label)),
         }
         yield {**line, **({"part": beside["part"]} if beside.get("part") else {})}
+
+
+def _as_prediction(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an answer of ``memobert predict`` as a line without truth, and other lines as they are."""
+    if "unsure" not in given or "prediction" in given:
+        return given
+    numbers = {name: one["value"] for name, one in (given.get("dimensions") or {}).items()}
+    rest = {name: value for name, value in given.items() if name not in ("label", "labels")}
+    return {**rest, "prediction": numbers or given.get("label")}
 
 
 def _emotion(place: str, given: Mapping[str, Any], label: object) -> dict[str, str]:
@@ -210,11 +225,14 @@ def _runs_of(
     if not lines:
         raise UserError(f"{paths[0]}: has no prediction for an utterance that the runs test; ids are the manifest's")
     kind = _kind(lines, paths[0])
+    outputs = _outputs(lines, kind)
+    if kind == CLASSES and len(outputs) < 2:
+        raise UserError(f"{paths[0]}: has one label alone, {outputs[0]}; a report compares two or more")
     digest = hashlib.sha256(repr(sorted((one["id"], one["label"]) for one in lines)).encode()).hexdigest()
     template = {
         **_WITHOUT_RUNS,
         **({} if kind == CLASSES else {"target": kind}),
-        "labels": _outputs(lines, kind),
+        "labels": outputs,
         "corpus": {"name": "predictions", "path": "", "sha256": digest},
     }
     seeds, case, note = [1], "lva", ""

@@ -137,6 +137,26 @@ def test_predictions_of_other_tools_stand_beside_the_runs(data_bin: Path, tmp_pa
     assert float(alone["given_other"]["wa"]) == pytest.approx(float(rows["direct"]["wa"]), abs=1)
 
 
+def test_answers_of_memobert_predict_are_no_truth(data_bin: Path, tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "runs", data_bin)
+    lines = [json.loads(line) for file in sorted(sweep.rglob("*.jsonl")) for line in file.read_text().splitlines()]
+    answers = [{"id": line["id"], "label": line["prediction"], "unsure": False} for line in lines]
+    other = tmp_path / "answers.jsonl"
+    other.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    flags = ("--no-pictures", "--no-floors")
+    rows = report(tmp_path / "report", sweep, other, flags=flags)
+    assert rows["given_answers"]["uar"] == rows["direct"]["uar"] != "100.00"
+    with pytest.raises(UserError, match="an answer of memobert predict, whose label is no truth"):
+        main([str(other), "--out", str(tmp_path / "alone")])
+
+
+def test_predictions_of_one_label_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("id,label,prediction\na,sad,sad\n")
+    with pytest.raises(UserError, match=r"one\.csv: has one label alone, sad"):
+        main([str(path), "--out", str(tmp_path / "report")])
+
+
 def test_two_sweeps_are_compared_by_name(data_bin: Path, tmp_path: Path) -> None:
     first = write_sweep(tmp_path / "a", data_bin)
     second = write_sweep(tmp_path / "b", data_bin, budget={"lr": 1})

@@ -10,5 +10,5 @@ from memobert_plugin.data.prompts import PromptPieces
 ONE_PROMPT: dict[str, Any] = {
     "prompt": lambda: PromptPieces([4], 0),
     "more_prompts": list,
-    "cfg": SimpleNamespace(contextual_calibration=False),
+    "cfg": SimpleNamespace(contextual_calibration=False, keep_pretrained=0.0),
 }

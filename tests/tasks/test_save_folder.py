@@ -79,9 +79,9 @@ def test_a_checkpoint_is_tested_while_its_training_goes_on(tmp_path: Path) -> No
 
 def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path) -> None:
     """Workers that load batches live some seconds longer than a training that is killed."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    other = context.Process(target=_train_with_worker, args=(tmp_path, there))
+    other = context.Process(target=_train_with_worker, args=(tmp_path, there, here))
     other.start()
     assert here.recv() == "training"
     other.kill()
@@ -90,7 +90,8 @@ def test_a_process_forked_off_a_training_does_not_keep_its_folder(tmp_path: Path
     here.close()
 
 
-def _train_with_worker(folder: Path, connection: Connection) -> None:
+def _train_with_worker(folder: Path, connection: Connection, end: Connection) -> None:
+    end.close()  # the worker waits until the test closes its own
     check_save_folder(config(folder))
     multiprocessing.get_context("fork").Process(target=connection.recv).start()
     connection.send("training")

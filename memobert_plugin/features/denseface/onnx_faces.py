@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from ...core.errors import UserError
+from ...core.errors import DefectiveClip, UserError
 from ...core.files import sha256_of
 from ...core.onnx import onnx_reason, onnx_session, onnx_version
 from ...data.frames import ExtractorInfo
@@ -114,6 +114,8 @@ class OnnxFaces(FaceEncoder):
             part = slice(first, first + self._at_once)
             found = self._outputs(crops[part])
             features[part], shares[part] = found[self.features], self._distributions(found[self.output])
+        if not (np.isfinite(features).all() and np.isfinite(shares).all()):
+            raise DefectiveClip("the face encoder gave NaN or infinite values")
         return features, shares
 
     def info(self, **options: Any) -> ExtractorInfo:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.data.frames import ExtractorInfo
 from memobert_plugin.features.denseface.encoder import FACE_ENCODERS
 from memobert_plugin.features.denseface.onnx_faces import OnnxFaceOptions, OnnxFaces
@@ -84,6 +84,17 @@ def test_colour_other_sizes_and_fixed_batches_are_served(tmp_path: Path) -> None
         expected = network.eval()((grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3) / 255 - mean) / deviation)
     np.testing.assert_allclose(shares, expected.numpy(), atol=1e-5)
     np.testing.assert_array_equal(features, shares)  # a file without features gives its expressions as frames
+
+
+def test_values_that_are_no_numbers_make_a_clip_defective(tmp_path: Path) -> None:
+    class Broken(Expressions):
+        def forward(self, pictures: torch.Tensor) -> Any:
+            scores, features = super().forward(pictures)
+            return scores, (features * 0 - 1).log()
+
+    encoder = OnnxFaces(OnnxFaceOptions(export(tmp_path / "m.onnx", Broken(), 2, 1, 64, 64), CLASSES))
+    with pytest.raises(DefectiveClip, match="the face encoder gave NaN or infinite values"):
+        encoder.encode(faces(3))
 
 
 def test_prediction_rebuilds_it_from_the_description_and_the_users_file(file: Path) -> None:

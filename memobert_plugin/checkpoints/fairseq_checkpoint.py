@@ -287,6 +287,8 @@ def read_plain_checkpoint(path: Path) -> dict[str, Any]:
         UserError: the file cannot be opened, is damaged or holds anything else.
     """
     allow_fairseq_arguments()
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, and no checkpoint; give the checkpoint_best.pt of a training")
     try:
         content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Classify emotion by prompting or by finetuning: two tasks with the same folds, subsets, modality cases and files."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,7 +120,9 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
                     "--keep-pretrained: needs --finetune-from-model and a prompt to keep; give the two together"
                 )
             teacher: Any = frozen_copy(model)
-            state = read_plain_checkpoint(Path(path))["model"]
+            state = read_plain_checkpoint(Path(path)).get("model")
+            if not isinstance(state, Mapping):
+                raise UserError(f"--finetune-from-model {path}: holds no model; give a checkpoint of fairseq-train")
             teacher.upgrade_state_dict(state)
             teacher.load_state_dict(state)
             self.teacher = teacher

@@ -182,6 +182,17 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def refuse_folder(checkpoint: DictConfig) -> None:
+    """Refuse ``--finetune-from-model`` with a folder, such as a bundle: fairseq would start from nothing in silence.
+
+    Raises:
+        UserError: it is a folder.
+    """
+    start = checkpoint.finetune_from_model
+    if start and Path(start).is_dir():
+        raise UserError(f"--finetune-from-model {start}: a folder; give the checkpoint_best.pt of a training")
+
+
 def refuse_without_average(checkpoint: DictConfig) -> None:
     """Refuse ``--store-ema`` on a checkpoint that was made without it, where fairseq ends in ``KeyError: 'model'``.
 
@@ -249,6 +260,7 @@ class ResumableTask(FairseqTask):
             root = fairseq_configuration(self.cfg)
             if "checkpoint" in root:
                 root.checkpoint.load_checkpoint_on_all_dp_ranks = True
+                refuse_folder(root.checkpoint)
             if "ema" in root and root.ema.store_ema:
                 refuse_without_average(root.checkpoint)
             if "checkpoint" in root and hasattr(self, "kind"):

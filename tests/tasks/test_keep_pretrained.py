@@ -104,6 +104,14 @@ def test_a_share_of_nothing_is_refused(data_bin: Path, flags: tuple[str, ...], m
         TrainingRun(data_bin, "memobert_prompt", *FOLD, *flags)
 
 
+def test_a_start_that_is_no_checkpoint_is_refused(data_bin: Path, tmp_path: Path) -> None:
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    for start, message in (("other.pt", "other.pt: holds no model"), ("", "a folder; give the checkpoint_best.pt")):
+        flags = ("--keep-pretrained", "0.5", "--finetune-from-model", str(tmp_path / start))
+        with pytest.raises(SystemExit, match=message):
+            TrainingRun(data_bin, "memobert_prompt", *FOLD, *flags)
+
+
 def test_a_trained_model_needs_no_network_to_keep(data_bin: Path, pretrained: Path, tmp_path: Path) -> None:
     run = prompted(data_bin, pretrained, "--keep-pretrained", "0.5")
     run.train(1)

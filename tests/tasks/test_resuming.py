@@ -15,7 +15,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.tasks.resuming import ResumableTask, TrainingBatches, refuse_without_average, reports_saves
+from memobert_plugin.tasks.resuming import (
+    ResumableTask,
+    TrainingBatches,
+    refuse_folder,
+    refuse_without_average,
+    reports_saves,
+)
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import Finished, run_commands, training_flags
 
@@ -84,6 +90,12 @@ def test_an_average_is_not_begun_on_a_checkpoint_without_one(tmp_path: Path, fla
     torch.save({"extra_state": {}}, path)
     with pytest.raises(UserError, match=r"--store-ema: .*checkpoint_last.pt was saved without it"):
         refuse_without_average(OmegaConf.create(flags))
+
+
+def test_a_training_does_not_start_from_a_folder(tmp_path: Path) -> None:
+    refuse_folder(OmegaConf.create({"finetune_from_model": None}))
+    with pytest.raises(UserError, match=r"--finetune-from-model .*: a folder; give the"):
+        refuse_folder(OmegaConf.create({"finetune_from_model": str(tmp_path)}))
 
 
 class Numbers(Dataset[int]):

@@ -18,8 +18,7 @@ from commands import HERE, Quickstart, Step
 
 from memobert_plugin.core.console import run_command
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.core.fairseq_quirks import compose_a_configuration
-from memobert_plugin.sweep.forked_commands import MODULES, ForkedCommands
+from memobert_plugin.sweep.forked_commands import ForkedCommands
 
 THREADS = 1
 
@@ -108,10 +107,7 @@ def main() -> None:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         os.chdir(work)
-        compose_a_configuration()
-    modules = [module for module in MODULES if module != "torch._dynamo"]  # no training imports torch's compiler
-    runner = ForkedCommands(arguments.jobs, THREADS, modules)
-    run_phases(Quickstart(work, arguments.seed), runner, arguments.dry_run)
+    run_phases(Quickstart(work, arguments.seed), ForkedCommands(arguments.jobs, THREADS), arguments.dry_run)
     if not arguments.dry_run:
         print(f"\n{Path('logs', 'results.log').read_text(encoding='utf-8')}")
         print(f"Loss curves: {work / 'losses.png'}. {time.monotonic() - started:.0f} s in all.")

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from .errors import UserError
 
@@ -46,8 +47,9 @@ def quiet_fairseq() -> Iterator[None]:
         logging.disable(before)
 
 
+@cache
 def compose_a_configuration() -> None:
-    """Compose a training's configuration and drop it, for processes that will be forked from this one.
+    """Compose a training's configuration and drop it, once, for processes that will be forked from this one.
 
     Hydra parses every flag by a grammar whose tables grow with the first flags: half of the 0.5 s that a command of
     fairseq needs before it begins.

@@ -28,16 +28,10 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.fairseq_quirks import compose_a_configuration
 
-MODULES = (
-    "fairseq.options",
-    "fairseq.tasks",
-    "fairseq.trainer",
-    "memobert_plugin.registration",
-    "torch._dynamo",
-)
-"""Modules that every training imports. torch imports its compiler with the first optimiser, which takes longer than a
-hundred updates of a small model."""
+MODULES = ("fairseq.options", "fairseq.tasks", "fairseq.trainer", "memobert_plugin.registration")
+"""Modules that every training imports."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_STOP = 5.0
 
@@ -93,6 +87,8 @@ class ForkedCommands:
         waiting = [(tuple(command), Path(log), command_entry(command)) for command, log in runs]
         waiting.reverse()
         _import_quietly(self.modules)
+        if "fairseq.options" in self.modules:
+            compose_a_configuration()
         running: dict[int, tuple[ForkProcess, tuple[str, ...], Path, float]] = {}
         with _stop_signals_as_exceptions():
             try:

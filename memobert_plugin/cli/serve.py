@@ -50,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_transcribe_flag(model, "clips without text")
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
-    add("--face-weights", type=Path, metavar="FILE", help="another DenseFace, for a model trained on its frames")
+    told = "another DenseFace or ONNX file, for a model trained on its frames"
+    add("--face-weights", type=Path, metavar="FILE", help=told)
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: float32")
     limits = parser.add_argument_group("limits")

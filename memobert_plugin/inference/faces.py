@@ -42,7 +42,7 @@ class FaceOptions:
     Attributes:
         tracker: CSV of a face tracker, or a folder with one per film; None: they are found in the pictures.
         voice: ``silero`` or ``energy``; None: the detector of the model's training, else Silero if it is installed.
-        weights: another DenseFace than the shipped one, for a model that was trained on its frames.
+        weights: another DenseFace than the shipped one, or an ONNX file, for a model trained on its frames.
         streams: the film's streams that the user asked for.
     """
 

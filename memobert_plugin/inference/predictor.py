@@ -93,7 +93,7 @@ class MEmoBERT:
                 imported weights (a training's own ``--zero-frames`` is kept).
             weights: the speech encoder's, such as wav2vec 2.0, for a model that was trained on its frames.
             tracker: CSV of a face tracker, or a folder with one per film, instead of faces found in the pictures.
-            face_weights: another DenseFace than the shipped one, for a model that was trained on its frames.
+            face_weights: another DenseFace than the shipped one, or an ONNX file, for a model trained on its frames.
             voice: ``silero`` or ``energy``, the detector that tells speech from silence.
             streams: a film's streams to read, by language or number (None: as players choose).
             transcribe: a folder of Whisper in CTranslate2's format, which recognises words where a clip has no text, in

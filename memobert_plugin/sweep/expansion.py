@@ -19,6 +19,7 @@ from .commands import FIRST, Command, CommandWriter
 from .grid import candidate_folder, candidates, divided, flags_of_pretraining, is_range, listed
 from .plan import Plan, with_preset
 
+CHOSEN_BY_LABELS = "{title}: validation, which has labels, chose the pre-training."
 MANIFEST_SPLIT = 0
 """Number of the fold that is the manifest's own split."""
 
@@ -228,7 +229,9 @@ class Expansion:
         details = {
             "setting": setting_name,
             "setting_title": setting.title,
-            "setting_note": setting.note,
+            "setting_note": setting.note
+            if setting.trains or len(tried) == 1
+            else CHOSEN_BY_LABELS.format(title=setting.title),
             "ablation": ablation,
             "corpus": {"path": str(plan.corpus), "name": plan.corpus_name, "sha256": self.corpus.sha256},
             **identity,

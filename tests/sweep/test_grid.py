@@ -109,6 +109,15 @@ def test_a_grid_of_pretraining_is_pretrained_once_and_tried_in_every_run(data_bi
     assert runs["emotion/direct/full/fraction100/fold01/seed1"].depends_on == ()
 
 
+def test_a_setting_without_labels_says_that_validation_chose(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, settings=["zero_shot", "pretrain_prompt"], folds=[1])
+    plain = expand(tmp_path, data_bin, **values)["emotion/zero_shot/full/fraction100/fold01/seed1"]
+    values["pretraining"]["flags"]["lr"] = {"grid": [0.01, 0.001]}
+    runs = expand(tmp_path, data_bin, **values)
+    assert "validation" in runs[plain.name].description["setting_note"] and not plain.description["setting_note"]
+    assert not runs["emotion/pretrain_prompt/full/fraction100/fold01/seed1"].description["setting_note"]
+
+
 def test_an_ablation_replaces_the_grid_of_its_flag(data_bin: Path, tmp_path: Path) -> None:
     values = plan_values(data_bin, settings=["pretrain_prompt"], folds=[1])
     values["pretraining"]["flags"] |= {"mvfr_ratio": {"grid": [1, 2]}, "lr": {"grid": [0.01, 0.001]}}

@@ -182,15 +182,21 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def refuse_folder(checkpoint: DictConfig) -> None:
-    """Refuse ``--finetune-from-model`` with a folder, such as a bundle: fairseq would start from nothing in silence.
+def refuse_no_checkpoint(checkpoint: DictConfig) -> None:
+    """Refuse ``--finetune-from-model`` with a folder, such as a bundle, or with no file.
+
+    fairseq would start from nothing in silence, or end in a traceback.
 
     Raises:
-        UserError: it is a folder.
+        UserError: it is a folder, or a training would begin from a file that is not there.
     """
     start = checkpoint.finetune_from_model
-    if start and Path(start).is_dir():
+    if not start or "://" in start:
+        return
+    if Path(start).is_dir():
         raise UserError(f"--finetune-from-model {start}: a folder; give the checkpoint_best.pt of a training")
+    if not Path(start).exists() and resumed_checkpoint(checkpoint) is None:
+        raise UserError(f"--finetune-from-model {start}: no such file; give the checkpoint_best.pt of a training")
 
 
 def refuse_without_average(checkpoint: DictConfig) -> None:
@@ -260,7 +266,7 @@ class ResumableTask(FairseqTask):
             root = fairseq_configuration(self.cfg)
             if "checkpoint" in root:
                 root.checkpoint.load_checkpoint_on_all_dp_ranks = True
-                refuse_folder(root.checkpoint)
+                refuse_no_checkpoint(root.checkpoint)
             if "ema" in root and root.ema.store_ema:
                 refuse_without_average(root.checkpoint)
             if "checkpoint" in root and hasattr(self, "kind"):

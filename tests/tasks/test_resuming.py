@@ -18,7 +18,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.tasks.resuming import (
     ResumableTask,
     TrainingBatches,
-    refuse_folder,
+    refuse_no_checkpoint,
     refuse_without_average,
     reports_saves,
 )
@@ -92,10 +92,14 @@ def test_an_average_is_not_begun_on_a_checkpoint_without_one(tmp_path: Path, fla
         refuse_without_average(OmegaConf.create(flags))
 
 
-def test_a_training_does_not_start_from_a_folder(tmp_path: Path) -> None:
-    refuse_folder(OmegaConf.create({"finetune_from_model": None}))
-    with pytest.raises(UserError, match=r"--finetune-from-model .*: a folder; give the"):
-        refuse_folder(OmegaConf.create({"finetune_from_model": str(tmp_path)}))
+def test_a_training_does_not_start_from_a_folder_or_nothing(tmp_path: Path) -> None:
+    flags = {"save_dir": str(tmp_path), "restore_file": "checkpoint_last.pt", "finetune_from_model": None}
+    refuse_no_checkpoint(OmegaConf.create(flags))
+    for start, message in ((tmp_path, "a folder; give the"), (tmp_path / "none.pt", "no such file; give the")):
+        with pytest.raises(UserError, match=f"--finetune-from-model {start}: {message}"):
+            refuse_no_checkpoint(OmegaConf.create({**flags, "finetune_from_model": str(start)}))
+    (tmp_path / "checkpoint_last.pt").touch()  # it goes on there
+    refuse_no_checkpoint(OmegaConf.create({**flags, "finetune_from_model": str(tmp_path / "none.pt")}))
 
 
 class Numbers(Dataset[int]):

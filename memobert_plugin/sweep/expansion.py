@@ -212,7 +212,8 @@ class Expansion:
             **plan.setting_flags[setting_name],
         }
         flags = {**with_preset(plan, setting, own, round(fraction * self.corpus.utterances)), **setting.flags}
-        given_flags = {**self._varied_before(setting, ablation), **flags}
+        varied_before = self._varied_before(ablation) if setting.starts_from == "pretraining" else {}
+        given_flags = {**varied_before, **flags}
         tried = candidates(given_flags, plan.search)
         needed, starts = self._starting_points(setting, ablation, fold, seed, tried)
         identity = {"seed": seed, "fold": fold.number, "train_fraction": fraction, "labels": self.corpus.labels}
@@ -277,15 +278,10 @@ class Expansion:
             commands.append(("python", "-m", "memobert_plugin.sweep.grid", str(folder)))
         return commands
 
-    def _varied_before(self, setting: Setting, ablation: str) -> dict[str, Any]:
-        """Return the flags with several values of the pre-training that a setting starts from.
-
-        A flag that the ablation sets has its value alone.
-        """
-        plan = self.plan.pretraining
-        if plan is None or setting.starts_from != "pretraining":
-            return {}
-        return flags_of_pretraining({**plan.flags, **self.plan.ablations[ablation]})
+    def _varied_before(self, ablation: str) -> dict[str, Any]:
+        """Return the flags of pre-training with several values; one that the ablation sets has its value alone."""
+        assert self.plan.pretraining is not None
+        return flags_of_pretraining({**self.plan.pretraining.flags, **self.plan.ablations[ablation]})
 
     def _starting_points(
         self, setting: Setting, ablation: str, fold: TestPart, seed: int, tried: Sequence[Mapping[str, Any]]
@@ -353,9 +349,7 @@ class Expansion:
         """Return the end of the name of a pre-training that is one of several: its number, from 1."""
         if not chosen:
             return ""
-        assert self.plan.pretraining is not None
-        varied = flags_of_pretraining({**self.plan.pretraining.flags, **self.plan.ablations[ablation]})
-        tried = candidates(varied, self.plan.search)
+        tried = candidates(self._varied_before(ablation), self.plan.search)
         return f"-grid{[divided(one)[0] for one in tried].index(dict(chosen)) + 1:02d}"
 
     def _leaves_out(self, fold: TestPart) -> bool:

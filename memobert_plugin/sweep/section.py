@@ -9,9 +9,9 @@ from typing import Any
 from ..core.errors import UserError
 
 REQUIRED = object()
+"""Default of a key that must be given."""
 _LARGEST_END = 1e300
 """Of a range, so that the distance of its ends is finite."""
-"""Default of a key that must be given."""
 
 
 class Section:

@@ -105,15 +105,14 @@ class OnnxFaces(FaceEncoder):
         """Encode uint8 ``(N, 64, 64)`` to features ``(N, D)`` and expression distributions ``(N, K)``, float32.
 
         Raises:
+            DefectiveClip: the network gives NaN or infinite values.
             UserError: crops of another shape or kind.
         """
         check_faces(crops)
-        features = np.zeros((len(crops), self.dim), dtype=np.float32)
-        shares = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
-        for first in range(0, len(crops), self._at_once):
-            part = slice(first, first + self._at_once)
-            found = self._outputs(crops[part])
-            features[part], shares[part] = found[self.features], self._distributions(found[self.output])
+        if not len(crops):
+            return np.zeros((0, self.dim), np.float32), np.zeros((0, len(self.classes)), np.float32)
+        found = self._outputs(crops)
+        features, shares = found[self.features], self._distributions(found[self.output])
         if not (np.isfinite(features).all() and np.isfinite(shares).all()):
             raise DefectiveClip("the face encoder gave NaN or infinite values")
         return features, shares

@@ -94,7 +94,7 @@ class EmotionNetwork(nn.Module):
         fused_dim: width of the vector that :meth:`fuse` returns.
 
     Raises:
-        UserError: the width is odd.
+        UserError: :meth:`check_flags` refuses the sizes.
     """
 
     def __init__(
@@ -107,14 +107,24 @@ class EmotionNetwork(nn.Module):
         fused_dim: int,
     ) -> None:
         super().__init__()
+        self.check_flags(config)
         width = config.encoder_embed_dim
-        if width % 2:
-            raise UserError(f"--encoder-embed-dim {width}: give an even width")
         self.text_embedder = TextSequences(vocabulary, width, config.dropout, text_encoder_sizes(config))
         self.visual_embedder = FrameSequences(visual_dim, width, config.dropout)
         self.acoustic_embedder = FrameSequences(acoustic_dim, width, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = EmotionHead(fused_dim, labels)
+
+    @staticmethod
+    def check_flags(config: Any) -> None:
+        """Refuse sizes of which no network can be built; a sweep's plan is checked by it too.
+
+        Raises:
+            UserError: the line names the flag.
+        """
+        width = config.encoder_embed_dim
+        if width < 2 or width % 2:
+            raise UserError(f"--encoder-embed-dim {width}: give an even width")
 
     @abstractmethod
     def fuse(self, text: Sequences, visual: Sequences, acoustic: Sequences) -> Tensor:

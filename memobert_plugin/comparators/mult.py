@@ -162,10 +162,6 @@ class MulT(EmotionNetwork):
 
     def __init__(self, config: MulTConfig, vocabulary: int, visual_dim: int, acoustic_dim: int, labels: int) -> None:
         width, heads = config.encoder_embed_dim, config.encoder_attention_heads
-        if width % heads:
-            raise UserError(f"--encoder-attention-heads {heads}: give a divisor of --encoder-embed-dim {width}")
-        if min(config.crossmodal_layers, config.self_attention_layers) < 1:
-            raise UserError("--crossmodal-layers and --self-attention-layers: give one layer or more")
         super().__init__(config, vocabulary, visual_dim, acoustic_dim, labels, 6 * width)
         dropouts = (config.dropout, config.attention_dropout)
         self.positions = SinusoidalPositions(config.max_positions, width)
@@ -183,6 +179,16 @@ class MulT(EmotionNetwork):
                 for target in MODALITIES
             }
         )
+
+    @staticmethod
+    def check_flags(config: MulTConfig) -> None:
+        """Refuse sizes of which no network can be built, as the base does."""
+        EmotionNetwork.check_flags(config)
+        width, heads = config.encoder_embed_dim, config.encoder_attention_heads
+        if heads < 1 or width % heads:
+            raise UserError(f"--encoder-attention-heads {heads}: give a divisor of --encoder-embed-dim {width}")
+        if min(config.crossmodal_layers, config.self_attention_layers) < 1:
+            raise UserError("--crossmodal-layers and --self-attention-layers: give one layer or more")
 
     def fuse(self, text: Sequences, visual: Sequences, acoustic: Sequences) -> Tensor:
         """Return ``(B, 6D)``: for text, visual and acoustic the last row, after attention to the two others."""

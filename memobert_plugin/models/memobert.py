@@ -14,7 +14,7 @@ from ..core.errors import UserError, exits_in_one_line
 from ..nn.attention import CHANGE
 from ..nn.embedders import PROMPT, TextEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head
-from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, dictionary_fingerprint
+from ..nn.network import MEmoBERTNetwork, NetworkSizes, SmallSizes, TinySizes, check_sizes, dictionary_fingerprint
 from ..objectives.base import OBJECTIVES, InputSizes, in_order
 from .state_upgrade import StagedModel
 
@@ -142,6 +142,15 @@ class MEmoBERTModel(MEmoBERTNetwork, StagedModel):
             raise UserError("--lora-rank and --tuned: for prompts and classifiers; pre-training trains everything")
         freeze(model, tuned, low_rank, WORD_HEAD if labels is None else EMOTION_HEAD, bool(soft_prompt))
         return model
+
+    @staticmethod
+    def check_flags(config: MEmoBERTConfig) -> None:
+        """Refuse what can be refused before a model is built, such as sizes; a sweep's plan is checked by it too.
+
+        Raises:
+            UserError: the line names the flag.
+        """
+        check_sizes(config)
 
     @classmethod
     @exits_in_one_line

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import UserError
+from ..core.flags import flag_of
 from ..core.names import LAYER_NORM_EPS
 from ..core.ragged import owners_and_positions
 from .attention import CHANGE, AttentionPlan
@@ -136,6 +138,23 @@ ARCHITECTURES: Mapping[str, NetworkSizes] = {
 """fairseq's ``--arch`` names and their sizes."""
 
 
+def check_sizes(sizes: NetworkSizes) -> None:
+    """Refuse sizes of which no network can be built.
+
+    Raises:
+        UserError: the line names the flag.
+    """
+    for name in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
+        if (value := getattr(sizes, f"encoder_{name}")) < 1:
+            raise UserError(f"{flag_of(f'encoder_{name}')} {value}: give a number of at least 1")
+    width, heads = sizes.encoder_embed_dim, sizes.encoder_attention_heads
+    if width % heads:
+        raise UserError(f"--encoder-attention-heads {heads}: give a divisor of --encoder-embed-dim {width}")
+    for name in ("dropout", "attention_dropout"):
+        if not 0 <= (share := getattr(sizes, name)) < 1:
+            raise UserError(f"{flag_of(name)} {share:g}: give a share from 0 to below 1")
+
+
 def dictionary_fingerprint(symbols: Sequence[str]) -> int:
     """Return a signed 64-bit digest of a dictionary's symbols in row order; 0 for no symbols (unknown)."""
     if not symbols:
@@ -207,6 +226,7 @@ class MEmoBERTNetwork(nn.Module):
         fingerprint: int = 0,
     ) -> None:
         super().__init__()
+        check_sizes(sizes)
         width, positions, dropout = sizes.encoder_embed_dim, sizes.max_positions, sizes.dropout
         self.text_embedder: TextEmbedder | EncodedTextEmbedder
         if sizes.text_encoder_layers:

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
         UserError: a flag that fairseq does not know, a value that it does not take, a prompt that does not fit the
             data-bin, or a BERT that fits neither the data-bin nor the network.
     """
-    seen: set[tuple[str, ...]] = set()
+    seen: dict[tuple[str, ...], argparse.Namespace] = {}
+    pretrained: dict[str, argparse.Namespace] = {}  # by folder
     runs = list(runs)
     berts = {
         flag_value(command, "--output"): Path(command[2])
@@ -50,32 +52,60 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
         if command[:2] == ("memobert-import", "bert")
     }
     for run in runs:
-        if any(_keeps_nothing(command) for command in run.commands):
-            raise UserError(
-                f"{plan}: {run.name}: keep_pretrained: it starts from nothing; give the flag under "
-                "emotion.setting_flags to settings that start from a checkpoint"
-            )
         # Draws from a range are all of one type.
         drawn = [f"--{name.replace('_', '-')}" for name in run.description.get("search", {}).get("ranges", {})]
         for command in run.commands:
-            bert = berts.get(flag_value(command, "--finetune-from-model"))
-            key = (str(bert), *_without(command, (*_DIFFER, *_DIFFER_TOO, *drawn)))
-            if not command[0].startswith("fairseq-") or key in seen:
+            if not command[0].startswith("fairseq-"):
                 continue
-            seen.add(key)
-            parsed = _parsed(command)
-            if isinstance(parsed, str):
-                raise UserError(f"{plan}: {run.name}: {parsed}")
-            if bert is not None and (problem := _misfit(bert, command[1], parsed)):
-                raise UserError(f"{plan}: {run.name}: {problem}")
-            if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
-                _check_prompt(plan, run, command)
+            start = flag_value(command, "--finetune-from-model")
+            bert, before = berts.get(start), pretrained.get(str(Path(start or "").parent))
+            of_start = (str(start is None), str(bert), str(before and vars(before)))
+            key = (*of_start, *_without(command, (*_DIFFER, *_DIFFER_TOO, *drawn)))
+            if key not in seen:
+                problem = ""
+                parsed = _parsed(command)
+                if isinstance(parsed, str):
+                    raise UserError(f"{plan}: {run.name}: {parsed}")
+                if bert is not None:
+                    problem = _misfit(bert, command[1], parsed)
+                elif before is not None:
+                    problem = _other_sizes(before, parsed)
+                if problem := problem or (_impossible(parsed) if command[0] == "fairseq-train" else ""):
+                    raise UserError(f"{plan}: {run.name}: {problem}")
+                if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
+                    _check_prompt(plan, run, command)
+                seen[key] = parsed
+            if run.kind == "pretraining":
+                pretrained[flag_value(command, "--save-dir") or ""] = seen[key]
 
 
-def _keeps_nothing(command: Sequence[str]) -> bool:
-    """Tell whether a training is to keep the answers of a network that it does not start from."""
-    asked = flag_value(command, "--keep-pretrained") not in (None, "0", "0.0")
-    return command[0] == "fairseq-train" and asked and flag_value(command, "--finetune-from-model") is None
+def _impossible(flags: argparse.Namespace) -> str:
+    """Return what the training's own classes refuse of these flags before they begin; empty where they do not."""
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
+
+    task, model = TASK_REGISTRY[flags.task], ARCH_MODEL_REGISTRY[flags.arch]
+    try:
+        if check := getattr(task, "check_flags", None):
+            check(TASK_DATACLASS_REGISTRY[flags.task].from_namespace(flags), flags.finetune_from_model)
+        if check := getattr(model, "check_flags", None):
+            check(MODEL_DATACLASS_REGISTRY[flags.arch].from_namespace(flags))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _size(flags: argparse.Namespace, name: str) -> Any:
+    """Return a size that a flag gives, or else the architecture: fairseq keeps the flags that were given."""
+    return getattr(flags, name, getattr(ARCHITECTURES.get(flags.arch, NetworkSizes()), name))
+
+
+def _other_sizes(before: argparse.Namespace, flags: argparse.Namespace) -> str:
+    """Return the first size in which a network differs from the pre-trained one that it starts from; empty if none."""
+    for name in SIZES:
+        if (own := _size(flags, name)) != (wanted := _size(before, name)):
+            return f"{name} is {own}, and {wanted} in its pre-training; give {name} under model, for both"
+    return ""
 
 
 def _without(command: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:
@@ -95,11 +125,9 @@ def _misfit(folder: Path, data: str, flags: argparse.Namespace) -> str:
     for data_bin in data.split(os.pathsep):
         if Corpus(data_bin).symbols != symbols:
             return f"{data_bin}: was binarized with another vocabulary than that of {folder}; give this one to --vocab"
-    wanted, implied = model_settings(config), ARCHITECTURES.get(flags.arch, NetworkSizes())
+    wanted = model_settings(config)
     for name in (*SIZES, "layer_norm_eps"):
-        # fairseq keeps the flags that were given.
-        own = getattr(flags, name, getattr(implied, name))
-        if own != wanted[name]:
+        if (own := _size(flags, name)) != wanted[name]:
             return f"model: {name} is {own}, that of {folder} {wanted[name]}; give {name}: {wanted[name]}"
     return ""
 
@@ -122,9 +150,16 @@ def _parsed(command: Sequence[str]) -> argparse.Namespace | str:
             return options.parse_args_and_arch(parsers[command[0]](), arguments)
     except SystemExit:
         last = said.getvalue().strip().splitlines()[-1:]
-        return f"{command[0]}: {last[0].partition('error: ')[2] or last[0]}" if last else "cannot be parsed"
+        problem = f"{command[0]}: {last[0].partition('error: ')[2] or last[0]}" if last else "cannot be parsed"
+        return re.sub(r"(?<=choose from )'.*'", _ours, problem)
     except Exception as error:  # fairseq's own checks raise all kinds
         return f"{command[0]}: {' '.join(str(error).split())}"
+
+
+def _ours(choices: re.Match[str]) -> str:
+    """Return the choices of this package where fairseq has others too, or else all."""
+    found = choices[0].split(", ")
+    return ", ".join([one for one in found if one.startswith("'memobert")] or found)
 
 
 def _check_prompt(plan: Path, run: Run, command: Sequence[str]) -> None:

@@ -109,16 +109,11 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
         Raises:
             SystemExit: one line, when there is no such network, or the share is none.
         """
+        path = None if from_checkpoint else fairseq_configuration(self.cfg).checkpoint.finetune_from_model
+        if not from_checkpoint:
+            self.check_flags(self.cfg, path)
         model = super().build_model(cfg, from_checkpoint)
-        share = self.cfg.keep_pretrained
-        if not 0 <= share < 1:
-            raise UserError(f"--keep-pretrained {share:g}: give a share from 0 to below 1")
-        if share and not from_checkpoint:
-            path = fairseq_configuration(self.cfg).checkpoint.finetune_from_model
-            if not path or not isinstance(model, MEmoBERTNetwork):
-                raise UserError(
-                    "--keep-pretrained: needs --finetune-from-model and a prompt to keep; give the two together"
-                )
+        if self.cfg.keep_pretrained and path and isinstance(model, MEmoBERTNetwork):
             teacher: Any = frozen_copy(model)
             state = read_plain_checkpoint(Path(path)).get("model")
             if not isinstance(state, Mapping):
@@ -127,6 +122,26 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
             teacher.load_state_dict(state)
             self.teacher = teacher
         return model
+
+    @staticmethod
+    def check_flags(config: PromptConfig, start: str | None) -> None:
+        """Refuse what can be refused before a training begins; a sweep's plan is checked by it too.
+
+        Args:
+            config: flags of the task.
+            start: ``--finetune-from-model``.
+
+        Raises:
+            UserError: the line names the flag.
+        """
+        share = config.keep_pretrained
+        if not 0 <= share < 1:
+            raise UserError(f"--keep-pretrained {share:g}: give a share from 0 to below 1")
+        if share and not start:
+            raise UserError(
+                "--keep-pretrained: this training starts from nothing; give it to trainings that start from a "
+                "checkpoint (--finetune-from-model)"
+            )
 
     def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the criterion; without any training on labels the task's own."""

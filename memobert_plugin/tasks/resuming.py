@@ -171,9 +171,10 @@ def reports_saves() -> bool:
 
 def resumed_checkpoint(checkpoint: DictConfig) -> Path | None:
     """Return the file whose training goes on; None where a training begins, also from other weights."""
-    path = Path(checkpoint.restore_file)
+    suffix = checkpoint.get("checkpoint_suffix") or ""  # of one of several shards
+    path = Path(checkpoint.restore_file.replace(".pt", f"{suffix}.pt"))
     if checkpoint.restore_file == LAST:
-        path = Path(checkpoint.save_dir, LAST)
+        path = Path(checkpoint.save_dir, path)
     return path if path.is_file() else None
 
 
@@ -183,13 +184,17 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def refuse_no_checkpoint(checkpoint: DictConfig) -> None:
-    """Refuse ``--finetune-from-model`` with a folder, such as a bundle, or with no file.
+    """Refuse ``--finetune-from-model`` and ``--restore-file`` with a folder, such as a bundle, or with no file.
 
     fairseq would start from nothing in silence, or end in a traceback.
 
     Raises:
         UserError: it is a folder, or a training would begin from a file that is not there.
     """
+    resumed = checkpoint.restore_file
+    if resumed != LAST and "://" not in resumed and resumed_checkpoint(checkpoint) is None:
+        what = "a folder" if Path(resumed).is_dir() else "no such file"
+        raise UserError(f"--restore-file {resumed}: {what}; give the checkpoint_last.pt of a training")
     start = checkpoint.finetune_from_model
     if not start or "://" in start:
         return

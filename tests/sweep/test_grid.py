@@ -202,14 +202,28 @@ def test_wrong_prompts_are_refused_before_anything_runs(
         main([str(plan), "--dry-run"])
 
 
-def test_a_prompt_from_nothing_can_keep_nothing(data_bin: Path, tmp_path: Path) -> None:
-    emotion = {"flags": {**OPTIMISER, "max_update": 6, "keep_pretrained": 0.5}}
-    settings = ["pretrain_prompt", "direct_prompt"]
-    plan = write_plan(tmp_path, plan_values(data_bin, emotion=emotion, settings=settings))
-    with pytest.raises(
-        UserError, match=r"direct_prompt/.*keep_pretrained: it starts from nothing; give the flag under"
-    ):
-        main([str(plan), "--dry-run"])
+@pytest.mark.parametrize(
+    ("where", "flags", "message"),
+    [
+        ("emotion", {"keep_pretrained": 0.5}, "direct_prompt/.*--keep-pretrained: this training starts from nothing"),
+        ("emotion", {"keep_pretrained": 1.5}, "--keep-pretrained 1.5: give a share from 0 to below 1"),
+        ("emotion", {"dropout": 1.5}, "emotion/.*--dropout 1.5: give a share"),
+        ("pretraining", {"encoder_embed_dim": 10, "encoder_attention_heads": 3}, "pretraining/.*give a divisor of"),
+        ("pretraining", {"encoder_layers": 0}, "pretraining/.*--encoder-layers 0: give a number of at least 1"),
+        ("pretraining", {"encoder_layers": 3}, "encoder_layers is 1, and 3 in its pre-training; give .* under model"),
+        ("model", {"arch": "memobert_large"}, "invalid choice: 'memobert_large' .choose from 'memobert_[^t]"),
+        ("mult", {"encoder_attention_heads": 3}, "emotion/mult/.*--encoder-attention-heads 3: give a divisor"),
+    ],
+)
+def test_what_no_training_takes_is_refused_before_anything_runs(
+    data_bin: Path, tmp_path: Path, where: str, flags: dict[str, Any], message: str
+) -> None:
+    values = plan_values(data_bin, settings=["pretrain_prompt", "direct_prompt", "mult"])
+    values["emotion"]["setting_flags"] = {"mult": {}}
+    of_place = {"model": values["model"], "mult": values["emotion"]["setting_flags"]["mult"]}
+    (of_place[where] if where in of_place else values[where]["flags"]).update(flags)
+    with pytest.raises(UserError, match=f"plan.yaml: .*{message}"):
+        main([str(write_plan(tmp_path, values)), "--dry-run"])
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_a_resumed_training_keeps_to_the_same_network(data_bin: Path, pretrained
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--keep-pretrained", "0.5"), "--keep-pretrained: needs --finetune-from-model"),
+        (("--keep-pretrained", "0.5"), "--keep-pretrained: this training starts from nothing"),
         (("--keep-pretrained", "1"), "--keep-pretrained 1: give a share from 0 to below 1"),
     ],
 )

@@ -98,8 +98,11 @@ def test_a_training_does_not_start_from_a_folder_or_nothing(tmp_path: Path) -> N
     for start, message in ((tmp_path, "a folder; give the"), (tmp_path / "none.pt", "no such file; give the")):
         with pytest.raises(UserError, match=f"--finetune-from-model {start}: {message}"):
             refuse_no_checkpoint(OmegaConf.create({**flags, "finetune_from_model": str(start)}))
+        with pytest.raises(UserError, match=f"--restore-file {start}: {message}"):
+            refuse_no_checkpoint(OmegaConf.create({**flags, "restore_file": str(start)}))
     (tmp_path / "checkpoint_last.pt").touch()  # it goes on there
     refuse_no_checkpoint(OmegaConf.create({**flags, "finetune_from_model": str(tmp_path / "none.pt")}))
+    refuse_no_checkpoint(OmegaConf.create({**flags, "restore_file": str(tmp_path / "checkpoint_last.pt")}))
 
 
 class Numbers(Dataset[int]):

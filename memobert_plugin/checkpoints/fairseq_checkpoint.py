@@ -203,18 +203,20 @@ def _description(path: Path, content: Mapping[str, Any], origins: Mapping[str, A
             "acoustic_extractor": origins["acoustic"],
             "training": training_facts(content),
             "mask_words": str(task.get("mask_words", "vocabulary")) if kind == PROMPTED else "vocabulary",
-            **_further_prompts(kind, task),
+            **_further_prompts(kind, task, state),
             **({"target": state["target"]} if kind == FINETUNED and state.get("target") else {}),
         },
     )
 
 
-def _further_prompts(kind: str, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a prompted model reads beside its template; earlier checkpoints know neither."""
+def _further_prompts(kind: str, task: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a prompted model reads beside its template; earlier checkpoints know none of it."""
     if kind != PROMPTED:
         return {}
     texts = [text.strip() for text in str(task.get("more_templates") or "").split("||") if text.strip()]
     found: dict[str, Any] = {"more_templates": texts, "soft_prompt_length": task.get("soft_prompt_length")}
+    if str(task.get("template_weights")) == "validation":
+        found["template_weights"] = state.get("template_weights")
     found["contextual_calibration"] = bool(task.get("contextual_calibration"))
     return {name: value for name, value in found.items() if value}
 

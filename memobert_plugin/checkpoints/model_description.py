@@ -66,6 +66,7 @@ class ModelDescription:
         mask_words: a prompted model's: ``vocabulary``, or ``labels`` where it was trained to choose among the label
             words alone.
         more_templates: further templates of a prompted model, whose answers are averaged with those of ``template``.
+        template_weights: of ``template`` and ``more_templates`` in the average; empty for equal ones.
         soft_prompt_length: number of learned vectors before the words of each template.
         contextual_calibration: a prompted model's answers are divided by those for an utterance without content.
         target: of a finetuned model that does not tell one emotion: its ``kind``, and of numbers, by place in
@@ -90,6 +91,7 @@ class ModelDescription:
     note: str = ""
     mask_words: str = "vocabulary"
     more_templates: list[str] = field(default_factory=list)
+    template_weights: list[float] = field(default_factory=list)
     contextual_calibration: bool = False
     soft_prompt_length: int = 0
     target: dict[str, Any] | None = None
@@ -109,7 +111,12 @@ class ModelDescription:
         """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
         values = asdict(self)
         defaults: dict[str, Any] = {"calibration": None, "note": "", "mask_words": "vocabulary", "target": None}
-        defaults |= {"more_templates": [], "contextual_calibration": False, "soft_prompt_length": 0}
+        defaults |= {
+            "template_weights": [],
+            "more_templates": [],
+            "contextual_calibration": False,
+            "soft_prompt_length": 0,
+        }
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
@@ -139,6 +146,8 @@ class ModelDescription:
         further = (description.more_templates, description.contextual_calibration, description.soft_prompt_length)
         if description.kind != PROMPTED and any(further):
             raise UserError(f"{place}: templates without a prompt; export the model again")
+        if description.template_weights and len(description.template_weights) != len(templates_of(description)):
+            raise UserError(f"{place}: not one of template_weights for each template; export the model again")
         if not _fits_target(description):
             told = f"and target cannot be {_short([description.labels, description.target])}"
             if description.target is None:
@@ -170,6 +179,8 @@ def facts(description: ModelDescription) -> dict[str, str]:
         rows["labels"] = ", ".join(description.labels)
     if description.template:
         rows["prompt"] = f"{' || '.join(templates_of(description))} ({description.verbalizer})"
+        if description.template_weights:
+            rows["prompt"] += f", weighted {', '.join(f'{one:g}' for one in description.template_weights)}"
         if description.contextual_calibration:
             rows["prompt"] += ", over the answer to nothing"
         if description.soft_prompt_length:
@@ -255,6 +266,9 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "calibration": Calibration.fits,
     "note": lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_NOTE,
     "more_templates": _names,
+    "template_weights": lambda value: (
+        _numbers(value, len(value)) and all(one >= 0 for one in value) and abs(sum(value) - 1) < 0.01
+    ),
     "contextual_calibration": lambda value: isinstance(value, bool),
     "soft_prompt_length": _size,
     "target": lambda value: isinstance(value, dict) and value.get("kind") in (SEVERAL, DIMENSIONS),

@@ -185,7 +185,9 @@ def describe(description: ModelDescription) -> str:
     what = "pre-trained, no emotions" if description.kind == PRETRAINED else ", ".join(description.labels)
     lines = [f"{description.kind}: {what}; {'; '.join(frames) or 'text only'}"]
     if description.more_templates:
-        lines.append(f"answers by {len(description.more_templates) + 1} templates, their log-probabilities averaged")
+        weights = ", ".join(f"{one:g}" for one in description.template_weights)
+        how = f"weighted {weights} (chosen in validation)" if weights else "averaged"
+        lines.append(f"answers by {len(description.more_templates) + 1} templates, their log-probabilities {how}")
     if description.contextual_calibration:
         lines.append("answers are divided by those to nothing (contextual calibration)")
     if found := description.calibration:

@@ -34,11 +34,13 @@ class Decisions:
         probabilities: ``(B, C)``, normalised over the emotions.
         vocabulary_predictions: prompting only: ``(B,)`` the emotion of the most likely piece of the whole vocabulary, C
             for any other piece.
+        of_templates: evaluation of a prompt with several templates: ``(B, T, C)`` the scores of each.
     """
 
     loss: Tensor
     probabilities: Tensor
     vocabulary_predictions: Tensor | None = None
+    of_templates: Tensor | None = None
 
     @property
     def predictions(self) -> Tensor:
@@ -280,14 +282,16 @@ class MEmoBERTPromptCriterion(ClassificationCriterion):
             chosen = self.label_words.emotions(logits.argmax(dim=-1))
         if self.training and self.kept:
             loss = (1 - self.kept) * loss + self.kept * self._distance(scores, model, sample)
-        answers = scores.detach()
+        answers, of_templates = scores.detach(), None
         if not self.training and (self.calibrated or "more" in sample):
             others = [self._scores(model, other, number)[0] for number, other in enumerate(sample.get("more", ()), 1)]
             of_each = [one.log_softmax(dim=-1) for one in (answers, *others)]
             if self.calibrated:
                 of_each = [one - self._without_content(model, number) for number, one in enumerate(of_each)]
-            answers = torch.stack(of_each).mean(dim=0)
-        return Decisions(loss, answers.softmax(dim=-1), chosen)
+            of_templates = torch.stack(of_each, dim=1)
+            weights = self.task.weights_of_templates() or [1 / len(of_each)] * len(of_each)
+            answers = torch.einsum("t,btc->bc", torch.tensor(weights).to(of_templates), of_templates)
+        return Decisions(loss, answers.softmax(dim=-1), chosen, of_templates)
 
     def _scores(self, model: nn.Module, sample: dict[str, Any], template: int) -> tuple[Tensor, Tensor]:
         """Return the emotions' scores ``(B, C)`` and the logits that they are made of."""

@@ -125,7 +125,8 @@ class Network:
             of_each = [one.log_softmax(dim=-1) for one in (scores, *others)]
             if self._without_content is not None:
                 of_each = [one - nothing for one, nothing in zip(of_each, self._without_content, strict=False)]
-            scores = torch.stack(of_each).mean(dim=0)
+            weights = self.description.template_weights or [1 / len(of_each)] * len(of_each)
+            scores = torch.einsum("t,tbc->bc", torch.tensor(weights).to(scores), torch.stack(of_each))
         return scores / temperatures, words
 
     def _prompted(self, batch: NetworkInput, template: int) -> tuple[Tensor, Tensor]:

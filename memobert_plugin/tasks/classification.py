@@ -111,8 +111,8 @@ class EmotionClassificationTask(CorpusTask):
     cfg: EmotionClassificationConfig
     kind = CLASSES
     """Of the target."""
-    reads_all_decisions = False
-    """A score needs the decisions of all utterances at once."""
+    reads_all_decisions = ""
+    """The flag whose score needs the decisions of all utterances at once; empty for none."""
 
     def __init__(self, cfg: FairseqDataclass, **kwargs: Any) -> None:
         super().__init__(cfg, **kwargs)
@@ -357,7 +357,7 @@ class EmotionClassificationTask(CorpusTask):
         self._collected = None
         if not dataset.shuffle and (self.cfg.predictions or self.reads_all_decisions):
             if self.cfg.max_valid_steps is not None:
-                flag = "--predictions" if self.cfg.predictions else "--several-labels"
+                flag = "--predictions" if self.cfg.predictions else self.reads_all_decisions
                 raise UserError(f"{flag}: --max-valid-steps would leave utterances out; give only one of the two")
             path = self._prediction_path(dataset) if self.cfg.predictions else None
             # Every rank makes len(iterator) validation steps.
@@ -391,5 +391,7 @@ class EmotionClassificationTask(CorpusTask):
         with torch.no_grad():
             decisions = criterion.decide(model, sample)
             if self._collected is not None:
-                self._collected.add(sample["id"], decisions.probabilities, decisions.vocabulary_predictions)
+                self._collected.add(
+                    sample["id"], decisions.probabilities, decisions.vocabulary_predictions, decisions.of_templates
+                )
             return criterion.summarise(decisions, sample)

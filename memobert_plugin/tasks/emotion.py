@@ -25,6 +25,7 @@ from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.prompts import PAPER_TEMPLATE, PAPER_WORDS, PromptPieces, Template, Verbalizer
 from ..data.targets import Target, asked_dimensions, asked_labels, target_of
 from ..data.tokenizer import load_tokenizer
+from ..evaluation.metrics.calibration import weights_of_templates
 from ..evaluation.metrics.several import mean_average_precision
 from ..nn.embedders import prompt_rows
 from ..nn.network import MEmoBERTNetwork, frozen_copy
@@ -35,6 +36,7 @@ from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_
 logger = logging.getLogger(__name__)
 
 MASK_WORDS_CHOICES = ChoiceEnum(MASK_WORDS)
+TEMPLATE_WEIGHTS = ChoiceEnum(("uniform", "validation"))
 
 
 @dataclass
@@ -50,6 +52,13 @@ class PromptConfig(EmotionClassificationConfig):
         metadata={
             "help": "further templates, separated by ||: each batch of training shows one of all, evaluation averages "
             "their log-probabilities (Schick and Schütze 2021), as bundles do"
+        },
+    )
+    template_weights: TEMPLATE_WEIGHTS = field(  # type: ignore[valid-type]
+        default="uniform",
+        metadata={
+            "help": "weights of the templates in that average: the same for all, or those with the least cross-entropy "
+            "on the validation utterances, for tests and bundles; validation itself averages plainly"
         },
     )
     contextual_calibration: bool = field(
@@ -102,6 +111,39 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
     teacher: nn.Module | None = None
     """The network that training started from, for ``--keep-pretrained``."""
 
+    def weights_of_templates(self) -> list[float] | None:
+        """Return the weights of ``--template-weights validation``; None for equal ones, as during a training.
+
+        Raises:
+            UserError: the checkpoint has none, or those of other templates.
+        """
+        if not self._learns_template_weights or "train" in self.datasets:
+            return None
+        weights = self.state.state_dict.get("template_weights")
+        if weights is None or len(weights) != 1 + len(self.more_prompts()):
+            known = f"weights of {len(weights)} templates" if weights else "none"
+            raise UserError(f"--template-weights validation: the checkpoint has {known}; train with these flags")
+        return list(weights)
+
+    @property
+    def _learns_template_weights(self) -> bool:
+        return str(self.cfg.template_weights) == "validation"
+
+    @exits_in_one_line
+    def valid_step(
+        self, sample: dict[str, Any], model: nn.Module, criterion: ClassificationCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Step as the base does; after a training's last step on ``valid`` also choose the weights of the templates."""
+        result = super().valid_step(sample, model, criterion)
+        found = self._collected
+        fits = self._learns_template_weights and "train" in self.datasets
+        if fits and found and found.collected is not None and found.dataset is self.datasets.get("valid"):
+            truth, scores = found.truth_and_templates()
+            weights = [round(float(one), 4) for one in weights_of_templates(scores, truth)]
+            self.state.merge_state_dict({"template_weights": weights})
+            logger.info("weights of the templates in validation: %s", ", ".join(f"{one:g}" for one in weights))
+        return result
+
     @exits_in_one_line
     def build_model(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the model; for ``--keep-pretrained`` also the network that it starts from.
@@ -142,6 +184,14 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
                 "--keep-pretrained: this training starts from nothing; give it to trainings that start from a "
                 "checkpoint (--finetune-from-model)"
             )
+        if str(config.template_weights) == "validation":
+            if not config.more_templates.strip():
+                raise UserError("--template-weights validation: there is one template; give --more-templates")
+            if config.fold and str(config.protocol) != "strict":
+                raise UserError(
+                    f"--template-weights validation: --protocol {config.protocol} has no validation apart from the "
+                    "test; give --protocol strict"
+                )
 
     def build_criterion(self, cfg: FairseqDataclass, from_checkpoint: bool = False) -> nn.Module:
         """Build the criterion; without any training on labels the task's own."""
@@ -150,6 +200,7 @@ class MEmoBERTPromptTask(EmotionClassificationTask):
 
     def __init__(self, cfg: PromptConfig, **kwargs: Any) -> None:
         super().__init__(cfg, **kwargs)
+        self.reads_all_decisions = "--template-weights validation" if self._learns_template_weights else ""
         self.state.add_factory("prompt", self._encoded)
 
     def _encoded(self) -> dict[str, Any]:
@@ -274,7 +325,7 @@ class MEmoBERTFinetuneTask(EmotionClassificationTask):
         if cfg.dimensions and cfg.labels:
             raise UserError("--dimensions: --labels is for one emotion of several; leave it out")
         self.kind = DIMENSIONS if cfg.dimensions else SEVERAL if cfg.several_labels else CLASSES
-        self.reads_all_decisions = self.kind == SEVERAL
+        self.reads_all_decisions = "--several-labels" if self.kind == SEVERAL else ""
         if self.kind != CLASSES:
             self.state.add_factory("target", self._target_state)
 

@@ -34,13 +34,19 @@ class PredictionFile:
         self.collected: dict[int, Decision] | None = None
         """All ranks' decisions by index in the dataset, after the last step."""
         self._steps_left = steps
-        self._pending: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._pending: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
-    def add(self, indices: Tensor, outputs: Tensor, vocabulary_predictions: Tensor | None) -> None:
+    def add(
+        self,
+        indices: Tensor,
+        outputs: Tensor,
+        vocabulary_predictions: Tensor | None,
+        of_templates: Tensor | None = None,
+    ) -> None:
         """Keep a batch: indices ``(B,)`` in the dataset, outputs ``(B, C)``; for prompting also ``(B,)`` decisions
-        over the vocabulary.
+        over the vocabulary, and ``(B, T, C)`` scores of several templates.
         """
-        self._pending.append((indices, outputs, vocabulary_predictions))
+        self._pending.append((indices, outputs, vocabulary_predictions, of_templates))
         self.add_nothing()
 
     def add_nothing(self) -> None:
@@ -62,14 +68,21 @@ class PredictionFile:
             open(temporary, "w", encoding="utf-8") as stream,
         ):
             for index in sorted(self.collected):
-                stream.write(json.dumps(self._line(index, *self.collected[index]), ensure_ascii=False) + "\n")
+                line = self._line(index, *self.collected[index][:2])
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def truth_and_outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the targets and the outputs of all that was collected, ``(n, C)`` each."""
         assert self.collected is not None  # asked after the last step
         rows = self.dataset.rows[list(self.collected)]
         truth = self.target.values(self.dataset.corpus, rows)
-        return truth, np.array([outputs for outputs, _ in self.collected.values()], dtype=np.float64)
+        return truth, np.array([outputs for outputs, _, _ in self.collected.values()], dtype=np.float64)
+
+    def truth_and_templates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the emotions ``(n,)`` and the templates' scores ``(n, T, C)`` of all that was collected."""
+        assert self.collected is not None  # asked after the last step
+        truth = self.target.values(self.dataset.corpus, self.dataset.rows[list(self.collected)])
+        return truth, np.array([scores for _, _, scores in self.collected.values()], dtype=np.float64)
 
     def _line(self, index: int, outputs: list[float], vocabulary: int | None) -> dict[str, Any]:
         corpus, row = self.dataset.corpus, int(self.dataset.rows[index])
@@ -87,12 +100,14 @@ class PredictionFile:
         return line
 
 
-Decision = tuple[list[float], int | None]
+Decision = tuple[list[float], int | None, list[list[float]] | None]
 
 
-def _rows(indices: Tensor, probabilities: Tensor, vocabulary: Tensor | None) -> zip[tuple[int, Decision]]:
-    chosen = vocabulary.tolist() if vocabulary is not None else [None] * len(indices)
-    return zip(indices.tolist(), zip(probabilities.tolist(), chosen, strict=True), strict=True)
+def _rows(
+    indices: Tensor, probabilities: Tensor, vocabulary: Tensor | None, of_templates: Tensor | None
+) -> zip[tuple[int, Decision]]:
+    beside = [one.tolist() if one is not None else [None] * len(indices) for one in (vocabulary, of_templates)]
+    return zip(indices.tolist(), zip(probabilities.tolist(), *beside, strict=True), strict=True)
 
 
 def _distributed() -> bool:

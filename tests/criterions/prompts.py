@@ -10,5 +10,6 @@ from memobert_plugin.data.prompts import PromptPieces
 ONE_PROMPT: dict[str, Any] = {
     "prompt": lambda: PromptPieces([4], 0),
     "more_prompts": list,
+    "weights_of_templates": lambda: None,
     "cfg": SimpleNamespace(contextual_calibration=False, keep_pretrained=0.0),
 }

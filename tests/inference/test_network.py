@@ -147,6 +147,7 @@ MORE = ("--more-templates", "it was [MASK] . || the [MASK] cat")
         ("--contextual-calibration",),
         (*MORE, "--contextual-calibration", "--mask-words", "labels"),
         (*MORE, "--soft-prompt-length", "4", "--contextual-calibration"),
+        (*MORE, "--template-weights", "validation"),
     ],
 )
 def test_a_bundle_answers_by_all_templates_as_the_task_does(
@@ -155,6 +156,9 @@ def test_a_bundle_answers_by_all_templates_as_the_task_does(
     path = tmp_path / "test.jsonl"
     run = TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--lr", "3e-3", *flags, "--predictions", str(path))
     run.train(8)
+    if "--template-weights" in flags:
+        run.validate()
+        run.task.datasets.clear()  # as before a test
     run.validate("test")
     write_bundle(read_fairseq_checkpoint(run.save(tmp_path / "x.pt")), tmp_path / "bundle")
     model = MEmoBERT.from_pretrained(tmp_path / "bundle")
@@ -163,7 +167,8 @@ def test_a_bundle_answers_by_all_templates_as_the_task_does(
     for answer in model.predict(asked):
         assert answer.probabilities == pytest.approx(expected[answer.name], abs=1e-5)
     assert model.description.soft_prompt_length == (4 if "--soft-prompt-length" in flags else 0)
-    alone = replace(model.description, more_templates=[], contextual_calibration=False)
+    assert bool(model.description.template_weights) == ("--template-weights" in flags)
+    alone = replace(model.description, more_templates=[], template_weights=[], contextual_calibration=False)
     plain = cpu_network(replace(read_bundle(tmp_path / "bundle"), description=alone))
     others = MEmoBERT(plain, model.reader).predict(asked)
     assert any(abs(one.probabilities["sad"] - expected[one.name]["sad"]) > 1e-3 for one in others)

@@ -53,6 +53,63 @@ def test_evaluation_averages_the_log_probabilities_of_all_templates(
     np.testing.assert_allclose(together, normalised(np.mean(np.log(each), axis=0)), atol=1e-5)
 
 
+def test_weights_chosen_in_validation_lessen_its_loss_and_are_those_of_tests(
+    data_bin: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, more = tmp_path / "{subset}.jsonl", ("--more-templates", " || ".join(MORE))
+    flags = ("--fold", "1", "--init-std", "0.5", *more, "--template-weights", "validation", "--predictions", str(path))
+    run = TrainingRun(data_bin, "memobert_prompt", *flags)
+    run.train(6)
+    assert run.task.state.state_dict.get("template_weights") is None
+    caplog.set_level("INFO")
+    run.validate()
+    path = tmp_path / "valid.jsonl"
+    before = path.read_text()
+    weights = np.array(run.task.state.template_weights)
+    assert min(weights) >= 0 and sum(weights) == pytest.approx(1, abs=1e-3) and np.ptp(weights) > 0.05
+    assert "weights of the templates in validation: " + ", ".join(f"{one:g}" for one in weights) in caplog.text
+    run.validate("test")
+    assert run.task.state.template_weights == weights.tolist()
+
+    def answers(text: str) -> tuple[np.ndarray, np.ndarray]:
+        lines = [json.loads(line) for line in text.splitlines()]
+        shares = np.array([list(line["probabilities"].values()) for line in lines])
+        return shares, np.array([list(line["probabilities"]).index(line["label"]) for line in lines])
+
+    each = [probabilities(run, data_bin, tmp_path, "--template", text) for text in ("i am [MASK] .", *MORE)]
+    plain, truth = answers(before)
+    np.testing.assert_allclose(plain, normalised(np.mean(np.log(each), axis=0)), atol=1e-5)
+    weighted = TrainingRun(data_bin, "memobert_prompt", *flags)
+    weighted.model.load_state_dict(run.model.state_dict(), strict=True)
+    weighted.task.load_state_dict(run.task.state_dict())
+    del weighted.task.datasets["train"]  # as in a test
+    weighted.validate()
+    shares, _ = answers(path.read_text())
+    np.testing.assert_allclose(shares, normalised(np.einsum("t,tnc->nc", weights, np.log(each))), atol=1e-5)
+    losses = [-np.log(one[np.arange(len(truth)), truth]).mean() for one in (shares, plain, *each)]
+    assert losses[0] < min(losses[1:]) + 1e-4 and losses[0] < losses[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "there is one template; give --more-templates"),
+        (("--more-templates", MORE[0], "--protocol", "all_but_one"), "no validation apart from the test"),
+    ],
+)
+def test_weights_of_nothing_are_refused(data_bin: Path, flags: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit, match=f"--template-weights validation: .*{message}"):
+        TrainingRun(data_bin, "memobert_prompt", "--fold", "1", "--template-weights", "validation", *flags)
+
+
+def test_a_test_without_weights_in_the_checkpoint_is_refused(data_bin: Path) -> None:
+    flags = ("--fold", "1", "--template-weights", "validation", "--more-templates", MORE[0])
+    run = TrainingRun(data_bin, "memobert_prompt", *flags)
+    del run.task.datasets["train"]
+    with pytest.raises(SystemExit, match="the checkpoint has none; train with these flags"):
+        run.validate("test")
+
+
 def test_calibration_divides_by_the_answer_to_nothing(trained: TrainingRun, data_bin: Path, tmp_path: Path) -> None:
     plain = probabilities(trained, data_bin, tmp_path)
     calibrated = probabilities(trained, data_bin, tmp_path, "--contextual-calibration")

@@ -1,4 +1,4 @@
-"""Fit a temperature to predictions, and measure how well confidence tells the share of right answers."""
+"""Fit a temperature or weights of templates to predictions; measure how well confidence tells what is right."""
 
 from __future__ import annotations
 
@@ -109,6 +109,35 @@ def calibrate(parts: Mapping[str, tuple[Floats, Targets]]) -> Calibration:
         errors.append(round(expected_calibration_error(shares.max(axis=1), right), 6))
     threshold = sure_from(scaled.max(axis=1), scaled.argmax(axis=1) == targets)
     return Calibration(temperature, errors[0], errors[1], len(targets), threshold, cases)
+
+
+def weights_of_templates(scores: Floats, targets: Targets) -> npt.NDArray[np.float64]:
+    """Return the weights (T,) of templates, at least 0 and 1 together, that give the least cross-entropy.
+
+    An answer is the softmax of the weighted mean of the templates' scores; its cross-entropy is convex in the weights.
+
+    Args:
+        scores: (N, T, C) log-probabilities of every template.
+        targets: (N,) in range(C).
+    """
+    # Imported here: answers need no scipy.
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    scores = scores.astype(np.float64)
+    chosen = np.take_along_axis(scores, targets[:, None, None], axis=2)[:, :, 0]
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        mixed = np.einsum("t,ntc->nc", weights, scores)
+        expected = np.einsum("nc,ntc->nt", softmax(mixed, axis=1), scores)
+        return float((logsumexp(mixed, axis=1) - chosen @ weights).mean()), (expected - chosen).mean(axis=0)
+
+    count = scores.shape[1]
+    sum_is_one = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like}
+    start = np.full(count, 1 / count)
+    found = minimize(loss, start, jac=True, method="SLSQP", bounds=[(0, 1)] * count, constraints=[sum_is_one])
+    weights = np.clip(found.x, 0, None) / np.clip(found.x, 0, None).sum()
+    return weights if loss(weights)[0] <= loss(start)[0] else start
 
 
 def at_temperature(probabilities: Floats, temperature: float) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ from typing import Final, Literal
 from ..core.errors import UserError
 from ..core.names import counted
 from ..data.manifest import ManifestRow
-from ..data.targets import format_votes
+from ..data.votes import format_votes
 from .reading import (
     CORPORA,
     Corpus,

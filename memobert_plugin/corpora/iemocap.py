@@ -31,7 +31,7 @@ from typing import Final
 from ..core.errors import UserError
 from ..core.names import DIMENSION_NAMES, counted
 from ..data.manifest import ManifestRow
-from ..data.targets import format_votes
+from ..data.votes import format_votes
 from .reading import (
     ALL_EMOTIONS_HELP,
     CORPORA,

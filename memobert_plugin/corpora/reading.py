@@ -20,7 +20,7 @@ from ..core.files import regular
 from ..core.names import counted
 from ..core.registry import Registry
 from ..data.manifest import ManifestRow, utterance_uid, write_manifest
-from ..data.targets import renamed_votes
+from ..data.votes import renamed_votes
 
 
 @dataclass(frozen=True)

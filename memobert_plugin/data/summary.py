@@ -9,7 +9,7 @@ import numpy as np
 
 from .corpus import Corpus
 from .limits import DEFAULT_FRAMES, notes_on_limits, share_beyond
-from .targets import parse_labels
+from .votes import parse_labels
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 

@@ -19,7 +19,8 @@ from ..data.corpus import Corpus
 from ..data.folds import HELP as FOLDS_HELP
 from ..data.folds import SPEAKERS, Fold, choose_fold, folds_of, train_fraction
 from ..data.prompts import PromptPieces
-from ..data.targets import OneEmotion, Target, parse_votes
+from ..data.targets import OneEmotion, Target
+from ..data.votes import parse_votes
 from .corpus_task import CorpusTask, CorpusTaskConfig
 from .predictions import PredictionFile
 from .utterance_dataset import Modalities, UtteranceDataset

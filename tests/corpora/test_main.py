@@ -85,3 +85,11 @@ def test_an_unknown_corpus_and_wrong_flags_are_refused(tmp_path: Path, capsys: p
     assert "2' is not a share from 0 to 1" in capsys.readouterr().err
     with pytest.raises(UserError, match="holds none of train_sent_emo"):
         main(["meld", str(tmp_path), "--output", str(tmp_path / "m.tsv")])
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from memobert_plugin.corpora.__main__ import build_parser; build_parser().format_help(); "
+        "assert not {'torch', 'fairseq', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

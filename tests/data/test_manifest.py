@@ -21,7 +21,7 @@ from memobert_plugin.data.manifest import (
     utterance_uid,
     write_manifest,
 )
-from memobert_plugin.data.targets import format_votes, parse_labels, parse_votes, renamed_votes
+from memobert_plugin.data.votes import parse_labels
 
 HEADER = "\t".join(COLUMNS)
 
@@ -284,20 +284,3 @@ def test_labels_of_json_lines_may_be_a_list_and_what_is_no_number_is_refused(tmp
         path.write_text(json.dumps({"id": "a", "valence": value}) + "\n")
         with pytest.raises(UserError, match=r"row 1: valence '.*' is not a number; give one such as 3.5"):
             list(read_manifest(path))
-
-
-def test_votes_are_read_and_written() -> None:
-    assert parse_votes("anger=3 happy=0.5") == {"anger": 3.0, "happy": 0.5} and parse_votes("") == {}
-    assert format_votes({"happy": 1.0, "anger": 3.0, "sad": 0.0}) == "anger=3 happy=1"
-
-
-def test_votes_of_emotions_that_get_one_name_are_added() -> None:
-    names = {"calm": "neutral", "Anger": "anger"}
-    assert renamed_votes("anger=1 Anger=2 calm=1 neutral=0.5", names) == "anger=3 neutral=1.5"
-    assert renamed_votes("", names) == ""
-
-
-@pytest.mark.parametrize("text", ["anger", "anger=", "anger=x", "anger=-1", "anger=inf", "=2", "a=1 a=2", "a=0"])
-def test_other_votes_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="votes "):
-        parse_votes(text)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -184,10 +185,12 @@ class _Survey:
     def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
         """Read the manifest again, with the joined names of its labels."""
         for row in read_manifest(manifest):
-            votes = renamed_votes(row.votes, self.emotions)
-            emotion, split = self.emotions[row.emotion], self.splits[row.split]
-            labels = ";".join(sorted({self.labels[name] for name in parse_labels(row.labels)}))
-            yield replace(row, emotion=emotion, split=split, votes=votes, labels=labels)
+            names: dict[str, Any] = {"emotion": self.emotions[row.emotion], "split": self.splits[row.split]}
+            if row.votes:
+                names["votes"] = renamed_votes(row.votes, self.emotions)
+            if row.labels:
+                names["labels"] = ";".join(sorted({self.labels[name] for name in parse_labels(row.labels)}))
+            yield row if all(getattr(row, column) == name for column, name in names.items()) else replace(row, **names)
 
 
 def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey:

@@ -365,7 +365,7 @@ def _check_distribution(path: str | os.PathLike[str], expression: np.ndarray, fr
     if len(expression) != frames:
         raise UserError(f"{path}: expression has {len(expression)} rows for {frames} frames; give one row per frame")
     sums = expression.sum(axis=1, dtype=np.float64)
-    bad = (np.abs(sums - 1.0) > _SUM_TOLERANCE) | (expression < 0).any(axis=1)
-    if bad.any():
+    if expression.min(initial=0.0) < 0 or np.abs(sums - 1.0).max(initial=0.0) > _SUM_TOLERANCE:
+        bad = (np.abs(sums - 1.0) > _SUM_TOLERANCE) | (expression < 0).any(axis=1)
         row = int(np.argmax(bad))
         raise UserError(f"{path}: expression row {row} is not a distribution (sum {sums[row]:g}); apply softmax")

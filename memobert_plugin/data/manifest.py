@@ -90,7 +90,7 @@ class ManifestRow:
     part: str = ""
     """The part of the corpus, such as ``scripted``; empty where it has none."""
     votes: str = ""
-    """The annotators who chose each emotion, counted, as :func:`.targets.parse_votes` reads it; empty where unknown."""
+    """The annotators who chose each emotion, counted, as :func:`.votes.parse_votes` reads it; empty where unknown."""
     labels: str = ""
     """Several labels at once, separated by semicolons; empty where unknown."""
     valence: float | None = None
@@ -356,7 +356,7 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[ManifestRow]:
 
 def _checked_row(place: str, line: int, fields: dict[str, str]) -> ManifestRow:
     """Return the row; the columns that hold numbers are taken out of ``fields``."""
-    for name, value in fields.items():
+    for name, value in fields.items() if _BREAKS_ROWS.search("".join(fields.values())) else ():
         # CSV and JSON can hold any file name; where a manifest is written, addresses replace what it cannot hold.
         found = _NO_PATH.search(value) if name in MEDIA else _BREAKS_ROWS.search(value)
         if found and "\ud800" <= found[0] <= "\udfff":

@@ -350,7 +350,9 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
 
 def _starts(words: np.ndarray) -> np.ndarray:
     """Return 1 where a piece's word number differs from the one before it, as uint8."""
-    return np.diff(words, prepend=-1).astype(bool).astype(np.uint8)
+    starts = np.ones(len(words), dtype=np.uint8)
+    np.not_equal(words[1:], words[:-1], out=starts[1:].view(bool))
+    return starts
 
 
 def _write_settings(folder: str | os.PathLike[str], settings: dict[str, object], segmentation: Segmentation) -> None:

@@ -71,7 +71,12 @@ class Version:
         log = self.work / "log.txt"
         with open(log, "wb") as printed:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT, cwd=self.work
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                cwd=self.work,
+                env=_with_bytecode(),
             )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -158,6 +163,11 @@ class Version:
         used = self.run("python", script, "--arch", arch, "--output", self.work / "update.json")
         parts = json.loads((self.work / "update.json").read_text(encoding="utf-8"))
         return Used(sum(_numbers(parts["milliseconds"])) / 1e3, used.mebibytes)
+
+
+def _with_bytecode() -> dict[str, str]:
+    """Return the environment in which Python keeps bytecode, as an installed package has it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _numbers(values: Mapping[str, float]) -> list[float]:

@@ -231,7 +231,6 @@ def _write_shown(
 
 def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
     """Load the model that the flags describe; refuse ready frames of another making than it was trained on."""
-    from ..inference.decision import refuse_without_emotions
     from ..inference.predictor import MEmoBERT
     from ..inference.requests import refuse_other_frames
 
@@ -250,8 +249,6 @@ def _model(options: argparse.Namespace, streams: StreamChoice) -> MEmoBERT:
         preview=options.report is not None,
         labels=options.labels,
     )
-    if options.report is not None:
-        refuse_without_emotions("--report", model.description)
     for flag in ("visual", "acoustic"):
         if (folder := getattr(options, flag)) is not None:
             refuse_other_frames(f"--{flag}", folder, getattr(model.description, f"{flag}_extractor"))

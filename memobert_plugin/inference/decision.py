@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import UserError
 from ..core.names import CLASSES, DIMENSIONS
 from ..evaluation.metrics.calibration import SURE
 from ..evaluation.metrics.several import THRESHOLD
@@ -90,19 +89,20 @@ def prediction(
     )
 
 
-def refuse_without_emotions(what: str, description: ModelDescription) -> None:
-    """Refuse to show a model's answers as emotions.
+def in_words(description: ModelDescription, values: Mapping[str, float]) -> str:
+    """Return the answer that a model's values by label stand for: ``sad``, ``sad; anger`` or ``valence 2.10``."""
+    if description.target_kind == DIMENSIONS:
+        return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    if description.target_kind == CLASSES:
+        return max(values, key=lambda name: values[name])
+    return "; ".join(name for name, share in values.items() if share >= THRESHOLD) or "none of the labels"
 
-    Raises:
-        UserError: it does not tell one emotion of several.
-    """
-    if description.target_kind != CLASSES:
-        names = ", ".join(description.labels)
-        other = f"numbers ({names})" if description.target_kind == DIMENSIONS else f"any of {names} at once"
-        raise UserError(
-            f"{what}: shows one emotion of several, this model predicts {other}; answer "
-            "clips as JSON lines or a table instead"
-        )
+
+def dimensions_of(description: ModelDescription, values: Mapping[str, float]) -> dict[str, Dimension]:
+    """Return numbers by name with their ranges."""
+    assert description.target is not None  # the kind comes from it
+    ends = zip(values.items(), description.target["ranges"], strict=True)
+    return {name: Dimension(value, *map(float, range_)) for (name, value), range_ in ends}
 
 
 def _other_target(
@@ -115,12 +115,10 @@ def _other_target(
     given = named(description.labels, outputs)
     answer: dict[str, Any] = {"probabilities": {}, "label": ""}
     if description.target_kind == DIMENSIONS:
-        assert description.target is not None  # the kind comes from it
-        ends = zip(given.items(), description.target["ranges"], strict=True)
-        answer["dimensions"] = {name: Dimension(value, *map(float, range_)) for (name, value), range_ in ends}
+        answer["dimensions"] = dimensions_of(description, given)
     else:
         labels = tuple(name for name, share in given.items() if share >= THRESHOLD)
-        answer |= {"probabilities": given, "labels": labels, "label": "; ".join(labels) or "none of the labels"}
+        answer |= {"probabilities": given, "labels": labels, "label": in_words(description, given)}
         answer["confidence"] = float(outputs.max())
     return Prediction(
         **_what_was_read(evidence, description, without),

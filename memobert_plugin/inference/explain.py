@@ -14,14 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL
 from .network import Network
 from .utterance import Evidence
 
 METHOD = (
-    "Gradient × input: for every word and every frame, how much the logarithm of the answer's probability would fall, "
-    "to first order, if its input were zero. Positive: it speaks for the answer. An estimate, not a proof."
+    "Gradient × input: for every word and every frame, how much {} would fall, to first order, if its input were "
+    "zero. Positive: it speaks for the answer. An estimate, not a proof."
 )
+_EXPLAINED = {
+    CLASSES: "the logarithm of the answer's probability",
+    SEVERAL: "the logarithm of the likeliest label's probability",
+    DIMENSIONS: "the number that lies farthest from its mean in training, in units of its deviation there,",
+}
+
+
+def method(kind: str) -> str:
+    """Say for readers how answers of a kind of target are explained."""
+    return METHOD.format(_EXPLAINED[kind])
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Explanation:
     """The contributions of words and frames to one answer.
 
     Attributes:
-        label: the answer.
+        label: the answer; the likeliest of several labels; of numbers, such as ``more arousal``.
         words: the text's words that were read.
         prompt: sum over the template and the special pieces, which are the same in every utterance.
         visual: (T,) contributions of the faces that were read.
@@ -68,15 +80,15 @@ class Course:
 
     Attributes:
         seconds: (S,) lengths that were read.
-        probabilities: (S, C).
+        values: (S, C) probabilities, or numbers.
     """
 
     seconds: np.ndarray
-    probabilities: np.ndarray
+    values: np.ndarray
 
 
 def explain(network: Network, evidence: Evidence) -> Explanation:
-    """Explain the most probable emotion of one utterance.
+    """Explain the most probable emotion or label of one utterance, or the number farthest from its mean in training.
 
     Raises:
         UserError: the model was only pre-trained.
@@ -87,15 +99,17 @@ def explain(network: Network, evidence: Evidence) -> Explanation:
         one.net_input.update(frames)
     with torch.enable_grad(), _kept_output(network.module.word_vectors()) as kept:
         scores, _ = network.scores(batch)
-        likelihoods = scores[0].log_softmax(dim=-1)
-        answer = int(likelihoods.argmax())
-        likelihoods[answer].backward()
+        kind = network.description.target_kind
+        explained = {CLASSES: scores[0].log_softmax(dim=-1), SEVERAL: functional.logsigmoid(scores[0])}
+        values = explained.get(kind, scores[0])
+        answer = int(values.abs().argmax() if kind == DIMENSIONS else values.argmax())
+        values[answer].backward()
     count = int(batch.piece_lengths[0])
     # Each template embeds its text first, some then words to compare with. The text's own pieces follow [CLS].
     pieces = [_products(one) for one in kept[:: len(kept) // (1 + len(batch.more))]]
     own = np.sum([of_template[1 : 1 + count] for of_template in pieces], axis=0)
     return Explanation(
-        label=network.labels[answer],
+        label=f"more {network.labels[answer]}" if kind == DIMENSIONS else network.labels[answer],
         words=tuple(_by_word(network, evidence, own)),
         prompt=float(sum(of_template.sum() for of_template in pieces) - own.sum()),
         visual=_products(frames["visual"]),
@@ -124,7 +138,7 @@ def course(network: Network, evidence: Evidence, step: float = 0.4) -> Course:
     with torch.inference_mode():
         parts = [evidence.first_seconds(float(end)) for end in seconds]
         scores, _ = network.scores(network.batch(parts, network.prompt))
-        return Course(seconds, scores.softmax(dim=-1).cpu().double().numpy())
+        return Course(seconds, network.answers(scores).cpu().double().numpy())
 
 
 @contextmanager

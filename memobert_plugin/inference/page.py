@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import numpy as np
+
 from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
 from ..core.files import is_stream, replaced_when_complete
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL
+from ..evaluation.metrics.several import THRESHOLD
 from ..pages.drawings import Tracks, emotion_colors
 from ..pages.template import load_template, media_address
 from .decision import model_notes
-from .explain import METHOD
+from .explain import method
 from .page_section import PLAIN_NAMES, Section, section
 from .prediction import Prediction
 from .requests import Outcome
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..checkpoints.model_description import ModelDescription
 
+NOT_COMPARED = "They were never compared with how often this model is right."
 MOST_DETAILED = 60
 """Utterances that are shown with details; the others are in the overview only."""
 
@@ -101,7 +106,8 @@ class Page:
         return load_template(Path(__file__).with_name("page.html")).render(
             headline=headline(self._title(), answers, timeline=self._timeline),
             media=lambda clip: media_address(clip, folder),
-            lead=lead(answers, self._description.labels),
+            lead=lead(answers, self._description),
+            kind=self._description.target_kind,
             model_notes=model_notes(self._description) if answers else (),
             colors=self._colors,
             label_colors={label: self._colors[label] for label in self._description.labels},
@@ -128,33 +134,38 @@ class Page:
 
     def _overview(self) -> Markup:
         """Draw the emotion timeline of a film."""
-        spans = []
-        for one in self._sections:
-            utterance, answer = one.outcome.utterance, one.outcome.prediction
-            title = f"{utterance.start or 0.0:.1f} s {utterance.text}".strip()
-            shares = None if answer is None else answer.probabilities
-            spans.append((utterance.start or 0.0, utterance.end or 0.0, shares, title))
+        found = [one.outcome.utterance for one in self._sections]
         addresses = [f"{one.page}#u{one.number}" for one in self._sections]
-        begin, end = min(span[0] for span in spans), max(span[1] for span in spans)
+        begin, end = min(one.start or 0.0 for one in found), max(one.end or 0.0 for one in found)
         if begin < end / 3:
             begin = 0.0
-        shifted = [(start - begin, stop - begin, shares, title) for start, stop, shares, title in spans]
-        tracks = Tracks(end - begin, "probabilities over the time of the film", self._colors, begin)
-        tracks.columns(shifted, addresses)
+        spans = [((one.start or 0.0) - begin, (one.end or 0.0) - begin) for one in found]
+        titles = [f"{one.start or 0.0:.1f} s {one.text}".strip() for one in found]
+        kind, target = self._description.target_kind, self._description.target
+        what = "numbers" if kind == DIMENSIONS else "probabilities"
+        tracks = Tracks(end - begin, f"{what} over the time of the film", self._colors, begin)
+        if kind == CLASSES:
+            answers = [one.outcome.prediction for one in self._sections]
+            shares = [None if answer is None else answer.probabilities for answer in answers]
+            tracks.columns(
+                [(*span, given, title) for span, given, title in zip(spans, shares, titles, strict=True)], addresses
+            )
+            return tracks.svg()
+        for place, name in enumerate(self._description.labels):
+            values = [one.values.get(name) for one in self._sections]
+            row = [(*span, value, title) for span, value, title in zip(spans, values, titles, strict=True)]
+            if kind == DIMENSIONS and target is not None:
+                low, high = (f"{limit:.2f}".rstrip("0").rstrip(".") for limit in target["ranges"][place])
+                tracks.values(name, "", row, addresses, (low, high))
+            else:
+                tracks.values(name, "", row, addresses, ("0%", "100%"), THRESHOLD)
         return tracks.svg()
 
     def _explanations(self, answered: Sequence[Section]) -> list[tuple[str, str]]:
         """Explain the parts that this page has, and no others."""
         rows = []
         if answered:
-            rows.append(
-                (
-                    "probabilities",
-                    "How the model divides its belief among the emotions it knows; they add up to 100 %. How often a "
-                    "model is right is not on this page: see the numbers it was published with.",
-                )
-            )
-            rows.append(("confidence, unsure", self._confidence()))
+            rows += self._values_explained()
         heard = {each for one in answered if (each := _recognizer(one.outcome.prediction))}
         if heard:
             count = sum(bool(_recognizer(one.outcome.prediction)) for one in answered)
@@ -169,7 +180,10 @@ class Page:
             prompted = self._description.kind == PROMPTED
             place = "at the word to be filled in" if prompted else "at the text's first position"
             rows.append(
-                ("relied on, marked words, moments", f"{METHOD} It is taken {place}, where the answer is read.")
+                (
+                    "relied on, marked words, moments",
+                    f"{method(self._description.target_kind)} It is taken {place}, where the answer is read.",
+                )
             )
         if any(one.left_out for one in answered):
             rows.append(
@@ -188,6 +202,25 @@ class Page:
                 )
             )
         return rows
+
+    def _values_explained(self) -> list[tuple[str, str]]:
+        """Explain probabilities or numbers."""
+        published = "How often a model is right is not on this page: see the numbers it was published with."
+        kind, found = self._description.target_kind, self._description.calibration
+        if kind == CLASSES:
+            divided = "How the model divides its belief among the emotions it knows; they add up to 100 %."
+            return [("probabilities", f"{divided} {published}"), ("confidence, unsure", self._confidence())]
+        unsure = ("unsure", "It stands where nothing that was read is like anything in a training.")
+        if kind == DIMENSIONS:
+            scale = (
+                "A bar fills its share of the range that the number has in the model's corpus, which stands beside it."
+            )
+            return [("numbers", f"{scale} How exact they are is not on this page: see the published numbers."), unsure]
+        each = (
+            f"Of each label by itself; they need not add up to 100 %. A label counts from {100 * THRESHOLD:.0f} % on."
+        )
+        known = f"They were compared with {found.utterances} answers about other people." if found else NOT_COMPARED
+        return [("probabilities", f"{each} {known} {published}"), unsure]
 
     def _confidence(self) -> str:
         found = self._description.calibration
@@ -210,7 +243,8 @@ class Page:
 
     def _facts(self) -> list[tuple[str, str]]:
         description = self._description
-        facts = [("emotions it can choose from", ", ".join(description.labels))]
+        what = {CLASSES: "emotions it can choose from", DIMENSIONS: "numbers it gives"}
+        facts = [(what.get(description.target_kind, "labels it can give"), ", ".join(description.labels))]
         if description.template:
             facts.append(("question it answers", description.template.replace("[MASK]", "____")))
         limits = description.limits
@@ -268,24 +302,30 @@ def headline(title: str, answers: Sequence[Prediction], *, timeline: bool) -> st
         return f"{title}: no answer"
     if len(answers) == 1:
         return f"{title}: {answers[0].headline.replace('%', ' %')}"
+    if answers[0].dimensions:
+        means = {name: np.mean([one.dimensions[name].value for one in answers]) for name in answers[0].dimensions}
+        return f"{title}: on average {', '.join(f'{name} {mean:.2f}' for name, mean in means.items())}"
     amounts: dict[str, float] = {}
     for answer in answers:
         amount = (answer.end or 0.0) - (answer.start or 0.0) if timeline else 1
-        amounts[answer.label] = amounts.get(answer.label, 0.0) + amount
+        for label in answer.labels or (answer.label,):
+            amounts[label] = amounts.get(label, 0.0) + amount
     listed = sorted(amounts.items(), key=lambda row: -row[1])
     unit = "{} for {:.0f} s" if timeline else "{} in {:.0f}"
     rest = f", {len(listed) - 3} others" if len(listed) > 3 else ""
     return f"{title}: {', '.join(unit.format(*row) for row in listed[:3])}{rest}"
 
 
-def lead(answers: Sequence[Prediction], labels: Sequence[str]) -> str:
-    """Write the page's first sentences: the modalities that were read, and the emotions to choose from."""
-    choice = (
-        f"{len(labels)} emotions fits best: {', '.join(labels)}. It chooses among these only, and such an estimate "
-        "says nothing certain about what a person feels."
-    )
+def lead(answers: Sequence[Prediction], description: ModelDescription) -> str:
+    """Write the page's first sentences: the modalities that were read, and what the model estimates."""
+    names = ", ".join(description.labels)
+    choice = {
+        CLASSES: f"which of {len(description.labels)} emotions fits best: {names}. It chooses among these only; such",
+        DIMENSIONS: f"these numbers: {names}. Such",
+        SEVERAL: f"which of {len(description.labels)} labels fit: {names}. Any number of them can, also none. Such",
+    }[description.target_kind] + " an estimate says nothing certain about what a person feels."
     if not answers:
-        return f"A trained model can estimate which of {choice} It has no answer for what it was given."
+        return f"A trained model can estimate {choice} It has no answer for what it was given."
     counts = {
         letter: sum(answer.modalities[name].present for answer in answers) for letter, name in MODALITY_NAMES.items()
     }
@@ -295,7 +335,7 @@ def lead(answers: Sequence[Prediction], labels: Sequence[str]) -> str:
         for letter, count in counts.items()
         if 0 < count < len(answers)
     ]
-    return f"A trained model read {_listed([*always, *at_times])}, and estimated which of {choice}"
+    return f"A trained model read {_listed([*always, *at_times])}, and estimated {choice}"
 
 
 def _recognizer(answer: Prediction | None) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.names import SAMPLE_RATE
+from ..core.names import CLASSES, DIMENSIONS, SAMPLE_RATE
+from ..evaluation.metrics.several import THRESHOLD
 from ..features.media.thumbnails import jpeg_address
-from ..pages.drawings import Tracks, emotion_colors, small_bar, time_step
+from ..pages.drawings import Tracks, emotion_colors, small_bar, small_bars, time_step
+from .decision import dimensions_of, in_words, named
 from .explain import Contribution, Explanation
 from .faces import LONGEST_SHOWN
-from .prediction import Prediction
+from .prediction import Prediction, bars
 from .requests import Outcome
 from .utterance import MODALITY_NAMES, Evidence
 
@@ -37,11 +39,11 @@ class Word:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The answer without one modality."""
+    """The answer with everything or without one modality; ``share`` is empty where several values make it."""
 
     without: str
     label: str
-    share: float
+    share: str
     bar: Markup
     changes: bool
 
@@ -64,7 +66,7 @@ class Interval:
         faces: the amount by which its faces spoke for the answer.
         sound: the same of its sound.
         expression: the strongest expression of the face, with its share.
-        answer: the answer when nothing after the stretch is read, with its share.
+        answer: the answer when nothing after the stretch is read, in words; empty without.
     """
 
     begin: float
@@ -72,7 +74,7 @@ class Interval:
     faces: float | None
     sound: float | None
     expression: tuple[str, float] | None
-    answer: tuple[str, float] | None
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ class Section:
     Attributes:
         number: its place, for links.
         outcome: its result; media and explanation already dropped.
-        bar: its probabilities.
+        bar: its probabilities or numbers.
+        values: of each label, the filled share of its bar and the value in words.
+        spoke_for: the answer that its words and moments are said to have spoken for.
         tracks: the rows over time; None for an utterance without time.
         track_notes: sentences on how to read these rows.
         has_course: True if the answer as more is read is among the rows.
@@ -100,6 +104,8 @@ class Section:
     number: int
     outcome: Outcome
     bar: Markup | None = None
+    values: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    spoke_for: str = ""
     tracks: Markup | None = None
     track_notes: Sequence[str] = ()
     has_course: bool = False
@@ -122,9 +128,10 @@ def section(
     bare = Outcome(outcome.utterance, outcome.error, answer)
     if answer is None:
         return Section(number, bare)
-    bar = small_bar(answer.probabilities, colors)
+    given = {name: one.value for name, one in answer.dimensions.items()} or answer.probabilities
+    bar, values = _bar(given, description, colors), values_of(given, description)
     if evidence is None or not detailed:
-        return Section(number, bare, bar=bar)
+        return Section(number, bare, bar=bar, values=values)
     found = outcome.explanation
     shares = [(PLAIN_NAMES[letter], share) for letter, share in found.shares.items() if share] if found else []
     tracks, notes = _tracks(outcome, evidence, description, colors)
@@ -132,6 +139,8 @@ def section(
         number,
         bare,
         bar=bar,
+        values=values,
+        spoke_for=found.label if found else answer.label,
         tracks=tracks,
         track_notes=notes,
         has_course=tracks is not None and outcome.course is not None and len(outcome.course.seconds) > 1,
@@ -140,7 +149,7 @@ def section(
         legend=_legend(outcome, evidence, description) if tracks is not None else (),
         words=_words(found.words) if found else (),
         shares=shares,
-        left_out=_left_out(answer, colors),
+        left_out=_left_out(answer, given, description, colors),
         absent=[
             (PLAIN_NAMES[letter], answer.modalities[name].reason)
             for letter, name in MODALITY_NAMES.items()
@@ -148,6 +157,26 @@ def section(
         ],
         detailed=True,
     )
+
+
+def values_of(given: Mapping[str, float], description: ModelDescription) -> dict[str, tuple[float, str]]:
+    """Return for probabilities or numbers by label the filled share of each bar and the value in words."""
+    if description.target_kind == DIMENSIONS:
+        numbers = dimensions_of(description, given)
+        found = bars({"dimensions": {name: asdict(one) for name, one in numbers.items()}})
+        return {name: (share, f"{value} ({numbers[name].range})") for name, (share, value) in found.items()}
+    values = {name: (share, f"{100 * share:.0f} %") for name, share in given.items()}
+    if description.target_kind == CLASSES:
+        return values
+    decided = {True: "yes", False: "no"}
+    return {name: (share, f"{value} ({decided[share >= THRESHOLD]})") for name, (share, value) in values.items()}
+
+
+def _bar(given: Mapping[str, float], description: ModelDescription, colors: Mapping[str, str]) -> Markup:
+    """Draw the values of one answer in a row of a table."""
+    if description.target_kind == CLASSES:
+        return small_bar(given, colors)
+    return small_bars(values_of(given, description), colors)
 
 
 MOMENT_SECONDS = 0.5
@@ -210,12 +239,16 @@ def _expression_between(
     return _strongest(description.expression_classes, shares[inside].mean(axis=0)) if inside.any() else None
 
 
-def _answer_at(outcome: Outcome, description: ModelDescription, end: float) -> tuple[str, float] | None:
+def _answer_at(outcome: Outcome, description: ModelDescription, end: float) -> str:
     course = outcome.course
     if course is None or len(course.seconds) < 2:
-        return None
+        return ""
     known = np.flatnonzero(course.seconds <= end + 1e-6)
-    return _strongest(description.labels, course.probabilities[known[-1]]) if len(known) else None
+    if not len(known):
+        return ""
+    given = named(description.labels, course.values[known[-1]])
+    answer = in_words(description, given)
+    return f"{answer} {given[answer]:.0%}".replace("%", " %") if description.target_kind == CLASSES else answer
 
 
 def _strongest(names: Sequence[str], shares: np.ndarray) -> tuple[str, float]:
@@ -236,15 +269,21 @@ def _words(words: Sequence[Contribution]) -> list[Word]:
     return [Word(word.word, word.value / largest if largest else 0.0, word.value) for word in words]
 
 
-def _left_out(answer: Prediction, colors: Mapping[str, str]) -> list[LeftOut]:
+def _left_out(
+    answer: Prediction, given: Mapping[str, float], description: ModelDescription, colors: Mapping[str, str]
+) -> list[LeftOut]:
+    """Return the answer with everything, and those without each modality; none where none was asked for."""
+    asked: dict[str, Mapping[str, float]] = {
+        f"without {PLAIN_NAMES[letter]}": without
+        for letter, name in MODALITY_NAMES.items()
+        if (without := answer.modalities[name].without) is not None
+    }
     rows = []
-    for letter, name in MODALITY_NAMES.items():
-        shares: Mapping[str, float] | None = answer.modalities[name].without
-        if shares is not None:
-            label = max(shares, key=lambda kind: shares[kind])
-            rows.append(
-                LeftOut(PLAIN_NAMES[letter], label, shares[label], small_bar(shares, colors), label != answer.label)
-            )
+    for what, shares in ({"with everything": given} | asked if asked else {}).items():
+        label = in_words(description, shares)
+        share = f"{100 * shares[label]:.0f} %" if description.target_kind == CLASSES else ""
+        changes = description.target_kind != DIMENSIONS and label != answer.label
+        rows.append(LeftOut(what, label, share, _bar(shares, description, colors), changes))
     return rows
 
 
@@ -280,7 +319,15 @@ def _tracks(
         tracks.shade_unread(read_sound, tracks.height - begin)
     if way is not None and len(way.seconds) > 1:
         ends = np.minimum(way.seconds, seconds)
-        tracks.lines("the answer, as more is read", "", ends, way.probabilities, description.labels)
+        of_scale = np.array(
+            [
+                [share for share, _ in values_of(named(description.labels, row), description).values()]
+                for row in way.values
+            ]
+        )
+        numbers = description.target_kind == DIMENSIONS
+        detail, ticks = ("each on its own scale", ("low", "", "high")) if numbers else ("", ("0%", "50%", "100%"))
+        tracks.lines("the answer, as more is read", detail, ends, of_scale, description.labels, ticks)
     unread = any(0 < read < seconds for read in (read_faces, read_sound))
     label = found.label if found is not None else ""
     return tracks.svg(), list(_track_notes(evidence, label, len(explained), unread))

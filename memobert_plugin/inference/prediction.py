@@ -73,6 +73,11 @@ class Dimension:
     low: float
     high: float
 
+    @property
+    def range(self) -> str:
+        """Return the scale in words."""
+        return f"{self.low:.3g} to {self.high:.3g}"
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -158,8 +163,7 @@ class Prediction:
         rows = sorted(self.probabilities.items(), key=lambda row: -row[1])
         lines = [f"{self.name}: {self.headline}"]
         lines += [
-            f"  {name:<{width}}  {one.value:>6.2f}  (in training {one.low:g} to {one.high:g})"
-            for name, one in self.dimensions.items()
+            f"  {name:<{width}}  {one.value:>6.2f}  (in training {one.range})" for name, one in self.dimensions.items()
         ]
         lines += [f"  {label:<{width}}  {share:>4.0%}  {'#' * round(24 * share)}".rstrip() for label, share in rows]
         lines.append(f"read: {self.parts_read}")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..core.errors import UserError
-from .decision import named, prediction, refuse_without_emotions
+from .decision import named, prediction
 from .prediction import Asked, Encoding, Prediction, Predictions
 from .utterance import Clip, Clips, Evidence, Utterance, one_utterance, utterances
 
@@ -265,7 +265,6 @@ class MEmoBERT:
 
     def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
         """Read the clips again and write the page of :meth:`Predictions.page`."""
-        refuse_without_emotions("page", self.description)
         from .page import Page, details_folder
         from .requests import run
 

@@ -30,7 +30,7 @@ _SYNONYMS: Final = {
 
 WIDTH: Final = 720
 LEFT: Final = 2
-RIGHT: Final = 52
+RIGHT: Final = 60
 """Pixels right of a drawing's time axis, for the numbers of its scale. Names stand above their rows, so that the same
 drawing can be read on a phone, where ``style.css`` makes its letters larger.
 """
@@ -259,21 +259,68 @@ class Tracks:
         parts.append(f'<polygon points="{points_of(upper + lower[::-1])}" class="wave"/>')
         self._row(height, "".join(parts))
 
-    def lines(self, name: str, detail: str, times: np.ndarray, values: np.ndarray, names: Sequence[str]) -> None:
-        """Add a line for each name, of (S, C) shares from 0 to 1."""
+    def lines(
+        self,
+        name: str,
+        detail: str,
+        times: np.ndarray,
+        values: np.ndarray,
+        names: Sequence[str],
+        ticks: Sequence[str] = ("0%", "50%", "100%"),
+    ) -> None:
+        """Add a line for each name, of (S, C) shares from 0 to 1; ``ticks`` name the bottom, the middle and the top."""
         self._named(name, detail)
         height = 96.0
         parts = []
-        for share in (0.0, 0.5, 1.0):
+        for share, tick in zip((0.0, 0.5, 1.0), ticks, strict=True):
             y = number(self._y + height * (1 - share))
             parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" class="line"/>')
-            parts.append(text(WIDTH - RIGHT + 2, float(y) + 4, f"{share:.0%}", 'class="tick"'))
+            parts.append(text(WIDTH - RIGHT + 2, float(y) + 4, tick, 'class="tick"'))
         for index, kind in enumerate(names):
             points = [(self.x(t), self._y + height * (1 - v)) for t, v in zip(times, values[:, index], strict=True)]
             parts.append(
                 f'<polyline points="{points_of(points)}" fill="none" stroke="{self._colors[kind]}" '
                 f'stroke-width="2.5"><title>{escape(kind)}</title></polyline>'
             )
+        self._row(height, "".join(parts))
+
+    def values(
+        self,
+        name: str,
+        detail: str,
+        spans: Sequence[tuple[float, float, tuple[float, str] | None, str]],
+        addresses: Sequence[str],
+        ends: tuple[str, str],
+        threshold: float | None = None,
+    ) -> None:
+        """Add a row of one value for each utterance, as a link: a line on its scale, or a column with a threshold.
+
+        Args:
+            name: of the value, whose colour it has.
+            detail: in a paler ink.
+            spans: begin, end, the share of the scale with the value in words (None for no answer), and a title.
+            addresses: of the links, which are left out of the keyboard's way as those of :meth:`columns` are.
+            ends: words for the scale's bottom and top.
+            threshold: share from which a value counts.
+        """
+        self._role = "group"
+        self._named(name, detail)
+        height, parts = 48.0, [rect(LEFT, self._y, WIDTH - LEFT - RIGHT, 48.0, 'class="soft"')]
+        for (begin, end, value, title), address in zip(spans, addresses, strict=True):
+            left, width = self.x(begin), max(self.x(end) - self.x(begin) - 0.5, 1.0)
+            if value is None:
+                parts.append(rect(left, self._y, width, height, 'class="none" stroke-dasharray="3 2"', title))
+                continue
+            top, look = self._y + height * (1 - value[0]), f'fill="{self._colors[name]}"'
+            tall = 4.0 if threshold is None else height * value[0]
+            top = min(top, self._y + height - 4) if threshold is None else top
+            bar = rect(left, top, width, tall, look, f"{title}: {name} {value[1]}")
+            parts.append(f'<a href="{escape(address)}" tabindex="-1" aria-label="{escape(title)}">{bar}</a>')
+        for share, tick in zip((0.0, 1.0), ends, strict=True):
+            parts.append(text(WIDTH - RIGHT + 2, self._y + height * (1 - share) + 8 * share, tick, 'class="tick"'))
+        if threshold is not None:
+            y = number(self._y + height * (1 - threshold))
+            parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" class="axis"/>')
         self._row(height, "".join(parts))
 
     def columns(

@@ -77,15 +77,14 @@ def answer_questions(settings: Settings, connection: Connection) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
         from ..checkpoints.model_description import facts
-        from ..inference.decision import refuse_without_emotions
         from ..inference.predictor import MEmoBERT
 
         model = MEmoBERT.from_pretrained(**settings.model)
-        refuse_without_emotions("serve", model.description)
     except UserError as error:
         connection.send(("refused", str(error)))
         return
-    connection.send(("ready", {**facts(model.description), "emotions": model.labels}))
+    own = {"emotions": model.labels, "predicts": model.description.target_kind}
+    connection.send(("ready", {**facts(model.description), **own}))
     while True:
         try:
             question = connection.recv()

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..core.names import CLASSES
 from ..core.version import VERSION
 from ..features.media.container import FILM_SUFFIXES
 from ..features.media.sound import SOUND_SUFFIXES
@@ -81,7 +82,8 @@ class Api:
         """Return the page."""
         facts = self._desk.facts
         html = load_template(_HERE / "serve.html").render(
-            facts={name: value for name, value in facts.items() if name != "emotions"},
+            facts={name: value for name, value in facts.items() if name not in ("emotions", "predicts")},
+            kind=facts.get("predicts", CLASSES),
             colors=emotion_colors(facts["emotions"]),
             accepted=",".join([*FILM_SUFFIXES, *SOUND_SUFFIXES]),
             most_bytes=self._desk.limits.bytes,

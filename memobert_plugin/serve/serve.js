@@ -5,6 +5,8 @@
 
 const at = (id) => document.getElementById(id);
 const colors = JSON.parse(at("serve").dataset.colors);
+// "classes": one emotion of several; "several": any labels; "dimensions": numbers.
+const kind = at("serve").dataset.kind;
 const mostBytes = Number(at("serve").dataset.mostBytes);
 const RECORDED_SECONDS = 10;
 const POLL = 400;
@@ -204,14 +206,46 @@ function add(line) {
   }
   if (line.error) {
     row.insertCell().textContent = `no answer: ${line.error}`;
-    row.insertCell();
+    if (kind === "classes") row.insertCell();
     row.insertCell();
   } else {
-    row.insertCell().textContent = line.unsure ? `${line.label} (unsure)` : line.label;
-    row.insertCell().textContent = percent(line.confidence);
-    row.insertCell().append(bar(line.probabilities));
+    row.insertCell().textContent = `${inWords(line)}${line.unsure ? " (unsure)" : ""}`;
+    if (kind === "classes") row.insertCell().textContent = percent(line.confidence);
+    row.insertCell().append(kind === "classes" ? bar(line.probabilities) : bars(valuesOf(line)));
   }
   draw();
+}
+
+// Of each label: the filled share of its bar, and its value in words.
+function valuesOf(line) {
+  if (kind !== "dimensions") {
+    const decided = (name) => (line.labels.includes(name) ? "yes" : "no");
+    return Object.entries(line.probabilities).map(([name, share]) => [name, share, `${percent(share)} (${decided(name)})`]);
+  }
+  const short = (limit) => String(Number(limit.toPrecision(3)));
+  return Object.entries(line.dimensions).map(([name, { value, low, high }]) => {
+    const share = Math.min(Math.max((value - low) / (high - low || 1), 0), 1);
+    return [name, share, `${value.toFixed(2)} (${short(low)} to ${short(high)})`];
+  });
+}
+
+function inWords(line) {
+  if (kind !== "dimensions") return line.label;
+  return Object.entries(line.dimensions).map(([name, one]) => `${name} ${one.value.toFixed(2)}`).join(", ");
+}
+
+function bars(values) {
+  const found = Object.assign(document.createElement("div"), { className: "bars" });
+  for (const [name, share, words] of values) {
+    const filled = document.createElement("i");
+    filled.style.width = `${100 * share}%`;
+    filled.style.background = colors[name];
+    const track = Object.assign(document.createElement("span"), { className: kind === "several" ? "track half" : "track" });
+    track.append(filled);
+    found.append(Object.assign(document.createElement("span"), { textContent: name }), track);
+    found.append(Object.assign(document.createElement("span"), { textContent: words }));
+  }
+  return found;
 }
 
 function rect(parent, x, y, width, height, fill, title) {
@@ -243,11 +277,23 @@ function draw() {
   at("chart").replaceChildren();
   const end = Math.max(...timed.map((line) => line.end), Number.isFinite(at("player").duration) ? at("player").duration : 0);
   for (const line of timed) {
+    const left = (960 * line.start) / end;
+    const wide = Math.max((960 * (line.end - line.start)) / end - 1, 1);
+    if (kind !== "classes") {
+      if (line.error) continue;
+      const values = valuesOf(line);
+      const room = 120 / values.length;
+      values.forEach(([name, share, words], place) => {
+        const top = place * room + 3 + (room - 6) * (1 - share);
+        const tall = kind === "several" ? (room - 6) * share : 3;
+        rect(at("chart"), left, top, wide, tall, colors[name], `${seconds(line.start)}: ${name} ${words}`);
+      });
+      continue;
+    }
     let y = 120;
     for (const [name, share] of Object.entries(line.probabilities || {})) {
       y -= 120 * share;
-      const width = (960 * (line.end - line.start)) / end - 1;
-      rect(at("chart"), (960 * line.start) / end, y, Math.max(width, 1), 120 * share, colors[name], `${seconds(line.start)}: ${name} ${percent(share)}`);
+      rect(at("chart"), left, y, wide, 120 * share, colors[name], `${seconds(line.start)}: ${name} ${percent(share)}`);
     }
   }
 }
@@ -256,10 +302,18 @@ function headline() {
   const answered = answers.filter((line) => !line.error);
   if (answered.length === 1) {
     const [one] = answered;
+    if (kind !== "classes") return inWords(one);
     return `${one.label}, ${percent(one.confidence)}${one.unsure ? ", unsure" : ""}`;
   }
+  if (kind === "dimensions") {
+    const mean = (name) => answered.reduce((sum, line) => sum + line.dimensions[name].value, 0) / answered.length;
+    return `on average ${Object.keys(answered[0].dimensions).map((name) => `${name} ${mean(name).toFixed(2)}`).join(", ")}`;
+  }
   const counts = new Map();
-  for (const line of answered) counts.set(line.label, (counts.get(line.label) || 0) + 1);
+  for (const line of answered) {
+    const labels = line.labels?.length ? line.labels : [line.label];
+    for (const label of labels) counts.set(label, (counts.get(label) || 0) + 1);
+  }
   const listed = [...counts].sort((one, other) => other[1] - one[1]);
   return listed.map(([name, count]) => `${name} in ${count} of ${answered.length}`).join(", ");
 }

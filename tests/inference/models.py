@@ -9,9 +9,11 @@ from memobert_plugin.checkpoints.bundle import write_bundle
 from memobert_plugin.checkpoints.fairseq_checkpoint import read_fairseq_checkpoint
 from memobert_plugin.data.frames import frame_file, read_frames
 from memobert_plugin.data.manifest import read_manifest
+from memobert_plugin.features.denseface.encoder import DenseFace
 from memobert_plugin.features.encoders.base import PooledEncoder
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.inference.utterance import Utterance
+from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
 MANIFEST = "manifest.tsv"
@@ -41,6 +43,18 @@ def utterances_of(data_bin: Path) -> list[Utterance]:
             )
         )
     return found
+
+
+def bundle_for_clips(folder: Path, task: str, *flags: str) -> Path:
+    """A bundle that says it was trained on DenseFace's and log-mel frames."""
+    shape = CorpusShape(speakers=3, utterances=8, visual_dim=342, acoustic_dim=80, dimensions=True, several=True)
+    data_bin = make_data_bin(folder / "corpus", shape)
+    model = read_fairseq_checkpoint(trained_checkpoint(data_bin, task, folder / "x.pt", *flags, updates=10))
+    faces = replace(DenseFace.from_shipped().info(choice="speaker", voice={"name": "energy"}), frame_rate=10.0)
+    sound = PooledEncoder(LogMel(), 6).info()
+    description = replace(model.description, visual_extractor=faces, acoustic_extractor=sound)
+    write_bundle(replace(model, description=description), folder / "bundle")
+    return folder / "bundle"
 
 
 def logmel_bundle(checkpoint: Path, folder: Path, pool: int = 3) -> Path:

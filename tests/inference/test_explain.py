@@ -113,6 +113,6 @@ def test_the_course_ends_in_the_answer(models: dict[str, MEmoBERT]) -> None:
     way = course(model.network, evidence)
     [answer] = model.probabilities([evidence])
     assert way.seconds[-1] > max(evidence.visual_times[-1], evidence.acoustic_times[-1])  # type: ignore[index]
-    assert way.probabilities[-1] == pytest.approx(answer[0], abs=1e-6)
-    assert np.allclose(way.probabilities.sum(axis=1), 1.0)
+    assert way.values[-1] == pytest.approx(answer[0], abs=1e-6)
+    assert np.allclose(way.values.sum(axis=1), 1.0)
     assert len(course(model.network, model.read(Utterance(text="cry"))).seconds) == 0

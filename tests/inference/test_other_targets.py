@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
@@ -17,8 +18,11 @@ from memobert_plugin.checkpoints.model_description import ModelDescription
 from memobert_plugin.cli.export import described
 from memobert_plugin.cli.inspect import main as inspect
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.inference.explain import explain
 from memobert_plugin.inference.outputs import as_text, earlier_answers, write_answers
+from memobert_plugin.inference.page import Page
 from memobert_plugin.inference.prediction import bars
+from memobert_plugin.inference.requests import Outcome, run
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 from tests.inference.models import utterances_of
@@ -118,11 +122,8 @@ def test_the_bundle_and_its_card_say_what_is_predicted(trained: Path) -> None:
             ModelDescription.from_dict("x", content)
 
 
-def test_what_shows_one_emotion_of_several_is_refused(data_bin: Path, trained: Path, tmp_path: Path) -> None:
+def test_what_is_for_one_emotion_of_several_is_refused(trained: Path, tmp_path: Path) -> None:
     model = MEmoBERT.from_pretrained(trained / "numbers")
-    answers = model.predict(utterances_of(data_bin)[:2])
-    with pytest.raises(UserError, match="page: shows one emotion of several, this model predicts numbers"):
-        answers.page(tmp_path / "x.html")
     with pytest.raises(UserError, match="--labels: this model does not choose one of its labels"):
         MEmoBERT.from_pretrained(trained / "labels", labels="happy,sad")
     with pytest.raises(UserError, match="--calibrate: only for models that tell one emotion of several"):
@@ -150,6 +151,56 @@ def test_answers_are_drawn_with_every_number_or_label(data_bin: Path, trained: P
     assert all(f"<title>{label} {value}</title>" in drawn for label, (_, value) in filled.items())
     ends = [float(x) + float(width) for x, width in re.findall(r'<rect x="([\d.]+)" y="0" width="([\d.]+)"', drawn)]
     assert len(ends) == len(filled) * len(answers) and max(ends) <= 160
+
+
+@pytest.mark.parametrize("name", ["numbers", "labels"])
+def test_a_page_shows_every_number_or_label_with_its_reasons(data_bin: Path, trained: Path, name: str) -> None:
+    model = MEmoBERT.from_pretrained(trained / name)
+    asked = [replace(one, start=2.0 * at, end=2.0 * at + 1.5) for at, one in enumerate(utterances_of(data_bin)[:3])]
+    page = Page(model.description, timeline=True)
+    found = list(run(model, asked, explained=True))
+    for outcome in [*found, Outcome(replace(asked[0], name="late", start=6.0, end=7.0), error="defective")]:
+        page.add(outcome)
+    html = page.render()
+    for outcome in found:
+        answer, explained = outcome.prediction, outcome.explanation
+        assert answer is not None and explained is not None
+        assert f"<td>{answer.headline if name == 'numbers' else answer.label}</td>" in html
+        assert f"spoke for “{explained.label}”" in html
+        for label in model.labels:
+            if name == "numbers":
+                one = answer.dimensions[label]
+                value = f"{one.value:.2f} ({one.low:.3g} to {one.high:.3g})"
+            else:
+                share = answer.probabilities[label]
+                value = f"{100 * share:.0f} % ({'yes' if share >= 0.5 else 'no'})"
+            # In the details, in the table of all, and under the pointer of the drawing over time.
+            assert html.count(value) >= 4 and f"{label} {value}" in html
+    assert html.count("without what is said") >= 3 and html.count('class="soft"') == len(model.labels)
+    assert html.count("stroke-dasharray") == len(model.labels) and "No answer for late" in html
+    assert ("how sure" in html) is False and ("adds up" in html or "add up to 100 %" in html) == (name == "labels")
+    assert (": on average" in html) == (name == "numbers") and html.count('<span class="track') == 3 * len(model.labels)
+
+
+@pytest.mark.parametrize("name", ["numbers", "labels"])
+def test_words_and_frames_speak_for_what_they_change(data_bin: Path, trained: Path, name: str) -> None:
+    model = MEmoBERT.from_pretrained(trained / name)
+    evidence = model.read(next(one for one in utterances_of(data_bin) if one.visual is not None))
+    explained = explain(model.network, evidence)
+    batch = model.network.batch([evidence], None)
+    place = model.labels.index(explained.label.removeprefix("more "))
+    step = 1e-3
+
+    def value(scale: float) -> float:
+        handle = model.network.module.word_vectors().register_forward_hook(lambda _, __, output: output * scale)
+        with torch.inference_mode():
+            scores = model.network.scores(batch)[0][0].double()
+        handle.remove()
+        return float(scores[place] if name == "numbers" else torch.nn.functional.logsigmoid(scores)[place])
+
+    change = (value(1 + step) - value(1 - step)) / (2 * step)
+    words = sum(word.value for word in explained.words)
+    assert words + explained.prompt == pytest.approx(change, rel=0.1) and abs(change) > 5e-4
 
 
 def test_a_number_beyond_its_range_fills_the_bar_and_no_more() -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from memobert_plugin.inference.requests import run
 from memobert_plugin.inference.utterance import Utterance
 from tests.evaluation.sweeps import write_grid
 from tests.films import Cue, tone, write_film
+from tests.inference.models import bundle_for_clips
 from tests.talking_faces import DrawnFace, write_talking_film
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -46,16 +48,30 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the shipped model."""
-    script = tmp_path_factory.mktemp("serve") / "run.py"
+@contextmanager
+def serving(folder: Path, *flags: str) -> Iterator[str]:
+    """The address of a server."""
+    script = folder / "run.py"
     script.write_text(START, encoding="utf-8")
-    command = [sys.executable, str(script), "--port", "0", "--max-megabytes", "20"]
+    command = [sys.executable, str(script), "--port", "0", "--max-megabytes", "20", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[1]
         server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the shipped model."""
+    with serving(tmp_path_factory.mktemp("serve")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["dimensions", "several"])
+def other_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A kind of target, and a bundle of that kind."""
+    flags = {"dimensions": ("--dimensions", "valence,arousal"), "several": ("--several-labels",)}[request.param]
+    return request.param, bundle_for_clips(tmp_path_factory.mktemp("model"), "memobert_finetune", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +165,47 @@ def test_a_page_of_another_site_gets_no_answer(browser: Browser, address: str) -
     context.close()
 
 
-def answers_page(folder: Path) -> Path:
-    model = MEmoBERT.from_pretrained(preview=True)
+def violations(shown: Page) -> list[tuple[str, str]]:
+    """What axe finds, by rule and element; a context must bypass the pages' own policy, which refuses scripts."""
+    script = next(Path(axe_core_python.__file__ or "").parent.rglob("axe.min.js")).read_text(encoding="utf-8")
+    shown.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    shown.add_script_tag(content=script)
+    found = shown.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_and_several_labels_are_served_and_have_pages(
+    browser: Browser, other_target: tuple[str, Path], film: Path, tmp_path: Path, scheme: Any
+) -> None:
+    kind, bundle = other_target
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 900}, bypass_csp=True)
+    shown = context.new_page()
+    with serving(tmp_path, "--model", str(bundle)) as place:
+        shown.goto(place)
+        drop(shown, film)
+        shown.select_option("#every", "2")
+        ask(shown)
+        expect(shown.locator("#answers tr")).to_have_count(2)
+        names = ["valence", "arousal"] if kind == "dimensions" else ["anger", "happy", "neutral", "sad"]
+        rows = shown.locator("#answers tr").all_inner_texts()
+        wanted = r"{} [-\d.]+" if kind == "dimensions" else r"{}\s+\d+ % \((yes|no)\)"
+        assert all(re.search(wanted.format(name), row) for name in names for row in rows)
+        assert shown.locator("#chart rect").count() == 2 * len(names)
+        assert ("on average" if kind == "dimensions" else " of 2") in shown.inner_text("#headline")
+        assert shown.frame_locator("#reasons").locator("svg.tracks a").count() == 2 * len(names)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 390 and violations(shown) == []
+    shown.goto(answers_page(tmp_path, MEmoBERT.from_pretrained(bundle, preview=True), 342).as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390 and violations(shown) == []
+    context.close()
+
+
+def answers_page(folder: Path, model: MEmoBERT, dim: int = 8) -> Path:
     film = write_film(folder / "film.mp4", seconds=3.0, samples=tone(3.0))
     written = AnswerPage(model.description, timeline=True)
-    faces = np.random.default_rng(1).dirichlet(np.ones(8), size=20).astype(np.float32)
-    parts = [Utterance(film, "I am so glad", 0.0, 1.5), Utterance(film, "", 1.5, 3.0, visual=faces, expression=faces)]
+    shares = np.random.default_rng(1).dirichlet(np.ones(8), size=20).astype(np.float32)
+    faces = np.random.default_rng(1).normal(size=(20, dim)).astype(np.float32) if dim > 8 else shares
+    parts = [Utterance(film, "I am so glad", 0.0, 1.5), Utterance(film, "", 1.5, 3.0, visual=faces, expression=shares)]
     for outcome in run(model, parts, explained=True):
         written.add(outcome)
     written.write(folder / "answers.html")
@@ -182,7 +233,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[str]:
     folder = tmp_path_factory.mktemp("pages")
     assert report([str(write_grid(folder / "runs")), "--out", str(folder / "report")]) == 0
     return [
-        answers_page(folder).as_uri(),
+        answers_page(folder, MEmoBERT.from_pretrained(preview=True)).as_uri(),
         sheet_page(folder).as_uri(),
         (folder / "report" / "index.html").as_uri(),
         address,
@@ -192,8 +243,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_fit_a_phone_and_axe_finds_nothing(browser: Browser, pages: list[str], scheme: Any, width: int) -> None:
-    script = next(Path(axe_core_python.__file__ or "").parent.rglob("axe.min.js")).read_text(encoding="utf-8")
-    # axe is a script, which the pages' own policy refuses.
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
     for place in pages:
         shown = context.new_page()
@@ -203,7 +252,5 @@ def test_pages_fit_a_phone_and_axe_finds_nothing(browser: Browser, pages: list[s
         if width == 390:
             fits = "[...document.querySelectorAll('.scroll')].every((box) => box.scrollWidth <= box.clientWidth + 1)"
             assert shown.evaluate(fits), place
-        shown.add_script_tag(content=script)
-        found = shown.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], place
+        assert violations(shown) == [], place
     context.close()

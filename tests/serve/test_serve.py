@@ -218,7 +218,7 @@ def test_the_description_names_every_address_and_field(client: TestClient) -> No
     assert set(described["paths"]) == routes - {"/", "/style.css", "/serve.js", "/openapi.json"}
     known = set(described["components"]["schemas"]["Answer"]["properties"])
     answer = MEmoBERT.from_pretrained().predict(text="stop it").to_dict()
-    assert set(answer) | {"error"} == known
+    assert set(answer) | {"error", "labels", "dimensions"} == known
     state = followed(client, client.post("/jobs", data={"text": "hello", "page": "1"}).json()["job"])
     assert set(state) == set(described["components"]["schemas"]["Job"]["properties"])
 

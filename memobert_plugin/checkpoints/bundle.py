@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import refuse_existing, regular, sha256_of, staged_folder
-from ..core.names import CLASSES, DIMENSIONS, SEVERAL
+from ..core.names import DIMENSIONS, SEVERAL
 from ..data.frames import ExtractorInfo
 from ..data.tokenizer import TOKENIZER_FILES, read_tokenizer_files, write_tokenizer_files
 from .model_description import FINETUNED, PRETRAINED, ModelDescription
@@ -74,19 +74,22 @@ def _summary(description: ModelDescription) -> str:
 
 def _confidence(description: ModelDescription) -> list[str]:
     """Return the section on how far the model's confidence can be trusted."""
-    if description.kind == PRETRAINED or description.target_kind != CLASSES:
+    if description.kind == PRETRAINED or description.target_kind == DIMENSIONS:
         return []
-    found = description.calibration
+    found, several = description.calibration, description.target_kind == SEVERAL
     if found is None:
         text = "Not calibrated: its probabilities may be far from how often it is right."
     else:
         sure = "none of its answers is" if found.threshold >= 1 else f"answers of at least {found.threshold:.3g} are"
+        over = " over its decisions, yes or no for each label," if several else ""
         text = (
             f"Calibrated on {found.utterances} predictions for held-out speakers: {found.describe()}, "
-            f"expected calibration error (15 bins) {found.error_before:.3f} before and {found.error_after:.3f} after. "
-            f"There {sure} right in at least 60 % of cases; the others are marked unsure. On other speakers, "
-            "recordings and modalities than those it may be wrong."
+            f"expected calibration error (15 bins){over} {found.error_before:.3f} before and {found.error_after:.3f} "
+            "after. "
         )
+        if not several:
+            text += f"There {sure} right in at least 60 % of cases; the others are marked unsure. "
+        text += "On other speakers, recordings and modalities than those it may be wrong."
     return ["", "## Confidence", "", text]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.console import CommandParser, run_command, say
 from ..core.errors import UserError
-from ..core.names import CLASSES, MODALITY_CASES, counted
+from ..core.names import CLASSES, DIMENSIONS, MODALITY_CASES, SEVERAL, counted
 from ..core.version import license_of, shipped_model
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def described(description: ModelDescription, predictions: Sequence[str | Path], 
             that is too long.
     """
     from ..checkpoints.model_description import LONGEST_NOTE, PRETRAINED
-    from ..evaluation.metrics.calibration import FEWEST, calibrate
+    from ..evaluation.metrics.calibration import FEWEST, calibrate, calibrate_several
     from ..evaluation.report.predictions import read_probabilities
 
     note = " ".join(note.split())
@@ -159,8 +159,12 @@ def described(description: ModelDescription, predictions: Sequence[str | Path], 
         return description
     if description.kind == PRETRAINED:
         raise UserError("--calibrate: this model was only pre-trained and tells no emotions apart; leave the flag out")
-    if description.target_kind != CLASSES:
-        raise UserError("--calibrate: only for models that tell one emotion of several; leave the flag out")
+    if description.target_kind == DIMENSIONS:
+        raise UserError(
+            "--calibrate: this model predicts numbers without saying how sure it is, so there is nothing to calibrate; "
+            "leave the flag out"
+        )
+    several = description.target_kind == SEVERAL
     fold = description.training.get("fold") or {}
     files: dict[str, list[Path]] = {}
     for entry in map(str, predictions):
@@ -168,12 +172,12 @@ def described(description: ModelDescription, predictions: Sequence[str | Path], 
         case, file = (case, file) if case in MODALITY_CASES and file else ("", entry)
         files.setdefault(case, []).append(Path(file))
     parts = {
-        case: read_probabilities(paths, description.labels, fold.get("number"), fold.get("train", ()))
+        case: read_probabilities(paths, description.labels, fold.get("number"), fold.get("train", ()), several)
         for case, paths in files.items()
     }
     if (fewest := min(len(found[0]) for found in parts.values())) < FEWEST:
         raise UserError(f"--calibrate: {counted(fewest, 'prediction')}; give at least {FEWEST}")
-    return replace(description, calibration=calibrate(parts))
+    return replace(description, calibration=calibrate_several(parts) if several else calibrate(parts))
 
 
 def describe(description: ModelDescription) -> str:
@@ -193,7 +197,8 @@ def describe(description: ModelDescription) -> str:
     if found := description.calibration:
         lines.append(
             f"calibrated on {counted(found.utterances, 'prediction')}: {found.describe()}, expected calibration "
-            f"error {found.error_before:.3f} before, {found.error_after:.3f} after; unsure below {found.threshold:.3g}"
+            f"error {found.error_before:.3f} before, {found.error_after:.3f} after"
+            + (f"; unsure below {found.threshold:.3g}" if description.target_kind == CLASSES else ", over all labels")
         )
     return "\n".join(lines)
 

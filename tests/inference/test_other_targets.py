@@ -126,7 +126,7 @@ def test_what_is_for_one_emotion_of_several_is_refused(trained: Path, tmp_path: 
     model = MEmoBERT.from_pretrained(trained / "numbers")
     with pytest.raises(UserError, match="--labels: this model does not choose one of its labels"):
         MEmoBERT.from_pretrained(trained / "labels", labels="happy,sad")
-    with pytest.raises(UserError, match="--calibrate: only for models that tell one emotion of several"):
+    with pytest.raises(UserError, match=r"--calibrate: this model predicts numbers .* nothing to calibrate"):
         described(model.description, [tmp_path / "x.jsonl"], "")
 
 
@@ -151,6 +151,32 @@ def test_answers_are_drawn_with_every_number_or_label(data_bin: Path, trained: P
     assert all(f"<title>{label} {value}</title>" in drawn for label, (_, value) in filled.items())
     ends = [float(x) + float(width) for x, width in re.findall(r'<rect x="([\d.]+)" y="0" width="([\d.]+)"', drawn)]
     assert len(ends) == len(filled) * len(answers) and max(ends) <= 160
+
+
+def test_several_labels_are_calibrated_and_decided_as_before(data_bin: Path, trained: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "labels.jsonl").read_text().splitlines()]
+    model = read_bundle(trained / "labels")
+    names = model.description.labels
+    for number in range(7):  # more utterances of other folds, with labels that are never given
+        for line in lines[:8]:
+            lines.append({**line, "id": f"{line['id']}-{number}", "fold": 2, "label": names[:1]})
+    (tmp_path / "all.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = described(model.description, [tmp_path / "all.jsonl"], "")
+    assert found.calibration is not None and found.calibration.utterances == len(lines)
+    assert found.calibration.temperature != pytest.approx(1.0, abs=0.05)
+    write_bundle(replace(model, description=found), tmp_path / "bundle")
+    before = MEmoBERT.from_pretrained(trained / "labels").predict(utterances_of(data_bin))
+    after = MEmoBERT.from_pretrained(tmp_path / "bundle").predict(utterances_of(data_bin))
+    for one, other in zip(before, after, strict=True):
+        assert one.labels == other.labels
+        for name in names:
+            logit = np.log(one.probabilities[name] / (1 - one.probabilities[name]))
+            expected = 1 / (1 + np.exp(-logit / found.calibration.temperature))
+            assert other.probabilities[name] == pytest.approx(expected, abs=1e-5)
+    assert "yes or no for each label" in (tmp_path / "bundle" / "README.md").read_text()
+    (tmp_path / "one.jsonl").write_text(json.dumps({**lines[0], "label": "happy"}) + "\n")
+    with pytest.raises(UserError, match=r"one\.jsonl:1: not a prediction among"):
+        described(model.description, [tmp_path / "one.jsonl"], "")
 
 
 @pytest.mark.parametrize("name", ["numbers", "labels"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -109,6 +109,22 @@ def calibrate(parts: Mapping[str, tuple[Floats, Targets]]) -> Calibration:
         errors.append(round(expected_calibration_error(shares.max(axis=1), right), 6))
     threshold = sure_from(scaled.max(axis=1), scaled.argmax(axis=1) == targets)
     return Calibration(temperature, errors[0], errors[1], len(targets), threshold, cases)
+
+
+def calibrate_several(parts: Mapping[str, tuple[Floats, Targets]]) -> Calibration:
+    """Fit a calibration as :func:`calibrate` does to decisions on labels of which an utterance has any number.
+
+    Each label of an utterance is a decision between yes and no. A temperature that divides the logarithms of both
+    probabilities divides the logit of the label.
+
+    Args:
+        parts: probabilities (N, C) and, as 0 and 1, the labels that utterances have (N, C), by the modality case.
+    """
+    decisions = {
+        case: (np.stack([1 - shares.ravel(), shares.ravel()], axis=1), has.ravel())
+        for case, (shares, has) in parts.items()
+    }
+    return replace(calibrate(decisions), utterances=sum(len(shares) for shares, _ in parts.values()))
 
 
 def weights_of_templates(scores: Floats, targets: Targets) -> npt.NDArray[np.float64]:

@@ -227,33 +227,42 @@ def _difference(first: Path, lines: list[_Line]) -> str:
 
 
 def read_probabilities(
-    paths: Sequence[Path], labels: Sequence[str], fold: int | None = None, trained_on: Collection[str] = ()
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    fold: int | None = None,
+    trained_on: Collection[str] = (),
+    several: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the probabilities (N, C) of files of predictions and the utterances' labels (N,) as codes.
+
+    Of several labels at once, the second array tells which of them each utterance has, (N, C).
 
     Args:
         paths: the files, of one or several folds.
         labels: C emotions in the order of the columns.
         fold: number of the fold of the model that is calibrated.
         trained_on: the speakers that this fold trains on; predictions of the same fold for them are refused.
+        several: an utterance has any number of labels.
 
     Raises:
         UserError: a broken line, other emotions, an utterance that a file holds twice, or a speaker of the training.
     """
     rows: list[list[float]] = []
-    codes: list[int] = []
+    codes: list[Any] = []
     for path in paths:
         known: set[str] = set()
         for place, values in _objects(path):
-            shares = values.get("probabilities")
-            if not isinstance(shares, dict) or set(shares) != set(labels) or values.get("label") not in labels:
+            shares, truth = values.get("probabilities"), values.get("label")
+            chosen = truth if several and isinstance(truth, list) else [] if several else [truth]
+            named = set(map(str, chosen)) <= set(labels) and isinstance(truth, list if several else str)
+            if not isinstance(shares, dict) or set(shares) != set(labels) or not named:
                 raise UserError(f"{place}: not a prediction among {', '.join(labels)}; name this model's predictions")
             row = [shares[label] for label in labels]
-            if (
-                not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in row)
-                or abs(sum(row) - 1) > 1e-2
+            if not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in row) or (
+                abs(sum(row) - 1) > 1e-2 and not several
             ):
-                raise UserError(f"{place}: the probabilities do not add up to 1; evaluate the run again")
+                wrong = "are not all from 0 to 1" if several else "do not add up to 1"
+                raise UserError(f"{place}: the probabilities {wrong}; evaluate the run again")
             if values.get("id") in known:
                 raise UserError(f"{place}: utterance {values.get('id')} again; name each file once")
             if fold is not None and values.get("fold") == fold and values.get("speaker") in trained_on:
@@ -263,7 +272,7 @@ def read_probabilities(
                 )
             known.add(str(values.get("id")))
             rows.append(row)
-            codes.append(labels.index(values["label"]))
+            codes.append([int(label in chosen) for label in labels] if several else labels.index(chosen[0]))
     return np.array(rows, dtype=np.float64).reshape(-1, len(labels)), np.array(codes, dtype=np.int64)
 
 

@@ -13,6 +13,7 @@ from memobert_plugin.evaluation.metrics.calibration import (
     Calibration,
     at_temperature,
     calibrate,
+    calibrate_several,
     expected_calibration_error,
     fit_temperature,
     isotonic,
@@ -49,6 +50,17 @@ def test_the_fit_is_the_least_of_a_grid() -> None:
     fitted = fit_temperature(shares, targets)
     assert fitted == pytest.approx(2.5, abs=0.5)
     assert loss(fitted) <= min(loss(temperature) for temperature in np.geomspace(0.1, 10, 400)) + 1e-9
+
+
+def test_several_labels_share_the_temperature_of_their_logits() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (2000, 3))
+    has = (random.random((2000, 3)) < 1 / (1 + np.exp(-logits))).astype(int)
+    sure = 1 / (1 + np.exp(-2.5 * logits))
+    found = calibrate_several({"lva": (sure[:1000], has[:1000]), "l": (sure[1000:], has[1000:])})
+    assert found.temperature == pytest.approx(2.5, abs=0.15) and found.utterances == 2000
+    assert found.temperatures == pytest.approx({"lva": 2.5, "l": 2.5}, abs=0.25)
+    assert found.error_after < 0.02 < 0.08 < found.error_before
 
 
 def test_a_probability_of_zero_is_no_infinite_loss() -> None:

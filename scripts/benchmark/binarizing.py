@@ -6,7 +6,8 @@
 Writes a manifest and one .npz of faces and one of speech frames per utterance (float32, as extractors write them; sizes
 as in generated_corpus.py) into a temporary folder. The largest number of utterances is binarized with every number of
 workers in turn, the data-bins are compared byte by byte, and nothing but the data-bin may be left beside them. Memory
-is the most that the command, or one process below it, had resident.
+is the most that the command, or one process below it, had resident. Beside the command the floor is timed: bare
+packages that read the files, check their sums, round to float16, cut texts into pieces and write the bytes.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import resource
 import shutil
+import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,41 @@ def binarize(folder: Path, utterances: int, workers: int) -> float:
     return run_measured([COMMAND, *inputs, "--output", str(output), "--workers", str(workers)])[1]
 
 
+FLOOR = """
+import csv, sys, zlib
+from pathlib import Path
+import numpy as np
+from tokenizers import BertWordPieceTokenizer
+folder, rows = Path(sys.argv[1]), sys.argv[2]
+texts, ids = [], []
+with open(folder / f"{rows}.tsv", newline="", encoding="utf-8") as stream:
+    for row in csv.DictReader(stream, delimiter="\t"):
+        ids.append(row["id"])
+        texts.append(row["text"])
+pieces = BertWordPieceTokenizer(str(folder / "vocab.txt")).encode_batch(texts)
+with open(folder / "floor.bin", "wb") as written:
+    for identity, encoding in zip(ids, pieces, strict=True):
+        written.write(np.array(encoding.ids, np.uint16).data)
+        for name in ("visual", "acoustic"):
+            content = (folder / name / f"{identity}.npz").read_bytes()
+            zlib.crc32(content)
+            written.write(np.frombuffer(content, np.float32, len(content) // 4).astype(np.float16).data)
+"""
+
+
+def floor(folder: Path, utterances: int) -> None:
+    """Let bare packages read, round and write the frames, and cut the texts into pieces."""
+    run_measured([sys.executable, "-W", "ignore", "-c", FLOOR, str(folder), str(utterances)])
+
+
+def processor_seconds(run: Callable[[], object]) -> float:
+    """Return the processor seconds of the processes that a call starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def digest(data_bin: Path) -> str:
     """One hash of all files' names and bytes."""
     total = hashlib.sha256()
@@ -108,6 +146,9 @@ def main() -> None:
             name: {count: binarize(folder, count, workers) for count in sorted(options.utterances)}
             for name, workers in names.items()
         }
+        compared = (functools.partial(binarize, folder, most, 1), functools.partial(floor, folder, most))
+        pairs = [[processor_seconds(run) for run in compared] for _ in range(options.rounds)]
+    command, bare = (statistics.median(each) for each in zip(*pairs, strict=True))
     first = next(iter(names))
     rows = [
         {
@@ -121,7 +162,12 @@ def main() -> None:
     ]
     print(tabulate(rows, "keys", floatfmt=".1f"))
     print(f"{size / 1e6:.0f} MB of frames; equal bytes whatever the workers: {same}; left beside the data-bins: {left}")
-    write_result(options.output, "binarizing", {"megabytes": size / 1e6, "equal_bytes": same, "rows": rows})
+    print(f"processor time: {command:.2f} s with one worker, {bare:.2f} by bare packages: {command / bare:.2f} x")
+    write_result(
+        options.output,
+        "binarizing",
+        {"megabytes": size / 1e6, "equal_bytes": same, "rows": rows, "command_s": command, "floor_s": bare},
+    )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ listed and refused too, unless --partial is given.
 
 Written are, each as Markdown, CSV and LaTeX or as PNG and SVG: table2_settings, table2_tests, parts (of the corpus),
 selection_gap (the score that selected beside the tested one), table3_ablations, table3_tests, figure3_train_fraction,
-modality_cases, confusion, training_curves, pretraining_curves; and index.html, one page with all of it that needs no
-other file. What the runs do not cover is left out.
+figure3_tests (at the smallest share of the training data), modality_cases, confusion, training_curves,
+pretraining_curves; and index.html, one page with all of it that needs no other file. What the runs do not cover is left
+out.
 
 NAME=FOLDER puts the settings of several sweeps side by side. A file of predictions, [NAME=]FILE, has a line (JSON) or a
 row (.csv) per utterance: id, label, prediction or probabilities ("probabilities": {"anger": 0.1, …}, or a column for

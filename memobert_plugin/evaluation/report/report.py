@@ -24,6 +24,7 @@ from .tables import (
     ablations_tests,
     confusion_table,
     fraction_table,
+    fraction_tests,
     modality_series,
     modality_table,
     settings_table,
@@ -68,6 +69,7 @@ TABLES = (
     "table3_ablations",
     "table3_tests",
     "figure3_train_fraction",
+    "figure3_tests",
     "modality_cases",
     "confusion",
 )
@@ -215,8 +217,12 @@ def _sections(
         yield Section("settings", "Settings", _present(tables))
     if grids.fractions.results:
         lines = training_series(grids.fractions.results)
-        table = fraction_table(lines, provenance, budget_notes)
-        yield Section("fractions", "Share of training data", [table], _drawn(draw, fraction_figure, lines, provenance))
+        tables = [
+            fraction_table(lines, provenance, budget_notes),
+            fraction_tests(grids.fractions.results, provenance),
+        ]
+        pictures = _drawn(draw, fraction_figure, lines, provenance)
+        yield Section("fractions", "Share of training data", _present(tables), pictures)
     if grids.modalities.results:
         lines = modality_series(grids.modalities.results)
         table = modality_table(lines, provenance)

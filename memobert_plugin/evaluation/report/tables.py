@@ -123,7 +123,7 @@ def ablations_table(results: Sequence[Result], provenance: Provenance) -> Table:
     )
 
 
-def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:
+def settings_tests(results: Sequence[Result], provenance: Provenance, stem: str = "table2_tests") -> Table | None:
     """Test every setting against every other and against the regression on all streams; None with fewer than two."""
     chosen = [
         result
@@ -133,12 +133,19 @@ def settings_tests(results: Sequence[Result], provenance: Provenance) -> Table |
     ]
     pairs = combinations(chosen, 2)
     return _tests_table(
-        "table2_tests",
+        stem,
         provenance.title("Settings, paired tests", results),
         [(second, first) for first, second in pairs],
         lambda result: training_name(result.condition) + marks(result),
         provenance,
     )
+
+
+def fraction_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:
+    """Test as :func:`settings_tests` does at the smallest share of the training data; None where all train on all."""
+    least = min(result.condition.train_fraction for result in results)
+    found = [result for result in results if result.condition.train_fraction == least < 1]
+    return settings_tests(found, provenance, "figure3_tests")
 
 
 def ablations_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:

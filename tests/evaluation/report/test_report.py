@@ -124,6 +124,17 @@ def test_figure_3_has_every_share_of_every_setting_that_has_several(sweep: Path,
     assert places["direct", 0.1] == pytest.approx(100 * expected)
 
 
+def test_settings_are_tested_at_the_smallest_share_too(sweep: Path, report: dict[str, str]) -> None:
+    rows = records(report["figure3_tests.csv"])
+    row = next(row for row in rows if (row["first"], row["second"]) == ("pretrain_prompt", "direct"))
+    sides = [
+        scores_by_hand(sweep, setting, "uar", "full/fraction10").mean(axis=1)
+        for setting in ("pretrain_prompt", "direct")
+    ]
+    assert float(row["uar_difference"]) == pytest.approx(100 * np.mean(sides[0] - sides[1]))
+    assert "paired tests" in report["figure3_tests.md"] and "10 % of the training data" in report["figure3_tests.md"]
+
+
 def test_confusion_counts_agree_with_scikit_learn(sweep: Path, report: dict[str, str]) -> None:
     runs = [decisions(sweep, "direct", fold, seed) for fold in FOLDS for seed in SEEDS]
     labels, predictions = ([name for run in runs for name in run[side]] for side in (0, 1))

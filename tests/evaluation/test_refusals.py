@@ -147,7 +147,7 @@ def test_selection_on_test_is_marked_on_every_table_and_picture(tmp_path: Path) 
     shown: list[Table | Picture] = []
     for section in report.sections:
         shown += [*section.tables, *section.pictures]
-    assert len(shown) == 11
+    assert len(shown) == 12
     assert [one.stem for one in shown if "(selected on test)" not in one.title] == []
     for name, content in report.files().items():
         if not name.endswith((".png", ".svg", "curves.csv")):

@@ -33,7 +33,20 @@ OLDEST_MACOS = "14.0"
 FROM_SOURCE = ("antlr4-python3-runtime",)
 """A need of omegaconf, and so of fairseq: pure Python that is published as source only."""
 CORE = "(core)"
-EXTRAS = ("plot", "video", "faces", "transcribe", "words", "hydra", "serve", "docs", "notebook", "onnx", "test")
+EXTRAS = (
+    "plot",
+    "video",
+    "faces",
+    "transcribe",
+    "words",
+    "hydra",
+    "search",
+    "serve",
+    "docs",
+    "notebook",
+    "onnx",
+    "test",
+)
 
 
 def build_wheel(folder: Path) -> Path:

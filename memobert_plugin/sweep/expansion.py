@@ -16,7 +16,7 @@ from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from ..data.targets import target_of
 from .commands import FIRST, Command, CommandWriter
-from .grid import candidate_folder, candidates, divided, flags_of_pretraining, is_range, listed
+from .grid import FIRST_RANDOM, TPE, candidate_folder, candidates, divided, flags_of_pretraining, is_range, listed
 from .plan import Plan, with_preset
 
 CHOSEN_BY_LABELS = "{title}: validation, which has labels, chose the pre-training."
@@ -390,7 +390,11 @@ def _described_search(plan: Plan, flags_given: Mapping[str, Any], tried: int) ->
     ranges = {name: listed(value) for name, value in flags_given.items() if is_range(value)}
     if plan.search is None or not ranges:
         return {}
-    return {"search": {"trials": tried, "seed": plan.search.seed, "ranges": ranges}}
+    search = {"trials": tried, "seed": plan.search.seed, "ranges": ranges}
+    if plan.search.sampler == TPE:
+        space = {name: dict(value) for name, value in flags_given.items() if isinstance(value, Mapping)}
+        search |= {"sampler": TPE, "random": min(FIRST_RANDOM, tried), "space": space}
+    return {"search": search}
 
 
 def held_out(folding: str, folds: Sequence[TestPart]) -> str:

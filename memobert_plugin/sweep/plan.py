@@ -22,7 +22,7 @@ from ..core.names import (
 from ..core.slurm import SlurmResources
 from ..data.folds import GROUPS, SESSIONS
 from ..data.folds import SPEAKERS as SPEAKERS_FOLDS
-from .grid import MOST_TRIALS, Search, search_problem
+from .grid import MOST_TRIALS, RANDOM, SAMPLERS, Search, search_problem
 from .presets import comparators, preset_flags, shortened
 from .section import REQUIRED, Section
 
@@ -342,7 +342,8 @@ def _search(top: Section) -> Search | None:
     if top.peek("search") is None:
         return None
     section = top.section("search")
-    search = Search(section.number("trials", least=2, most=MOST_TRIALS), section.number("seed", 1))
+    trials, seed = section.number("trials", least=2, most=MOST_TRIALS), section.number("seed", 1)
+    search = Search(trials, seed, section.text("sampler", RANDOM, SAMPLERS))
     section.finish()
     return search
 
@@ -426,10 +427,10 @@ def _check(plan: Plan, top: Section) -> None:
     if given and list(plan.ablations) != [FULL]:
         raise top.error("ablations", "change pre-training, which pretraining.checkpoint replaces; leave them out")
     varied = [plan.emotion, plan.partial_data, *plan.setting_flags.values()]
-    if plan.pretraining is not None and "pretraining" in starts:
-        varied.append(plan.pretraining.flags)
-    if problem := search_problem(plan.search, varied):
+    before = plan.pretraining.flags if plan.pretraining is not None and "pretraining" in starts else {}
+    if problem := search_problem(plan.search, varied, before):
         raise top.error("search", problem)
+    varied.append(before)
     if plan.protocol == "all_but_one" and any(
         isinstance(value, Mapping) for flags in varied for value in flags.values()
     ):

@@ -23,7 +23,7 @@ from ..core.files import replaced_when_complete
 from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
 from .commands import FIRST, flag_value, is_training
 from .forked_commands import ForkedCommands
-from .grid import GRID
+from .grid import GRID, with_draws
 from .records import DONE, FAILED, RUNNING, STOPPED, RunFolder, now
 
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux' prctl
@@ -149,7 +149,7 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
     for number in range(folder.read_state().finished_commands, len(commands)):
         if stop_requested():
             return STOPPED, None
-        command = commands[number]
+        command = with_draws(folder.path, commands[number])
         folder.stop_mark.unlink(missing_ok=True)
         updates = settle_last_checkpoint(_save_dir(command), folder.say) if is_training(command) else None
         needed = not _is_trained(command, updates)

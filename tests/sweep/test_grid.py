@@ -6,8 +6,10 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,8 +22,9 @@ import memobert_plugin
 from memobert_plugin.cli.report import main as report
 from memobert_plugin.cli.sweep import main
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.sweep.commands import flag_value
-from memobert_plugin.sweep.grid import Search, candidate_folder, candidates, choose
+from memobert_plugin.sweep import grid
+from memobert_plugin.sweep.commands import flag_arguments, flag_value
+from memobert_plugin.sweep.grid import Search, candidate_folder, candidates, choose, with_draws
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.sweep.sweeps import OPTIMISER, expand, plan_of, plan_values, write_plan
 
@@ -295,6 +298,90 @@ def test_a_wrong_search_is_refused_before_any_work(
     values = grid_values(data_bin, emotion={"flags": {**OPTIMISER, "max_update": 6, "lr": lr}})
     with pytest.raises(UserError, match=message):
         plan_of(tmp_path, {**values, **({"search": search} if search else {})})
+
+
+SEARCH_BY_TPE = Search(25, 1, "tpe")
+
+
+def run_by_tpe(folder: Path, flags: dict[str, Any], score: Callable[[dict[str, Any]], float]) -> list[dict[str, Any]]:
+    """Fill the places of a run's candidates one after the other, as if each was trained to a score."""
+    pytest.importorskip("optuna")
+    folder.mkdir()
+    tried = candidates(flags, SEARCH_BY_TPE)
+    description = {"candidates": tried, "search": {"seed": 1, "space": flags}}
+    (folder / "run.json").write_text(json.dumps(description))
+    given: list[dict[str, Any]] = []
+    with mock.patch.object(grid, "_score", lambda run, number: score(given[number - 1])):
+        for one in tried:
+            words = with_draws(folder, flag_arguments(one))
+            values = {name: words[words.index(f"--{name.replace('_', '-')}") + 1] for name in flags}
+            given.append({name: json.loads(value) for name, value in values.items()})
+    return given
+
+
+def test_tpe_goes_by_the_scores_and_a_resumed_run_has_the_same_values(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {**RANGES, "weight_decay": {"grid": [0.0, 0.1]}}
+
+    def score(one: dict[str, Any]) -> float:
+        return -abs(math.log10(one["lr"]) + 3) - one["weight_decay"] - abs(one["batch_size"] - 9) / 10
+
+    given = run_by_tpe(tmp_path / "one", flags, score)
+    assert given[:10] == candidates(flags, Search(10, 1)) and len(given) == 25
+    scores = [score(one) for one in given]
+    assert np.mean(scores[-10:]) > np.mean(scores[:10]) + 0.5
+    for one in given:
+        for name in RANGES:
+            assert flags[name]["low"] <= one[name] <= flags[name]["high"]
+        assert isinstance(one["batch_size"], int) and one["weight_decay"] in (0.0, 0.1)
+    assert run_by_tpe(tmp_path / "two", flags, score) == given
+    other = run_by_tpe(tmp_path / "three", flags, lambda one: -score(one))
+    assert other[:10] == given[:10] and other[10:] != given[10:]
+    with mock.patch.object(grid, "_ask", side_effect=AssertionError("asked again")):
+        words = with_draws(tmp_path / "one", ("fairseq-train", "--lr", "{tpe:20:lr}"))
+    assert words == ("fairseq-train", "--lr", str(given[19]["lr"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"emotion": {"lr": RANGES["lr"], "cpu_offload": {"grid": [True, False]}}}, "no grid of true and false"),
+        ({"pretraining": {"lr": RANGES["lr"]}}, "knows no values before a run begins"),
+        ({"emotion": {"lr": RANGES["lr"]}, "sampler": "grid"}, "search.sampler: is 'grid'; give one of random, tpe"),
+    ],
+)
+def test_what_tpe_cannot_search_is_refused(
+    data_bin: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    values = plan_values(data_bin)
+    for section in ("emotion", "pretraining"):
+        values[section]["flags"] = {**values[section]["flags"], **changes.get(section, {})}
+    values["search"] = {"trials": 12, "sampler": changes.get("sampler", "tpe")}
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, values)
+
+
+def test_tpe_without_optuna_is_refused_before_any_work(data_bin: Path, tmp_path: Path) -> None:
+    values = plan_values(data_bin, search={"trials": 12, "sampler": "tpe"})
+    values["emotion"]["flags"]["lr"] = RANGES["lr"]
+    with mock.patch.dict(sys.modules, {"optuna": None}), pytest.raises(UserError, match="Optuna is not installed"):
+        plan_of(tmp_path, values)
+
+
+@pytest.mark.slow
+def test_a_sweep_searches_by_tpe_and_its_report_says_so(data_bin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    emotion = {"flags": {**OPTIMISER, "max_update": 3, "lr_scheduler": "fixed", "lr": RANGES["lr"]}}
+    values = grid_values(data_bin, emotion=emotion, search={"trials": 12, "sampler": "tpe"}, folds=[1])
+    plan, output = str(write_plan(tmp_path, values)), tmp_path / "runs"
+    assert main([plan, "--dry-run"]) == 0
+    assert main([plan, "--output", str(output)]) == 0
+    run = output / DIRECT
+    draws, choice = (json.loads((run / name).read_text()) for name in ("draws.json", "choice.json"))
+    assert set(draws) == {"11", "12"} and choice["candidates"][10:] == list(draws.values())
+    assert choice["chosen"] == choice["candidates"][int(np.argmax(choice["validation"]))]
+    assert report([str(output), "--out", str(tmp_path / "report"), "--no-pictures", "--no-floors"]) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "12 trainings of a search by TPE (Optuna; the first 10 at random; seed 1; lr 1e-05 to 0.01" in page
 
 
 @pytest.mark.slow

@@ -99,6 +99,9 @@ def _budget(choice: Mapping[str, Any]) -> str:
     if not search:
         return f"{count} trainings"
     ranges = ", ".join(f"{name} {value}" for name, value in search["ranges"].items())
+    if search.get("sampler") == "tpe":
+        found = f"{count} trainings of a search by TPE (Optuna; the first {search['random']} at random"
+        return f"{found}; seed {search['seed']}; {ranges})"
     return f"{count} trainings of a random search (seed {search['seed']}; {ranges})"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -89,6 +91,19 @@ def _blocks(count: int) -> np.ndarray:
     return np.stack([numbered_picture(number)[middle::_BLOCK, middle::_BLOCK, 0] for number in range(count)])
 
 
+@contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does for root: the thread that encodes becomes a real-time one, and starves the machine."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
 def write_numbered_film(
     path: Path,
     kind: Kind,
@@ -113,7 +128,7 @@ def write_numbered_film(
     import av
 
     rate = 48_000
-    with av.open(str(path), "w") as container:
+    with usual_scheduling(), av.open(str(path), "w") as container:
         video = container.add_stream(kind.codec, rate=FPS, options=kind.options)
         assert isinstance(video, av.VideoStream)
         video.width = video.height = _SIDE

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from memobert_plugin.features.media.pictures import PictureReader
+from memobert_plugin.features.media.pictures import PictureReader, pictures
 from tests.numbered_films import (
     FPS,
     KINDS,
@@ -46,6 +47,15 @@ def test_numbered_pictures_are_shown_at_their_times(tmp_path: Path, kind: Kind) 
     need(kind)
     film = write_numbered_film(tmp_path / f"f{kind.suffix}", kind, COUNT)
     assert wrong_pictures(film, EVERY, COUNT, 12) == (0, COUNT, 0, 72)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no scheduling policies here")
+def test_writing_and_reading_av1_leave_the_threads_priority(tmp_path: Path) -> None:
+    kind = next(kind for kind in KINDS if kind.codec == "libsvtav1")
+    need(kind)
+    before = os.sched_getscheduler(0)
+    assert len(list(pictures(write_numbered_film(tmp_path / f"film{kind.suffix}", kind, 5), FPS))) == 5
+    assert os.sched_getscheduler(0) == before
 
 
 @pytest.mark.parametrize("key_every", [1, 12, 300])

@@ -214,7 +214,7 @@ def test_wrong_prompts_are_refused_before_anything_runs(
         ("pretraining", {"encoder_embed_dim": 10, "encoder_attention_heads": 3}, "pretraining/.*give a divisor of"),
         ("pretraining", {"encoder_layers": 0}, "pretraining/.*--encoder-layers 0: give a number of at least 1"),
         ("pretraining", {"encoder_layers": 3}, "encoder_layers is 1, and 3 in its pre-training; give .* under model"),
-        ("model", {"arch": "memobert_large"}, "invalid choice: 'memobert_large' .choose from 'memobert_[^t]"),
+        ("model", {"arch": "memobert_large"}, "invalid choice: 'memobert_large' .choose from 'memobert"),
         ("mult", {"encoder_attention_heads": 3}, "emotion/mult/.*--encoder-attention-heads 3: give a divisor"),
     ],
 )

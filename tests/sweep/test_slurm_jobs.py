@@ -166,11 +166,11 @@ def test_a_killed_launcher_is_replaced_by_the_next_and_nothing_is_submitted_twic
 def test_a_failing_run_does_not_take_the_others_of_its_job_along(
     tmp_path: Path, corpus: Path, launch: Callable[..., Launcher]
 ) -> None:
-    setting_flags = {"direct": {"dropout": 7}}
+    setting_flags = {"direct": {"max_tokens": 1}}
     values = plan_values(corpus, slurm={"emotion": {"runs_per_job": 2}}, settings=["direct", "mult"], folds=[1])
     values["emotion"]["setting_flags"] = setting_flags
     launcher = launch(write_plan(tmp_path, values), "sweep")
     printed, _ = launcher.process.communicate(timeout=300)
     assert launcher.process.returncode == 1
     assert "1 done, 1 failed" in printed and "failed: emotion/direct/full/fraction100/fold01/seed1" in printed
-    assert "dropout probability has to be between 0 and 1" in printed
+    assert "The dataset is empty" in printed

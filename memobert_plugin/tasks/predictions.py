@@ -73,16 +73,17 @@ class PredictionFile:
 
     def truth_and_outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the targets and the outputs of all that was collected, ``(n, C)`` each."""
-        assert self.collected is not None  # asked after the last step
-        rows = self.dataset.rows[list(self.collected)]
-        truth = self.target.values(self.dataset.corpus, rows)
-        return truth, np.array([outputs for outputs, _, _ in self.collected.values()], dtype=np.float64)
+        return self._truth_and(0)
 
     def truth_and_templates(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the emotions ``(n,)`` and the templates' scores ``(n, T, C)`` of all that was collected."""
+        return self._truth_and(2)
+
+    def _truth_and(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the targets, and what stands at a place of each decision."""
         assert self.collected is not None  # asked after the last step
         truth = self.target.values(self.dataset.corpus, self.dataset.rows[list(self.collected)])
-        return truth, np.array([scores for _, _, scores in self.collected.values()], dtype=np.float64)
+        return truth, np.array([decision[place] for decision in self.collected.values()], dtype=np.float64)
 
     def _line(self, index: int, outputs: list[float], vocabulary: int | None) -> dict[str, Any]:
         corpus, row = self.dataset.corpus, int(self.dataset.rows[index])

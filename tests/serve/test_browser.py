@@ -166,7 +166,7 @@ def test_a_page_of_another_site_gets_no_answer(browser: Browser, address: str) -
 
 
 def violations(shown: Page) -> list[tuple[str, str]]:
-    """What axe finds, by rule and element; a context must bypass the pages' own policy, which refuses scripts."""
+    """Rules and elements that axe objects to; a context must bypass the pages' own policy, which refuses scripts."""
     script = next(Path(axe_core_python.__file__ or "").parent.rglob("axe.min.js")).read_text(encoding="utf-8")
     shown.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     shown.add_script_tag(content=script)

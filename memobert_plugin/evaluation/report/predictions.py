@@ -253,8 +253,8 @@ def read_probabilities(
         known: set[str] = set()
         for place, values in _objects(path):
             shares, truth = values.get("probabilities"), values.get("label")
-            chosen = truth if several and isinstance(truth, list) else [] if several else [truth]
-            named = set(map(str, chosen)) <= set(labels) and isinstance(truth, list if several else str)
+            chosen: Any = truth if several else [truth]
+            named = isinstance(truth, list if several else str) and set(map(str, chosen)) <= set(labels)
             if not isinstance(shares, dict) or set(shares) != set(labels) or not named:
                 raise UserError(f"{place}: not a prediction among {', '.join(labels)}; name this model's predictions")
             row = [shares[label] for label in labels]

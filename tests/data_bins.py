@@ -69,8 +69,9 @@ def make_data_bin(
     seed: int = 0,
     name: str = "bin",
     tokenizer: Tokenizer | None = None,
+    **options: Any,
 ) -> Path:
-    """Write manifest and frames under ``folder`` and binarize them; returns the data-bin."""
+    """Write manifest and frames under ``folder`` and binarize them with these options; returns the data-bin."""
     rng = np.random.default_rng(seed)
     dims = {name: dim for name, dim in (("visual", shape.visual_dim), ("acoustic", shape.acoustic_dim)) if dim}
     for modality, dim in dims.items():
@@ -121,5 +122,5 @@ def make_data_bin(
     write_manifest(folder / "manifest.tsv", rows)
     visual, acoustic = (folder / name if name in dims else None for name in ("visual", "acoustic"))
     tokenizer = tokenizer or WordPieceTokenizer.from_vocab(write_vocabulary(folder))
-    binarize(folder / "manifest.tsv", visual, acoustic, tokenizer, folder / name, max_failed_share=0.0)
+    binarize(folder / "manifest.tsv", visual, acoustic, tokenizer, folder / name, max_failed_share=0.0, **options)
     return folder / name

@@ -110,6 +110,9 @@ class ModelDescription:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
         values = asdict(self)
+        for name in ("visual_extractor", "acoustic_extractor"):
+            info: ExtractorInfo | None = getattr(self, name)
+            values[name] = info and info.to_dict()
         defaults: dict[str, Any] = {"calibration": None, "note": "", "mask_words": "vocabulary", "target": None}
         defaults |= {
             "template_weights": [],

@@ -52,6 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="numbers of a face frame: the encoder's features, its expression distribution (few numbers, which a small "
         "corpus can learn from), or both (default: %(default)s)",
     )
+    parser.add_argument(
+        "--center-speakers",
+        action="store_true",
+        help="subtract from every speech frame the mean of its speaker's, over all rows of the manifest: what a voice "
+        "has always is no emotion (prediction subtracts the average voice, or the mean of a speaker's clips)",
+    )
     _add_tokenizer_flags(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="the data-bin to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier data-bin of that name")
@@ -128,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tokenizer,
             options.output,
             visual_input=options.visual_input,
+            center_speakers=options.center_speakers,
             max_failed_share=options.max_failed_share,
             workers=options.workers or min(_MOST_WORKERS, usable_cores()),
             progress=True,

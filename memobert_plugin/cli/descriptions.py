@@ -416,8 +416,8 @@ def _frames(path: Path) -> dict[str, Any]:
 def _frame_folder(path: Path) -> dict[str, Any]:
     from ..data.frames import read_extractor_info
 
-    info = {name: value for name, value in read_extractor_info(path).to_dict().items() if value not in (None, {})}
-    return {"kind": "a folder of frames", "utterances": sum(1 for _ in path.glob("*.npz")), "extractor": info}
+    facts = read_extractor_info(path).facts()
+    return {"kind": "a folder of frames", "utterances": sum(1 for _ in path.glob("*.npz")), "extractor": facts}
 
 
 def _bundle(path: Path) -> dict[str, Any]:

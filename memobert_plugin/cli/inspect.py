@@ -177,11 +177,7 @@ def _origins(summary: dict[str, Any]) -> str:
     for name, modality in summary["modalities"].items():
         if "extractor" not in modality:
             continue
-        known = {
-            key: value
-            for key, value in modality["extractor"].items()
-            if value not in (None, {}) and key not in ("dim", "classes")
-        }
+        known = {key: value for key, value in modality["extractor"].items() if key not in ("dim", "classes")}
         lines.append(
             f"{name} frames by {known.pop('name')}" + "".join(f"; {key} {value}" for key, value in known.items())
         )

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,12 @@ def _add_reading(how: argparse._ArgumentGroup) -> None:
     for flag, kind in (("--visual", "face"), ("--acoustic", "speech")):
         ready = f"with --manifest: ready {kind} frames of the rows, made as those that the model was trained on"
         add(flag, type=Path, metavar="FOLDER", help=ready)
+    add(
+        "--same-speaker",
+        action="store_true",
+        help="all clips or stretches are of one speaker: a model of frames less their speaker's mean then knows the "
+        "voice (rows of a --manifest name their speakers)",
+    )
     add("--voice", choices=("silero", "energy"), help="detector of speech (default: as trained)")
     add("--weights", type=Path, metavar="PATH", help="the speech encoder's, for a model trained on its frames")
     add(
@@ -172,6 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     explained = options.report is not None
     model = _model(options, streams)
     detail(f"{options.model}\n{model}")
+    if options.same_speaker:
+        request = replace(request, utterances=[replace(one, speaker="speaker") for one in request.utterances])
+    request = replace(request, utterances=model.with_voice_means(request.utterances))
     page = _page(options, model, request) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
     answers = Answers(request.utterances, earlier)
@@ -311,6 +321,8 @@ def _refuse_wrong(options: argparse.Namespace) -> None:
         raise UserError("--manifest: names the clips itself; leave the others out")
     if options.manifest is None and not options.clips and not options.text and options.live is None:
         raise UserError("no clip given; name films, sound files or folders, or give --manifest or --text")
+    if options.same_speaker and (options.manifest is not None or options.live is not None):
+        raise UserError("--same-speaker: belongs to clips; a --manifest names its speakers, and --live is one clip")
     if options.manifest is None and (options.visual or options.acoustic):
         raise UserError("--visual, --acoustic: belong to the rows of a --manifest; name it")
     for flag in ("subtitles", "every"):

@@ -22,7 +22,7 @@ from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
 from .manifest import ManifestRow, manifest_notes, read_manifest
-from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
+from .prepare import FeatureFolders, PreparedUtterance, prepare_rows, speaker_means
 from .tokenizer import Tokenizer
 from .votes import parse_labels, parse_votes, renamed_votes
 from .words import has_long_run
@@ -118,6 +118,7 @@ def binarize(
     output: str | os.PathLike[str],
     *,
     visual_input: str = "features",
+    center_speakers: bool = False,
     max_failed_share: float = 0.01,
     workers: int = 1,
     progress: bool = False,
@@ -136,6 +137,7 @@ def binarize(
         tokenizer: makes the pieces and the dictionary.
         output: folder to write; it gets this name when it is complete.
         visual_input: one of :data:`memobert_plugin.core.names.VISUAL_INPUTS`.
+        center_speakers: subtract from every speech frame the mean of its speaker's, over all rows of the manifest.
         max_failed_share: share of defective rows up to which the report is ``acceptable``.
         workers: processes that read frames and tokenize.
         progress: show progress on standard error.
@@ -144,32 +146,50 @@ def binarize(
 
     Raises:
         UserError: a mistake in the manifest or in ``extractor.json``, a folder without frames for any utterance, no
-            usable utterance, an output that exists or is being written by another process.
+            usable utterance, no speakers to center, an output that exists or is being written by another process.
     """
     survey = _surveyed(manifest, tokenizer)
     folders = FeatureFolders(_existing(visual_folder), _existing(acoustic_folder), visual_input)
     visual = described_visual_input(read_extractor_info(folders.visual), visual_input) if folders.visual else None
-    agreement = FrameAgreement(visual, read_extractor_info(folders.acoustic) if folders.acoustic else None)
+    acoustic = read_extractor_info(folders.acoustic) if folders.acoustic else None
+    if center_speakers:
+        rows = tracked(read_manifest(manifest), survey.rows, "speakers", shown=progress)
+        folders, acoustic = _centered(folders, acoustic, rows, survey)
+    agreement = FrameAgreement(visual, acoustic)
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
         prepared = prepare_rows(survey.joined(manifest), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
-        writer = None
-        if not dry_run:
-            writer = CorpusWriter(
-                folder, tokenizer.symbols, visual=folders.visual is not None, acoustic=folders.acoustic is not None
-            )
+        writer = None if dry_run else CorpusWriter(folder, tokenizer.symbols, **folders.given)
         with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
             shown = tracked(prepared, survey.rows, "binarize", shown=progress)
             counts = _write_utterances(shown, agreement, skipped, writer)
         _check_usable(manifest, folders, counts, skipped)
         if writer is not None:
-            meta = _meta(counts, tokenizer, agreement, writer.finish())
-            replace(meta, dimensions=writer.ranges).write(folder / META_FILE)
+            _meta(counts, tokenizer, agreement, writer).write(folder / META_FILE)
     skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
     return BinarizeReport(
         Path(output), survey.rows, counts, max_failed_share, skipped.first, skipped_file, survey.notes
     )
+
+
+def _centered(
+    folders: FeatureFolders, acoustic: ExtractorInfo | None, rows: Iterable[ManifestRow], survey: _Survey
+) -> tuple[FeatureFolders, ExtractorInfo]:
+    """Return the folders with the means of their speakers, and the description of frames less these; note rows without.
+
+    Raises:
+        UserError: no speech frames, frames that are centred already, no row with both a speaker and frames.
+    """
+    if folders.acoustic is None or acoustic is None:
+        raise UserError("--center-speakers: subtracts from speech frames; give --acoustic")
+    if acoustic.is_centered:
+        raise UserError(f"--center-speakers: {folders.acoustic} says that its frames are centred already")
+    means = speaker_means(rows, folders.acoustic, acoustic.dim)
+    if nameless := survey.without_speaker:
+        note = f"--center-speakers: {counted(nameless, 'row')} without a speaker; the average one's mean is taken"
+        survey.notes.append(note)
+    return replace(folders, speaker_means=means), replace(acoustic, speaker_mean=means.average.tolist())
 
 
 @dataclass(frozen=True)
@@ -177,6 +197,7 @@ class _Survey:
     """A manifest's first reading: its number of rows, the joined names of its labels, and remarks for the user."""
 
     rows: int
+    without_speaker: int
     emotions: Mapping[str, str]
     splits: Mapping[str, str]
     labels: Mapping[str, str]
@@ -202,12 +223,13 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     emotions: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    unspaced = 0
+    unspaced = without_speaker = 0
     for row in read_manifest(manifest):
         emotions[row.emotion] += 1
         splits[row.split] += 1
         labels.update(parse_labels(row.labels))
         unspaced += has_long_run(row.text)
+        without_speaker += not row.speaker
         try:
             parse_votes(row.votes)
         except ValueError as error:
@@ -227,7 +249,7 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
             "other letters is one word; --word-segmentation icu finds the words in it"
         )
-    return _Survey(emotions.total(), emotion_names, split_names, label_names, notes)
+    return _Survey(emotions.total(), without_speaker, emotion_names, split_names, label_names, notes)
 
 
 def _write_utterances(
@@ -350,9 +372,8 @@ def _check_usable(
             )
 
 
-def _meta(
-    counts: dict[str, int], tokenizer: Tokenizer, agreement: FrameAgreement, names: dict[str, list[str]]
-) -> CorpusMeta:
+def _meta(counts: dict[str, int], tokenizer: Tokenizer, agreement: FrameAgreement, writer: CorpusWriter) -> CorpusMeta:
+    names = writer.finish()
     return CorpusMeta(
         counts=counts,
         vocabulary_size=len(tokenizer.symbols),
@@ -364,6 +385,7 @@ def _meta(
         parts=names["part"],
         votes=names["votes"],
         label_sets=names["labels"],
+        dimensions=writer.ranges,
         visual_dim=agreement.visual_dim,
         acoustic_dim=agreement.acoustic_dim,
         expression_classes=agreement.expression_classes(),

@@ -149,6 +149,8 @@ class CorpusMeta:
     def write(self, path: Path) -> None:
         """Write ``corpus.json``."""
         content = {"format": FORMAT, **asdict(self)}
+        for stream, info in self.extractors.items():
+            content[f"{stream}_extractor"] = info and info.to_dict()
         for name in _ADDED:
             if not content[name]:
                 del content[name]  # earlier versions do not know it

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import struct
@@ -80,6 +81,8 @@ class ExtractorInfo:
     classes: list[str] | None = None
     """Names of the expressions."""
     version: str | None = None
+    speaker_mean: list[float] | None = None
+    """Of frames less the mean of their speaker, the average of these means; None for frames as they were made."""
 
     @classmethod
     def from_dict(cls, place: str, content: object) -> ExtractorInfo:
@@ -94,12 +97,37 @@ class ExtractorInfo:
             if key not in _TAKES:
                 raise UserError(f"{place}: unknown key {key!r}; known are {', '.join(_TAKES)}")
             if not _TAKES[key](value):
-                raise UserError(f"{place}: {key} cannot be {value!r}; correct it or leave it out")
-        return cls(**content)
+                raise UserError(f"{place}: {key} cannot be {value!r:.60}; correct it or leave it out")
+        info = cls(**content)
+        if info.speaker_mean is not None and info.dim not in (None, len(info.speaker_mean)):
+            raise UserError(f"{place}: speaker_mean has {len(info.speaker_mean)} numbers, a frame {info.dim}")
+        return info
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return asdict(self)
+        """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
+        values = asdict(self)
+        if not self.is_centered:
+            del values["speaker_mean"]
+        return values
+
+    @property
+    def is_centered(self) -> bool:
+        """Return whether the mean of their speaker was subtracted from the frames."""
+        return self.speaker_mean is not None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known, for a reader: a mean of hundreds of numbers only as a word."""
+        known = {name: value for name, value in self.to_dict().items() if value not in (None, {})}
+        if self.is_centered:
+            known["speaker_mean"] = "subtracted"
+        return known
+
+
+def otherwise_centered(info: ExtractorInfo) -> str:
+    """Return why a model does not fit a data-bin whose speech frames are centred, or are not, and the way on."""
+    if info.is_centered:
+        return "it reads speech frames as they are, the data-bin's are centered; binarize without --center-speakers"
+    return "it reads speech frames less their speaker's mean, the data-bin's are not; binarize with --center-speakers"
 
 
 def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
@@ -142,6 +170,14 @@ def _are_names(value: object) -> bool:
     )
 
 
+def _are_finite(values: object) -> bool:
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    )
+
+
 _TAKES: dict[str, Callable[[Any], bool]] = {
     "name": lambda value: isinstance(value, str),
     "options": lambda value: isinstance(value, dict),
@@ -150,6 +186,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "dim": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
     "classes": lambda value: value is None or _are_names(value),
     "version": lambda value: value is None or isinstance(value, str),
+    "speaker_mean": lambda value: value is None or _are_finite(value),
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.processes import start_as_worker
-from .frames import Frames, frame_file, read_half_frames, visual_frames
+from .frames import Frames, frame_file, read_frames, read_half_frames, to_float16, visual_frames
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
 
@@ -44,12 +45,66 @@ class PreparedUtterance:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakerMeans:
+    """The mean speech frame (D,) float32 of each speaker, and the average of these means, for rows without a speaker.
+
+    What a voice and its microphone add to every frame is taken away with the mean, as speech recognition does it.
+    """
+
+    by_speaker: Mapping[str, np.ndarray]
+    average: np.ndarray
+
+    def subtracted(self, frames: np.ndarray, speaker: str) -> np.ndarray:
+        """Return frames (T, D) less the mean of their speaker, float32; unchanged if they have another D."""
+        if frames.shape[1:] != self.average.shape:
+            return frames
+        return frames.astype(np.float32) - self.by_speaker.get(speaker, self.average)
+
+
+def speaker_means(rows: Iterable[ManifestRow], folder: Path, dim: int | None) -> SpeakerMeans:
+    """Return the means over all frames of each speaker's rows; frames that cannot be used do not count.
+
+    Args:
+        rows: with their speakers.
+        folder: of the frames.
+        dim: numbers of a frame; None: those of the first.
+
+    Raises:
+        UserError: no row has both a speaker and frames.
+    """
+    sums: dict[str, np.ndarray] = {}
+    counts: Counter[str] = Counter()
+    for row in rows:
+        with contextlib.suppress(UserError):
+            found = read_frames(frame_file(folder, row.id)) if row.speaker else None
+            if found is None or not found.frames.size or found.frames.shape[1] != (dim or found.frames.shape[1]):
+                continue
+            dim = found.frames.shape[1]
+            counts[row.speaker] += len(found.frames)
+            sums[row.speaker] = sums.get(row.speaker, 0.0) + found.frames.sum(axis=0, dtype=np.float64)
+    if not sums:
+        raise UserError("--center-speakers: no row has both a speaker and speech frames; fill the column speaker")
+    means = {speaker: total / counts[speaker] for speaker, total in sums.items()}
+    average = np.mean(list(means.values()), axis=0).astype(np.float32)
+    return SpeakerMeans({speaker: mean.astype(np.float32) for speaker, mean in means.items()}, average)
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureFolders:
-    """The folders of frames; None leaves a modality out. ``visual_input`` is one of ``VISUAL_INPUTS``."""
+    """The folders of frames; None leaves a modality out.
+
+    ``visual_input`` is one of ``VISUAL_INPUTS``; ``speaker_means`` are subtracted from speech frames.
+    """
 
     visual: Path | None
     acoustic: Path | None
     visual_input: str = "features"
+    speaker_means: SpeakerMeans | None = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Return for ``visual`` and ``acoustic`` whether there is a folder."""
+        return {"visual": self.visual is not None, "acoustic": self.acoustic is not None}
 
 
 def prepare_rows(
@@ -106,7 +161,7 @@ def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> Prepa
     ids, word_start = pieces
     try:
         visual = _half_frames(folders.visual, row.id)
-        acoustic = _half_frames(folders.acoustic, row.id)
+        acoustic = _speech_frames(folders, row)
         shown = visual_frames(visual, folders.visual_input) if visual else None
     except UserError as error:
         return PreparedUtterance(row, ids, word_start, defect=str(error))
@@ -120,6 +175,17 @@ def _prepare(row: ManifestRow, pieces: Pieces, folders: FeatureFolders) -> Prepa
         expression=visual.expression if visual else None,
         acoustic=acoustic.frames if acoustic else None,
     )
+
+
+def _speech_frames(folders: FeatureFolders, row: ManifestRow) -> Frames | None:
+    """Return an utterance's speech frames in float16, less their speaker's mean if that is asked for."""
+    if folders.acoustic is None or folders.speaker_means is None:
+        return _half_frames(folders.acoustic, row.id)
+    path = frame_file(folders.acoustic, row.id)
+    found = read_frames(path)
+    if found is None or not found.frames.size:
+        return None
+    return Frames(to_float16(path, "frames", folders.speaker_means.subtracted(found.frames, row.speaker)))
 
 
 def _half_frames(folder: Path | None, utterance_id: str) -> Frames | None:

@@ -44,7 +44,7 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
             modalities[name] = {
                 **_lengths(lengths),
                 "dim": dim,
-                "extractor": extractor.to_dict(),
+                "extractor": extractor.facts(),
                 "default_limit": limit,
                 "share_beyond_default_limit": share_beyond(lengths, limit),
             }

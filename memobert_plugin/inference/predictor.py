@@ -204,6 +204,8 @@ class MEmoBERT:
             (12, True)
         """
         given = utterances(clip, text, **utterance)
+        if any(one.speaker for one in given):
+            given = self.with_voice_means(given)
         answers: list[Prediction] = []
         for first in range(0, len(given), max(1, batch_size)):
             evidence = [self.read(one, modalities) for one in given[first : first + max(1, batch_size)]]
@@ -276,6 +278,13 @@ class MEmoBERT:
                 for outcome in run(shown, [one.utterance], modalities=one.modalities, explained=True):
                     page.add(outcome)
         page.write(path)
+
+    def with_voice_means(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """Return what :meth:`.reading.ClipReader.with_voice_means` does; :meth:`predict` calls it for utterances with a
+        ``speaker``.
+        """
+        with _surroundings_kept():
+            return self.reader.with_voice_means(utterances)
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
         """Read one utterance without answering; raises what :meth:`predict` raises."""

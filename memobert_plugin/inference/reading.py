@@ -6,6 +6,8 @@ on, and one that could not be read are told apart.
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.console import tracked
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE, counted
 from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
@@ -45,13 +48,14 @@ if TYPE_CHECKING:
     from ..features.speakers.tracks import FaceTrack
 
 
-def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
+def checked_frames(name: str, frames: np.ndarray, dim: int, mean: np.ndarray | None = None) -> np.ndarray:
     """Check a caller's frames (T, D) and round them to float16, as a data-bin stores them.
 
     Args:
         name: the argument, for messages.
         frames: the caller's.
         dim: numbers of a frame that the model reads; 0 if it reads no such frames.
+        mean: (D,) subtracted before; None: nothing.
 
     Raises:
         UserError: not floats of that shape, NaN or infinite values, or beyond float16.
@@ -63,6 +67,8 @@ def checked_frames(name: str, frames: np.ndarray, dim: int) -> np.ndarray:
         raise UserError(f"{name}: {frames.dtype} {frames.shape}; this model reads floats of shape (frames, {dim})")
     if not np.isfinite(frames).all():
         raise UserError(f"{name}: NaN or infinite values")
+    if mean is not None:
+        frames = frames.astype(np.float32) - mean
     return to_float16("the frames given", name, frames)
 
 
@@ -76,6 +82,7 @@ LONG_CLIP = 15.0
 """Seconds; the note on a longer clip advises to cut it."""
 LEFT_OUT = "left out on request"
 NOT_GIVEN = "not given"
+AVERAGE_VOICE = "voice read as an average speaker's; more clips of one speaker, with --same-speaker, tell more"
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,46 @@ class ClipReader:
             raise DefectiveClip(f"{utterance.title}: nothing to read ({listed})")
         return self._with_notes(replace(evidence, absent=reasons))
 
+    def with_voice_means(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """Return utterances with the mean speech frame of their speaker, where the model reads frames less that mean.
+
+        Sound is read once for it; utterances without a speaker, and those whose sound cannot be read, stay as they are.
+
+        Raises:
+            UserError: frames of another shape, a missing package or missing weights.
+        """
+        extractor = self.description.acoustic_extractor
+        if extractor is None or not extractor.is_centered:
+            return list(utterances)
+        sums: dict[str, np.ndarray] = {}
+        counts: Counter[str] = Counter()
+        for one in tracked((one for one in utterances if one.speaker), None, "voices"):
+            with contextlib.suppress(DefectiveClip):
+                frames = self._speech_frames(one)
+                if frames is not None:
+                    counts[one.speaker] += len(frames)
+                    sums[one.speaker] = sums.get(one.speaker, 0.0) + frames.sum(axis=0, dtype=np.float64)
+        means = {speaker: (total / counts[speaker]).astype(np.float32) for speaker, total in sums.items()}
+        return [replace(one, voice_mean=means[one.speaker]) if one.speaker in means else one for one in utterances]
+
+    def _speech_frames(self, given: Utterance) -> np.ndarray | None:
+        """Return the speech frames (A, D) of an utterance; None without any.
+
+        Raises:
+            DefectiveClip: its sound cannot be read.
+        """
+        if given.acoustic is not None:
+            checked_frames("acoustic", given.acoustic, self.description.acoustic_dim)
+            return given.acoustic
+        file = given.sound or given.clip
+        if given.waveform is not None:
+            samples = self.speech.resampled(given.waveform, given.sampling_rate)
+        elif file is None or is_pictures(file):
+            return None
+        else:
+            samples = self._samples(given, file)
+        return self.speech.encode(samples[: round(self.speech.max_seconds * SAMPLE_RATE)]).frames
+
     def _read_ready(self, evidence: Evidence, wanted: str) -> Evidence:
         """Take over ready frames and a waveform."""
         given, description = evidence.utterance, self.description
@@ -170,7 +217,7 @@ class ClipReader:
             times = frame_times(len(visual), description.visual_extractor, PICTURE_RATE)
             evidence = replace(evidence, visual=visual, expression=given.expression, visual_times=times)
         if given.acoustic is not None and ("a" in wanted or not description.acoustic_dim):
-            return self._with_acoustic(evidence, checked_frames("acoustic", given.acoustic, description.acoustic_dim))
+            return self._with_acoustic(evidence, given.acoustic)
         if given.waveform is not None and "a" in wanted:
             return self._with_sound(evidence, self.speech.resampled(given.waveform, given.sampling_rate))
         return evidence
@@ -199,18 +246,17 @@ class ClipReader:
         if given.sound is None and evidence.preview.samples is not None:
             return self._with_sound(evidence, evidence.preview.samples)
         try:
-            # A film's sound may be longer than its pictures; the clip ends with the film.
-            end = sound_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
-            samples = read_clip(
-                file,
-                max_seconds=self.speech.max_seconds,
-                start=given.start,
-                end=end,
-                streams=self.options.faces.streams,
-            )
+            samples = self._samples(given, file)
         except DefectiveClip as defect:
             return evidence.lacking("a", str(defect).removeprefix(f"{file}: "))
         return self._with_sound(evidence, samples)
+
+    def _samples(self, given: Utterance, file: Path) -> np.ndarray:
+        """Read the float32 samples (N,) at 16 kHz that an encoder hears of an utterance's file."""
+        # A film's sound may be longer than its pictures; the clip ends with the film.
+        end = sound_seconds(file) if given.end is None and file.suffix.lower() in FILM_SUFFIXES else given.end
+        streams = self.options.faces.streams
+        return read_clip(file, max_seconds=self.speech.max_seconds, start=given.start, end=end, streams=streams)
 
     def _read_faces(self, evidence: Evidence, path: Path) -> Evidence:
         """Read faces, and with them the sound and the pictures for the page."""
@@ -246,18 +292,25 @@ class ClipReader:
         evidence = replace(evidence, preview=preview)
         if sound.frames is None:
             return evidence.lacking("a", sound.reason)
-        frames = checked_frames("acoustic", sound.frames, self.description.acoustic_dim)
-        evidence = self._with_acoustic(evidence, frames)
+        evidence = self._with_acoustic(evidence, sound.frames)
         assert evidence.acoustic_times is not None
-        limit = min(len(frames), self.description.limits["acoustic_frames"])
+        limit = min(len(sound.frames), self.description.limits["acoustic_frames"])
         heard = samples[: round(covered_seconds(evidence.acoustic_times, limit) * SAMPLE_RATE)]
         if note := unlike_speech(heard, preview.voiced or ()):
             evidence = evidence.noted(note, unlike="a")
         return evidence.noted(note) if (note := clipped(heard)) else evidence
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
-        times = frame_times(len(frames), self.description.acoustic_extractor, 1.0 / STEP_SECONDS)
-        return replace(evidence, acoustic=frames, acoustic_times=times)
+        """Add speech frames (A, D), less the mean of the speaker or of the average one if the model reads them so."""
+        extractor, mean = self.description.acoustic_extractor, None
+        if extractor is not None and extractor.speaker_mean is not None:
+            mean = evidence.utterance.voice_mean
+            if mean is None:
+                mean = np.array(extractor.speaker_mean, np.float32)
+                evidence = evidence.noted(AVERAGE_VOICE)
+        shown = checked_frames("acoustic", frames, self.description.acoustic_dim, mean)
+        times = frame_times(len(frames), extractor, 1.0 / STEP_SECONDS)
+        return replace(evidence, acoustic=shown, acoustic_times=times)
 
     def _with_faces(self, evidence: Evidence, clip: ClipFrames, remark: str) -> Evidence:
         preview = Preview(

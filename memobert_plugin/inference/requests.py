@@ -206,7 +206,17 @@ def of_manifest(manifest: Path, visual: Path | None = None, acoustic: Path | Non
         region = REGIONS.get(row.region)
         sound = audio if video else None
         source = TRANSCRIBED if row.text_source.startswith(TRANSCRIBED) else "manifest"
-        one = Utterance(video or audio, row.text, row.start, row.end, region, sound, name=row.id, text_source=source)
+        one = Utterance(
+            video or audio,
+            row.text,
+            row.start,
+            row.end,
+            region,
+            sound,
+            name=row.id,
+            text_source=source,
+            speaker=row.speaker,
+        )
         faces, speech = (read_frames(frame_file(folder, row.id)) if folder else None for folder in (visual, acoustic))
         if faces is not None:
             one = replace(one, visual=faces.frames, expression=faces.expression)

@@ -43,6 +43,8 @@ class Utterance:
         expression: their expression distributions (T, K), shown on the page.
         acoustic: ready speech frames (A, D), used instead of any sound.
         name: its name in results (default: the file's name).
+        speaker: who speaks; a model of frames less their speaker's mean takes it over all utterances of this name.
+        voice_mean: that mean (D,), where it is known.
     """
 
     clip: Path | None = None
@@ -59,6 +61,8 @@ class Utterance:
     name: str = ""
     text_source: str = ""
     transcript: Transcript | None = None
+    speaker: str = ""
+    voice_mean: np.ndarray | None = None
 
     @property
     def has_sound(self) -> bool:

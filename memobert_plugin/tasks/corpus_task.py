@@ -24,14 +24,14 @@ from ..core.errors import UserError, exits_in_one_line
 from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
 from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo
+from ..data.frames import ExtractorInfo, otherwise_centered
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, limit_in_frames
 from ..data.tokenizer import read_tokenizer_files, to_plain
 from ..data.vocabulary import SPECIALS
 from .epochs import Rows
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
-from .resuming import ResumableTask
+from .resuming import ResumableTask, fairseq_configuration, refuse_other_centering
 from .save_folder import SaveFolderConfig
 from .utterance_dataset import UtteranceDataset
 
@@ -199,6 +199,9 @@ class CorpusTask(ResumableTask):
             raise UserError("--text-encoder-layers: give --text-encoder, which sets the sizes and brings the weights")
         if path and not (from_checkpoint and cfg.text_encoder_layers):
             encoder = self._read_text_encoder(cfg, path)
+        root = fairseq_configuration(self.cfg)
+        if not from_checkpoint and "checkpoint" in root:
+            refuse_other_centering(root.checkpoint, self.corpus().meta.acoustic_extractor)
         model = super().build_model(cfg, from_checkpoint)
         if from_checkpoint:
             return model
@@ -280,7 +283,8 @@ class CorpusTask(ResumableTask):
         The settings that made pieces and frames are stored here for checkpoints: here the data-bin is open.
 
         Raises:
-            UserError: another dictionary, another frame dimension or other expression classes.
+            UserError: another dictionary, another frame dimension, other expression classes, or speech frames that are
+                centred on their speakers where the model's are not.
         """
         self.state.origins  # noqa: B018
         return self.refuse_unfit(self.corpus(epoch))
@@ -308,6 +312,9 @@ class CorpusTask(ResumableTask):
                 f"{corpus.path}: its expression classes are not the checkpoint's "
                 f"({', '.join(self.state.expression_classes)})"
             )
+        speech, read = corpus.meta.acoustic_extractor, self.state.origins["acoustic"]
+        if speech and read and speech.is_centered != ("speaker_mean" in read):
+            raise UserError(f"{corpus.path}: does not fit the model: {otherwise_centered(speech)}")
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:

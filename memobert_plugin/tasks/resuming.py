@@ -38,6 +38,7 @@ from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
 from ..core.names import CLASSES, DIMENSIONS, SEVERAL
 from ..core.signals import STOP_SIGNAL, listen, stop_mark, stop_requested
+from ..data.frames import ExtractorInfo, otherwise_centered
 from .epochs import Batches, shuffled
 from .save_folder import check_save_folder
 
@@ -240,6 +241,23 @@ def refuse_other_outputs(checkpoint: DictConfig, outputs: Sequence[str], kind: s
             f"{path}: it was trained on {_described(before, kind_before)}, and not on {_described(outputs, kind)}; "
             "give the same flags, or another --save-dir"
         )
+
+
+def refuse_other_centering(checkpoint: DictConfig, own: ExtractorInfo | None) -> None:
+    """Refuse to begin with a network for frames less their speaker's mean on frames that are not, or the reverse.
+
+    Args:
+        checkpoint: fairseq's configuration of checkpoints.
+        own: the maker of the data-bin's speech frames; None without any.
+
+    Raises:
+        UserError: the checkpoint that training starts from read the other kind.
+    """
+    start = resumed_checkpoint(checkpoint) or Path(checkpoint.finetune_from_model or "")
+    state = _content(start).get("task_state") if own is not None and start.is_file() else None
+    before = ((state or {}).get("origins") or {}).get("acoustic")
+    if before is not None and own is not None and own.is_centered != ("speaker_mean" in before):
+        raise UserError(f"{start}: {otherwise_centered(own)}")
 
 
 def _described(outputs: Sequence[str], kind: str) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 import soundfile
 
 from memobert_plugin import MEmoBERT
+from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core import version
 from memobert_plugin.core.errors import Interrupted, UserError
 from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info, write_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
+from memobert_plugin.inference.reading import AVERAGE_VOICE
 from memobert_plugin.inference.utterance import Evidence, Utterance
 from tests.films import Cue, Track, tone, write_film, write_srt, write_tracks
 
@@ -362,6 +365,30 @@ def test_subtitles_and_overlay_need_times(bundle: Path, clips: Path, tmp_path: P
         main([str(clips / "b.wav"), "--model", str(bundle), "--every", "1", "--output", str(tmp_path / "a.srt")]) == 0
     )
     assert (tmp_path / "a.srt").read_text().count("-->") == 2
+
+
+def test_clips_of_one_speaker_tell_the_voice(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    model = read_bundle(bundle)
+    extractor = model.description.acoustic_extractor
+    assert extractor is not None
+    centered = replace(extractor, speaker_mean=[0.5] * 80)
+    write_bundle(replace(model, description=replace(model.description, acoustic_extractor=centered)), tmp_path / "c")
+    given = [str(clips), "--model", str(tmp_path / "c"), "--output"]
+    assert main([*given, str(tmp_path / "alone.jsonl")]) == 0
+    assert main([*given, str(tmp_path / "one.jsonl"), "--same-speaker"]) == 0
+    alone, one = lines_of(tmp_path / "alone.jsonl"), lines_of(tmp_path / "one.jsonl")
+    assert all(AVERAGE_VOICE in line["notes"] for line in alone)
+    assert not any(AVERAGE_VOICE in line["notes"] for line in one)
+    assert alone[0]["probabilities"] != one[0]["probabilities"]
+
+    rows = [ManifestRow(2, path.stem, speaker="A", audio=str(path)) for path in sorted(clips.iterdir())]
+    write_manifest(tmp_path / "m.tsv", rows)
+    assert main(["--manifest", str(tmp_path / "m.tsv"), *given[1:], str(tmp_path / "rows.jsonl")]) == 0
+    assert [line["probabilities"] for line in lines_of(tmp_path / "rows.jsonl")] == [
+        line["probabilities"] for line in one
+    ]
+    with pytest.raises(UserError, match="--same-speaker: belongs to clips; a --manifest names its speakers"):
+        main(["--manifest", str(tmp_path / "m.tsv"), "--same-speaker"])
 
 
 def test_ready_frames_are_answered_as_arrays_are(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.data import prepare
 from memobert_plugin.data.binarize import binarize
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.corpus_writer import CorpusWriter
@@ -48,6 +49,51 @@ def test_frames_arrive_as_float16_in_the_manifests_order(sources: Sources) -> No
         np.testing.assert_array_equal(visual, expected.astype(np.float16))
         expected = frames(0 if number == 5 else 2 * number + 1, ACOUSTIC_DIM, number)
         np.testing.assert_array_equal(acoustic, expected.astype(np.float16))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_speech_frames_are_less_the_mean_of_their_speaker_on_request(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Speakers S10, S9 and S2 take turns; the last utterance has no sound, and the first loses its speaker."""
+    monkeypatch.setattr(prepare, "ROWS_PER_CHUNK", 1)
+    sources.rows[0] = dataclasses.replace(sources.rows[0], speaker="")
+    report = sources.binarize(center_speakers=True, workers=workers)
+    corpus = Corpus(report.output)
+    raw = [frames(2 * number + 1, ACOUSTIC_DIM, number) for number in range(5)]
+    means = {"S10": raw[3].mean(axis=0), "S9": np.concatenate([raw[1], raw[4]]).mean(axis=0), "S2": raw[2].mean(axis=0)}
+    average = np.mean(list(means.values()), axis=0)
+    assert corpus.acoustic is not None and corpus.visual is not None
+    for number, own in enumerate((average, means["S9"], means["S2"], means["S10"], means["S9"])):
+        found = corpus.acoustic.view(number).reshape(-1, ACOUSTIC_DIM)
+        np.testing.assert_allclose(found, raw[number] - own, atol=2e-3)
+    np.testing.assert_array_equal(corpus.visual.view(1).reshape(-1, VISUAL_DIM), frames(2, VISUAL_DIM, 1).astype("f2"))
+    described = corpus.meta.acoustic_extractor
+    assert described is not None and described.speaker_mean == pytest.approx(average.tolist(), abs=1e-6)
+    assert report.notes == ["--center-speakers: 1 row without a speaker; the average one's mean is taken"]
+
+
+def test_frames_of_another_size_are_recorded_where_speakers_are_centered(sources: Sources) -> None:
+    sources.put("acoustic", "film/1", np.full((4, ACOUSTIC_DIM), np.nan))
+    sources.put("acoustic", "film/3", frames(4, ACOUSTIC_DIM + 1))
+    report = sources.binarize(center_speakers=True)
+    assert report.counts["utterances"] == 4
+    assert set(skipped(sources.folder)) == {"film/1", "film/3"}
+    corpus = Corpus(report.output)
+    assert corpus.acoustic is not None
+    np.testing.assert_allclose(corpus.acoustic.view(2).reshape(-1, ACOUSTIC_DIM).mean(axis=0), 0, atol=1e-3)
+
+
+def test_speakers_that_cannot_be_centered_are_a_mistake(sources: Sources) -> None:
+    with pytest.raises(UserError, match="--center-speakers: subtracts from speech frames; give --acoustic"):
+        sources.binarize(center_speakers=True, modalities="v")
+    write_extractor_info(sources.folder / "acoustic", ExtractorInfo("made", speaker_mean=[0.0] * ACOUSTIC_DIM))
+    with pytest.raises(UserError, match="says that its frames are centred already"):
+        sources.binarize(center_speakers=True)
+    write_extractor_info(sources.folder / "acoustic", ExtractorInfo("made"))
+    sources.rows = [dataclasses.replace(row, speaker="") for row in sources.rows]
+    with pytest.raises(UserError, match="no row has both a speaker and speech frames"):
+        sources.binarize(center_speakers=True)
 
 
 def test_an_utterance_without_a_file_lacks_that_modality_and_is_counted(sources: Sources) -> None:

@@ -12,13 +12,14 @@ import pytest
 import soundfile
 
 from memobert_plugin import MEmoBERT
-from memobert_plugin.checkpoints.bundle import CONFIGURATION
+from memobert_plugin.checkpoints.bundle import CONFIGURATION, read_bundle, write_bundle
 from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.features.encoders.base import pool_frames
 from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.media.thumbnails import jpeg_address
 from memobert_plugin.features.speakers.face import Face
 from memobert_plugin.inference.faces import FaceReader
+from memobert_plugin.inference.reading import AVERAGE_VOICE
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 
@@ -66,6 +67,45 @@ def test_a_sound_file_a_waveform_and_its_frames_are_one(clip_model: MEmoBERT, wa
     assert from_file.probabilities == from_samples.probabilities == from_frames.probabilities
     assert from_file.modalities["acoustic"].frames == len(frames)
     assert from_file.modalities["visual"].reason == "a sound file has no faces"
+
+
+def centered_model(bundle: Path, folder: Path) -> tuple[MEmoBERT, np.ndarray]:
+    """The model, as if it had been trained on frames less their speaker's mean; and the mean of the average speaker."""
+    model = read_bundle(bundle)
+    extractor = model.description.acoustic_extractor
+    assert extractor is not None
+    average = np.linspace(-1, 1, 80).round(3)
+    extractor = replace(extractor, speaker_mean=average.tolist())
+    write_bundle(replace(model, description=replace(model.description, acoustic_extractor=extractor)), folder)
+    return MEmoBERT.from_pretrained(folder), average.astype(np.float32)
+
+
+def test_voices_are_read_less_the_mean_of_their_speaker_or_of_the_average_one(
+    clip_bundle: Path, clip_model: MEmoBERT, wave: Path, tmp_path: Path
+) -> None:
+    model, average = centered_model(clip_bundle, tmp_path / "centered")
+    low, high = burst(), burst(1.0) * 0.1
+    frames = [pool_frames(LogMel().encode(sound[None])[0], 6) for sound in (low, high)]
+    own = np.concatenate(frames).mean(axis=0)
+    alone = model.predict(wave, "stop it")
+    together = model.predict([Utterance(wave, "stop it", speaker="A"), Utterance(waveform=high, speaker="A")])
+    other = model.predict([Utterance(wave, "stop it", speaker="A"), Utterance(waveform=high, speaker="B")])
+    for found, mean in ((alone, average), (together[0], own), (other[0], frames[0].mean(axis=0))):
+        expected = clip_model.predict(text="stop it", acoustic=frames[0] - mean)
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+    assert AVERAGE_VOICE in alone.notes and AVERAGE_VOICE not in together[0].notes
+    assert alone.probabilities != pytest.approx(together[0].probabilities, abs=1e-3)
+
+
+def test_a_voice_that_cannot_be_read_does_not_count_for_its_speaker(clip_bundle: Path, tmp_path: Path) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    given = [Utterance(tmp_path / "broken.wav", "a", speaker="A"), Utterance(waveform=burst(), speaker="A")]
+    broken, whole = model.with_voice_means(given)
+    expected = pool_frames(LogMel().encode(burst()[None])[0], 6).mean(axis=0)
+    assert broken.voice_mean is not None and whole.voice_mean is not None
+    np.testing.assert_allclose(whole.voice_mean, expected, atol=1e-5)
+    assert model.with_voice_means([Utterance(text="only words", speaker="A")])[0].voice_mean is None
 
 
 def test_a_part_of_a_file_is_read(clip_model: MEmoBERT, wave: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.tasks.frame_statistics import frame_sample
 from tests.data_bins import CorpusShape, make_data_bin
@@ -53,6 +54,31 @@ def test_a_checkpoint_that_is_loaded_overrules_it(data_bin: Path, tmp_path: Path
     checkpoint_utils.load_checkpoint(loaded.config.checkpoint, loaded.trainer)
     name = "visual_embedder.linear.bias"
     assert torch.equal(loaded.parameters()[name], trained.parameters()[name])
+
+
+def test_frames_that_are_centered_on_their_speakers_and_frames_that_are_not_do_not_mix(
+    data_bin: Path, tmp_path: Path
+) -> None:
+    shape = CorpusShape(speakers=3, utterances=12)
+    centered = make_data_bin(tmp_path / "centered", shape, center_speakers=True)
+    runs = {
+        name: TrainingRun(folder, "memobert_pretraining")
+        for name, folder in (("centered", centered), ("other", data_bin))
+    }
+    for run in runs.values():
+        run.train(1)
+    path, other = (run.save(tmp_path / f"{name}.pt") for name, run in runs.items())
+    start = ("memobert_prompt", "--fold", "1", "--finetune-from-model")
+    TrainingRun(centered, *start, str(path)).train(1)
+    with pytest.raises(
+        SystemExit, match=r"centered\.pt: it reads speech frames less their speaker's mean, the data-bin"
+    ):
+        TrainingRun(data_bin, *start, str(path))
+    with pytest.raises(SystemExit, match=r"other\.pt: it reads speech frames as they are, the data-bin's are centered"):
+        TrainingRun(centered, *start, str(other))
+    task = TrainingRun(centered, "memobert_pretraining").task
+    with pytest.raises(UserError, match="does not fit the model: it reads speech frames less their speaker's mean"):
+        task.refuse_unfit(Corpus(data_bin))
 
 
 def test_models_without_these_projections_and_corpora_without_a_modality_are_left_alone(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Tests a bundle of seven emotions on text alone (MELD, development part) and on one face alone (unseen FER+)."""
+"""Tests a bundle of seven emotions on text alone (MELD, development part) and on one face alone (unseen FER+), and
+reports answers of fairseq-validate apart for voices whose speaker was known and for others."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +36,17 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, help="as run.sh writes it")
     parser.add_argument("--meld", type=Path, metavar="FOLDER", help="folder with dev_sent_emo.csv")
     parser.add_argument("--ferplus", type=Path, metavar="FOLDER", help="FER+, packed by the corpora command")
+    parser.add_argument("--answers", type=Path, nargs="+", default=[], metavar="JSONL", help="of fairseq-validate")
     arguments = parser.parse_args()
     model = MEmoBERT.from_pretrained(arguments.bundle)
     labels = list(model.labels)
+    for path in arguments.answers:
+        answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for name, known in (("speaker known", True), ("speaker unknown", False)):
+            some = [answer for answer in answers if bool(answer["speaker"]) == known]
+            if some:
+                truth = [answer["label"] for answer in some]
+                report(f"{path.stem}, {name}", labels, truth, [answer["prediction"] for answer in some])
     if arguments.meld:
         rows = [row for row in read_meld(arguments.meld).rows if row.split in ("dev", "valid") and row.text]
         truth = [MELD_LABELS.get(row.emotion, row.emotion) for row in rows]

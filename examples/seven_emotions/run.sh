@@ -23,7 +23,7 @@ model_without() {
     memobert-extract acoustic --manifest "$1/manifest.tsv" --output "$1/acoustic" --encoder whisper --layer 3 --pool 8 \
         --workers 2
     [[ -f $1/data-bin/corpus.json ]] || memobert-binarize --manifest "$1/manifest.tsv" --visual "$1/visual" \
-        --visual-input expressions --acoustic "$1/acoustic" --vocab "$minilm/vocab.txt" --output "$1/data-bin"
+        --visual-input expressions --acoustic "$1/acoustic" --center-speakers --vocab "$minilm/vocab.txt" --output "$1/data-bin"
     fairseq-train "$1/data-bin" --user-dir "$(memobert-inspect --user-dir)" \
         --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny --text-encoder "$minilm" \
         --init-std 0.05 --position-init-std 0.01 --dropout 0.4 --attention-dropout 0.2 --standardize-frames \
@@ -46,7 +46,7 @@ for case in lva l v a; do
 done
 calibration=(lva=test-lva.jsonl l=test-l.jsonl v=test-v.jsonl a=test-a.jsonl)
 [[ -d twin/bundle ]] || memobert-export twin/checkpoints/checkpoint_last.pt twin/bundle --calibrate "${calibration[@]}"
-python "$here/evaluate.py" twin/bundle --ferplus ferplus
+python "$here/evaluate.py" twin/bundle --ferplus ferplus --answers test-*.jsonl
 
 model_without all ''
 [[ -d seven_emotions ]] || memobert-export all/checkpoints/checkpoint_last.pt seven_emotions --calibrate "${calibration[@]}"

@@ -173,7 +173,10 @@ def main() -> None:
         for clip in clips:
             split = "test" if clip.speaker in tested else "train"
             text = str(texts[split].next(clip.emotion))
-            rows.append(replace(clip, id=f"{clip.id}_{copy}", text=text, split=split))
+            # Half of the copies are read less the mean of their speaker, the others less that of the average one: a
+            # user may have one clip of a person or many.
+            speaker = clip.speaker if 2 * copy <= arguments.copies else ""
+            rows.append(replace(clip, id=f"{clip.id}_{copy}", speaker=speaker, text=text, split=split))
             shown.append(draw_faces(clip.emotion, faces[split], rng))
     alone = lines_alone(lines["train"], arguments.lines, rng)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ SMALL = {
     "extracting": ["--clips", "2", "3", "--workers", "1", "--rounds", "1"],
     "front_end_rivals": ["--faces", "2", "--rounds", "1"],
     "operations": ["--layers", "1", "--utterances", "2"],
+    "suite": ["tests/nn/test_packing.py", "--longest", "2"],
     "startup": ["--commands", "memobert-inspect", "--without-host", "--rounds", "1"],
 }
 

@@ -28,7 +28,7 @@ set -x
 for part in emotions pretraining; do
     memobert-extract acoustic --manifest $part.tsv --output acoustic "${speech[@]}"
     [[ -f data-bin/$part/corpus.json ]] || memobert-binarize --manifest $part.tsv --visual visual \
-        --visual-input expressions --acoustic acoustic --vocab "$minilm/vocab.txt" --output data-bin/$part
+        --visual-input expressions --acoustic acoustic --center-speakers --vocab "$minilm/vocab.txt" --output data-bin/$part
 done
 [[ -f text_encoder.pt ]] || memobert-import bert "$minilm" --output text_encoder.pt
 

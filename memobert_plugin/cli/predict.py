@@ -179,9 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explained = options.report is not None
     model = _model(options, streams)
     detail(f"{options.model}\n{model}")
-    if options.same_speaker:
-        request = replace(request, utterances=[replace(one, speaker="speaker") for one in request.utterances])
-    request = replace(request, utterances=model.with_voice_means(request.utterances))
+    request = _with_voices(request, model, options.same_speaker)
     page = _page(options, model, request) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
     answers = Answers(request.utterances, earlier)
@@ -212,6 +210,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if interrupted:
         raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _with_voices(request: Request, model: MEmoBERT, same_speaker: bool) -> Request:
+    """Return the request with the mean of each speaker's voice, where the model reads frames less that mean."""
+    utterances = request.utterances
+    if same_speaker:
+        utterances = [replace(one, speaker="one") for one in utterances]
+    extractor, nameless = model.description.acoustic_extractor, [one for one in utterances if not one.speaker]
+    if extractor is not None and extractor.is_centered and sum(one.has_sound for one in nameless) > 1:
+        note(
+            f"{counted(len(nameless), 'voice')} without a speaker's name, read as an average speaker's; --same-speaker "
+            "(or the manifest's column speaker) where one person speaks in all of them"
+        )
+    return replace(request, utterances=model.with_voice_means(utterances))
 
 
 def _page(options: argparse.Namespace, model: MEmoBERT, request: Request) -> Page:

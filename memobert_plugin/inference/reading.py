@@ -82,7 +82,6 @@ LONG_CLIP = 15.0
 """Seconds; the note on a longer clip advises to cut it."""
 LEFT_OUT = "left out on request"
 NOT_GIVEN = "not given"
-AVERAGE_VOICE = "voice read as an average speaker's; more clips of one speaker, with --same-speaker, tell more"
 
 
 @dataclass(frozen=True)
@@ -307,7 +306,6 @@ class ClipReader:
             mean = evidence.utterance.voice_mean
             if mean is None:
                 mean = np.array(extractor.speaker_mean, np.float32)
-                evidence = evidence.noted(AVERAGE_VOICE)
         shown = checked_frames("acoustic", frames, self.description.acoustic_dim, mean)
         times = frame_times(len(frames), extractor, 1.0 / STEP_SECONDS)
         return replace(evidence, acoustic=shown, acoustic_times=times)

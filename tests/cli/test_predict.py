@@ -21,7 +21,6 @@ from memobert_plugin.core import version
 from memobert_plugin.core.errors import Interrupted, UserError
 from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info, write_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
-from memobert_plugin.inference.reading import AVERAGE_VOICE
 from memobert_plugin.inference.utterance import Evidence, Utterance
 from tests.films import Cue, Track, tone, write_film, write_srt, write_tracks
 
@@ -367,7 +366,9 @@ def test_subtitles_and_overlay_need_times(bundle: Path, clips: Path, tmp_path: P
     assert (tmp_path / "a.srt").read_text().count("-->") == 2
 
 
-def test_clips_of_one_speaker_tell_the_voice(bundle: Path, clips: Path, tmp_path: Path) -> None:
+def test_clips_of_one_speaker_tell_the_voice(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = read_bundle(bundle)
     extractor = model.description.acoustic_extractor
     assert extractor is not None
@@ -375,10 +376,10 @@ def test_clips_of_one_speaker_tell_the_voice(bundle: Path, clips: Path, tmp_path
     write_bundle(replace(model, description=replace(model.description, acoustic_extractor=centered)), tmp_path / "c")
     given = [str(clips), "--model", str(tmp_path / "c"), "--output"]
     assert main([*given, str(tmp_path / "alone.jsonl")]) == 0
+    assert "2 voices without a speaker's name, read as an average speaker's" in capsys.readouterr().err
     assert main([*given, str(tmp_path / "one.jsonl"), "--same-speaker"]) == 0
+    assert "average speaker's" not in capsys.readouterr().err
     alone, one = lines_of(tmp_path / "alone.jsonl"), lines_of(tmp_path / "one.jsonl")
-    assert all(AVERAGE_VOICE in line["notes"] for line in alone)
-    assert not any(AVERAGE_VOICE in line["notes"] for line in one)
     assert alone[0]["probabilities"] != one[0]["probabilities"]
 
     rows = [ManifestRow(2, path.stem, speaker="A", audio=str(path)) for path in sorted(clips.iterdir())]

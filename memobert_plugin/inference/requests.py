@@ -91,7 +91,13 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
         )
     utterances = [
         Utterance(
-            film, line.text, line.start, line.end, name=f"{film.name} {_clock(line.start)}", text_source="subtitles"
+            film,
+            line.text,
+            line.start,
+            line.end,
+            name=f"{film.name} {_clock(line.start)}",
+            text_source="subtitles",
+            speaker=line.speaker,
         )
         for line in lines
     ]

@@ -55,6 +55,14 @@ def test_subtitles_become_utterances_with_their_times(tmp_path: Path, where: str
     assert any("1 of 3 lines left out" in remark for remark in request.remarks)
 
 
+def test_speakers_that_subtitles_name_are_those_of_their_utterances(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", seconds=4.0)
+    cues = "00:00.200 --> 00:01.400\n<v Mira>I hate it.\n\n00:02.000 --> 00:03.000\nGo home!\n"
+    (tmp_path / "film.vtt").write_text(f"WEBVTT\n\n{cues}", encoding="utf-8")
+    request = of_subtitles(film, str(tmp_path / "film.vtt"))
+    assert [one.speaker for one in request.utterances] == ["Mira", ""]
+
+
 def test_subtitles_without_a_usable_line_are_refused(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", seconds=1.0)
     with pytest.raises(UserError, match="none of its 1 line can be used"):

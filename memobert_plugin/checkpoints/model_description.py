@@ -210,7 +210,8 @@ def _made_by(extractor: ExtractorInfo | None) -> str:
     if extractor is None:
         return ""
     rate = f", {extractor.frame_rate:g} per second" if extractor.frame_rate else ""
-    return f" of {extractor.name}{rate}"
+    centered = ", less the speaker's mean" if extractor.is_centered else ""
+    return f" of {extractor.name}{rate}{centered}"
 
 
 def _size(value: object) -> bool:

@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo
+from ..data.frames import ExtractorInfo, otherwise_centered
 from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
@@ -325,6 +325,9 @@ def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dic
                 f"{data_bin}: {modality} frames have {dim} dimensions, {path} reads {known}; name the data-bin it was "
                 "trained on"
             )
+    speech, read = corpus.meta.acoustic_extractor, (own or {}).get("acoustic") or {}
+    if speech is not None and speech.is_centered != ("speaker_mean" in read):
+        raise UserError(f"{data_bin}: does not fit {path}: {otherwise_centered(speech)}")
     plain = {modality: info.to_dict() if info else None for modality, info in corpus.meta.extractors.items()}
     return {**plain, "tokenizer": read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)}
 

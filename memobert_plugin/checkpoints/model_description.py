@@ -141,6 +141,9 @@ class ModelDescription:
         for name in ("visual_extractor", "acoustic_extractor"):
             if values[name] is not None:
                 values[name] = ExtractorInfo.from_dict(f"{place}, {name}", values[name])
+            mean = values[name] and values[name].speaker_mean
+            if mean and (name == "visual_extractor" or values["acoustic_dim"] not in (0, len(mean))):
+                raise UserError(f"{place}, {name}: speaker_mean does not fit the frames; export the model again")
         if "calibration" in values:
             values["calibration"] = Calibration(**values["calibration"])
         description = cls(**values)

@@ -179,9 +179,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     explained = options.report is not None
     model = _model(options, streams)
     detail(f"{options.model}\n{model}")
-    request = _with_voices(request, model, options.same_speaker)
-    page = _page(options, model, request) if explained else None
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
+    if Answers(request.utterances, earlier).waiting:
+        request = _with_voices(request, model, options)
+    page = _page(options, model, request) if explained else None
     answers = Answers(request.utterances, earlier)
     outcomes = run(
         model,
@@ -212,18 +213,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any("error" in line for line in lines))
 
 
-def _with_voices(request: Request, model: MEmoBERT, same_speaker: bool) -> Request:
+def _with_voices(request: Request, model: MEmoBERT, options: argparse.Namespace) -> Request:
     """Return the request with the mean of each speaker's voice, where the model reads frames less that mean."""
     utterances = request.utterances
-    if same_speaker:
+    if options.same_speaker:
         utterances = [replace(one, speaker="one") for one in utterances]
-    extractor, nameless = model.description.acoustic_extractor, [one for one in utterances if not one.speaker]
-    if extractor is not None and extractor.is_centered and sum(one.has_sound for one in nameless) > 1:
+    unknown = [one for one in utterances if not one.speaker and one.voice_mean is None]
+    nameless = sum(one.has_sound or one.acoustic is not None for one in unknown)
+    if nameless > 1 and model.reader.takes_voice_means(options.modalities):
         note(
-            f"{counted(len(nameless), 'voice')} without a speaker's name, read as an average speaker's; --same-speaker "
+            f"{counted(nameless, 'voice')} without a speaker's name, read as an average speaker's; --same-speaker "
             "(or the manifest's column speaker) where one person speaks in all of them"
         )
-    return replace(request, utterances=model.with_voice_means(utterances))
+    return replace(request, utterances=model.with_voice_means(utterances, options.modalities, progress=True))
 
 
 def _page(options: argparse.Namespace, model: MEmoBERT, request: Request) -> Page:

@@ -150,7 +150,7 @@ def binarize(
     """
     survey = _surveyed(manifest, tokenizer)
     folders = FeatureFolders(_existing(visual_folder), _existing(acoustic_folder), visual_input)
-    visual = described_visual_input(read_extractor_info(folders.visual), visual_input) if folders.visual else None
+    visual = _visual_info(folders)
     acoustic = read_extractor_info(folders.acoustic) if folders.acoustic else None
     if center_speakers:
         rows = tracked(read_manifest(manifest), survey.rows, "speakers", shown=progress)
@@ -173,6 +173,20 @@ def binarize(
     )
 
 
+def _visual_info(folders: FeatureFolders) -> ExtractorInfo | None:
+    """Return the description of the face frames that a network reads; None without any.
+
+    Raises:
+        UserError: frames that are less their speaker's mean, as only speech frames are.
+    """
+    if folders.visual is None:
+        return None
+    info = read_extractor_info(folders.visual)
+    if info.is_centered:
+        raise UserError(f"{folders.visual}: speaker_mean belongs to speech frames; leave it out of its extractor.json")
+    return described_visual_input(info, folders.visual_input)
+
+
 def _centered(
     folders: FeatureFolders, acoustic: ExtractorInfo | None, rows: Iterable[ManifestRow], survey: _Survey
 ) -> tuple[FeatureFolders, ExtractorInfo]:
@@ -189,7 +203,8 @@ def _centered(
     if nameless := survey.without_speaker:
         note = f"--center-speakers: {counted(nameless, 'row')} without a speaker; the average one's mean is taken"
         survey.notes.append(note)
-    return replace(folders, speaker_means=means), replace(acoustic, speaker_mean=means.average.tolist())
+    centered = replace(acoustic, speaker_mean=means.average.tolist(), dim=len(means.average))
+    return replace(folders, speaker_means=means), centered
 
 
 @dataclass(frozen=True)

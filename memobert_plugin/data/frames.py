@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _EXPONENT = 0x7C00
 """The exponent's bits of a float16; infinity and NaN have all of them."""
+_LARGEST_HALF = 65504
 _LONGEST_NAME = 200
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LARGEST_BYTES = 1 << 30
@@ -99,9 +100,11 @@ class ExtractorInfo:
             if not _TAKES[key](value):
                 raise UserError(f"{place}: {key} cannot be {value!r:.60}; correct it or leave it out")
         info = cls(**content)
-        if info.speaker_mean is not None and info.dim not in (None, len(info.speaker_mean)):
+        if info.speaker_mean is None:
+            return info
+        if info.dim not in (None, len(info.speaker_mean)):
             raise UserError(f"{place}: speaker_mean has {len(info.speaker_mean)} numbers, a frame {info.dim}")
-        return info
+        return replace(info, dim=len(info.speaker_mean))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file; what earlier versions did not know is left out where it says nothing."""
@@ -128,6 +131,24 @@ def otherwise_centered(info: ExtractorInfo) -> str:
     if info.is_centered:
         return "it reads speech frames as they are, the data-bin's are centered; binarize without --center-speakers"
     return "it reads speech frames less their speaker's mean, the data-bin's are not; binarize with --center-speakers"
+
+
+class SpeakerSums:
+    """Sums of frames by speaker, for the mean frame of each; frames beyond float16 cannot be used and do not count."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, speaker: str, frames: np.ndarray) -> None:
+        """Add frames (T, D)."""
+        if len(frames) and np.abs(frames).max() <= _LARGEST_HALF:
+            self._counts[speaker] += len(frames)
+            self._sums[speaker] = self._sums.get(speaker, 0.0) + frames.sum(axis=0, dtype=np.float64)
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Return the mean frame (D,) float64 of every speaker with frames."""
+        return {speaker: total / self._counts[speaker] for speaker, total in self._sums.items()}
 
 
 def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
@@ -170,11 +191,11 @@ def _are_names(value: object) -> bool:
     )
 
 
-def _are_finite(values: object) -> bool:
+def _are_halves(values: object) -> bool:
     return (
         isinstance(values, list)
         and bool(values)
-        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        and all(type(value) in (int, float) and abs(value) <= _LARGEST_HALF for value in values)  # NaN is not
     )
 
 
@@ -186,7 +207,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     "dim": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
     "classes": lambda value: value is None or _are_names(value),
     "version": lambda value: value is None or isinstance(value, str),
-    "speaker_mean": lambda value: value is None or _are_finite(value),
+    "speaker_mean": lambda value: value is None or _are_halves(value),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.processes import start_as_worker
-from .frames import Frames, frame_file, read_frames, read_half_frames, to_float16, visual_frames
+from .frames import Frames, SpeakerSums, frame_file, read_frames, read_half_frames, to_float16, visual_frames
 from .manifest import ManifestRow
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
 
@@ -72,19 +72,17 @@ def speaker_means(rows: Iterable[ManifestRow], folder: Path, dim: int | None) ->
     Raises:
         UserError: no row has both a speaker and frames.
     """
-    sums: dict[str, np.ndarray] = {}
-    counts: Counter[str] = Counter()
+    sums = SpeakerSums()
     for row in rows:
         with contextlib.suppress(UserError):
             found = read_frames(frame_file(folder, row.id)) if row.speaker else None
             if found is None or not found.frames.size or found.frames.shape[1] != (dim or found.frames.shape[1]):
                 continue
             dim = found.frames.shape[1]
-            counts[row.speaker] += len(found.frames)
-            sums[row.speaker] = sums.get(row.speaker, 0.0) + found.frames.sum(axis=0, dtype=np.float64)
-    if not sums:
+            sums.add(row.speaker, found.frames)
+    means = sums.means()
+    if not means:
         raise UserError("--center-speakers: no row has both a speaker and speech frames; fill the column speaker")
-    means = {speaker: total / counts[speaker] for speaker, total in sums.items()}
     average = np.mean(list(means.values()), axis=0).astype(np.float32)
     return SpeakerMeans({speaker: mean.astype(np.float32) for speaker, mean in means.items()}, average)
 

@@ -203,9 +203,7 @@ class MEmoBERT:
             >>> seen.modalities["visual"].frames, sorted(seen.modalities["visual"].without) == model.labels
             (12, True)
         """
-        given = utterances(clip, text, **utterance)
-        if any(one.speaker for one in given):
-            given = self.with_voice_means(given)
+        given = self.with_voice_means(utterances(clip, text, **utterance), modalities)
         answers: list[Prediction] = []
         for first in range(0, len(given), max(1, batch_size)):
             evidence = [self.read(one, modalities) for one in given[first : first + max(1, batch_size)]]
@@ -251,7 +249,8 @@ class MEmoBERT:
                 request = of_windows(Path(film), every, streams)
             else:
                 request = of_subtitles(Path(film), os.fspath(subtitles), streams)
-            outcomes = list(run(self, request.utterances, modalities=modalities, batch_size=batch_size))
+            given = self.with_voice_means(request.utterances, modalities)
+            outcomes = list(run(self, given, modalities=modalities, batch_size=batch_size))
         answers = [
             replace(one.prediction, asked=Asked(self, one.utterance, modalities))
             for one in outcomes
@@ -279,12 +278,12 @@ class MEmoBERT:
                     page.add(outcome)
         page.write(path)
 
-    def with_voice_means(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """Return what :meth:`.reading.ClipReader.with_voice_means` does; :meth:`predict` calls it for utterances with a
-        ``speaker``.
-        """
+    def with_voice_means(
+        self, utterances: Sequence[Utterance], modalities: str | None = None, *, progress: bool = False
+    ) -> list[Utterance]:
+        """Return what :meth:`.reading.ClipReader.with_voice_means` does; other methods take the clips' means by it."""
         with _surroundings_kept():
-            return self.reader.with_voice_means(utterances)
+            return self.reader.with_voice_means(utterances, modalities, progress=progress)
 
     def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence:
         """Read one utterance without answering; raises what :meth:`predict` raises."""
@@ -387,7 +386,7 @@ class MEmoBERT:
             raise UserError("this model was finetuned, and its word head was not trained with it; give a prompted one")
         if top_k < 1:
             raise UserError(f"top_k {top_k}: give a number from 1 on")
-        given = one_utterance(clip, text, **utterance)
+        [given] = self.with_voice_means([one_utterance(clip, text, **utterance)], modalities)
         alone = clip is None and not text and not utterance
         prompt = Template.parse(template).encode(self.network.tokenizer, follows_text=not alone)
         evidence = Evidence.nothing(given) if alone else self.read(given, modalities)
@@ -408,7 +407,8 @@ class MEmoBERT:
         """
         import torch
 
-        evidence = self.read(one_utterance(clip, text, **utterance), modalities)
+        [given] = self.with_voice_means([one_utterance(clip, text, **utterance)], modalities)
+        evidence = self.read(given, modalities)
         with torch.inference_mode():
             batch = self.network.batch([evidence], None)
             hidden, layout = self.network.hidden_states(batch)

@@ -7,7 +7,6 @@ on, and one that could not be read are told apart.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ import numpy as np
 from ..core.console import tracked
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE, counted
-from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
+from ..data.frames import ExtractorInfo, Frames, SpeakerSums, to_float16, visual_frames
 from ..data.tokenizer import Tokenizer
 from ..data.vocabulary import UNK
 from ..features.encoders.base import STEP_SECONDS
@@ -58,7 +57,7 @@ def checked_frames(name: str, frames: np.ndarray, dim: int, mean: np.ndarray | N
         mean: (D,) subtracted before; None: nothing.
 
     Raises:
-        UserError: not floats of that shape, NaN or infinite values, or beyond float16.
+        UserError: not floats of that shape, NaN or infinite values, beyond float16, or another mean.
     """
     if not dim:
         raise UserError(f"{name}: this model reads no {name} frames; leave them out")
@@ -68,6 +67,9 @@ def checked_frames(name: str, frames: np.ndarray, dim: int, mean: np.ndarray | N
     if not np.isfinite(frames).all():
         raise UserError(f"{name}: NaN or infinite values")
     if mean is not None:
+        mean = np.asarray(mean, np.float32)
+        if mean.shape != (dim,) or not np.isfinite(mean).all():
+            raise UserError(f"voice_mean: give {dim} finite numbers, the mean frame of a speaker")
         frames = frames.astype(np.float32) - mean
     return to_float16("the frames given", name, frames)
 
@@ -167,27 +169,33 @@ class ClipReader:
             raise DefectiveClip(f"{utterance.title}: nothing to read ({listed})")
         return self._with_notes(replace(evidence, absent=reasons))
 
-    def with_voice_means(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+    def with_voice_means(
+        self, utterances: Sequence[Utterance], modalities: str | None = None, *, progress: bool = False
+    ) -> list[Utterance]:
         """Return utterances with the mean speech frame of their speaker, where the model reads frames less that mean.
 
-        Sound is read once for it; utterances without a speaker, and those whose sound cannot be read, stay as they are.
+        Sound is read once for it, if it is among the modalities. Utterances without a speaker or with a known
+        mean, and those whose sound cannot be read, stay as they are.
 
         Raises:
             UserError: frames of another shape, a missing package or missing weights.
         """
-        extractor = self.description.acoustic_extractor
-        if extractor is None or not extractor.is_centered:
+        if not self.takes_voice_means(modalities):
             return list(utterances)
-        sums: dict[str, np.ndarray] = {}
-        counts: Counter[str] = Counter()
-        for one in tracked((one for one in utterances if one.speaker), None, "voices"):
+        named = [one for one in utterances if one.speaker and one.voice_mean is None]
+        sums = SpeakerSums()
+        for one in tracked(named, len(named), "voices", shown=progress):
             with contextlib.suppress(DefectiveClip):
-                frames = self._speech_frames(one)
-                if frames is not None:
-                    counts[one.speaker] += len(frames)
-                    sums[one.speaker] = sums.get(one.speaker, 0.0) + frames.sum(axis=0, dtype=np.float64)
-        means = {speaker: (total / counts[speaker]).astype(np.float32) for speaker, total in sums.items()}
-        return [replace(one, voice_mean=means[one.speaker]) if one.speaker in means else one for one in utterances]
+                if (frames := self._speech_frames(one)) is not None:
+                    sums.add(one.speaker, frames)
+        mean_of = sums.means().get
+        return [replace(one, voice_mean=mean_of(one.speaker)) if one.voice_mean is None else one for one in utterances]
+
+    def takes_voice_means(self, modalities: str | None = None) -> bool:
+        """Return whether the model reads speech frames less their speaker's mean, and may read them here."""
+        extractor = self.description.acoustic_extractor
+        wanted = self.description.trained_on if modalities is None else modality_letters(modalities)
+        return extractor is not None and extractor.is_centered and "a" in wanted
 
     def _speech_frames(self, given: Utterance) -> np.ndarray | None:
         """Return the speech frames (A, D) of an utterance; None without any.
@@ -197,7 +205,7 @@ class ClipReader:
         """
         if given.acoustic is not None:
             checked_frames("acoustic", given.acoustic, self.description.acoustic_dim)
-            return given.acoustic
+            return np.asarray(given.acoustic)
         file = given.sound or given.clip
         if given.waveform is not None:
             samples = self.speech.resampled(given.waveform, given.sampling_rate)
@@ -303,9 +311,8 @@ class ClipReader:
         """Add speech frames (A, D), less the mean of the speaker or of the average one if the model reads them so."""
         extractor, mean = self.description.acoustic_extractor, None
         if extractor is not None and extractor.speaker_mean is not None:
-            mean = evidence.utterance.voice_mean
-            if mean is None:
-                mean = np.array(extractor.speaker_mean, np.float32)
+            own = evidence.utterance.voice_mean
+            mean = np.array(extractor.speaker_mean) if own is None else own
         shown = checked_frames("acoustic", frames, self.description.acoustic_dim, mean)
         times = frame_times(len(frames), extractor, 1.0 / STEP_SECONDS)
         return replace(evidence, acoustic=shown, acoustic_times=times)

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ..core.errors import DefectiveClip, UserError
 from ..core.files import is_stream
 from ..core.names import counted
@@ -200,12 +202,13 @@ def of_manifest(manifest: Path, visual: Path | None = None, acoustic: Path | Non
     Args:
         manifest: the rows.
         visual: a folder of ready face frames, read instead of faces; a row without frames there has none.
-        acoustic: a folder of ready speech frames, read instead of sound.
+        acoustic: a folder of ready speech frames, read instead of sound; where they are centred, nothing is subtracted.
 
     Raises:
         UserError: a defect of the manifest or of the frames.
     """
     utterances = []
+    centered = acoustic is not None and read_extractor_info(acoustic).is_centered
     for row in read_manifest(manifest):
         video = media_path(manifest, row.video) if row.video else None
         audio = media_path(manifest, row.audio) if row.audio else None
@@ -227,7 +230,8 @@ def of_manifest(manifest: Path, visual: Path | None = None, acoustic: Path | Non
         if faces is not None:
             one = replace(one, visual=faces.frames, expression=faces.expression)
         if speech is not None:
-            one = replace(one, acoustic=speech.frames)
+            mean = np.zeros(speech.frames.shape[1]) if centered else None
+            one = replace(one, acoustic=speech.frames, voice_mean=mean)
         utterances.append(one)
     return Request(utterances, manifest_notes(manifest))
 
@@ -236,7 +240,7 @@ def refuse_other_frames(flag: str, folder: Path, trained: ExtractorInfo | None) 
     """Check that a folder of ready frames is of the making that a model was trained on.
 
     Raises:
-        UserError: no such folder, or frames of another name, weights or rate.
+        UserError: no such folder, frames of another name, weights or rate, or centred ones where the model's are not.
     """
     if not folder.is_dir():
         raise UserError(f"{flag} {folder}: no such folder; give one with a file of frames for each utterance")
@@ -245,6 +249,8 @@ def refuse_other_frames(flag: str, folder: Path, trained: ExtractorInfo | None) 
         own, models = getattr(found, what), getattr(known, what)
         if own != models and None not in (own, models):
             raise UserError(f"{flag} {folder}: its frames have {what} {own}, the model was trained on {models}")
+    if found.is_centered and not known.is_centered:
+        raise UserError(f"{flag} {folder}: its frames are less their speaker's mean, the model reads them as they are")
 
 
 @dataclass(frozen=True)

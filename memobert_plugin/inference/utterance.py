@@ -44,7 +44,9 @@ class Utterance:
         acoustic: ready speech frames (A, D), used instead of any sound.
         name: its name in results (default: the file's name).
         speaker: who speaks; a model of frames less their speaker's mean takes it over all utterances of this name.
-        voice_mean: that mean (D,), where it is known.
+        voice_mean: that mean (D,), where it is known; no other is then taken.
+
+    Paths may be strings.
     """
 
     clip: Path | None = None
@@ -63,6 +65,11 @@ class Utterance:
     transcript: Transcript | None = None
     speaker: str = ""
     voice_mean: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("clip", "sound"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))
 
     @property
     def has_sound(self) -> bool:

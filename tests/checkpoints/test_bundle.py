@@ -126,6 +126,15 @@ def test_an_impossible_value_is_refused_by_name(bundle: Path, name: str, value: 
         read_bundle(bundle)
 
 
+@pytest.mark.parametrize(("stream", "numbers"), [("acoustic", SHAPE.acoustic_dim + 1), ("visual", SHAPE.visual_dim)])
+def test_the_mean_of_other_frames_than_speech_is_refused(bundle: Path, stream: str, numbers: int) -> None:
+    configuration = json.loads((bundle / CONFIGURATION).read_text())
+    configuration["model"][f"{stream}_extractor"] = {"name": "made", "speaker_mean": [0.0] * numbers}
+    (bundle / CONFIGURATION).write_text(json.dumps(configuration))
+    with pytest.raises(UserError, match=f"{stream}_extractor: speaker_mean does not fit"):
+        read_bundle(bundle)
+
+
 @pytest.mark.parametrize("value", [0, 0.0, 1.0, "1e-5", None, float("nan")])
 def test_an_impossible_epsilon_is_refused(bundle: Path, value: object) -> None:
     configuration = json.loads((bundle / CONFIGURATION).read_text())
@@ -203,6 +212,9 @@ def test_another_data_bin_than_the_trained_one_is_refused(checkpoints: dict[str,
     other = make_data_bin(tmp_path, CorpusShape(speakers=1, utterances=3, visual_dim=9))
     with pytest.raises(UserError, match="visual frames have 9 dimensions"):
         read_fairseq_checkpoint(checkpoints["prompt"], other)
+    centered = make_data_bin(tmp_path / "centered", SHAPE, center_speakers=True)
+    with pytest.raises(UserError, match="it reads speech frames as they are, the data-bin's are centered"):
+        read_fairseq_checkpoint(checkpoints["prompt"], centered)
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "pickle.pkl"])

@@ -388,6 +388,13 @@ def test_clips_of_one_speaker_tell_the_voice(
     assert [line["probabilities"] for line in lines_of(tmp_path / "rows.jsonl")] == [
         line["probabilities"] for line in one
     ]
+    rows = [*(replace(row, speaker="") for row in rows), ManifestRow(2, "words", text="well")]
+    write_manifest(tmp_path / "m.tsv", rows)
+    given[0] = f"--manifest={tmp_path / 'm.tsv'}"
+    assert main([*given, str(tmp_path / "nameless.jsonl")]) == 0
+    assert "2 voices without a speaker's name" in capsys.readouterr().err
+    assert main([*given, str(tmp_path / "text.jsonl"), "--modalities", "l"]) == 1
+    assert "without a speaker's name" not in capsys.readouterr().err
     with pytest.raises(UserError, match="--same-speaker: belongs to clips; a --manifest names its speakers"):
         main(["--manifest", str(tmp_path / "m.tsv"), "--same-speaker"])
 
@@ -409,6 +416,19 @@ def test_ready_frames_are_answered_as_arrays_are(tmp_path: Path) -> None:
     expected = MEmoBERT.from_pretrained(bundle).predict(Utterance(text="so good", visual=visual, acoustic=acoustic))
     assert lines[0]["probabilities"] == pytest.approx(expected.to_dict()["probabilities"], abs=1e-6)
     assert lines[0]["modalities"]["visual"]["frames"] == 9 and lines[1]["modalities"]["visual"]["frames"] == 0
+
+    mean = [1.0, 2.0, 3.0, 4.0, 5.0]
+    info = ExtractorInfo("generated", frame_rate=10.0, speaker_mean=mean)
+    write_extractor_info(tmp_path / "acoustic", info)
+    with pytest.raises(UserError, match="its frames are less their speaker's mean, the model reads them as they are"):
+        main([*given, "--output", str(tmp_path / "again.jsonl")])
+    model = read_bundle(bundle)
+    model = replace(model, description=replace(model.description, acoustic_extractor=info))
+    write_bundle(model, tmp_path / "centered")
+    given[1] = str(tmp_path / "centered")
+    assert main([*given, "--output", str(tmp_path / "centered.jsonl")]) == 0
+    found = json.loads((tmp_path / "centered.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert found["probabilities"] == pytest.approx(expected.to_dict()["probabilities"], abs=1e-6)
 
     write_extractor_info(tmp_path / "visual", ExtractorInfo("another", frame_rate=10.0, dim=6))
     with pytest.raises(UserError, match="its frames have name another, the model was trained on generated"):

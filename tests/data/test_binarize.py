@@ -84,6 +84,22 @@ def test_frames_of_another_size_are_recorded_where_speakers_are_centered(sources
     np.testing.assert_allclose(corpus.acoustic.view(2).reshape(-1, ACOUSTIC_DIM).mean(axis=0), 0, atol=1e-3)
 
 
+def test_frames_beyond_float16_do_not_count_for_their_speakers_mean(sources: Sources) -> None:
+    sources.put("acoustic", "film/1", np.full((4, ACOUSTIC_DIM), 1e30, np.float32))
+    report = sources.binarize(center_speakers=True)
+    assert report.counts["utterances"] == 5
+    assert set(skipped(sources.folder)) == {"film/1"}
+
+
+def test_frames_that_are_centered_elsewhere_fit_their_mean(sources: Sources) -> None:
+    write_extractor_info(sources.folder / "acoustic", ExtractorInfo("made", speaker_mean=[0.0] * (ACOUSTIC_DIM + 1)))
+    with pytest.raises(UserError, match=f"acoustic frames of {ACOUSTIC_DIM} dimensions, the corpus has"):
+        sources.binarize()
+    write_extractor_info(sources.folder / "visual", ExtractorInfo("made", speaker_mean=[0.0] * VISUAL_DIM))
+    with pytest.raises(UserError, match="visual: speaker_mean belongs to speech frames"):
+        sources.binarize()
+
+
 def test_speakers_that_cannot_be_centered_are_a_mistake(sources: Sources) -> None:
     with pytest.raises(UserError, match="--center-speakers: subtracts from speech frames; give --acoustic"):
         sources.binarize(center_speakers=True, modalities="v")

@@ -239,6 +239,11 @@ def test_an_extractor_may_be_unknown_or_described_in_part(tmp_path: Path) -> Non
         ('{"dim": true}', "dim cannot be True"),
         ('{"classes": ["a", 1]}', "classes cannot be"),
         ('{"frame_rate": 0}', "frame_rate cannot be 0"),
+        ('{"speaker_mean": [0, "1"]}', "speaker_mean cannot be"),
+        ('{"speaker_mean": [0, NaN]}', "speaker_mean cannot be"),
+        ('{"speaker_mean": [true, false]}', "speaker_mean cannot be"),
+        ('{"speaker_mean": [1' + "0" * 400 + "]}", "speaker_mean cannot be"),
+        ('{"speaker_mean": [0, 1], "dim": 3}', "speaker_mean has 2 numbers, a frame 3"),
     ],
 )
 def test_a_wrong_description_is_refused_by_name(tmp_path: Path, content: str, message: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from memobert_plugin.features.encoders.logmel import LogMel
 from memobert_plugin.features.media.thumbnails import jpeg_address
 from memobert_plugin.features.speakers.face import Face
 from memobert_plugin.inference.faces import FaceReader
+from memobert_plugin.inference.speech import SpeechReader
 from memobert_plugin.inference.utterance import Utterance
 from tests.films import tone, write_film
 
@@ -104,6 +106,58 @@ def test_a_voice_that_cannot_be_read_does_not_count_for_its_speaker(clip_bundle:
     assert broken.voice_mean is not None and whole.voice_mean is not None
     np.testing.assert_allclose(whole.voice_mean, expected, atol=1e-5)
     assert model.with_voice_means([Utterance(text="only words", speaker="A")])[0].voice_mean is None
+
+
+def test_a_mean_that_is_known_stays_and_only_wanted_sound_is_heard(
+    clip_bundle: Path, wave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    given = [Utterance(wave, "stop it", speaker="A"), Utterance(waveform=burst(1.0) * 0.1, speaker="A")]
+    together = model.predict(given)[0]
+    alone = model.predict(model.with_voice_means(given)[0])
+    assert alone.probabilities == pytest.approx(together.probabilities, abs=1e-6)
+    monkeypatch.setattr(SpeechReader, "encode", None)
+    assert "sound" not in str(model.predict(given[0], modalities="l").notes)
+
+
+@pytest.mark.parametrize("mean", [np.zeros(3), np.float32(3), np.full(80, np.nan)])
+def test_a_mean_that_is_none_is_a_mistake(clip_bundle: Path, tmp_path: Path, mean: np.ndarray) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    with pytest.raises(UserError, match="voice_mean: give 80 finite numbers"):
+        model.predict(Utterance(waveform=burst(), voice_mean=mean))
+
+
+@pytest.mark.filterwarnings("error")
+def test_ready_frames_tell_a_voice_also_as_a_list_or_where_one_has_none(clip_bundle: Path, tmp_path: Path) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    frames = np.arange(160.0).reshape(2, 80)
+    given = [Utterance(acoustic=frames, speaker="A"), Utterance(text="a", acoustic=frames[:0], speaker="B")]
+    known, empty = model.with_voice_means(given)
+    assert known.voice_mean is not None and known.voice_mean.tolist() == frames.mean(axis=0).tolist()
+    assert empty.voice_mean is None
+    listed: Any = frames.tolist()
+    assert model.predict(Utterance(acoustic=listed, speaker="A")).probabilities == model.predict(given[0]).probabilities
+
+
+def test_paths_may_be_strings_and_every_question_reads_a_named_voice_alike(
+    clip_bundle: Path, wave: Path, tmp_path: Path
+) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    name: Any = str(wave)
+    given = Utterance(name, sound=name, speaker="A")
+    assert given == Utterance(wave, sound=wave, speaker="A")
+    [known] = model.with_voice_means([given])
+    np.testing.assert_array_equal(model.encode(given).acoustic, model.encode(known).acoustic)
+    assert model.fill_mask("I am [MASK].", given) == model.fill_mask("I am [MASK].", known)
+
+
+def test_speakers_of_subtitles_tell_the_voices_of_a_timeline(clip_bundle: Path, film: Path, tmp_path: Path) -> None:
+    model, _ = centered_model(clip_bundle, tmp_path / "centered")
+    cues = "00:00.200 --> 00:01.000\n{}I hate it.\n\n00:01.100 --> 00:01.900\n{}Go home!\n"
+    for name, voice in (("named", "<v Mira>"), ("nameless", "")):
+        (tmp_path / f"{name}.vtt").write_text("WEBVTT\n\n" + cues.format(voice, voice), encoding="utf-8")
+    named, nameless = (model.timeline(film, subtitles=tmp_path / f"{name}.vtt") for name in ("named", "nameless"))
+    assert named[0].probabilities != pytest.approx(nameless[0].probabilities, abs=1e-4)
 
 
 def test_a_part_of_a_file_is_read(clip_model: MEmoBERT, wave: Path) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import shutil
 import signal
 import sys
@@ -33,6 +34,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
 from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError, exits_in_one_line
 from ..core.files import replaced_when_complete
@@ -180,7 +182,15 @@ def resumed_checkpoint(checkpoint: DictConfig) -> Path | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, "cpu", weights_only=True, mmap=True)
+    """Return the content of a checkpoint, whose tensors are not read where its format spares that.
+
+    Raises:
+        UserError: it is damaged, or holds more than plain data.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, "cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError):  # such as a file of the format before torch 1.6
+        return read_plain_checkpoint(path)
     return content
 
 

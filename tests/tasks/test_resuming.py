@@ -15,10 +15,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.data.frames import ExtractorInfo
 from memobert_plugin.tasks.resuming import (
     ResumableTask,
     TrainingBatches,
     refuse_no_checkpoint,
+    refuse_other_centering,
     refuse_without_average,
     reports_saves,
 )
@@ -103,6 +105,21 @@ def test_a_training_does_not_start_from_a_folder_or_nothing(tmp_path: Path) -> N
     (tmp_path / "checkpoint_last.pt").touch()  # it goes on there
     refuse_no_checkpoint(OmegaConf.create({**flags, "finetune_from_model": str(tmp_path / "none.pt")}))
     refuse_no_checkpoint(OmegaConf.create({**flags, "restore_file": str(tmp_path / "checkpoint_last.pt")}))
+
+
+def test_a_start_of_any_format_says_whether_its_voices_are_centered(tmp_path: Path) -> None:
+    path = tmp_path / "start.pt"
+    flags = {"save_dir": str(tmp_path), "restore_file": "checkpoint_last.pt", "finetune_from_model": str(path)}
+    checkpoint, own = OmegaConf.create(flags), ExtractorInfo("made", speaker_mean=[0.0])
+    for zipped in (True, False):
+        origins = {"acoustic": own.to_dict()}
+        torch.save({"task_state": {"origins": origins}}, path, _use_new_zipfile_serialization=zipped)
+        refuse_other_centering(checkpoint, own)
+        with pytest.raises(UserError, match=r"start\.pt: it reads speech frames less their speaker's mean"):
+            refuse_other_centering(checkpoint, ExtractorInfo("made"))
+    path.write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"start\.pt: is damaged"):
+        refuse_other_centering(checkpoint, own)
 
 
 class Numbers(Dataset[int]):

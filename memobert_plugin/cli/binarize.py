@@ -26,7 +26,8 @@ named .jsonl or .json as JSON objects.
 
 DIR holds one .npz per utterance, named after its id (characters outside A-Za-z0-9._- as %XX), with "frames" (T, D) and,
 for faces, optionally "expression" (T, K), the probabilities of K expressions. A file "extractor.json" beside them may
-hold name, version, options, weights_sha256, frame_rate, dim and classes (the names of the expressions).
+hold name, version, options, weights_sha256, frame_rate, dim, classes (the names of the expressions) and, for speech
+frames that are less their speaker's mean already, speaker_mean (the average of these means).
 
 Exit status: 0 done; 1 done, but more rows were left out than --max-failed-share allows; 2 a mistake in the input, and
 nothing was written.

@@ -238,13 +238,14 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     emotions: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    unspaced = without_speaker = 0
+    speakers: Counter[str] = Counter()
+    unspaced = 0
     for row in read_manifest(manifest):
         emotions[row.emotion] += 1
         splits[row.split] += 1
         labels.update(parse_labels(row.labels))
         unspaced += has_long_run(row.text)
-        without_speaker += not row.speaker
+        speakers[row.speaker] += 1
         try:
             parse_votes(row.votes)
         except ValueError as error:
@@ -259,12 +260,23 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         notes.append(f"{manifest}: labels {listed} count as one each; separate labels by semicolons")
     notes += [f"{manifest}: emotion {note}" for note in emotion_notes]
     notes += [f"{manifest}: split {note}" for note in split_notes]
+    if alike := _alike_speakers(speakers):
+        notes.append(f"{manifest}: speakers {alike} differ in case or blanks only, and count as several")
     if unspaced and tokenizer.segmentation == "bert":
         notes.append(
             f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
             "other letters is one word; --word-segmentation icu finds the words in it"
         )
-    return _Survey(emotions.total(), without_speaker, emotion_names, split_names, label_names, notes)
+    return _Survey(emotions.total(), speakers[""], emotion_names, split_names, label_names, notes)
+
+
+def _alike_speakers(speakers: Iterable[str]) -> str:
+    """Return the first groups of speakers whose names differ in case or blanks only: each may be one person."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(speakers):
+        alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    groups = [", ".join(map(repr, names[:3])) for names in alike.values() if len(names) > 1]
+    return "; ".join(groups[:3]) + (" …" if len(groups) > 3 else "")
 
 
 def _write_utterances(

@@ -142,7 +142,7 @@ class SpeakerSums:
 
     def add(self, speaker: str, frames: np.ndarray) -> None:
         """Add frames (T, D)."""
-        if len(frames) and np.abs(frames).max() <= _LARGEST_HALF:
+        if frames.size and np.abs(frames).max() <= _LARGEST_HALF:
             self._counts[speaker] += len(frames)
             self._sums[speaker] = self._sums.get(speaker, 0.0) + frames.sum(axis=0, dtype=np.float64)
 

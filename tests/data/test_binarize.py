@@ -84,6 +84,13 @@ def test_frames_of_another_size_are_recorded_where_speakers_are_centered(sources
     np.testing.assert_allclose(corpus.acoustic.view(2).reshape(-1, ACOUSTIC_DIM).mean(axis=0), 0, atol=1e-3)
 
 
+def test_speakers_that_differ_in_case_or_blanks_only_are_told(sources: Sources) -> None:
+    for place, name in enumerate(("Ann", "ann", "Ann ", "Bo", "Cy ")):
+        sources.rows[place] = dataclasses.replace(sources.rows[place], speaker=name)
+    [note] = [note for note in sources.binarize().notes if "speakers" in note]
+    assert note.endswith("speakers 'Ann', 'Ann ', 'ann' differ in case or blanks only, and count as several")
+
+
 def test_frames_beyond_float16_do_not_count_for_their_speakers_mean(sources: Sources) -> None:
     sources.put("acoustic", "film/1", np.full((4, ACOUSTIC_DIM), 1e30, np.float32))
     report = sources.binarize(center_speakers=True)

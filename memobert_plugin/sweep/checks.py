@@ -17,7 +17,8 @@ from ..checkpoints.model_description import SIZES
 from ..checkpoints.starting_point import model_settings
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_fairseq
-from ..data.corpus import Corpus
+from ..data.corpus import Corpus, CorpusMeta
+from ..data.frames import otherwise_centered
 from ..data.prompts import Template, Verbalizer
 from ..nn.network import ARCHITECTURES, NetworkSizes
 from .commands import flag_value
@@ -40,7 +41,7 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
 
     Raises:
         UserError: a flag that fairseq does not know, a value that it does not take, a prompt that does not fit the
-            data-bin, or a BERT that fits neither the data-bin nor the network.
+            data-bin, a BERT that fits neither the data-bin nor the network, or a pre-training on other voices.
     """
     seen: dict[tuple[str, ...], argparse.Namespace] = {}
     pretrained: dict[str, argparse.Namespace] = {}  # by folder
@@ -69,7 +70,7 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
                 if bert is not None:
                     problem = _misfit(bert, command[1], parsed)
                 elif before is not None:
-                    problem = _other_sizes(before, parsed)
+                    problem = _other_sizes(before, parsed) or _other_voices(before.data, parsed.data)
                 if problem := problem or (_impossible(parsed) if command[0] == "fairseq-train" else ""):
                     raise UserError(f"{plan}: {run.name}: {problem}")
                 if flag_value(command, "--task") == "memobert_prompt" and command[0] == "fairseq-train":
@@ -105,6 +106,19 @@ def _other_sizes(before: argparse.Namespace, flags: argparse.Namespace) -> str:
     for name in SIZES:
         if (own := _size(flags, name)) != (wanted := _size(before, name)):
             return f"{name} is {own}, and {wanted} in its pre-training; give {name} under model, for both"
+    return ""
+
+
+def _other_voices(before: str, data: str) -> str:
+    """Return which data-bin ``a:b:c`` of a pre-training has other voices than those after it; empty if none.
+
+    Voices are read less the mean of their speaker, or as they are.
+    """
+    own = CorpusMeta.read(data.split(os.pathsep)[0]).acoustic_extractor
+    for data_bin in before.split(os.pathsep):
+        read = CorpusMeta.read(data_bin).acoustic_extractor
+        if own is not None and read is not None and own.is_centered != read.is_centered:
+            return f"{data_bin}: no start for trainings on {data}: {otherwise_centered(own)}"
     return ""
 
 

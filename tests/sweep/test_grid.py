@@ -229,6 +229,16 @@ def test_what_no_training_takes_is_refused_before_anything_runs(
         main([str(write_plan(tmp_path, values)), "--dry-run"])
 
 
+def test_a_pretraining_on_voices_of_the_other_kind_is_refused_before_anything_runs(
+    data_bin: Path, tmp_path: Path
+) -> None:
+    centered = make_data_bin(tmp_path, CorpusShape(speakers=3, utterances=10), center_speakers=True)
+    values = plan_values(data_bin, settings=["pretrain_prompt"])
+    values["pretraining"]["data"] = [str(data_bin), str(centered)]
+    with pytest.raises(UserError, match=f"{centered}: no start for trainings on {data_bin}: .* data-bin's are not"):
+        main([str(write_plan(tmp_path, values)), "--dry-run"])
+
+
 @pytest.mark.slow
 def test_a_sweep_with_a_grid_from_a_checkpoint_that_exists(data_bin: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from memobert_plugin.cli.sweep import cli_main; cli_main()"]

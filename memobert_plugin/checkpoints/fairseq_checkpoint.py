@@ -250,6 +250,8 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     facts = {name: state.get(name) for name in ("labels", "visual_dim", "acoustic_dim")}
     prompt = state.get("prompt") or {}
     facts |= {"template": prompt.get("template"), "verbalizer": prompt.get("verbalizer")}
+    if "speaker_mean" in ((state.get("origins") or {}).get("acoustic") or {}):
+        facts["speaker_mean"] = "subtracted"
     return {"kind": "a checkpoint of fairseq-train", **training_facts(content), **facts, **size}
 
 

@@ -437,6 +437,8 @@ def _model(description: dict[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in description.items() if value not in (None, "", [], {}, 0)}
     for name in ("visual_extractor", "acoustic_extractor"):
         if name in known:
+            if "speaker_mean" in known[name]:
+                known["speaker_mean"] = "subtracted"
             known[name] = known[name]["name"]
     return {"trained_for": known.pop("kind"), **known}
 

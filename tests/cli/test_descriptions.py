@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from safetensors.numpy import save_file
 
 from memobert_plugin.cli.descriptions import KNOWN, as_lines, describe
 from memobert_plugin.cli.report import main as report
 from memobert_plugin.core.errors import UserError
+from memobert_plugin.core.version import shipped_model
 from memobert_plugin.data.frames import ExtractorInfo, write_extractor_info
 from memobert_plugin.inference.outputs import write_answers
 from tests.evaluation.sweeps import write_grid
@@ -56,6 +58,16 @@ def test_weights_vocabularies_failures_and_trackers(tmp_path: Path) -> None:
     assert said(tmp_path / "failed.tsv")[1:] == ["utterances: 3", "reasons: no face 1, no voice 2"]
     (tmp_path / "t.csv").write_text("time,left,top,right,bottom\n0.0,1,1,9,9\n0.5,1,1,9,9\n")
     assert said(tmp_path / "t.csv") == ["faces of a tracker (--tracker)", "faces: 2", "begin: 0", "end: 0.5"]
+
+
+def test_models_of_centered_voices_are_told(tmp_path: Path) -> None:
+    assert "speaker mean: subtracted" in said(shipped_model())
+    older = Path(__file__).parents[1] / "checkpoints" / "made_at_17cffec" / "memobert_prompt.pt"
+    assert not any("speaker mean" in line for line in said(older))
+    content = torch.load(older, weights_only=True)
+    content["task_state"]["origins"]["acoustic"]["speaker_mean"] = [0.0] * 5
+    torch.save(content, tmp_path / "centered.pt")
+    assert "speaker mean: subtracted" in said(tmp_path / "centered.pt")
 
 
 def test_runs_reports_extractions_and_pretrained_models(tmp_path: Path) -> None:

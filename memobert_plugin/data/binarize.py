@@ -22,7 +22,8 @@ from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
 from .manifest import ManifestRow, manifest_notes, read_manifest
-from .prepare import FeatureFolders, PreparedUtterance, prepare_rows, speaker_means
+from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
+from .speakers import speaker_means
 from .tokenizer import Tokenizer
 from .votes import parse_labels, parse_votes, renamed_votes
 from .words import has_long_run

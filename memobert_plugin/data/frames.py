@@ -16,7 +16,6 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,7 +33,7 @@ _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _EXPONENT = 0x7C00
 """The exponent's bits of a float16; infinity and NaN have all of them."""
-_LARGEST_HALF = 65504
+LARGEST_HALF = 65504
 _LONGEST_NAME = 200
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LARGEST_BYTES = 1 << 30
@@ -114,6 +113,11 @@ class ExtractorInfo:
         return values
 
     @property
+    def average_voice(self) -> np.ndarray | None:
+        """Return :attr:`speaker_mean` as an array (D,)."""
+        return None if self.speaker_mean is None else np.array(self.speaker_mean)
+
+    @property
     def is_centered(self) -> bool:
         """Return whether the mean of their speaker was subtracted from the frames."""
         return self.speaker_mean is not None
@@ -131,24 +135,6 @@ def otherwise_centered(info: ExtractorInfo) -> str:
     if info.is_centered:
         return "it reads speech frames as they are, the data-bin's are centered; binarize without --center-speakers"
     return "it reads speech frames less their speaker's mean, the data-bin's are not; binarize with --center-speakers"
-
-
-class SpeakerSums:
-    """Sums of frames by speaker, for the mean frame of each; frames beyond float16 cannot be used and do not count."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, np.ndarray] = {}
-        self._counts: Counter[str] = Counter()
-
-    def add(self, speaker: str, frames: np.ndarray) -> None:
-        """Add frames (T, D)."""
-        if frames.size and np.abs(frames).max() <= _LARGEST_HALF:
-            self._counts[speaker] += len(frames)
-            self._sums[speaker] = self._sums.get(speaker, 0.0) + frames.sum(axis=0, dtype=np.float64)
-
-    def means(self) -> dict[str, np.ndarray]:
-        """Return the mean frame (D,) float64 of every speaker with frames."""
-        return {speaker: total / self._counts[speaker] for speaker, total in self._sums.items()}
 
 
 def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
@@ -195,7 +181,7 @@ def _are_halves(values: object) -> bool:
     return (
         isinstance(values, list)
         and bool(values)
-        and all(type(value) in (int, float) and abs(value) <= _LARGEST_HALF for value in values)  # NaN is not
+        and all(type(value) in (int, float) and abs(value) <= LARGEST_HALF for value in values)  # NaN is not
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.processes import start_as_worker
-from .frames import Frames, SpeakerSums, frame_file, read_frames, read_half_frames, to_float16, visual_frames
+from .frames import Frames, frame_file, read_frames, read_half_frames, to_float16, visual_frames
 from .manifest import ManifestRow
+from .speakers import SpeakerMeans
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
 
 ROWS_PER_CHUNK = 128
@@ -42,49 +42,6 @@ class PreparedUtterance:
     acoustic: np.ndarray | None = None
     """(T, D) float16; None where the utterance lacks the modality."""
     defect: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerMeans:
-    """The mean speech frame (D,) float32 of each speaker, and the average of these means, for rows without a speaker.
-
-    What a voice and its microphone add to every frame is taken away with the mean, as speech recognition does it.
-    """
-
-    by_speaker: Mapping[str, np.ndarray]
-    average: np.ndarray
-
-    def subtracted(self, frames: np.ndarray, speaker: str) -> np.ndarray:
-        """Return frames (T, D) less the mean of their speaker, float32; unchanged if they have another D."""
-        if frames.shape[1:] != self.average.shape:
-            return frames
-        return frames.astype(np.float32) - self.by_speaker.get(speaker, self.average)
-
-
-def speaker_means(rows: Iterable[ManifestRow], folder: Path, dim: int | None) -> SpeakerMeans:
-    """Return the means over all frames of each speaker's rows; frames that cannot be used do not count.
-
-    Args:
-        rows: with their speakers.
-        folder: of the frames.
-        dim: numbers of a frame; None: those of the first.
-
-    Raises:
-        UserError: no row has both a speaker and frames.
-    """
-    sums = SpeakerSums()
-    for row in rows:
-        with contextlib.suppress(UserError):
-            found = read_frames(frame_file(folder, row.id)) if row.speaker else None
-            if found is None or not found.frames.size or found.frames.shape[1] != (dim or found.frames.shape[1]):
-                continue
-            dim = found.frames.shape[1]
-            sums.add(row.speaker, found.frames)
-    means = sums.means()
-    if not means:
-        raise UserError("--center-speakers: no row has both a speaker and speech frames; fill the column speaker")
-    average = np.mean(list(means.values()), axis=0).astype(np.float32)
-    return SpeakerMeans({speaker: mean.astype(np.float32) for speaker, mean in means.items()}, average)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ import numpy as np
 from ..core.console import tracked
 from ..core.errors import DefectiveClip, UserError
 from ..core.names import PICTURE_RATE, counted
-from ..data.frames import ExtractorInfo, Frames, SpeakerSums, to_float16, visual_frames
+from ..data.frames import ExtractorInfo, Frames, to_float16, visual_frames
+from ..data.speakers import SpeakerSums
 from ..data.tokenizer import Tokenizer
 from ..data.vocabulary import UNK
 from ..features.encoders.base import STEP_SECONDS
@@ -120,6 +121,8 @@ class ClipReader:
         self.speech = SpeechReader(
             description.acoustic_extractor if description.acoustic_dim else None, options.weights, device
         )
+        extractor = description.acoustic_extractor
+        self._average_voice = extractor.average_voice if extractor else None
         self.words = None if options.transcribe is None else WordReader(options.transcribe)
         self.faces = FaceReader(description.visual_extractor if description.visual_dim else None, options.faces, device)
 
@@ -174,13 +177,14 @@ class ClipReader:
     ) -> list[Utterance]:
         """Return utterances with the mean speech frame of their speaker, where the model reads frames less that mean.
 
-        Sound is read once for it, if it is among the modalities. Utterances without a speaker or with a known
-        mean, and those whose sound cannot be read, stay as they are.
+        Sound is read once for it, if it is among the modalities. Utterances without speaker or sound, and those with a
+        known mean, stay as they are.
 
         Raises:
             UserError: frames of another shape, a missing package or missing weights.
         """
-        if not self.takes_voice_means(modalities):
+        average = self._average_voice
+        if average is None or not self.takes_voice_means(modalities):
             return list(utterances)
         named = [one for one in utterances if one.speaker and one.voice_mean is None]
         sums = SpeakerSums()
@@ -188,14 +192,13 @@ class ClipReader:
             with contextlib.suppress(DefectiveClip):
                 if (frames := self._speech_frames(one)) is not None:
                     sums.add(one.speaker, frames)
-        mean_of = sums.means().get
+        mean_of = sums.means(average).get
         return [replace(one, voice_mean=mean_of(one.speaker)) if one.voice_mean is None else one for one in utterances]
 
     def takes_voice_means(self, modalities: str | None = None) -> bool:
         """Return whether the model reads speech frames less their speaker's mean, and may read them here."""
-        extractor = self.description.acoustic_extractor
-        wanted = self.description.trained_on if modalities is None else modality_letters(modalities)
-        return extractor is not None and extractor.is_centered and "a" in wanted
+        trained = self.description.trained_on
+        return self._average_voice is not None and "a" in (modality_letters(modalities) if modalities else trained)
 
     def _speech_frames(self, given: Utterance) -> np.ndarray | None:
         """Return the speech frames (A, D) of an utterance; None without any.
@@ -309,12 +312,10 @@ class ClipReader:
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
         """Add speech frames (A, D), less the mean of the speaker or of the average one if the model reads them so."""
-        extractor, mean = self.description.acoustic_extractor, None
-        if extractor is not None and extractor.speaker_mean is not None:
-            own = evidence.utterance.voice_mean
-            mean = np.array(extractor.speaker_mean) if own is None else own
+        average, own = self._average_voice, evidence.utterance.voice_mean
+        mean = average if average is None or own is None else own
         shown = checked_frames("acoustic", frames, self.description.acoustic_dim, mean)
-        times = frame_times(len(frames), extractor, 1.0 / STEP_SECONDS)
+        times = frame_times(len(frames), self.description.acoustic_extractor, 1.0 / STEP_SECONDS)
         return replace(evidence, acoustic=shown, acoustic_times=times)
 
     def _with_faces(self, evidence: Evidence, clip: ClipFrames, remark: str) -> Evidence:

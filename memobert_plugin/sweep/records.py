@@ -317,8 +317,19 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     for command in description["commands"]:
         skipped = {place for place, word in enumerate(command) if word in _CARRYING_OUT}
         skipped |= {place + 1 for place in skipped}
-        commands.append([word for place, word in enumerate(command) if place not in skipped])
+        commands.append(_in_order([word for place, word in enumerate(command) if place not in skipped]))
     return {**description, "commands": commands, "setting_title": None, "setting_note": None}
+
+
+def _in_order(words: Sequence[str]) -> list[str]:
+    """Return a command with its flags sorted by name, since a plan may name them in any order."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            groups.append([])
+        groups[-1].append(word)
+    first, *flags = groups
+    return [*first, *(word for flag in sorted(flags, key=lambda flag: flag[0]) for word in flag)]
 
 
 def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:

@@ -78,6 +78,16 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [grown])
 
 
+def test_a_plan_may_name_flags_in_another_order(tmp_path: Path, plan: Path, run: Run) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    with sweep.launched(plan):
+        sweep.prepare(plan, [with_argument(run, "--lr", "2", "--cpu", "--seed", "-1")])
+        sweep.run(run.name).change_state(status="done", attempts=1)
+        sweep.prepare(plan, [with_argument(run, "--seed", "-1", "--lr", "2", "--cpu")])
+        with pytest.raises(UserError, match=r"was started with other values .*--lr 2, now -1"):
+            sweep.prepare(plan, [with_argument(run, "--seed", "2", "--lr", "-1", "--cpu")])
+
+
 def test_a_failed_run_that_saved_nothing_starts_again_with_other_values(tmp_path: Path, plan: Path, run: Run) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     folder = sweep.run("import/one")

@@ -199,12 +199,12 @@ class CorpusTask(ResumableTask):
             raise UserError("--text-encoder-layers: give --text-encoder, which sets the sizes and brings the weights")
         if path and not (from_checkpoint and cfg.text_encoder_layers):
             encoder = self._read_text_encoder(cfg, path)
-        root = fairseq_configuration(self.cfg)
-        if not from_checkpoint and "checkpoint" in root:
-            refuse_other_centering(root.checkpoint, self.corpus().meta.acoustic_extractor)
         model = super().build_model(cfg, from_checkpoint)
         if from_checkpoint:
             return model
+        root = fairseq_configuration(self.cfg)
+        if "checkpoint" in root:
+            refuse_other_centering(root.checkpoint, self.corpus().meta.acoustic_extractor)
         if encoder is not None:
             model.text_embedder.encoder.load_state_dict(dict(encoder.weights))
         if self.cfg.center_frames or self.cfg.standardize_frames:

@@ -111,20 +111,22 @@ def submit_array(
 
 _FORWARD_WARNING: Final = """\
 srun() {
-  local srun_pid= asked= status
+  local srun_pid= asked=
   trap 'asked=1; [ -z "$srun_pid" ] || kill -s USR2 "$srun_pid"' USR2
   trap : TERM
   command srun "$@" &
   srun_pid=$!
   [ -z "$asked" ] || kill -s USR2 "$srun_pid"
   while :; do
-    wait $srun_pid; status=$?
-    kill -0 $srun_pid 2>/dev/null || return $status
+    wait $srun_pid
+    kill -0 $srun_pid 2>/dev/null || break
   done
+  wait $srun_pid
 }"""
 """Lines of the batch script that pass a signal on to the job's tasks. ``scancel --batch`` signals only the script, and
 a shell that waits for a command in the foreground would not pass it on. The traps are set before the command starts, so
-that no signal is lost."""
+that no signal is lost. A signal ends a wait with a status of its own, also where the command has ended meanwhile; the
+last wait gives the command's, which bash remembers."""
 
 
 def job_number() -> str:

@@ -116,12 +116,18 @@ def test_the_queue_lists_elements_of_arrays(tmp_path: Path, monkeypatch: pytest.
     assert module.queued_jobs() is None
 
 
-def test_a_signal_to_the_batch_script_reaches_its_tasks(tmp_path: Path) -> None:
-    task = "trap 'echo told; exit 5' USR2; echo ready; for i in $(seq 300); do sleep 0.1; done"
+SLOW_KILL = 'kill() { builtin kill "$@"; local status=$?; [ "$1" = -0 ] || sleep 1; return $status; }'
+"""The task has ended when the script goes on after passing a signal on."""
+
+
+@pytest.mark.parametrize("before", ["", SLOW_KILL], ids=["at once", "after the task has ended"])
+def test_a_signal_to_the_batch_script_reaches_its_tasks(tmp_path: Path, before: str) -> None:
+    # A loop over $(seq 300) is read when the signal comes, and bash then finds its end missing.
+    task = "trap 'echo told; exit 5' USR2; echo ready; for i in {1..300}; do sleep 0.1; done"
     fake_command(tmp_path, "srun", task)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     process = subprocess.Popen(
-        ["bash", "-c", f"{module._FORWARD_WARNING}\nsrun --some python -m job\necho status $?"],
+        ["bash", "-c", f"{before}\n{module._FORWARD_WARNING}\nsrun --some python -m job\necho status $?"],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,

@@ -99,7 +99,7 @@ def _frames(limit: int, dim: int, extractor: ExtractorInfo | None) -> str:
     origin = extractor or ExtractorInfo()
     rate = f", {origin.frame_rate:.4g} per second" if origin.frame_rate else ""
     options = f" with {json.dumps(origin.options, ensure_ascii=False)}" if origin.options else ""
-    centered = ", less the mean of their speaker" if origin.speaker_mean else ""
+    centered = ", less the mean of their speaker" if origin.is_centered else ""
     return f"the first {limit} frames of {dim} numbers{rate}, made by {origin.name}{options}{centered}"
 
 

@@ -119,11 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--max-failed-share {options.max_failed_share:g}: give a share from 0 to 1")
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}: give at least 1")
-    from ..core.processes import usable_cores
+    from ..core.cores import usable_cores
     from ..data.binarize import binarize
     from ..data.corpus import Corpus
     from ..data.limits import notes_on_limits
-    from .manifest import piped_manifest
+    from .piped_manifest import piped_manifest
 
     options.manifest = str(piped_manifest(Path(options.manifest)))
     with going_on("nothing was written; start the same command again"), tempfile.TemporaryDirectory() as folder:

@@ -113,7 +113,7 @@ def extract_visual_frames(options: argparse.Namespace) -> int:
 def _extract(job: FrameJob, options: argparse.Namespace) -> int:
     from ..data.manifest import manifest_notes
     from ..features.extraction.job import extract, survey
-    from .manifest import piped_manifest
+    from .piped_manifest import piped_manifest
 
     options.manifest = piped_manifest(options.manifest)
     for remark in manifest_notes(options.manifest):

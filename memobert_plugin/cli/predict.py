@@ -404,7 +404,7 @@ def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
 def _read_standard_input(options: argparse.Namespace) -> None:
     """Take clips, words or the manifest from standard input where ``-`` stands for them."""
     if options.manifest is not None:
-        from .manifest import piped_manifest
+        from .piped_manifest import piped_manifest
 
         options.manifest = piped_manifest(options.manifest)
     elif options.text == "-":

@@ -82,6 +82,8 @@ def _dim(array: np.ndarray | None, known: int | None) -> int | None:
 
 SKIPPED_FILE = "skipped.tsv"
 _SHOWN_DEFECTS = 5
+_MOST_KEPT = 20_000
+"""Rows up to which a manifest stays in memory (15 MB) between its two readings."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,13 @@ def binarize(
     visual = _visual_info(folders)
     acoustic = read_extractor_info(folders.acoustic) if folders.acoustic else None
     if center_speakers:
-        rows = tracked(read_manifest(manifest), survey.rows, "speakers", shown=progress)
+        rows = tracked(survey.read_again(), survey.rows, "speakers", shown=progress)
         folders, acoustic = _centered(folders, acoustic, rows, survey)
     agreement = FrameAgreement(visual, acoustic)
     with _dry_folder(output, overwrite) if dry_run else staged_folder(output, META_FILE, overwrite) as folder:
         (folder / TOKENIZER_FOLDER).mkdir()
         tokenizer.save(folder / TOKENIZER_FOLDER)
-        prepared = prepare_rows(survey.joined(manifest), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
+        prepared = prepare_rows(survey.joined(), folders, tokenizer, folder / TOKENIZER_FOLDER, workers)
         writer = None if dry_run else CorpusWriter(folder, tokenizer.symbols, **folders.given)
         with _SkippedFile(folder / SKIPPED_FILE) as skipped, closing(prepared):
             shown = tracked(prepared, survey.rows, "binarize", shown=progress)
@@ -212,16 +214,23 @@ def _centered(
 class _Survey:
     """A manifest's first reading: its number of rows, the joined names of its labels, and remarks for the user."""
 
+    manifest: str | os.PathLike[str]
     rows: int
+    kept: Sequence[ManifestRow]
+    """All rows of a small manifest; none of a larger one, which is read again."""
     without_speaker: int
     emotions: Mapping[str, str]
     splits: Mapping[str, str]
     labels: Mapping[str, str]
     notes: list[str]
 
-    def joined(self, manifest: str | os.PathLike[str]) -> Iterator[ManifestRow]:
-        """Read the manifest again, with the joined names of its labels."""
-        for row in read_manifest(manifest):
+    def read_again(self) -> Iterable[ManifestRow]:
+        """Return the manifest's rows once more."""
+        return self.kept or read_manifest(self.manifest)
+
+    def joined(self) -> Iterator[ManifestRow]:
+        """Yield the manifest's rows once more, with the joined names of its labels."""
+        for row in self.read_again():
             names: dict[str, Any] = {"emotion": self.emotions[row.emotion], "split": self.splits[row.split]}
             if row.votes:
                 names["votes"] = renamed_votes(row.votes, self.emotions)
@@ -241,7 +250,10 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     labels: Counter[str] = Counter()
     speakers: Counter[str] = Counter()
     unspaced = 0
+    kept: list[ManifestRow] = []
     for row in read_manifest(manifest):
+        if len(kept) <= _MOST_KEPT:
+            kept.append(row)
         emotions[row.emotion] += 1
         splits[row.split] += 1
         labels.update(parse_labels(row.labels))
@@ -268,7 +280,16 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             f"{manifest}: {unspaced} texts in scripts without spaces: for whole-word masking, a run of kana, Thai or "
             "other letters is one word; --word-segmentation icu finds the words in it"
         )
-    return _Survey(emotions.total(), speakers[""], emotion_names, split_names, label_names, notes)
+    return _Survey(
+        manifest,
+        rows=emotions.total(),
+        kept=kept if len(kept) <= _MOST_KEPT else (),
+        without_speaker=speakers[""],
+        emotions=emotion_names,
+        splits=split_names,
+        labels=label_names,
+        notes=notes,
+    )
 
 
 def _alike_speakers(speakers: Iterable[str]) -> str:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -15,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.processes import start_as_worker
-from .frames import Frames, frame_file, read_frames, read_half_frames, to_float16, visual_frames
+from .frames import Frames, frame_file, frame_name, read_frames, read_half_frames, to_float16, visual_frames
 from .manifest import ManifestRow
 from .speakers import SpeakerMeans
 from .tokenizer import Pieces, Tokenizer, load_tokenizer
@@ -87,11 +82,22 @@ def prepare_rows(
         for chunk in all_chunks:
             yield from prepare_chunk(chunk, folders, tokenizer)
         return
+    yield from _prepared_by_workers(all_chunks, folders, tokenizer_folder, workers)
+
+
+def _prepared_by_workers(
+    chunks: Iterable[list[ManifestRow]], folders: FeatureFolders, tokenizer_folder: Path, workers: int
+) -> Iterator[PreparedUtterance]:
+    import multiprocessing
+    from collections import deque
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (folders, tokenizer_folder)) as pool:
         running: deque[Future[list[PreparedUtterance]]] = deque()
         try:
-            for chunk in all_chunks:
+            for chunk in chunks:
                 running.append(pool.submit(_prepare_in_worker, chunk))
                 if len(running) >= _CHUNKS_AHEAD * workers:
                     yield from running.popleft().result()
@@ -147,7 +153,7 @@ def _half_frames(folder: Path | None, utterance_id: str) -> Frames | None:
     """Return an utterance's frames in float16; None without a file, or without a frame in it."""
     if folder is None:
         return None
-    found = read_half_frames(frame_file(folder, utterance_id))
+    found = read_half_frames(os.path.join(folder, frame_name(utterance_id)))
     return None if found is None or not found.frames.size else found
 
 
@@ -155,6 +161,8 @@ _worker_inputs: tuple[FeatureFolders, Tokenizer]
 
 
 def _start_worker(folders: FeatureFolders, tokenizer_folder: Path) -> None:
+    from ..core.processes import start_as_worker
+
     global _worker_inputs
     start_as_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -36,6 +36,8 @@ _SETTINGS = "settings.json"
 _VOCABULARY = "vocab.txt"
 _MODEL = "sentencepiece.model"
 _TRAINING_SENTENCES = 2_000_000
+_MOST_KNOWN = 50_000
+"""Words whose pieces stay in memory (20 MB), about as many as a large corpus has in common use."""
 
 Pieces = tuple[np.ndarray, np.ndarray]
 """Dictionary rows (n,) int32 and word starts (n,) uint8, 1 on the first piece of each word."""
@@ -89,6 +91,8 @@ class WordPieceTokenizer:
         self._model.pre_tokenizer = BertPreTokenizer()
         self.symbols, self._rows = dictionary_rows(self._pieces, np.ones(len(pieces), dtype=bool))
         self.mask_index = self.symbols.index(MASK)
+        self._known: dict[str, tuple[list[int], list[int]]] = {}
+        """Dictionary rows and word starts of words seen before: a text's words are cut independently."""
 
     @classmethod
     def from_vocab(
@@ -128,20 +132,41 @@ class WordPieceTokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of every text."""
         split = [text.split() for text in texts]
-        encodings = self._model.encode_batch(split, is_pretokenized=True, add_special_tokens=False)
+        known = self._known
+        if len(known) > _MOST_KNOWN:
+            known = self._known = {}
+        if unknown := [word for word in dict.fromkeys(chain.from_iterable(split)) if word not in known]:
+            known.update(zip(unknown, self._pieces_of(unknown), strict=True))
         encoded = []
-        for text, words, encoding in zip(texts, split, encodings, strict=True):
-            word_of = np.array(encoding.word_ids, dtype=np.int64)
-            starts = _starts(word_of)
-            if has_unspaced_script(text):
-                begins = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[:, 0]
-                for number in np.unique(word_of).tolist():
-                    of_word = word_of == number
-                    starts[of_word] = first_pieces(words[number], begins[of_word], self.segmentation)
-            encoded.append((self._rows[np.array(encoding.ids, dtype=np.int64)], starts))
+        for words in split:
+            rows: list[int] = []
+            starts: list[int] = []
+            for word in words:
+                rows_of_word, starts_of_word = known[word]
+                rows += rows_of_word
+                starts += starts_of_word
+            encoded.append((np.array(rows, dtype=np.int32), np.array(starts, dtype=np.uint8)))
         return encoded
 
     encode_inside = encode
+
+    def _pieces_of(self, words: list[str]) -> list[tuple[list[int], list[int]]]:
+        """Return the dictionary rows and the word starts of each word."""
+        encoding = self._model.encode(words, is_pretokenized=True, add_special_tokens=False)
+        rows = self._rows[np.array(encoding.ids, dtype=np.int64)].tolist()
+        begins = [first for first, _ in encoding.offsets]
+        bounds = np.searchsorted(np.array(encoding.word_ids, dtype=np.int64), np.arange(len(words) + 1)).tolist()
+        return [
+            (rows[begin:end], self._starts_in(word, begins[begin:end]))
+            for word, begin, end in zip(words, bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def _starts_in(self, word: str, begins: list[int]) -> list[int]:
+        """Return the word starts of the pieces that begin at these characters of a word."""
+        if begins and has_unspaced_script(word):
+            starts: list[int] = first_pieces(word, np.array(begins), self.segmentation).tolist()
+            return starts
+        return [1, *[0] * (len(begins) - 1)] if begins else []
 
     def spelled(self, rows: Sequence[int]) -> str:
         """Return the word that some pieces spell; one piece alone keeps its mark."""
@@ -346,13 +371,6 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
         f"{Path(folder, _SETTINGS)}: unknown tokenizer {kind!r}; this version knows wordpiece, sentencepiece and "
         "bytelevel"
     )
-
-
-def _starts(words: np.ndarray) -> np.ndarray:
-    """Return 1 where a piece's word number differs from the one before it, as uint8."""
-    starts = np.ones(len(words), dtype=np.uint8)
-    np.not_equal(words[1:], words[:-1], out=starts[1:].view(bool))
-    return starts
 
 
 def _write_settings(folder: str | os.PathLike[str], settings: dict[str, object], segmentation: Segmentation) -> None:

@@ -51,6 +51,16 @@ def test_frames_arrive_as_float16_in_the_manifests_order(sources: Sources) -> No
         np.testing.assert_array_equal(acoustic, expected.astype(np.float16))
 
 
+def test_a_manifest_that_does_not_stay_in_memory_gives_the_same_bytes(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sources.binarize("kept", center_speakers=True).output
+    monkeypatch.setattr("memobert_plugin.data.binarize._MOST_KEPT", 2)
+    read_again = sources.binarize("read_again", center_speakers=True).output
+    for path in (path for path in kept.rglob("*") if path.is_file()):
+        assert (read_again / path.relative_to(kept)).read_bytes() == path.read_bytes(), path
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_speech_frames_are_less_the_mean_of_their_speaker_on_request(
     sources: Sources, monkeypatch: pytest.MonkeyPatch, workers: int

@@ -98,6 +98,20 @@ def test_ids_are_those_of_transformers_by_symbol() -> None:
     assert sorted(ours.symbols) == sorted(theirs.get_vocab())
 
 
+def test_a_word_has_the_same_pieces_wherever_and_however_often_it_comes(
+    vocabulary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memobert_plugin.data.tokenizer._MOST_KNOWN", 4)  # so that it forgets words on the way
+    texts = ["it's so cats! \u200b", "cats! 学習 cats!", "", "really 学習 it's", "so cats! \u200b it's"]
+    once = [shown(WordPieceTokenizer.from_vocab(vocabulary), text) for text in texts]
+    tokenizer = WordPieceTokenizer.from_vocab(vocabulary)
+    for _ in range(3):
+        together = tokenizer.encode_batch(texts)
+        assert [ids.dtype for ids, _ in together] == [np.int32] * len(texts)
+        assert [shown(tokenizer, text) for text in texts] == once
+        assert [len(ids) for ids, _ in together] == list(map(len, once))
+
+
 def test_words_of_real_utterances_are_whole(real_data: Path) -> None:
     """MELD's lines: every whitespace word begins exactly one group of pieces, and the groups spell the words."""
     transformers = pytest.importorskip("transformers")

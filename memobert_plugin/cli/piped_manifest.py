@@ -1,0 +1,46 @@
+"""Manifests that come by a pipe."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.console import note
+from ..core.errors import UserError
+from ..data.manifest import FILE_ADDRESS, manifest_notes, read_manifest, write_manifest
+
+
+def piped_manifest(path: Path) -> Path:
+    """Return the path of a manifest; that of a copy of standard input, kept until the process ends, where it is ``-``.
+
+    Relative paths in it start at the current folder.
+
+    Raises:
+        UserError: as :func:`~memobert_plugin.data.manifest.read_manifest`.
+    """
+    if str(path) != "-":
+        return path
+    content = sys.stdin.buffer.read()
+    header = content[:1000].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").partition(b"\n")[0]
+    suffix = ".jsonl" if header[:1] in (b"{", b"[") else ".tsv" if b"\t" in header else ".csv"
+    folder = Path(tempfile.mkdtemp(prefix="memobert-manifest-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    given, copy = folder / f"given{suffix}", folder / "standard-input.tsv"
+    given.write_bytes(content)
+    try:
+        for remark in manifest_notes(given):
+            note(remark.replace(str(given), "standard input"))
+        rows = read_manifest(given)
+        write_manifest(copy, (replace(row, video=_absolute(row.video), audio=_absolute(row.audio)) for row in rows))
+    except UserError as error:
+        raise UserError(str(error).replace(str(given), "standard input")) from None
+    return copy
+
+
+def _absolute(media: str) -> str:
+    return os.path.abspath(media) if media and not media.startswith(FILE_ADDRESS) else media

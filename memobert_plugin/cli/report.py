@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.console import CommandParser, note, run_command, say
@@ -65,6 +66,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-floors", action="store_true", help="without chance, majority and regressions; needs no scikit-learn"
     )
+    parser.add_argument(
+        "--ensembles",
+        action="store_true",
+        help="add a row beside every setting with several seeds on all labels: the mean of their probabilities",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="tables only; needs no matplotlib")
     return parser
 
@@ -72,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
+    from ..evaluation.report.ensembles import ensembles_of, with_ensembles
     from ..evaluation.report.floors import floors_of, write_floors
     from ..evaluation.report.given import named_sources, read_sources
     from ..evaluation.report.report import FILE_NAMES, PAGE, Choices, build_report
@@ -94,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 note(remark)
             if floors.is_dir():
                 emotion += floors_of(emotion, floors)
+        if options.ensembles:
+            emotion += ensembles_of(emotion, Path(folder))
+            choices = replace(choices, settings=with_ensembles(choices.settings, emotion))
         files = build_report(emotion, pretraining, choices).files()
     write_report(options.out, files, FILE_NAMES)
     if "table2_settings.md" in files:

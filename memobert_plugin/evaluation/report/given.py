@@ -17,6 +17,8 @@ from .floors import write_run_folder
 from .runs import EmotionRun, PretrainingRun, find_runs
 
 Named = tuple[str, Path]
+GIVEN = "given_"
+"""Settings that are files of predictions begin with it."""
 _PREFIXES = ("p_", "prob_", "probability_", "")
 _WITHOUT_RUNS: Mapping[str, Any] = {
     "format": 1,
@@ -249,7 +251,7 @@ def _runs_of(
         note = f"{name}: predictions from a file, the same for every seed." if len(seeds) > 1 else ""
     if not runs and not all(line["speaker"] for line in lines):
         lines = [{**line, "speaker": line["speaker"] or "all"} for line in lines]
-    setting = "given_" + "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+    setting = GIVEN + "".join(letter if letter.isalnum() else "_" for letter in name.lower())
     for fold in sorted({line["fold"] for line in lines}):
         of_fold = [line for line in lines if line["fold"] == fold]
         for seed in seeds:

@@ -173,6 +173,8 @@ def _deviation(values: Sequence[float]) -> float:
 
 FLOOR = "floor_"
 """Beginning of the names of settings that are no systems but floors."""
+ENSEMBLE = "@ensemble"
+"""End of the names of settings whose seeds answer together."""
 FLOORS = tuple(f"{FLOOR}{name}" for name in ("chance", "majority", "text", "visual", "acoustic", "all"))
 """The floors in the order of tables."""
 SELECTED_ON_TEST = "selected on test"

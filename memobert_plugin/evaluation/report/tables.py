@@ -13,6 +13,7 @@ from ..metrics.significance import accuracy, difference_interval, mean_score, un
 from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
 from .results import (
+    ENSEMBLE,
     FLOOR,
     METRICS,
     WITH_INTERVAL,
@@ -124,14 +125,17 @@ def ablations_table(results: Sequence[Result], provenance: Provenance) -> Table:
 
 
 def settings_tests(results: Sequence[Result], provenance: Provenance, stem: str = "table2_tests") -> Table | None:
-    """Test every setting against every other and against the regression on all streams; None with fewer than two."""
+    """Test every setting against every other and against the regression on all streams; None with fewer than two.
+
+    Ensembles are tested against each other and against their own setting.
+    """
     chosen = [
         result
         for result in results
         if result.decision == LABEL_WORDS
         and (not result.condition.setting.startswith(FLOOR) or result.condition.setting == f"{FLOOR}all")
     ]
-    pairs = combinations(chosen, 2)
+    pairs = [pair for pair in combinations(chosen, 2) if _comparable(*(result.condition.setting for result in pair))]
     return _tests_table(
         stem,
         provenance.title("Settings, paired tests", results),
@@ -139,6 +143,11 @@ def settings_tests(results: Sequence[Result], provenance: Provenance, stem: str 
         lambda result: training_name(result.condition) + marks(result),
         provenance,
     )
+
+
+def _comparable(first: str, second: str) -> bool:
+    alike = first.endswith(ENSEMBLE) == second.endswith(ENSEMBLE)
+    return alike or first.removesuffix(ENSEMBLE) == second.removesuffix(ENSEMBLE)
 
 
 def fraction_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:

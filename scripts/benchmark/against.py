@@ -2,7 +2,8 @@
 
 Both versions read the same film, binarize the same frames, and train for one update on what they read, so that both
 have a model to answer with. Each command is then run by one version and the other in turn. Processor time counts, so
-that other work on the machine weighs little; a ratio is the median over the rounds.
+that other work on the machine weighs little; a ratio is the median over the rounds. Beside films and answers stands the
+floor, what bare packages need for the same work (bare.py).
 """
 
 from __future__ import annotations
@@ -157,6 +158,11 @@ class Version:
         used = self.run("python", "-c", FACES_SCRIPT)
         return Used(float(self.printed().split()[-1]), used.mebibytes)
 
+    def bare(self, *arguments: str) -> float:
+        """Return the processor seconds that bare packages of this environment need for a film or clips of it."""
+        self.run("python", self.root / "scripts" / "benchmark" / "bare.py", self.film, *arguments)
+        return float(self.printed().split()[-1])
+
     def update(self, arch: str) -> Used:
         """Perform updates of pre-training; the time is one update's, by the clock."""
         script = self.root / "scripts" / "benchmark" / "training_step_update.py"
@@ -186,6 +192,14 @@ def compare(versions: tuple[Version, Version], inputs: Path, rounds: int, only: 
         "memobert_tiny, one update": lambda version: version.update("memobert_tiny"),
         "memobert_base, 4 layers, one update": lambda version: version.update("memobert_base"),
     }
+    floors: dict[str, Callable[[Version], float]] = {
+        "film": lambda version: version.bare(),
+        "first answer": lambda version: version.bare("--seconds", "3"),
+        "each further clip": lambda version: (
+            (version.bare("--seconds", "3", "--clips", "5") - version.bare("--seconds", "3")) / 4
+        ),
+        "sixteen clips with a page": lambda version: version.bare("--seconds", "3", "--clips", "16"),
+    }
     rows = []
     for name, command in commands.items():
         if only and name.split()[0].strip(",") not in only:
@@ -195,12 +209,17 @@ def compare(versions: tuple[Version, Version], inputs: Path, rounds: int, only: 
             pair = [command(version) for version in (versions if number % 2 else versions[::-1])]
             used.append((pair[0], pair[1]) if number % 2 else (pair[1], pair[0]))
         before, after = zip(*used, strict=True)
+        least = [floors[name](versions[1]) for _ in range(rounds)] if name in floors else []
         rows.append(
             {
                 "command": name,
                 "before, s": statistics.median(each.seconds for each in before),
                 "now, s": statistics.median(each.seconds for each in after),
                 "ratio": statistics.median(now.seconds / then.seconds for then, now in used),
+                "floor, s": statistics.median(least) if least else None,
+                "ratio of the floor": (
+                    statistics.median(least) / statistics.median(each.seconds for each in before) if least else None
+                ),
                 "before, MiB": statistics.median(each.mebibytes for each in before),
                 "now, MiB": statistics.median(each.mebibytes for each in after),
                 "ratio of memory": statistics.median(now.mebibytes / then.mebibytes for then, now in used),

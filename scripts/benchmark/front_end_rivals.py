@@ -20,13 +20,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Any
 
+import bare
 import numpy as np
 import torch
 from tabulate import tabulate
 from timing import in_turn, median_ratio, medians, write_result
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from memobert_plugin.core.names import PICTURE_RATE, SAMPLE_RATE
 from memobert_plugin.features.denseface.encoder import DenseFace
@@ -64,53 +63,6 @@ def fer_network() -> Callable[[np.ndarray], np.ndarray] | None:
     return scores
 
 
-class Products(TorchDispatchMode):
-    """Record the matrix products and convolutions of what runs inside, to run them again with nothing between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Callable[[], object]] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, and keep it if it is one of those."""
-        if any(part in str(function) for part in ("mm.", "conv")):
-            self.calls.append(partial(function, *args, **(kwargs or {})))
-        return function(*args, **(kwargs or {}))
-
-
-def bare_products(encoder: DenseFace, faces: np.ndarray) -> Callable[[], object]:
-    """Return what runs DenseFace's products and convolutions of these faces, and nothing else."""
-    with Products() as products:
-        encoder.encode(faces)
-
-    def run() -> None:
-        with torch.inference_mode():
-            for call in products.calls:
-                call()
-
-    return run
-
-
-def bare_detectors(pictures: int) -> Callable[[], object]:
-    """Return what runs the shipped detectors on pictures of 16:9 with two faces, by LiteRT alone."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    from memobert_plugin.features.speakers.face_sources import litert
-
-    times = {litert.FAR: 2 * pictures, litert.NEAR: pictures, litert.MESH: 2 * pictures}
-    interpreters = {}
-    for name in times:
-        interpreters[name] = Interpreter(str(Path(litert.__file__).with_name(name)), num_threads=1)
-        interpreters[name].allocate_tensors()
-
-    def run() -> None:
-        for name, interpreter in interpreters.items():
-            for _ in range(times[name]):
-                interpreter.invoke()
-
-    return run
-
-
 def face_candidates(faces: np.ndarray) -> Candidates:
     """Return the networks on the same faces."""
     encoder, rival = DenseFace.from_shipped(), fer_network()
@@ -118,7 +70,7 @@ def face_candidates(faces: np.ndarray) -> Candidates:
         "DenseFace, one by one": lambda: [encoder.encode(face[None]) for face in faces],
         "DenseFace, batches": lambda: [encoder.encode(faces[first : first + 64]) for first in range(0, len(faces), 64)],
     }
-    candidates["DenseFace, its products and convolutions alone"] = bare_products(encoder, faces)
+    candidates["DenseFace, its products and convolutions alone"] = bare.products(encoder, faces)
     if rival is not None:
         candidates[f"fer {version('fer')}, one by one"] = lambda: rival(faces)
     return candidates
@@ -178,7 +130,6 @@ def sound_candidates(waveform: np.ndarray) -> Candidates:
 
 def film_candidates(film: Path) -> Candidates:
     """Return our readers and bare PyAV on the same film."""
-    import av
 
     def ours_pictures() -> int:
         with PictureReader(film) as reader:
@@ -188,23 +139,7 @@ def film_candidates(film: Path) -> Candidates:
         with SoundReader(film) as reader:
             return len(reader.between(0.0, 3600.0))
 
-    def bare_pictures() -> int:
-        count, before = 0, None
-        with av.open(str(film)) as container:
-            for frame in container.decode(video=0):
-                while before is not None and count / PICTURE_RATE < frame.time - 1e-6:
-                    before.to_ndarray(format="rgb24")
-                    count += 1
-                before = frame
-        return count
-
-    def bare_sound() -> int:
-        resampler, samples = av.AudioResampler("flt", "mono", SAMPLE_RATE), []
-        with av.open(str(film)) as container:
-            for frame in container.decode(audio=0):
-                samples += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-        return len(np.concatenate(samples))
-
+    bare_pictures, bare_sound = partial(bare.pictures, film), partial(bare.sound, film)
     return {
         "pictures": ours_pictures,
         "pictures by PyAV alone": bare_pictures,
@@ -212,7 +147,7 @@ def film_candidates(film: Path) -> Candidates:
         "sound by PyAV alone": bare_sound,
         "pictures and sound": lambda: (ours_pictures(), ours_sound()),
         "pictures and sound by PyAV alone": lambda: (bare_pictures(), bare_sound()),
-        "detectors and face mesh by LiteRT alone": bare_detectors(bare_pictures()),
+        "detectors and face mesh by LiteRT alone": bare.detectors(bare_pictures()),
     }
 
 

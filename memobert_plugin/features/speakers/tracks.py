@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .crop import aligned_crop
 from .face import Face, overlap
@@ -43,17 +44,21 @@ def mouth_motion(before: np.ndarray, now: np.ndarray) -> float:
     """
     first, second = before.astype(np.float32), now.astype(np.float32)
     contrast = max(float(first.std()), _EVEN_CONTRAST)
-    steps = range(-_FARTHEST_SHIFT, _FARTHEST_SHIFT + 1)
-    shifts = [(down, across) for down in steps for across in steps]
-    changes = [_change(first, second, _UPPER_FACE, shift) for shift in shifts]
-    best = int(np.argmin(changes))
-    return (_change(first, second, _MOUTH, shifts[best]) - changes[best]) / contrast
+    changes = _changes(first, second, _UPPER_FACE)
+    best = np.unravel_index(int(np.argmin(changes)), changes.shape)
+    down, across = (int(index) - _FARTHEST_SHIFT for index in best)
+    rows, columns = _MOUTH
+    moved = second[rows.start + down : rows.stop + down, columns.start + across : columns.stop + across]
+    mouth = float(np.abs(moved - first[_MOUTH]).mean())
+    return (mouth - float(changes[best])) / contrast
 
 
-def _change(before: np.ndarray, now: np.ndarray, region: tuple[slice, slice], shift: tuple[int, int]) -> float:
-    rows, columns = region
-    moved = now[rows.start + shift[0] : rows.stop + shift[0], columns.start + shift[1] : columns.stop + shift[1]]
-    return float(np.abs(moved - before[region]).mean())
+def _changes(before: np.ndarray, now: np.ndarray, region: tuple[slice, slice]) -> np.ndarray:
+    """Return the change of a region (2 S + 1, 2 S + 1) by the pixels that it is shifted down and across."""
+    rows, columns = (slice(side.start - _FARTHEST_SHIFT, side.stop + _FARTHEST_SHIFT) for side in region)
+    shifted = sliding_window_view(now[rows, columns], before[region].shape)
+    changes: np.ndarray = np.abs(shifted - before[region]).mean(axis=(2, 3))
+    return changes
 
 
 _THUMBNAIL: Final = (18, 32)

@@ -184,7 +184,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
                 "above 0 to another objective"
             )
         if not ratios:
-            flags = ", ".join(f"--{name}-ratio" for name in in_order(OBJECTIVES.own()))
+            flags = ", ".join("--" + ratio_field(name).replace("_", "-") for name in in_order(OBJECTIVES.own()))
             raise UserError(f"no objective is left; set one of {flags} above 0")
         return ratios
 

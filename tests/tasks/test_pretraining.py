@@ -264,7 +264,11 @@ def test_ablations_train(data_bin: Path, word_masking: str, frame_masking: str) 
 
 
 REFUSED = {
-    "no objective": ([flag for name in OBJECTIVES for flag in (f"--{name}-ratio", "0")], "no objective is left"),
+    "no objective": (
+        [flag for name in OBJECTIVES for flag in (f"--{name.replace('_', '-')}-ratio", "0")],
+        "no objective is left; set one of --wwmlm-ratio, --mvfr-ratio, --mvfc-ratio, --mafr-ratio, "
+        "--prompted-expression-ratio, ",
+    ),
     "a negative ratio": (["--mvfr-ratio", "-1"], "objective ratios must not be negative"),
     "no share of words": (["--word-mask-ratio", "0"], "the share of words to mask must be above 0 and at most 1"),
     "too large a share of frames": (["--visual-mask-ratio", "1.5"], "1.5"),

@@ -80,7 +80,7 @@ class TrainedModel:
         """Return the network in evaluation mode, its parameters without gradients.
 
         Raises:
-            UserError: the weights are not those of the description.
+            UserError: the weights are not those of the description, or none that a network can answer with.
         """
         network = self.skeleton()
         own = network.state_dict()
@@ -92,7 +92,19 @@ class TrainedModel:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.source}: weights and configuration do not fit ({reason[:200]})") from None
-        network = network.to(device)
+        self._refuse_unusable(network)
+        network.to(device)
         for parameter in network.parameters():
             parameter.data = parameter.data.to(dtype)
         return network.eval().requires_grad_(False)
+
+    def _refuse_unusable(self, network: MEmoBERTNetwork) -> None:
+        for name, values in network.state_dict().items():
+            # A sum is finite unless one of them is not, or large numbers add up to infinity: then all are looked at.
+            if not torch.isfinite(values.sum(dtype=torch.float32)) and not torch.isfinite(values).all():
+                raise UserError(
+                    f"{self.source}: {name} holds NaN or infinite values, as after a training that diverged; give an "
+                    "earlier checkpoint, or train again with a lower rate"
+                )
+            if name.endswith("_embedder.deviation") and not (values > 0).all():
+                raise UserError(f"{self.source}: {name} holds numbers that are not above 0; export it again")

@@ -195,7 +195,8 @@ def add_statistics(weights: dict[str, Tensor]) -> None:
     """Give frame embedders of versions that knew no standardisation the mean 0 and the deviation 1, in place."""
     for name in ("visual_embedder.", "acoustic_embedder."):
         projection = weights.get(f"{name}linear.weight")
-        if projection is not None and f"{name}mean" not in weights:
+        known = {f"{name}mean", f"{name}deviation"} & weights.keys()
+        if projection is not None and not known:
             weights[f"{name}mean"] = projection.new_zeros(projection.shape[1])
             weights[f"{name}deviation"] = projection.new_ones(projection.shape[1])
 

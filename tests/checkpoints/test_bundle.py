@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import pickle
 import stat
@@ -151,6 +153,30 @@ def test_sizes_that_the_weights_do_not_have_are_refused(bundle: Path, size: str)
     (bundle / CONFIGURATION).write_text(json.dumps(configuration))
     with pytest.raises(UserError, match="weights"):
         read_bundle(bundle).build(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("acoustic_embedder.mean", math.nan, r"acoustic_embedder\.mean holds NaN or infinite values"),
+        ("visual_embedder.deviation", math.inf, r"visual_embedder\.deviation holds NaN or infinite values"),
+        ("pooler.weight", math.nan, r"pooler\.weight holds NaN or infinite values, as after a training that diverged"),
+        ("visual_embedder.deviation", 0.0, r"visual_embedder\.deviation holds numbers that are not above 0"),
+        ("acoustic_embedder.mean", None, r"weights and configuration do not fit .*acoustic_embedder\.mean"),
+        ("acoustic_embedder.deviation", None, r"weights and configuration do not fit .*acoustic_embedder\.deviation"),
+    ],
+)
+def test_weights_that_answer_nothing_are_refused(
+    checkpoints: dict[str, Path], name: str, value: float | None, said: str
+) -> None:
+    model = read_fairseq_checkpoint(checkpoints["prompt"])
+    weights = dict(model.weights)
+    whole = weights.pop(name)
+    if value is not None:
+        weights[name] = whole.clone()
+        weights[name].view(-1)[-1] = value
+    with pytest.raises(UserError, match=said):
+        dataclasses.replace(model, weights=weights).build(torch.device("cpu"), torch.float32)
 
 
 def test_only_an_earlier_bundle_is_ever_replaced(checkpoints: dict[str, Path], tmp_path: Path) -> None:

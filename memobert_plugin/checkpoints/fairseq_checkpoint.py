@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo, otherwise_centered
+from ..data.frames import ExtractorInfo, otherwise_centered, says_centered
 from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files
@@ -250,7 +250,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     facts = {name: state.get(name) for name in ("labels", "visual_dim", "acoustic_dim")}
     prompt = state.get("prompt") or {}
     facts |= {"template": prompt.get("template"), "verbalizer": prompt.get("verbalizer")}
-    if "speaker_mean" in ((state.get("origins") or {}).get("acoustic") or {}):
+    if says_centered((state.get("origins") or {}).get("acoustic")):
         facts["speaker_mean"] = "subtracted"
     return {"kind": "a checkpoint of fairseq-train", **training_facts(content), **facts, **size}
 
@@ -327,9 +327,8 @@ def _origins(path: Path, state: Mapping[str, Any], data_bin: Path | None) -> dic
                 f"{data_bin}: {modality} frames have {dim} dimensions, {path} reads {known}; name the data-bin it was "
                 "trained on"
             )
-    speech, read = corpus.meta.acoustic_extractor, (own or {}).get("acoustic") or {}
-    if speech is not None and speech.is_centered != ("speaker_mean" in read):
-        raise UserError(f"{data_bin}: does not fit {path}: {otherwise_centered(speech)}")
+    if reason := otherwise_centered(corpus.meta.acoustic_extractor, (own or {}).get("acoustic") or {}):
+        raise UserError(f"{data_bin}: does not fit {path}: {reason}")
     plain = {modality: info.to_dict() if info else None for modality, info in corpus.meta.extractors.items()}
     return {**plain, "tokenizer": read_tokenizer_files(corpus.path / TOKENIZER_FOLDER)}
 

@@ -16,7 +16,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,20 @@ class ExtractorInfo:
         return known
 
 
-def otherwise_centered(info: ExtractorInfo) -> str:
-    """Return why a model does not fit a data-bin whose speech frames are centred, or are not, and the way on."""
+def says_centered(described: Mapping[str, Any] | None) -> bool:
+    """Return whether a description as a checkpoint holds it is of frames less their speaker's mean."""
+    return "speaker_mean" in (described or {})
+
+
+def otherwise_centered(info: ExtractorInfo | None, read: Mapping[str, Any] | None) -> str:
+    """Return why a model does not fit a data-bin, and the way on, where one's speech frames alone are centred.
+
+    Args:
+        info: of the data-bin's speech frames; None where it has none.
+        read: the description of the model's, as a checkpoint holds it.
+    """
+    if info is None or read is None or info.is_centered == says_centered(read):
+        return ""
     if info.is_centered:
         return "it reads speech frames as they are, the data-bin's are centered; binarize without --center-speakers"
     return "it reads speech frames less their speaker's mean, the data-bin's are not; binarize with --center-speakers"

@@ -117,8 +117,8 @@ def _other_voices(before: str, data: str) -> str:
     own = CorpusMeta.read(data.split(os.pathsep)[0]).acoustic_extractor
     for data_bin in before.split(os.pathsep):
         read = CorpusMeta.read(data_bin).acoustic_extractor
-        if own is not None and read is not None and own.is_centered != read.is_centered:
-            return f"{data_bin}: no start for trainings on {data}: {otherwise_centered(own)}"
+        if reason := otherwise_centered(own, read.to_dict() if read else None):
+            return f"{data_bin}: no start for trainings on {data}: {reason}"
     return ""
 
 

@@ -312,9 +312,8 @@ class CorpusTask(ResumableTask):
                 f"{corpus.path}: its expression classes are not the checkpoint's "
                 f"({', '.join(self.state.expression_classes)})"
             )
-        speech, read = corpus.meta.acoustic_extractor, self.state.origins["acoustic"]
-        if speech and read and speech.is_centered != ("speaker_mean" in read):
-            raise UserError(f"{corpus.path}: does not fit the model: {otherwise_centered(speech)}")
+        if reason := otherwise_centered(corpus.meta.acoustic_extractor, self.state.origins["acoustic"] or None):
+            raise UserError(f"{corpus.path}: does not fit the model: {reason}")
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:

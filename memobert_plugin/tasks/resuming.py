@@ -266,8 +266,8 @@ def refuse_other_centering(checkpoint: DictConfig, own: ExtractorInfo | None) ->
     start = resumed_checkpoint(checkpoint) or Path(checkpoint.finetune_from_model or "")
     state = _content(start).get("task_state") if own is not None and start.is_file() else None
     before = ((state or {}).get("origins") or {}).get("acoustic")
-    if before is not None and own is not None and own.is_centered != ("speaker_mean" in before):
-        raise UserError(f"{start}: {otherwise_centered(own)}")
+    if reason := otherwise_centered(own, before):
+        raise UserError(f"{start}: {reason}")
 
 
 def _described(outputs: Sequence[str], kind: str) -> str:

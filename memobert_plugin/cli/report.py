@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if floors.is_dir():
                 emotion += floors_of(emotion, floors)
         if options.ensembles:
-            emotion += ensembles_of(emotion, Path(folder))
+            emotion += ensembles_of(emotion, choices, Path(folder))
             choices = replace(choices, settings=with_ensembles(choices.settings, emotion))
         files = build_report(emotion, pretraining, choices).files()
     write_report(options.out, files, FILE_NAMES)

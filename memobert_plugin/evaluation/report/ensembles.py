@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,49 +12,57 @@ from typing import Any
 
 from ...core.errors import UserError
 from ...core.files import read_rows
-from ...core.names import CLASSES, DIMENSIONS, FULL
+from ...core.names import CLASSES, DIMENSIONS, FULL, MODALITY_CASES
 from .given import GIVEN
+from .report import Choices
 from .results import ENSEMBLE, FLOOR
-from .runs import EmotionRun
+from .runs import Condition, EmotionRun
 
 _NOTE = "Ensembles answer with the mean over seeds of an utterance's {averaged}, and have no deviation over seeds."
 _ANSWER = {DIMENSIONS: "prediction"}
 """The field of a prediction that holds its numbers; ``probabilities`` of other targets."""
 
 
-def ensembles_of(runs: Sequence[EmotionRun], folder: Path) -> list[EmotionRun]:
+def ensembles_of(runs: Sequence[EmotionRun], choices: Choices, folder: Path) -> list[EmotionRun]:
     """Return the runs of a row beside every setting that was trained on all labels with several seeds.
 
     Below all labels every seed draws its own, and an ensemble would have seen more of them than its row says. Floors,
     and systems whose files have no probabilities, have no ensemble.
 
     Args:
-        runs: of a report; those without predictions are left out.
+        runs: of which a report chooses; those without predictions are left out.
+        choices: of the report; the name of an ensemble stands for its setting too.
         folder: for the files of predictions.
 
     Raises:
-        UserError: no setting has an ensemble, or the seeds of a fold tested different utterances.
+        UserError: no setting has an ensemble, the seeds of a fold tested different utterances, or an answer is broken.
     """
+    chosen = replace(choices, settings=tuple(name.removesuffix(ENSEMBLE) for name in choices.settings))
+    reported = list(filter(chosen.allow, runs))
     together: dict[tuple[object, ...], list[EmotionRun]] = {}
-    for run in runs:
+    for run in reported:
         condition = run.condition
         others = condition.setting.startswith((FLOOR, GIVEN))
-        usable = condition.train_fraction == 1 and condition.ablation == FULL and not others
-        if usable and run.missing(condition.train_modalities) is None:
+        if condition.train_fraction == 1 and condition.ablation == FULL and not others:
             together.setdefault((run.corpus, run.protocol, condition, run.fold), []).append(run)
-    found = []
+    found: list[EmotionRun] = []
+    seeds: dict[Condition, set[int]] = {}
     for number, same in enumerate(together.values()):
-        case = same[0].condition.train_modalities
-        paths = sorted({run.predictions[case] for run in same})
-        lines = _mean_lines(paths, same[0].target)
-        if len(paths) < 2 or not lines:
-            continue
-        path = folder / f"ensemble{number}.jsonl"
-        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-        found += [_in_ensemble(run, path, len(same)) for run in same]
-    if not found:
+        predictions: list[dict[str, Path]] = [{} for _ in same]
+        for case in MODALITY_CASES:
+            there = [place for place, run in enumerate(same) if run.missing(case) is None]
+            paths = [same[place].predictions[case] for place in there]
+            if len(there) < 2 or not (lines := _mean_lines(paths, same[0])):
+                continue
+            path = folder / f"ensemble{number}-{case}.jsonl"
+            path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+            for place in there:
+                predictions[place][case] = path
+            seeds.setdefault(same[0].condition, set()).add(len(there))
+        found += [replace(run, predictions=of) for run, of in zip(same, predictions, strict=True) if of]
+    if reported and not found:
         raise UserError("--ensembles: no setting has probabilities of two seeds on all labels; add seeds to the plan")
-    return found
+    return [_in_ensemble(run, seeds[run.condition]) for run in found]
 
 
 def with_ensembles(settings: Sequence[str], runs: Sequence[EmotionRun]) -> tuple[str, ...]:
@@ -64,39 +73,59 @@ def with_ensembles(settings: Sequence[str], runs: Sequence[EmotionRun]) -> tuple
     )
 
 
-def _in_ensemble(run: EmotionRun, predictions: Path, seeds: int) -> EmotionRun:
+def _in_ensemble(run: EmotionRun, seeds: set[int]) -> EmotionRun:
+    """Return a run with the predictions of an ensemble as one of it; folds that lack runs have fewer seeds."""
+    number = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
     condition = replace(
         run.condition,
         setting=f"{run.condition.setting}{ENSEMBLE}",
-        title=f"{run.condition.title}, ensemble of {seeds} seeds",
+        title=f"{run.condition.title}, ensemble of {number} seeds",
         note=_NOTE.format(averaged="numbers" if run.target == DIMENSIONS else "probabilities"),
     )
-    return replace(
-        run,
-        name=f"{run.name}{ENSEMBLE}",
-        folder=predictions.with_suffix(""),  # it has no log
-        condition=condition,
-        predictions={condition.train_modalities: predictions},
-    )
+    nowhere = next(iter(run.predictions.values())).with_suffix("")  # it has no log
+    return replace(run, name=f"{run.name}{ENSEMBLE}", folder=nowhere, condition=condition)
 
 
-def _mean_lines(paths: Sequence[Path], target: str) -> list[dict[str, Any]]:
+def _mean_lines(paths: Sequence[Path], run: EmotionRun) -> list[dict[str, Any]]:
     """Return the lines of the first file with the mean of all files' answers; no line where one has no probabilities.
 
+    Args:
+        paths: of the seeds of a fold.
+        run: one of them, for its labels and its target.
+
     Raises:
-        UserError: files with different utterances or answers.
+        UserError: files with different utterances, or an answer without a finite number for each label.
     """
-    key = _ANSWER.get(target, "probabilities")
-    files = [{str(line.get("id")): line for _, line in read_rows(path)} for path in paths]
-    if not all(isinstance(line.get(key), Mapping) for lines in files for line in lines.values()):
-        return []
+    key = _ANSWER.get(run.target, "probabilities")
+    files: list[dict[str, tuple[Mapping[str, Any], dict[str, float]]]] = []
+    for path in paths:
+        files.append({})
+        for place, line in read_rows(path):
+            if not isinstance(line.get(key), Mapping):
+                return []
+            files[-1][str(line.get("id"))] = line, _numbers(place, line[key], run.labels)
     averaged = []
-    for identity, line in files[0].items():
-        answers = [lines[identity][key] if identity in lines else {} for lines in files]
-        if any(answer.keys() != line[key].keys() for answer in answers):
-            raise UserError(f"{paths[0]}: other seeds lack {identity} or its {key}; evaluate the runs again")
-        mean = {name: fmean(float(answer[name]) for answer in answers) for name in line[key]}
-        kept = {name: value for name, value in line.items() if name != "vocabulary_prediction"}
-        decided = {"prediction": max(mean, key=lambda name: mean[name])} if target == CLASSES else {}
+    for identity in {identity: None for lines in files for identity in lines}:
+        lacking = [path for path, lines in zip(paths, files, strict=True) if identity not in lines]
+        if lacking:
+            raise UserError(f"{lacking[0]}: lacks {identity}, which other seeds have; evaluate the runs again")
+        mean = {name: fmean(lines[identity][1][name] for lines in files) for name in run.labels}
+        kept = {name: value for name, value in files[0][identity][0].items() if name != "vocabulary_prediction"}
+        decided = {"prediction": max(mean, key=lambda name: mean[name])} if run.target == CLASSES else {}
         averaged.append({**kept, key: mean, **decided})
     return averaged
+
+
+def _numbers(place: str, answer: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float]:
+    """Return the number that an answer has for each label.
+
+    Raises:
+        UserError: it has other labels, or one of them is no finite number.
+    """
+    try:
+        numbers = {name: float(answer[name]) for name in labels}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        numbers = {}
+    if not numbers or numbers.keys() != answer.keys() or not all(map(math.isfinite, numbers.values())):
+        raise UserError(f"{place}: needs a finite number for each of {', '.join(labels)}; evaluate the run again")
+    return numbers

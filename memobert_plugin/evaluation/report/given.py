@@ -64,18 +64,14 @@ def read_sources(sources: Sequence[Named], folder: Path) -> tuple[list[EmotionRu
     """
     emotion: list[EmotionRun] = []
     pretraining: list[PretrainingRun] = []
-    plain = [path for name, path in sources if path.is_dir() and not name]
-    if plain:
-        emotion, pretraining = find_runs(plain)
-    for name, path in sources:
-        if path.is_dir() and name:
-            runs, others = find_runs([path])
-            emotion += [_named(run, name) for run in runs]
-            pretraining += others
+    folders: dict[str, list[Path]] = {}
     files: dict[str, list[Path]] = {}
     for name, path in sources:
-        if path.is_file():
-            files.setdefault(name, []).append(path)
+        (files if path.is_file() else folders).setdefault(name, []).append(path)
+    for name in sorted(folders, key=bool):  # those without a name first
+        runs, others = find_runs(folders[name])
+        emotion += [_named(run, name) if name else run for run in runs]
+        pretraining += others
     known = _known_utterances(emotion)
     for name, paths in files.items():
         lines = [line for path in paths for line in _lines(path, known)]

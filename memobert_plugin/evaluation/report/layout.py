@@ -30,7 +30,7 @@ def refuse_mixtures(table: str, runs: Sequence[EmotionRun], *, budgets: bool = T
     """
     problems = _differences(runs, lambda run: run.shared)
     if budgets:
-        trained = [run for run in runs if run.condition.setting not in UNTRAINED]
+        trained = [run for run in runs if run.condition.setting.partition("@")[0] not in UNTRAINED]
         problems += _differences(trained, lambda run: run.budget)
     if problems:
         raise UserError(f"{table}: runs that cannot be compared in one table. " + " ".join(problems))

@@ -102,6 +102,14 @@ class Choices:
     partial: bool = False
     pictures: bool = True
 
+    def allow(self, run: EmotionRun) -> bool:
+        """Tell whether a run is to be reported."""
+        return (
+            self.corpus in (None, run.corpus)
+            and self.protocol in (None, run.protocol)
+            and (not self.settings or run.condition.setting in self.settings)
+        )
+
 
 @dataclass(frozen=True)
 class Report:
@@ -186,13 +194,7 @@ def _chosen(runs: Sequence[EmotionRun], choices: Choices) -> list[EmotionRun]:
         if asked - known:
             unknown = ", ".join(sorted(map(str, asked - known)))
             raise UserError(f"{name} {unknown}: no such runs; there are {', '.join(sorted(known)) or 'none'}")
-    chosen = [
-        run
-        for run in runs
-        if choices.corpus in (None, run.corpus)
-        and choices.protocol in (None, run.protocol)
-        and (not choices.settings or run.condition.setting in choices.settings)
-    ]
+    chosen = [run for run in runs if choices.allow(run)]
     if not chosen:
         raise UserError("no run of kind emotion there; a report needs trained and evaluated folds")
     return chosen

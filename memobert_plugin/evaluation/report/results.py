@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import fmean, stdev
 
 import numpy as np
@@ -209,6 +210,22 @@ def order_settings(names: Iterable[str]) -> list[str]:
 def without_floors(results: Sequence[Result]) -> list[Result]:
     """Return the rows of systems; all rows where there are only floors."""
     return [result for result in results if not result.condition.setting.startswith(FLOOR)] or list(results)
+
+
+def tested_pairs(results: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Return the rows of settings, and of the regression on all streams, that are tested, the later row first.
+
+    Ensembles are tested against each other and against their own setting.
+    """
+    floor = f"{FLOOR}all"
+    chosen = [(one.condition.setting, one) for one in results]
+    chosen = [(name, one) for name, one in chosen if not name.startswith(FLOOR) or name == floor]
+    return [
+        (second, first)
+        for (name, first), (other, second) in combinations(chosen, 2)
+        if name.endswith(ENSEMBLE) == other.endswith(ENSEMBLE)
+        or name.removesuffix(ENSEMBLE) == other.removesuffix(ENSEMBLE)
+    ]
 
 
 def ablation_name(ablation: str) -> str:

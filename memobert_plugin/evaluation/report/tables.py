@@ -6,15 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from ...core.names import FULL, MODALITY_CASES, SETTINGS, counted
 from ..metrics.significance import accuracy, difference_interval, mean_score, unweighted_recall
 from .formats import UNDEFINED, Table, interval, percent
 from .predictions import LABEL_WORDS
 from .results import (
-    ENSEMBLE,
-    FLOOR,
     METRICS,
     WITH_INTERVAL,
     Estimate,
@@ -24,6 +21,7 @@ from .results import (
     comparisons,
     coverage,
     marks,
+    tested_pairs,
     training_name,
     without_floors,
 )
@@ -129,25 +127,13 @@ def settings_tests(results: Sequence[Result], provenance: Provenance, stem: str 
 
     Ensembles are tested against each other and against their own setting.
     """
-    chosen = [
-        result
-        for result in results
-        if result.decision == LABEL_WORDS
-        and (not result.condition.setting.startswith(FLOOR) or result.condition.setting == f"{FLOOR}all")
-    ]
-    pairs = [pair for pair in combinations(chosen, 2) if _comparable(*(result.condition.setting for result in pair))]
     return _tests_table(
         stem,
         provenance.title("Settings, paired tests", results),
-        [(second, first) for first, second in pairs],
+        tested_pairs([result for result in results if result.decision == LABEL_WORDS]),
         lambda result: training_name(result.condition) + marks(result),
         provenance,
     )
-
-
-def _comparable(first: str, second: str) -> bool:
-    alike = first.endswith(ENSEMBLE) == second.endswith(ENSEMBLE)
-    return alike or first.removesuffix(ENSEMBLE) == second.removesuffix(ENSEMBLE)
 
 
 def fraction_tests(results: Sequence[Result], provenance: Provenance) -> Table | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -21,7 +20,7 @@ from .figures import Drawn, Picture, fraction_figure, modality_figure
 from .formats import UNDEFINED, Table
 from .layout import Grids
 from .predictions import LABEL_WORDS
-from .results import FLOOR, Estimate, Provenance, Result, comparisons, coverage, marks, training_name
+from .results import Estimate, Provenance, Result, comparisons, coverage, marks, tested_pairs, training_name
 from .runs import EmotionRun
 from .tables import ablated_name, ablation_pairs, modality_series, training_series
 
@@ -118,9 +117,8 @@ def sections(kind: str, grids: Grids, runs: Sequence[EmotionRun], of: Provenance
     axis = f"{score.title} (%)" if score.factor == 100 else score.title
     lead = Drawn(score.title, axis, score.factor, lambda result: estimate(result, name, score))
     if rows := grids.settings.results:
-        pairs = [(second, first) for first, second in combinations(_comparable(rows), 2)]
         further = [
-            _tests_table("table2_tests", "Settings", pairs, scores, of),
+            _tests_table("table2_tests", "Settings", tested_pairs(rows), scores, of),
             _gap_table(kind, rows, runs, scores, of),
         ]
         table = _score_table("table2_settings", "Settings", kind, rows, scores, of)
@@ -149,13 +147,6 @@ def sections(kind: str, grids: Grids, runs: Sequence[EmotionRun], of: Provenance
         table = _score_table("table3_ablations", "Ablations", kind, rows, scores, of)
         tests = _tests_table("table3_tests", "Ablations", ablation_pairs(rows), scores, of)
         yield "ablations", "Ablations", [table, *([tests] if tests else [])], []
-
-
-def _comparable(results: Sequence[Result]) -> list[Result]:
-    """Return the rows that are tested against each other: systems, and the regression on all streams."""
-    floor = f"{FLOOR}all"
-    names = [result.condition.setting for result in results]
-    return [one for one, name in zip(results, names, strict=True) if not name.startswith(FLOOR) or name == floor]
 
 
 def _score_table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,5 +117,74 @@ def test_one_seed_or_a_system_without_probabilities_has_no_ensemble(sweep: Path)
 def test_seeds_that_tested_other_utterances_are_refused(sweep: Path) -> None:
     path = files_of(sweep, "direct", 1)[2]
     write_lines(path, lines_of(path)[1:])
-    with pytest.raises(UserError, match=r"other seeds lack Ses01_000 or its probabilities"):
+    with pytest.raises(UserError, match=r"seed3/.*: lacks Ses01_000, which other seeds have"):
         report(sweep)
+
+
+def test_the_first_seed_alone_lacks_an_utterance(sweep: Path) -> None:
+    path = files_of(sweep, "direct", 1)[0]
+    write_lines(path, lines_of(path)[1:])
+    with pytest.raises(UserError, match=r"seed1/.*: lacks Ses01_000, which other seeds have"):
+        report(sweep, "--settings", "direct@ensemble")
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        {},
+        {"anger": 1.0},
+        {**dict.fromkeys(LABELS, 0.2), "joy": 0.2},
+        {**dict.fromkeys(LABELS, 0.3), "sad": None},
+        {**dict.fromkeys(LABELS, 0.3), "sad": float("nan")},
+    ],
+)
+def test_an_answer_without_a_number_for_each_label_is_named(sweep: Path, probabilities: dict[str, Any]) -> None:
+    path = files_of(sweep, "direct", 2)[1]
+    lines = lines_of(path)
+    lines[3]["probabilities"] = probabilities
+    write_lines(path, lines)
+    with pytest.raises(UserError, match=r"fold02/seed2/.*, row 4: needs a finite number for each of anger, happy"):
+        report(sweep)
+
+
+def test_an_untrained_setting_has_no_budget_as_an_ensemble_either(tmp_path: Path) -> None:
+    root = write_grid(tmp_path / "runs", ("zero_shot", "pretrain_prompt"), FOLDS, SEEDS)
+    assert [name for name in rows_of(report(root)) if "zero" in name] == ["zero_shot", "zero_shot@ensemble"]
+
+
+def test_every_modality_case_that_seeds_answered_has_an_ensemble(tmp_path: Path) -> None:
+    root = write_grid(tmp_path / "runs", ("direct",), FOLDS, SEEDS, cases=("lva", "va"))
+    with open(report(root) / "modality_cases.csv", encoding="utf-8", newline="") as stream:
+        cases = [(row["setting"], row["test_modalities"]) for row in csv.DictReader(stream)]
+    assert cases == [(name, case) for name in ("direct", "direct@ensemble") for case in ("lva", "va")]
+
+
+def test_folds_with_fewer_seeds_are_told_in_the_row(sweep: Path) -> None:
+    shutil.rmtree(files_of(sweep, "direct", 2)[1].parents[1])
+    table = (report(sweep, "--partial") / "table2_settings.md").read_text(encoding="utf-8")
+    assert "Direct, ensemble of 2 to 3 seeds" in table and "Pretrain+Prompt, ensemble of 3 seeds" in table
+
+
+def test_only_what_is_reported_is_averaged(sweep: Path) -> None:
+    other = {"path": "data-bin/other", "name": "other", "sha256": "cd" * 32}
+    write_grid(sweep / "other", ("direct",), FOLDS, (1,), corpus=other)
+    with pytest.raises(UserError, match="no setting has probabilities of two seeds"):
+        report(sweep, "--corpus", "other")
+    path = files_of(sweep, "pretrain_prompt", 1)[0]
+    write_lines(path, lines_of(path)[1:])
+    assert list(rows_of(report(sweep, "--corpus", "toy", "--settings", "direct"))) == ["direct", "direct@ensemble"]
+
+
+def test_ensembles_of_numbers_are_tested_as_those_of_emotions(tmp_path: Path) -> None:
+    root = write_grid(
+        tmp_path / "runs", ("direct", "pretrain_prompt"), FOLDS, SEEDS, target="dimensions", labels=["valence"]
+    )
+    rng = np.random.default_rng(0)
+    for path in sorted(root.rglob("*.jsonl")):
+        lines = lines_of(path)
+        for number, line in enumerate(lines):
+            line.pop("probabilities")
+            line |= {"label": {"valence": number % 5}, "prediction": {"valence": number % 5 + rng.normal()}}
+        write_lines(path, lines)
+    table = (report(root) / "table2_tests.md").read_text(encoding="utf-8")
+    assert table.count(" − ") == 4 and "Pretrain+Prompt − Direct, ensemble" not in table

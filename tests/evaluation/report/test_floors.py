@@ -164,6 +164,8 @@ def test_two_sweeps_are_compared_by_name(data_bin: Path, tmp_path: Path) -> None
     assert list(rows)[-2:] == ["direct@ours", "direct@theirs"] and len(rows) == 8
     with pytest.raises(UserError, match="the same setting, fold and seed twice"):
         main([str(first), str(second), "--out", str(tmp_path / "no")])
+    with pytest.raises(UserError, match="the same setting, fold and seed twice"):
+        main([f"ours={first}", f"ours={second}", "--out", str(tmp_path / "no")])
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,17 @@ COLUMNS = ("Utterance", "text")
 
 
 def one_fold(rows: Sequence[ManifestRow], seed: int) -> list[ManifestRow]:
-    """Return MELD's rows without speakers, in the parts train, valid and test."""
+    """Return MELD's rows without speakers, in the parts train, valid and test.
+
+    Raises:
+        UserError: MELD's training or dev part is not there, or too small to leave a dialogue to validate on.
+    """
     dialogues = sorted({row.session for row in rows if row.split == "train"})
     random.Random(seed).shuffle(dialogues)
     validation = set(dialogues[: len(dialogues) // 10])
     of_part = {"train": "train", "valid": "test"}
+    if not validation or not any(row.split == "valid" for row in rows):
+        raise UserError("--meld: give train_sent_emo.csv, of ten dialogues at least, and dev_sent_emo.csv beside it")
     return [
         replace(row, speaker="", split="valid" if row.session in validation else of_part[row.split])
         for row in rows
@@ -61,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts = [row.text for row in meld if row.split == "train"]
     for table in options.lines:
         texts += lines_of(table)
+    options.output.mkdir(parents=True, exist_ok=True)
     lines = [ManifestRow(0, f"line{number}", "", "", "train", text) for number, text in enumerate(texts) if text]
     write_manifest(options.output / "meld.tsv", meld)
     write_manifest(options.output / "lines.tsv", lines)

@@ -138,7 +138,7 @@ def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) 
         overwrite: replace an earlier bundle.
 
     Raises:
-        UserError: the folder exists, or cannot be written.
+        UserError: the folder exists, or cannot be written; the model could not be read from it again.
     """
     from safetensors.torch import save
 
@@ -147,6 +147,7 @@ def write_bundle(model: TrainedModel, folder: Path, *, overwrite: bool = False) 
     _refuse_foreign(folder)
     refuse_existing(folder, CONFIGURATION, overwrite)
     model.tokenizer()
+    model.loaded()
     try:
         with staged_folder(folder, CONFIGURATION, overwrite) as staging:
             # safetensors refuses views and tensors that share memory.

@@ -80,6 +80,17 @@ class TrainedModel:
         """Return the network in evaluation mode, its parameters without gradients.
 
         Raises:
+            UserError: as :meth:`loaded`.
+        """
+        network = self.loaded().to(device)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return network.eval().requires_grad_(False)
+
+    def loaded(self) -> MEmoBERTNetwork:
+        """Return the network on these very weights, of the precision they were saved in.
+
+        Raises:
             UserError: the weights are not those of the description, or none that a network can answer with.
         """
         network = self.skeleton()
@@ -93,10 +104,7 @@ class TrainedModel:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.source}: weights and configuration do not fit ({reason[:200]})") from None
         self._refuse_unusable(network)
-        network.to(device)
-        for parameter in network.parameters():
-            parameter.data = parameter.data.to(dtype)
-        return network.eval().requires_grad_(False)
+        return network
 
     def _refuse_unusable(self, network: MEmoBERTNetwork) -> None:
         for name, values in network.state_dict().items():

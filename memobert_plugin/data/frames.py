@@ -32,8 +32,9 @@ FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disg
 _EXTRACTOR_FILE = "extractor.json"
 _SUM_TOLERANCE = 1e-2
 _EXPONENT = 0x7C00
-_SIGN = 0x8000
 """The exponent's bits of a float16; infinity and NaN have all of them."""
+_SIGN = 0x8000
+"""The sign's bit of a float16."""
 LARGEST_HALF = 65504
 _LONGEST_NAME = 200
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")

@@ -108,7 +108,7 @@ def sound(film: Path, start: float = 0.0, end: float = float("inf")) -> int:
 def processor_seconds(film: Path, seconds: float | None, clips: int) -> float:
     """Do the work of so many clips, and return the processor time of this process but for the preparation."""
     torch.set_num_threads(1)
-    stretches = [(0.0, float("inf"))]
+    stretches = [(0.0, float("inf"))] * clips
     if seconds:
         stretches = [(number % STRETCHES * seconds, (number % STRETCHES + 1) * seconds) for number in range(clips)]
     began = time.process_time()
@@ -133,6 +133,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="length of a clip (default: the film's)")
     parser.add_argument("--clips", type=int, default=1, help="how many (default: %(default)s)")
     options = parser.parse_args()
+    if options.clips < 1 or (options.seconds is not None and options.seconds <= 0):
+        parser.error("--clips and --seconds: give numbers above 0")
     print(processor_seconds(options.film, options.seconds, options.clips))
 
 

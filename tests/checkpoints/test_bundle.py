@@ -167,7 +167,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused(bundle: Path, size: str)
     ],
 )
 def test_weights_that_answer_nothing_are_refused(
-    checkpoints: dict[str, Path], name: str, value: float | None, said: str
+    checkpoints: dict[str, Path], tmp_path: Path, name: str, value: float | None, said: str
 ) -> None:
     model = read_fairseq_checkpoint(checkpoints["prompt"])
     weights = dict(model.weights)
@@ -175,8 +175,12 @@ def test_weights_that_answer_nothing_are_refused(
     if value is not None:
         weights[name] = whole.clone()
         weights[name].view(-1)[-1] = value
+    unusable = dataclasses.replace(model, weights=weights)
     with pytest.raises(UserError, match=said):
-        dataclasses.replace(model, weights=weights).build(torch.device("cpu"), torch.float32)
+        unusable.build(torch.device("cpu"), torch.float32)
+    with pytest.raises(UserError, match=said):
+        write_bundle(unusable, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_only_an_earlier_bundle_is_ever_replaced(checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def test_a_tenth_of_the_dialogues_is_the_validation_and_dev_the_test(tmp_path: P
     assert not sessions["train"] & sessions["valid"] and not any(row.speaker for row in rows)
 
 
+def test_the_output_folder_is_made(tmp_path: Path) -> None:
+    build.main(["--meld", str(write_meld(tmp_path)), "--output", str(tmp_path / "a" / "b")])
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"meld.tsv", "lines.tsv"}
+
+
+@pytest.mark.parametrize("absent", ["train", "dev"])
+def test_both_parts_of_meld_are_needed(tmp_path: Path, absent: str) -> None:
+    (write_meld(tmp_path) / f"{absent}_sent_emo.csv").unlink()
+    with pytest.raises(UserError, match=r"--meld: give train_sent_emo\.csv, of ten dialogues at least, and dev_sent"):
+        build.main(["--meld", str(tmp_path), "--output", str(tmp_path)])
+
+
 def test_pre_training_reads_the_training_part_and_the_other_tables_without_labels(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('Utterance,Emotion\n"Well,  hello.",Joyful\n', encoding="utf-8")
     (tmp_path / "b.tsv").write_text("text\tlabel\nIt\x92s mine.\t3\n\t4\n", encoding="utf-8")

@@ -28,6 +28,7 @@ from memobert_plugin.features.media.subtitles import read_subtitles, usable_line
 from memobert_plugin.features.speakers.face_sources.tracker import PLAIN_COLUMNS, read_tracker_rows
 from memobert_plugin.features.speakers.voice_detectors.intervals import IntervalsFile
 from memobert_plugin.models.memobert import MEmoBERTConfig, MEmoBERTModel
+from memobert_plugin.nn.network import weights_of_checkpoint
 from memobert_plugin.sweep.plan import read_plan
 from tests.data_bins import CorpusShape, make_data_bin
 
@@ -324,7 +325,7 @@ def make_bundle(data_bin: Path, folder: Path) -> Path:
     dims = description.visual_dim, description.acoustic_dim, len(description.expression_classes)
     network = MEmoBERTModel.build(config, description.vocabulary, *dims, symbols=corpus.symbols)
     files = read_tokenizer_files(data_bin / TOKENIZER_FOLDER)
-    write_bundle(TrainedModel(folder, description, network.state_dict(), files), folder)
+    write_bundle(TrainedModel(folder, description, weights_of_checkpoint(network.state_dict()), files), folder)
     return folder
 
 

@@ -38,6 +38,8 @@ _MODEL = "sentencepiece.model"
 _TRAINING_SENTENCES = 2_000_000
 _MOST_KNOWN = 50_000
 """Words whose pieces stay in memory (20 MB), about as many as a large corpus has in common use."""
+_LONGEST_KNOWN = 20
+"""Characters of such a word. Scripts without spaces have sentences that are one word, and hardly come again."""
 
 Pieces = tuple[np.ndarray, np.ndarray]
 """Dictionary rows (n,) int32 and word starts (n,) uint8, 1 on the first piece of each word."""
@@ -135,14 +137,16 @@ class WordPieceTokenizer:
         known = self._known
         if len(known) > _MOST_KNOWN:
             known = self._known = {}
+        long: dict[str, tuple[list[int], list[int]]] = {}
         if unknown := [word for word in dict.fromkeys(chain.from_iterable(split)) if word not in known]:
-            known.update(zip(unknown, self._pieces_of(unknown), strict=True))
+            for word, pieces in zip(unknown, self._pieces_of(unknown), strict=True):
+                (known if len(word) <= _LONGEST_KNOWN else long)[word] = pieces
         encoded = []
         for words in split:
             rows: list[int] = []
             starts: list[int] = []
             for word in words:
-                rows_of_word, starts_of_word = known[word]
+                rows_of_word, starts_of_word = known.get(word) or long[word]
                 rows += rows_of_word
                 starts += starts_of_word
             encoded.append((np.array(rows, dtype=np.int32), np.array(starts, dtype=np.uint8)))

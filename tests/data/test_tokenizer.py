@@ -112,6 +112,13 @@ def test_a_word_has_the_same_pieces_wherever_and_however_often_it_comes(
         assert [len(ids) for ids, _ in together] == list(map(len, once))
 
 
+def test_a_sentence_without_spaces_does_not_stay_in_memory(vocabulary: Path) -> None:
+    tokenizer = WordPieceTokenizer.from_vocab(vocabulary)
+    rows, starts = tokenizer.encode("cats " + 10_000 * "学习")
+    assert len(rows) == len(starts) > 20_000
+    assert list(tokenizer._known) == ["cats"]
+
+
 def test_words_of_real_utterances_are_whole(real_data: Path) -> None:
     """MELD's lines: every whitespace word begins exactly one group of pieces, and the groups spell the words."""
     transformers = pytest.importorskip("transformers")

@@ -14,6 +14,7 @@ from ...core.errors import UserError
 from ...core.files import read_rows
 from ...core.names import CLASSES, DIMENSIONS, FULL, SEVERAL
 from .floors import write_run_folder
+from .results import ENSEMBLE
 from .runs import EmotionRun, PretrainingRun, find_runs
 
 Named = tuple[str, Path]
@@ -39,7 +40,7 @@ def named_sources(sources: Sequence[Path]) -> list[Named]:
     """Split ``NAME=PATH``; without a name folders have none, and files that of the file.
 
     Raises:
-        UserError: there is no such file or folder.
+        UserError: there is no such file or folder; the name is that of other rows.
     """
     named = []
     for source in sources:
@@ -48,6 +49,8 @@ def named_sources(sources: Sequence[Path]) -> list[Named]:
             name, path = "", str(source)
         if not Path(path).exists():
             raise UserError(f"{path}: no such file or folder; give run folders, or NAME=FILE for predictions")
+        if f"@{name}" == ENSEMBLE and Path(path).is_dir():
+            raise UserError(f"{source}: the rows of --ensembles have this name; choose another")
         named.append((name or (Path(path).stem if Path(path).is_file() else ""), Path(path)))
     return named
 

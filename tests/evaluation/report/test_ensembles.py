@@ -188,3 +188,8 @@ def test_ensembles_of_numbers_are_tested_as_those_of_emotions(tmp_path: Path) ->
         write_lines(path, lines)
     table = (report(root) / "table2_tests.md").read_text(encoding="utf-8")
     assert table.count(" − ") == 4 and "Pretrain+Prompt − Direct, ensemble" not in table
+
+
+def test_a_sweep_cannot_be_called_as_the_ensembles_are(sweep: Path) -> None:
+    with pytest.raises(UserError, match="the rows of --ensembles have this name; choose another"):
+        main([f"ensemble={sweep}", "--out", str(sweep.parent / "report")])

@@ -12,7 +12,15 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..data.tokenizer import Tokenizer, tokenizer_from_files
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, emotion_head, word_head
-from ..nn.network import FINGERPRINT, MEmoBERTNetwork, NetworkSizes, add_statistics, dictionary_fingerprint
+from ..nn.network import (
+    DIVERGED,
+    FINGERPRINT,
+    MEmoBERTNetwork,
+    NetworkSizes,
+    add_statistics,
+    all_finite,
+    dictionary_fingerprint,
+)
 from ..nn.skeleton import parameters_unmade
 from .model_description import FINETUNED, ModelDescription
 
@@ -108,11 +116,7 @@ class TrainedModel:
 
     def _refuse_unusable(self, network: MEmoBERTNetwork) -> None:
         for name, values in network.state_dict().items():
-            # A sum is finite unless one of them is not, or large numbers add up to infinity: then all are looked at.
-            if not torch.isfinite(values.sum(dtype=torch.float32)) and not torch.isfinite(values).all():
-                raise UserError(
-                    f"{self.source}: {name} holds NaN or infinite values, as after a training that diverged; give an "
-                    "earlier checkpoint, or train again with a lower rate"
-                )
+            if not all_finite(values):
+                raise UserError(f"{self.source}: {name} {DIVERGED}")
             if name.endswith("_embedder.deviation") and not (values > 0).all():
                 raise UserError(f"{self.source}: {name} holds numbers that are not above 0; export it again")

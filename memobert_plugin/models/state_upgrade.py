@@ -16,10 +16,12 @@ from ..nn.attention import CHANGE
 from ..nn.embedders import PROMPT
 from ..nn.heads import EMOTION_HEAD
 from ..nn.network import (
+    DIVERGED,
     FINGERPRINT,
     STORED_EPSILON,
     STORED_FINGERPRINT,
     STORED_HALF,
+    all_finite,
     stored_epsilon,
     weights_of_checkpoint,
     with_changes,
@@ -86,7 +88,7 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
     model lacks are dropped; both are logged. A head of an objective that is not installed here is named.
 
     Raises:
-        SystemExit: one line, when the dictionary, a dimension or any other parameter differs.
+        SystemExit: one line, when the dictionary, a dimension or any other parameter differs, or one holds NaN.
     """
     _refuse_other_dictionary(state, own)
     heads = dict.fromkeys(f"heads.{head_of(name)}." for name in (*own, *state) if head_of(name))
@@ -113,6 +115,8 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
                 f"checkpoint: {name} has shape {tuple(state[name].shape)}, this model needs {tuple(value.shape)}; "
                 f"{_advice(name)}"
             )
+        if not all_finite(state[name]):
+            raise UserError(f"checkpoint: {name} {DIVERGED}")
 
 
 def head_of(name: str) -> str:

@@ -191,6 +191,18 @@ def with_changes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return merged
 
 
+DIVERGED = (
+    "holds NaN or infinite values, as after a training that diverged; give an earlier checkpoint, or train again with "
+    "a lower rate"
+)
+
+
+def all_finite(values: Tensor) -> bool:
+    """Return whether no value is NaN or infinite."""
+    # A sum is finite unless one of them is not, or large numbers add up to infinity: then all are looked at.
+    return bool(torch.isfinite(values.sum(dtype=torch.float32)) or torch.isfinite(values).all())
+
+
 def add_statistics(weights: dict[str, Tensor]) -> None:
     """Give frame embedders of versions that knew no standardisation the mean 0 and the deviation 1, in place."""
     for name in ("visual_embedder.", "acoustic_embedder."):

@@ -124,3 +124,13 @@ def test_a_fingerprint_is_that_of_the_symbols_and_their_order() -> None:
     assert dictionary_fingerprint(SYMBOLS) == dictionary_fingerprint(list(SYMBOLS))
     assert dictionary_fingerprint(SYMBOLS) != dictionary_fingerprint(SYMBOLS[::-1])
     assert dictionary_fingerprint(()) == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_parameters_of_a_training_that_diverged_are_refused_and_large_ones_taken(value: float) -> None:
+    state = state_of(SIZES)
+    state["pooler.weight"].fill_(3e38)
+    load(model_of(SIZES), state)
+    state["pooler.weight"][-1, -1] = value
+    with pytest.raises(SystemExit, match=r"checkpoint: pooler\.weight holds NaN or infinite values"):
+        load(model_of(SIZES), state)

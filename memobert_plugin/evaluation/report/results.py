@@ -112,7 +112,8 @@ class Result:
         if self.complete:
             seeds = [fmean(scores[place] for place in scores if place[1] == seed) for seed in self.seeds]
         low, high = bootstrap_interval(self.counts(), metric) if metric else (float("nan"), float("nan"))
-        return Estimate(fmean(folds), _deviation(folds), _deviation(seeds), low, high)
+        of_seeds = math.nan if self.condition.setting.endswith(ENSEMBLE) else _deviation(seeds)
+        return Estimate(fmean(folds), _deviation(folds), of_seeds, low, high)
 
 
 @dataclass(frozen=True, eq=False)

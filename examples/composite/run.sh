@@ -34,6 +34,6 @@ done
 
 cp "$here/composite.yaml" .
 memobert-sweep composite.yaml --output sweep --jobs 2
-memobert-report sweep --out report --no-pictures --overwrite
+memobert-report sweep --out report --ensembles --no-pictures --overwrite
 python "$here/baselines.py" data-bin/emotions --text-encoder "$minilm" | tee report/baselines.txt
 cat report/table2_settings.md

@@ -65,6 +65,9 @@ make_environment() {
     if [[ -e $VENV && ! -e $VENV/pyvenv.cfg && -n $(find "$VENV" ! -type d -print -quit) ]]; then
         fail "$VENV exists and is not a virtual environment; name another with VENV=folder"
     fi
+    if [[ -L $VENV && -e $VENV ]]; then
+        fail "$VENV is a link to an environment of another place, which would be emptied; remove the link, or name that environment with VENV=folder"
+    fi
     python=$(find_python) || exit 1
     [[ ! -e $VENV ]] || say "$VENV is incomplete or was moved: making it anew"
     "$python" -m venv --clear "$VENV" || fail "$python could not make the environment $VENV"

@@ -11,10 +11,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 set_up test plot,video
 cd "$ROOT"
-# Several test processes share the cores: one thread each. Of three on two cores one mostly waits (for jobs, signals, clocks).
+# Several test processes share the cores: one thread each.
 export OMP_NUM_THREADS=1
 "$VENV/bin/ruff" check .
 "$VENV/bin/ruff" format --check .
 "$VENV/bin/mypy"
 "$VENV/bin/lint-imports" --no-cache >/dev/null || "$VENV/bin/lint-imports" --no-cache
-exec "$VENV/bin/python" -m pytest -n 3 "$@"
+exec "$VENV/bin/python" -m pytest -n 2 "$@"

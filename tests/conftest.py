@@ -52,11 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip slow tests, so that the summary lists each of them, unless ``--all`` or a ``-m`` expression chooses.
-
-    Tests on a SLURM come first: they mostly wait, while other test processes go on.
-    """
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "require_slurm"))
+    """Skip slow tests, so that the summary lists each of them, unless ``--all`` or a ``-m`` expression chooses."""
     if config.getoption("--all") or config.getoption("-m"):
         return
     for item in items:

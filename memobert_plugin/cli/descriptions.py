@@ -434,12 +434,10 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 def _model(description: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a model's description that are there, ``kind`` as ``trained_for``."""
-    from ..data.frames import says_centered
-
     known = {name: value for name, value in description.items() if value not in (None, "", [], {}, 0)}
     makers = {name: known[name] for name in ("visual_extractor", "acoustic_extractor") if name in known}
+    centered = {"speaker_mean": "subtracted"} if "speaker_mean" in makers.get("acoustic_extractor", {}) else {}
     known |= {name: maker["name"] for name, maker in makers.items()}
-    centered = {"speaker_mean": "subtracted"} if says_centered(makers.get("acoustic_extractor")) else {}
     return {"trained_for": known.pop("kind"), **known, **centered}
 
 

@@ -191,10 +191,7 @@ def with_changes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return merged
 
 
-DIVERGED = (
-    "holds NaN or infinite values, as after a training that diverged; give an earlier checkpoint, or train again with "
-    "a lower rate"
-)
+DIVERGED = "holds NaN or infinite values, as after a training that diverged; give an earlier checkpoint"
 
 
 def all_finite(values: Tensor) -> bool:
@@ -207,8 +204,7 @@ def add_statistics(weights: dict[str, Tensor]) -> None:
     """Give frame embedders of versions that knew no standardisation the mean 0 and the deviation 1, in place."""
     for name in ("visual_embedder.", "acoustic_embedder."):
         projection = weights.get(f"{name}linear.weight")
-        known = {f"{name}mean", f"{name}deviation"} & weights.keys()
-        if projection is not None and not known:
+        if projection is not None and not {f"{name}mean", f"{name}deviation"} & weights.keys():
             weights[f"{name}mean"] = projection.new_zeros(projection.shape[1])
             weights[f"{name}deviation"] = projection.new_ones(projection.shape[1])
 

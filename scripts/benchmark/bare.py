@@ -1,4 +1,4 @@
-"""What bare packages need for the work of the front end: the floor below which this project cannot come.
+"""Time the front end's work by bare packages: the floor below which this project cannot come.
 
     python scripts/benchmark/bare.py FILM --seconds 3 --clips 16
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,32 +76,33 @@ def detectors(pictures: int) -> Callable[[], object]:
     return run
 
 
-def pictures(film: Path, start: float = 0.0, end: float = float("inf")) -> int:
-    """Decode a stretch of a film, make pictures at ten a second of it, and return how many."""
-    count, before = 0, None
+def _frames(film: Path, kind: str, start: float, end: float) -> Iterator[Any]:
+    """Decode the first ``video`` or ``audio`` stream from the key frame before ``start`` to ``end``, in seconds."""
     with av.open(str(film)) as container:
         if start:
             container.seek(int(start * av.time_base))
-        for frame in container.decode(video=0):
+        for frame in container.decode(**{kind: 0}):
             if frame.time >= end:
-                break
-            while before is not None and start + count / PICTURES_A_SECOND < frame.time - 1e-6:
-                before.to_ndarray(format="rgb24")
-                count += 1
-            before = frame
+                return
+            yield frame
+
+
+def pictures(film: Path, start: float = 0.0, end: float = float("inf")) -> int:
+    """Decode a stretch of a film, make pictures at ten a second of it, and return how many."""
+    count, before = 0, None
+    for frame in _frames(film, "video", start, end):
+        while before is not None and start + count / PICTURES_A_SECOND < frame.time - 1e-6:
+            before.to_ndarray(format="rgb24")
+            count += 1
+        before = frame
     return count
 
 
 def sound(film: Path, start: float = 0.0, end: float = float("inf")) -> int:
     """Decode and resample a stretch of a film's sound, and return its number of samples."""
     resampler, samples = av.AudioResampler("flt", "mono", SAMPLES_A_SECOND), []
-    with av.open(str(film)) as container:
-        if start:
-            container.seek(int(start * av.time_base))
-        for frame in container.decode(audio=0):
-            if frame.time >= end:
-                break
-            samples += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    for frame in _frames(film, "audio", start, end):
+        samples += [part.to_ndarray()[0] for part in resampler.resample(frame)]
     return len(np.concatenate(samples))
 
 

@@ -1,7 +1,7 @@
 """Writes MELD's lines as one fold, and dialogue without labels to pre-train on, as two manifests.
 
-MELD's dev part is the test; a tenth of the training part's dialogues is the validation. The same characters speak in all
-parts: rows name no speaker.
+MELD's dev part is the test; a tenth of the training part's dialogues is the validation. The same characters speak in
+all parts: rows name no speaker.
 """
 
 from __future__ import annotations

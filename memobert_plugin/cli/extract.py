@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.collector import starting_up
 from ..core.console import CommandParser, going_on, note, run_command, say
 from ..core.names import counted
 from . import extract_flags as flags
@@ -92,12 +93,13 @@ def extract_acoustic_frames(options: argparse.Namespace) -> int:
     """Run ``memobert-extract acoustic``."""
     from ..features.extraction.acoustic import AcousticJob
 
-    job = AcousticJob(
-        flags.speech_options(options),
-        options.batch_size,
-        elsewhere=options.executor == "slurm",
-        streams=flags.stream_choice(options),
-    )
+    with starting_up():
+        job = AcousticJob(
+            flags.speech_options(options),
+            options.batch_size,
+            elsewhere=options.executor == "slurm",
+            streams=flags.stream_choice(options),
+        )
     say(describe(job.encoder))
     return _extract(job, options)
 

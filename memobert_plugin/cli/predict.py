@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.collector import starting_up
 from ..core.console import QUIET, CommandParser, detail, loudness, note, run_command, say, tracked
 from ..core.errors import Interrupted, UserError
 from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file, refuse_input
@@ -177,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.overlay is not None:
         check_overlay(options.clips[0], options.overlay)
     explained = options.report is not None
-    model = _model(options, streams)
+    with starting_up():
+        model = _model(options, streams)
     detail(f"{options.model}\n{model}")
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
     if Answers(request.utterances, earlier).waiting:
@@ -285,7 +287,8 @@ def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:
     from ..inference.live import follow
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the work of one second is too small to share among threads
-    model = _model(options, streams)
+    with starting_up():
+        model = _model(options, streams)
     path = options.output[0] if options.output else Path("-")
     lags: list[float] = []
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import IO, Any, TypeVar
 
+from .collector import own_process
 from .errors import NO_ROOM, Interrupted, UserError
 from .names import clock_time, counted
 
@@ -46,6 +47,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     The status is 0 or what ``main`` returns. A :class:`UserError`, or a refusal by the operating system, is printed as
     one line and exits with 2.
     """
+    own_process()
     if sys.stdin is None:  # closed by the caller, as in "command <&-"
         sys.stdin = open(os.devnull)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Final, TypeVar
 
+from .collector import own_process
 from .errors import UserError
 
 
@@ -21,6 +22,7 @@ def start_as_worker() -> None:
 
     Otherwise a worker would finish its items and then wait for more for ever.
     """
+    own_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

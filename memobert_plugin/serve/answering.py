@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.collector import own_process, starting_up
 from ..core.errors import DefectiveClip, UserError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Settings:
 
 def answer_questions(settings: Settings, connection: Connection) -> None:
     """Load the model and answer questions until the connection ends; the target of the process."""
+    own_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     from ..core.fairseq_quirks import limit_primitive_cache
 
@@ -76,10 +78,11 @@ def answer_questions(settings: Settings, connection: Connection) -> None:
         most = MOST_MEMORY if most == resource.RLIM_INFINITY else min(most, MOST_MEMORY)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
-        from ..checkpoints.model_description import facts
-        from ..inference.predictor import MEmoBERT
+        with starting_up():
+            from ..checkpoints.model_description import facts
+            from ..inference.predictor import MEmoBERT
 
-        model = MEmoBERT.from_pretrained(**settings.model)
+            model = MEmoBERT.from_pretrained(**settings.model)
     except UserError as error:
         connection.send(("refused", str(error)))
         return

@@ -9,6 +9,7 @@ every run an interpreter of its own.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import io
@@ -27,6 +28,7 @@ from importlib.metadata import entry_points
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from ..core.collector import starting_up
 from ..core.errors import UserError
 from ..core.fairseq_quirks import compose_a_configuration
 
@@ -86,7 +88,8 @@ class ForkedCommands:
         """
         waiting = [(tuple(command), Path(log), command_entry(command)) for command, log in runs]
         waiting.reverse()
-        _import_quietly(self.modules)
+        with starting_up():
+            _import_quietly(self.modules)
         if "fairseq.options" in self.modules:
             compose_a_configuration()
         running: dict[int, tuple[ForkProcess, tuple[str, ...], Path, float]] = {}
@@ -162,6 +165,7 @@ def _run_module(name: str) -> None:
 
 def _run_in_child(command: tuple[str, ...], log: Path, entry: Callable[[], object], threads: int, append: bool) -> None:
     """Give the forked child the state of a fresh process, then run the command; exit with its status."""
+    gc.freeze()  # what was imported before the fork stays; a search for cycles would also copy its memory
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     for number in STOP_SIGNALS:

@@ -39,27 +39,13 @@ def ensembles_of(runs: Sequence[EmotionRun], choices: Choices, folder: Path) -> 
     """
     chosen = replace(choices, settings=tuple(name.removesuffix(ENSEMBLE) for name in choices.settings))
     reported = list(filter(chosen.allow, runs))
-    together: dict[tuple[object, ...], list[EmotionRun]] = {}
-    for run in reported:
-        condition = run.condition
-        others = condition.setting.startswith((FLOOR, GIVEN))
-        if condition.train_fraction == 1 and condition.ablation == FULL and not others:
-            together.setdefault((run.corpus, run.protocol, condition, run.fold), []).append(run)
     found: list[EmotionRun] = []
     seeds: dict[Condition, set[int]] = {}
-    for number, same in enumerate(together.values()):
-        predictions: list[dict[str, Path]] = [{} for _ in same]
-        for case in MODALITY_CASES:
-            there = [place for place, run in enumerate(same) if run.missing(case) is None]
-            paths = [same[place].predictions[case] for place in there]
-            if len(there) < 2 or not (lines := _mean_lines(paths, same[0])):
-                continue
-            path = folder / f"ensemble{number}-{case}.jsonl"
-            path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-            for place in there:
-                predictions[place][case] = path
-            seeds.setdefault(same[0].condition, set()).add(len(there))
+    for number, same in enumerate(_seeds_together(reported)):
+        predictions = _write_means(same, folder, f"ensemble{number}")
         found += [replace(run, predictions=of) for run, of in zip(same, predictions, strict=True) if of]
+        averaged = {sum(case in of for of in predictions) for case in MODALITY_CASES} - {0}
+        seeds.setdefault(same[0].condition, set()).update(averaged)
     if reported and not found:
         raise UserError("--ensembles: no setting has probabilities of two seeds on all labels; add seeds to the plan")
     return [_in_ensemble(run, seeds[run.condition]) for run in found]
@@ -71,6 +57,31 @@ def with_ensembles(settings: Sequence[str], runs: Sequence[EmotionRun]) -> tuple
     return tuple(
         one for setting in settings for one in (setting, f"{setting}{ENSEMBLE}") if one == setting or one in there
     )
+
+
+def _seeds_together(runs: Sequence[EmotionRun]) -> list[list[EmotionRun]]:
+    """Return the runs that have an ensemble, in groups that differ by the seed alone."""
+    together: dict[tuple[object, ...], list[EmotionRun]] = {}
+    for run in runs:
+        condition = run.condition
+        others = condition.setting.startswith((FLOOR, GIVEN))
+        if condition.train_fraction == 1 and condition.ablation == FULL and not others:
+            together.setdefault((run.corpus, run.protocol, condition, run.fold), []).append(run)
+    return list(together.values())
+
+
+def _write_means(runs: Sequence[EmotionRun], folder: Path, name: str) -> list[dict[str, Path]]:
+    """Write the mean answers of runs, a file for each case that two of them have; return each run's files by case."""
+    predictions: list[dict[str, Path]] = [{} for _ in runs]
+    for case in MODALITY_CASES:
+        there = [place for place, run in enumerate(runs) if run.missing(case) is None]
+        lines = _mean_lines([runs[place].predictions[case] for place in there], runs[0]) if len(there) > 1 else []
+        if lines:
+            path = folder / f"{name}-{case}.jsonl"
+            path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+            for place in there:
+                predictions[place][case] = path
+    return predictions
 
 
 def _in_ensemble(run: EmotionRun, seeds: set[int]) -> EmotionRun:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from ...core.collector import starting_up
 from ...core.errors import DefectiveClip
 from ...core.names import PICTURE_RATE, FaceChoice
 from ...core.stopwatch import Stopwatch
@@ -291,6 +292,11 @@ def build_front_end(options: FrontEndOptions) -> FrontEnd:
     Raises:
         UserError: options that do not go together, missing weights or packages.
     """
+    with starting_up():
+        return _built(options)
+
+
+def _built(options: FrontEndOptions) -> FrontEnd:
     import torch
 
     torch.set_num_threads(options.threads)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from ..features.extraction.transcription import Transcript
-    from .predictor import MEmoBERT
 
 UNITS = {"text": "word piece", "visual": "face", "acoustic": "sound frame"}
 
@@ -79,11 +78,18 @@ class Dimension:
         return f"{self.low:.3g} to {self.high:.3g}"
 
 
+class PageWriter(Protocol):
+    """The model, as an answer needs it."""
+
+    def write_page(self, asked: Sequence[Asked], path: Path, *, timeline: bool = False) -> None:
+        """Read the clips again and write their page."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """The question that an answer belongs to: reading it again gives the page its pictures and reasons."""
 
-    model: MEmoBERT
+    model: PageWriter
     utterance: Utterance
     modalities: str | None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from .utterance import Evidence, Utterance
 if TYPE_CHECKING:
     from ..features.extraction.transcription import TranscribeOptions
     from .explain import Course, Explanation
-    from .predictor import MEmoBERT
+    from .network import Network
 
 REGIONS: dict[str, Literal["left", "right"]] = {"left": "left", "right": "right"}
 EMBEDDED = "embedded"
@@ -281,8 +281,19 @@ class Outcome:
         return {"id": one.title, "start": one.start, "end": one.end, "text": one.text, "error": self.error}
 
 
+class Answering(Protocol):
+    """A model, as :func:`run` needs it; see :class:`.predictor.MEmoBERT`."""
+
+    @property
+    def network(self) -> Network: ...
+    def read(self, utterance: Utterance, modalities: str | None = None) -> Evidence: ...
+    def decide(
+        self, evidence: Sequence[Evidence], *, leave_out: bool = False, compare: bool = False, batch_size: int = 16
+    ) -> list[Prediction]: ...
+
+
 def run(
-    model: MEmoBERT,
+    model: Answering,
     utterances: Iterable[Utterance],
     *,
     modalities: str | None = None,
@@ -320,7 +331,7 @@ def run(
 
 
 def _answered(
-    model: MEmoBERT, waiting: list[Evidence | Outcome], batch_size: int, explained: bool
+    model: Answering, waiting: list[Evidence | Outcome], batch_size: int, explained: bool
 ) -> Iterator[Outcome]:
     evidence = [found for found in waiting if isinstance(found, Evidence)]
     answers = iter(model.decide(evidence, leave_out=explained, compare=True, batch_size=batch_size))

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from wrong_answers import Workshop, Wrong, expect, rows_of
 from wrong_answers_inputs import HEADER, LINES
+from wrong_answers_workshop import Workshop, Wrong, expect, rows_of
 
 from tests.films import Cue, write_srt
 

@@ -83,9 +83,9 @@ def extract_films(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from ..corpora.movies import read_movies
     from ..features.extraction.films.job import describe_job, plan_job, run_job, summarize_job
     from ..features.extraction.films.plan import PlanSettings
+    from ..features.media.movies import read_movies
     from ..features.media.subtitles import LineRules
 
     streams = flags.stream_choice(options)

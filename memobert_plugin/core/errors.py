@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -78,3 +79,15 @@ def exits_in_one_line(function: Callable[Parameters, Result]) -> Callable[Parame
 
 class DefectiveClip(ValueError):
     """One utterance's media cannot be used. The message is the reason, in one line; the rest of the corpus goes on."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file or row of a corpus that is left out."""
+
+    place: str
+    """The file, with the row where it has rows."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"

@@ -144,5 +144,8 @@ brings one more."""
 FULL: Final = "full"
 """The pre-training that leaves nothing out."""
 
+THRESHOLD: Final = 0.5
+"""Of several labels at once, one is given from this probability on."""
+
 LAYER_NORM_EPS = 1e-12
 """Epsilon of BERT's LayerNorms; RoBERTa's, torch's and fairseq's is 1e-5."""

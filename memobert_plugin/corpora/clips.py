@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..core.errors import DefectiveClip, UserError
+from ..core.errors import Defect, DefectiveClip, UserError
 from ..core.names import counted
 from ..data.manifest import ManifestRow
-from .reading import CORPORA, Corpus, Defect, Reading, existing, files_below, one_line, read_text
+from .reading import CORPORA, Corpus, Reading, existing, files_below, one_line, read_text
 
 if TYPE_CHECKING:
     from ..features.media.subtitles import Subtitles
@@ -123,8 +123,8 @@ class _ClipReader:
     """Makes the rows of clips and collects remarks."""
 
     def __init__(self, options: ClipsOptions, stems: frozenset[str]) -> None:
+        from ..features.media.movies import SubtitleFinder
         from ..features.media.streams import StreamChoice
-        from .movies import SubtitleFinder
 
         self._options = options
         self._finder = SubtitleFinder(stems, options.language)
@@ -154,8 +154,8 @@ class _ClipReader:
 
     def _subtitles(self, media: dict[str, Path]) -> Subtitles | None:
         from ..features.media.container import media_facts
+        from ..features.media.movies import Movie
         from ..features.media.subtitles import embedded_subtitles, read_subtitles
-        from .movies import Movie
 
         film = media.get("video") or media["audio"]
         found = self._finder.with_subtitles(Movie(film.stem, film), film.parent)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..core.errors import UserError
+from ..core.errors import Defect, UserError
 from ..core.names import counted
 from ..data.manifest import ManifestRow
-from .reading import CORPORA, Corpus, Defect, Reading, existing, one_line, read_text
+from .reading import CORPORA, Corpus, Reading, existing, one_line, read_text
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Final
 
-from ..core.errors import UserError
+from ..core.errors import Defect, UserError
 from ..core.names import counted
 from ..data.manifest import ManifestRow
-from .reading import CORPORA, Corpus, Defect, NoOptions, Reading, existing, files_below
+from .reading import CORPORA, Corpus, NoOptions, Reading, existing, files_below
 
 EMOTIONS: Final = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..core.errors import UserError
+from ..core.errors import Defect, UserError
 from ..core.files import regular
 from ..core.names import counted
 from ..core.registry import Registry
@@ -73,18 +73,6 @@ def names_list(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing")
     return names
-
-
-@dataclass(frozen=True)
-class Defect:
-    """A file or row of a corpus that is left out."""
-
-    place: str
-    """The file, with the row where it has rows."""
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.reason}"
 
 
 @dataclass(frozen=True)

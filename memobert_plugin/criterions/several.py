@@ -9,7 +9,8 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..evaluation.metrics.several import THRESHOLD, macro_f1, micro_f1
+from ..core.names import THRESHOLD
+from ..evaluation.metrics.several import macro_f1, micro_f1
 from ..nn.heads import EMOTION_HEAD, upcast
 from .emotion import Decisions, TargetCriterion, derived, read_rows
 

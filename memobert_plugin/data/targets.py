@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import UserError
-from ..core.names import CLASSES, DIMENSION_NAMES, DIMENSIONS, SEVERAL
-from ..evaluation.metrics.several import THRESHOLD
+from ..core.names import CLASSES, DIMENSION_NAMES, DIMENSIONS, SEVERAL, THRESHOLD
 from .votes import parse_labels
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.names import CLASSES, DIMENSIONS
+from ..core.names import CLASSES, DIMENSIONS, THRESHOLD
 from ..evaluation.metrics.calibration import SURE
-from ..evaluation.metrics.several import THRESHOLD
 from ..pages.drawings import time_step
 from .prediction import Dimension, ModalityUse, Prediction
 from .utterance import MODALITY_NAMES, PLAIN_NAMES, Evidence

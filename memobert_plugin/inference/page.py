@@ -13,8 +13,7 @@ import numpy as np
 from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
 from ..core.files import is_stream, replaced_when_complete
-from ..core.names import CLASSES, DIMENSIONS, SEVERAL
-from ..evaluation.metrics.several import THRESHOLD
+from ..core.names import CLASSES, DIMENSIONS, SEVERAL, THRESHOLD
 from ..pages.drawings import Tracks, emotion_colors
 from ..pages.template import load_template, media_address
 from .decision import model_notes

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.names import CLASSES, DIMENSIONS, SAMPLE_RATE
-from ..evaluation.metrics.several import THRESHOLD
+from ..core.names import CLASSES, DIMENSIONS, SAMPLE_RATE, THRESHOLD
 from ..features.media.thumbnails import jpeg_address
 from ..pages.drawings import Tracks, emotion_colors, small_bar, small_bars, time_step
 from .decision import dimensions_of, in_words, named

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 Counts = npt.NDArray[np.number]
-THRESHOLD = 0.5
-"""A label is given from this probability on."""
 
 
 def counts(truth: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import UserError
-from ...core.names import CLASSES, DIMENSIONS, FULL, MODALITY_CASES, SEVERAL
+from ...core.names import CLASSES, DIMENSIONS, FULL, MODALITY_CASES, SEVERAL, THRESHOLD
 from ...data.corpus import Corpus
 from ...data.folds import choose_fold, folds_of, train_fraction
 from ...data.indexed import IndexedReader
 from ...data.targets import target_of
 from ..metrics.dimensions import ccc, sums
 from ..metrics.scores import Scores, confusion
-from ..metrics.several import THRESHOLD, counts, macro_f1
+from ..metrics.several import counts, macro_f1
 from .results import FLOOR, FLOORS
 from .runs import EmotionRun, read_run
 

@@ -20,7 +20,7 @@ from ....core.names import counted
 from ....core.processes import ordered_map
 from ....core.slurm import SlurmResources, Watch, note_submission, requeued_when_preempted, still_queued, submit_array
 from ....core.stopwatch import speed_lines
-from ....corpora.movies import Movies
+from ...media.movies import Movies
 from ...media.streams import respelled
 from ..clip import FrontEndOptions, build_front_end
 from ..frame_folder import write_failures

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from ....core.errors import DefectiveClip
 from ....core.files import replaced_when_complete
-from ....corpora.movies import Movie
 from ....data.frames import frame_file
 from ....data.manifest import TRANSCRIBED
 from ...media.container import MediaFacts, media_facts
+from ...media.movies import Movie
 from ...media.sound import SoundReader
 from ...media.streams import ANY_STREAMS, StreamChoice, agreement, parse_language, wanted_language
 from ...media.subtitles import (

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.corpora.movies import read_movies
 from memobert_plugin.data.frames import read_extractor_info, read_frames
 from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.features.extraction.clip import FrontEndOptions
 from memobert_plugin.features.extraction.films.job import FilmJob, Share, plan_job, run_job, summarize_job
 from memobert_plugin.features.extraction.films.merge import ValidSettings, merge_parts
 from memobert_plugin.features.extraction.films.plan import PlanSettings
+from memobert_plugin.features.media.movies import read_movies
 from memobert_plugin.features.media.streams import StreamChoice
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue, write_film, write_srt

@@ -12,11 +12,11 @@ import pytest
 
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.slurm import SlurmResources
-from memobert_plugin.corpora.movies import read_movies
 from memobert_plugin.features.extraction.clip import FrontEndOptions
 from memobert_plugin.features.extraction.films import job as film_job
 from memobert_plugin.features.extraction.films.job import plan_job, run_on_slurm
 from memobert_plugin.features.extraction.films.plan import PlanSettings
+from memobert_plugin.features.media.movies import read_movies
 from memobert_plugin.features.speakers.face_sources.tracker import TrackerOptions
 from tests.films import Cue
 from tests.slurm import require_slurm

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..core.errors import UserError
-from ..features.media.container import FILM_SUFFIXES
-from ..features.media.streams import (
+from ...core.errors import Defect, UserError
+from .container import FILM_SUFFIXES
+from .streams import (
     ANY_STREAMS,
     PARTIAL,
     Language,
@@ -23,7 +23,6 @@ from ..features.media.streams import (
     purpose,
     wanted_language,
 )
-from .reading import Defect
 
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 _HARD_OF_HEARING: Final = "hi"
@@ -187,7 +186,7 @@ class SubtitleFinder:
         return there
 
     def _preference(self, candidate: _Candidate) -> tuple[object, ...]:
-        from ..features.media.subtitles import SUBTITLE_SUFFIXES
+        from .subtitles import SUBTITLE_SUFFIXES
 
         agreeing = agreement(self._language, candidate.mark) if self._language and candidate.mark else 0
         return (
@@ -203,7 +202,7 @@ class SubtitleFinder:
 
 def _subtitle_files(folder: Path) -> list[Path]:
     # Imported here, for --help to answer at once.
-    from ..features.media.subtitles import SUBTITLE_SUFFIXES, is_subtitle_file
+    from .subtitles import SUBTITLE_SUFFIXES, is_subtitle_file
 
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES and is_subtitle_file(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.corpora.movies import Movie, read_movies
+from memobert_plugin.features.media.movies import Movie, read_movies
 from memobert_plugin.features.media.streams import StreamChoice
 
 

@@ -81,6 +81,12 @@ def test_one_speaker_can_be_chosen(tmp_path: Path) -> None:
         read(tmp_path / "film.tsv", "0\t1\n", speaker="Ann")
 
 
+@pytest.mark.parametrize("name", ["NA", "null", "None", "nan", "01"])
+def test_a_speakers_name_is_text_whatever_it_says(tmp_path: Path, name: str) -> None:
+    rttm = f"SPEAKER film 1 0.5 1.0 <NA> <NA> {name} <NA> <NA>\nSPEAKER film 1 3.0 1.0 <NA> <NA> BO <NA> <NA>\n"
+    assert read(tmp_path / "film.rttm", rttm, speaker=name) == [(0.5, 1.5)]
+
+
 def test_other_types_of_rttm_rows_and_comments_are_no_voice(tmp_path: Path) -> None:
     rows = [
         ";; made by hand",

@@ -102,7 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if floors.is_dir():
                 emotion += floors_of(emotion, floors)
         if options.ensembles:
-            emotion += ensembles_of(emotion, choices, Path(folder))
+            averaged = ensembles_of(emotion, choices, Path(folder))
+            if not averaged:
+                note("--ensembles: no setting has probabilities of two seeds on all labels; add seeds to the plan")
+            emotion += averaged
             choices = replace(choices, settings=with_ensembles(choices.settings, emotion))
         files = build_report(emotion, pretraining, choices).files()
     write_report(options.out, files, FILE_NAMES)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.ragged import owners_and_positions
+from .linear import Linear, linear
 from .packing import PackedLayout, to_device
 
 LARGEST_HEAD = 256
@@ -236,8 +237,8 @@ class SelfAttention(nn.Module):
         if embed_dim % heads:
             raise ValueError(f"encoder_embed_dim {embed_dim} is not a multiple of encoder_attention_heads {heads}")
         self.embed_dim, self.heads, self.dropout = embed_dim, heads, dropout
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.out = nn.Linear(embed_dim, embed_dim)
+        self.qkv = Linear(embed_dim, 3 * embed_dim)
+        self.out = Linear(embed_dim, embed_dim)
         self.qkv_change = LowRankChange(embed_dim, 3 * embed_dim, change_rank) if change_rank else None
         self.out_change = LowRankChange(embed_dim, embed_dim, change_rank) if change_rank else None
 
@@ -245,7 +246,7 @@ class SelfAttention(nn.Module):
         """Return ``(N, D)`` for ``(N, D)``, or ``(n, D)`` for the plan's n queries."""
         weight = self.qkv.weight if self.qkv_change is None else self.qkv_change(self.qkv.weight)
         if plan.query_rows is None:
-            together = functional.linear(hidden, weight, self.qkv.bias)
+            together = linear(hidden, weight, self.qkv.bias)
             query, key, value = together.unflatten(1, (3, self.heads, -1)).unbind(1)
         else:
             sizes = [self.embed_dim, 2 * self.embed_dim]
@@ -254,8 +255,8 @@ class SelfAttention(nn.Module):
                 self.qkv.bias.split(sizes),
             )
             queries = hidden.index_select(0, plan.query_rows)
-            query = functional.linear(queries, query_weight, query_bias).unflatten(1, (self.heads, -1))
-            key, value = functional.linear(hidden, rest_weight, rest_bias).unflatten(1, (2, self.heads, -1)).unbind(1)
+            query = linear(queries, query_weight, query_bias).unflatten(1, (self.heads, -1))
+            key, value = linear(hidden, rest_weight, rest_bias).unflatten(1, (2, self.heads, -1)).unbind(1)
         context = attend(query, key, value, plan, self.dropout if self.training else 0.0)
         out = self.out.weight if self.out_change is None else self.out_change(self.out.weight)
-        return functional.linear(context.flatten(1), out, self.out.bias)
+        return linear(context.flatten(1), out, self.out.bias)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .linear import onednn_is_quicker, onednn_product
+
 GROWTH = 12
 BLOCKS = (16, 16, 16)
 INITIAL_CHANNELS = 24
@@ -164,14 +166,17 @@ class _Narrowing:
         if after is not None:
             scale, shift = _scale_and_shift(after)
             bias, weight = bias * scale + shift, weight * scale.unsqueeze(1)
-        self.bias, self.weight = bias, weight.t().contiguous()
+        self.bias, self.weight = bias, weight.contiguous() if onednn_is_quicker() else weight.t().contiguous()
 
     def __call__(self, rows: Tensor, scratch: Tensor, out: Tensor) -> None:
         """Map rows ``(M, C)`` to ``out`` ``(M, D)``; ``scratch`` has room for ``_ROWS`` rows."""
         for first in range(0, len(rows), _ROWS):
             part = rows[first : first + _ROWS]
             clamped = self.relu.clamp(part, _view(scratch, *part.shape))
-            torch.addmm(self.bias, clamped, self.weight, out=out[first : first + _ROWS])
+            if onednn_is_quicker():
+                out[first : first + _ROWS] = onednn_product(clamped, self.weight, self.bias)
+            else:
+                torch.addmm(self.bias, clamped, self.weight, out=out[first : first + _ROWS])
 
 
 class FoldedDenseNet:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.names import LAYER_NORM_EPS
+from .linear import Linear
 
 PAD = 1
 """Row of [PAD] in every dictionary."""
@@ -87,7 +88,7 @@ class FrameEmbedder(nn.Module):
 
     def __init__(self, frame_dim: int, embed_dim: int, max_positions: int, dropout: float, own_type: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(frame_dim, embed_dim)
+        self.linear = Linear(frame_dim, embed_dim)
         self.feature_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.mask = nn.Parameter(torch.zeros(1, frame_dim))
         self.position = nn.Embedding(max_positions, embed_dim)

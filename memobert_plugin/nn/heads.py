@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.names import LAYER_NORM_EPS
+from .linear import Linear, linear
 
 WORD_HEAD = "wwmlm"
 """Name of the masked-language-modelling head, which prompting reads too."""
@@ -40,7 +41,7 @@ class Transform(nn.Module):
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.transform = nn.Linear(embed_dim, embed_dim)
+        self.transform = Linear(embed_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
 
     def transformed(self, hidden: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class TiedHead(Transform):
     def forward(self, hidden: Tensor, decoder: Tensor, rows: Sequence[int] | None = None) -> Tensor:
         """Return ``(n, out)`` for ``(n, D)`` and a decoder ``(out, D)``, whose rows are these of all (None: all)."""
         bias = self.bias if rows is None else self.bias[list(rows)]
-        return functional.linear(self.transformed(hidden), decoder, bias)
+        return linear(self.transformed(hidden), decoder, bias)
 
 
 class ClassHead(Transform):
@@ -66,7 +67,7 @@ class ClassHead(Transform):
 
     def __init__(self, embed_dim: int, classes: int) -> None:
         super().__init__(embed_dim)
-        self.out = nn.Linear(embed_dim, classes)
+        self.out = Linear(embed_dim, classes)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return ``(n, K)`` for ``(n, D)``."""
@@ -78,9 +79,9 @@ class EmotionHead(nn.Module):
 
     def __init__(self, embed_dim: int, classes: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(embed_dim, 2 * embed_dim)
+        self.hidden = Linear(embed_dim, 2 * embed_dim)
         self.norm = nn.LayerNorm(2 * embed_dim, eps=LAYER_NORM_EPS)
-        self.out = nn.Linear(2 * embed_dim, classes)
+        self.out = Linear(2 * embed_dim, classes)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return ``(B, C)`` for ``(B, D)``."""

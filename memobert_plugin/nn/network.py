@@ -19,6 +19,7 @@ from .attention import CHANGE, AttentionPlan
 from .embedders import FrameEmbedder, TextEmbedder
 from .heads import HeadPlan
 from .label_words import CandidateWords
+from .linear import Linear
 from .packing import MODALITIES, PackedLayout, to_device
 from .text_encoder import EncodedTextEmbedder, TextEncoderSizes
 from .transformer import CrossModalityTransformer, set_layer_norm_eps
@@ -258,7 +259,7 @@ class MEmoBERTNetwork(nn.Module):
             sizes.compile_layers,
             sizes.lora_rank,
         )
-        self.pooler = nn.Linear(width, width)
+        self.pooler = Linear(width, width)
         self.head_plans = dict(heads)
         self.heads = nn.ModuleDict({name: plan.build(width) for name, plan in heads.items()})
         self.register_buffer(FINGERPRINT, torch.tensor([fingerprint], dtype=torch.int64))

@@ -18,6 +18,7 @@ from ..core.ragged import owners_and_positions
 from .attention import AttentionPlan
 from .embedders import PAD, PromptedEmbedder, TextEmbedder
 from .label_words import CandidateWords
+from .linear import Linear
 from .packing import PackedLayout
 from .transformer import CrossModalityTransformer, set_layer_norm_eps
 
@@ -125,7 +126,7 @@ class EncodedTextEmbedder(PromptedEmbedder):
     def __init__(self, vocabulary: int, sizes: TextEncoderSizes, embed_dim: int, dropout: float) -> None:
         super().__init__()
         self.encoder = FrozenTextEncoder(vocabulary, sizes)
-        self.linear = nn.Linear(sizes.embed_dim, embed_dim)
+        self.linear = Linear(sizes.embed_dim, embed_dim)
         self.feature_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.token_type = nn.Embedding(2, embed_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)

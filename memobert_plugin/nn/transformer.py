@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..core.names import LAYER_NORM_EPS
 from .attention import AttentionPlan, SelfAttention
+from .linear import Linear
 
 
 def set_layer_norm_eps(module: nn.Module, eps: float) -> None:
@@ -37,8 +38,8 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(embed_dim, heads, attention_dropout, change_rank)
         self.attention_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
-        self.ffn_in = nn.Linear(embed_dim, ffn_dim)
-        self.ffn_out = nn.Linear(ffn_dim, embed_dim)
+        self.ffn_in = Linear(embed_dim, ffn_dim)
+        self.ffn_out = Linear(ffn_dim, embed_dim)
         self.ffn_norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -35,19 +35,16 @@ def ensembles_of(runs: Sequence[EmotionRun], choices: Choices, folder: Path) -> 
         folder: for the files of predictions.
 
     Raises:
-        UserError: no setting has an ensemble, the seeds of a fold tested different utterances, or an answer is broken.
+        UserError: the seeds of a fold tested different utterances, or an answer is broken.
     """
     chosen = replace(choices, settings=tuple(name.removesuffix(ENSEMBLE) for name in choices.settings))
-    reported = list(filter(chosen.allow, runs))
     found: list[EmotionRun] = []
     seeds: dict[Condition, set[int]] = {}
-    for number, same in enumerate(_seeds_together(reported)):
+    for number, same in enumerate(_seeds_together(filter(chosen.allow, runs))):
         predictions = _write_means(same, folder, f"ensemble{number}")
         found += [replace(run, predictions=of) for run, of in zip(same, predictions, strict=True) if of]
         averaged = {sum(case in of for of in predictions) for case in MODALITY_CASES} - {0}
         seeds.setdefault(same[0].condition, set()).update(averaged)
-    if reported and not found:
-        raise UserError("--ensembles: no setting has probabilities of two seeds on all labels; add seeds to the plan")
     return [_in_ensemble(run, seeds[run.condition]) for run in found]
 
 
@@ -59,7 +56,7 @@ def with_ensembles(settings: Sequence[str], runs: Sequence[EmotionRun]) -> tuple
     )
 
 
-def _seeds_together(runs: Sequence[EmotionRun]) -> list[list[EmotionRun]]:
+def _seeds_together(runs: Iterable[EmotionRun]) -> list[list[EmotionRun]]:
     """Return the runs that have an ensemble, in groups that differ by the seed alone."""
     together: dict[tuple[object, ...], list[EmotionRun]] = {}
     for run in runs:

@@ -184,9 +184,9 @@ class Whisper(SpeechEncoder):
         return functional.layer_norm(hidden, scale.shape, scale, shift, _NORM_EPS)
 
     def _linear(self, hidden: Tensor, name: str) -> Tensor:
-        from torch.nn import functional
+        from ...nn.linear import linear
 
-        return functional.linear(hidden, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
+        return linear(hidden, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
 
 
 def mel_filters(bands: int) -> np.ndarray:

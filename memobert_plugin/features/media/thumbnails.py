@@ -53,8 +53,11 @@ def thumbnail(time: float, rgb: np.ndarray) -> Thumbnail:
     """Shrink a picture by averaging blocks of pixels."""
     step = max(1, rgb.shape[1] // WIDTH)
     height, width = (length // step for length in rgb.shape[:2])
-    total = np.zeros((height, width, 3), np.uint32)
-    for row in range(step):
-        for column in range(step):
-            total += rgb[row : height * step : step, column : width * step : step]
+    blocks = rgb[: height * step, : width * step]
+    rows = blocks[::step].astype(np.uint32)
+    for row in range(1, step):
+        rows += blocks[row::step]
+    total = rows[:, ::step].copy()
+    for column in range(1, step):
+        total += rows[:, column::step]
     return Thumbnail(time, (total / step**2).round().astype(np.uint8), 1.0 / step)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memobert_plugin.features.speakers.crop import CROP_SIZE, aligned_crop
+from memobert_plugin.features.speakers.crop import CROP_SIZE, _block_means, aligned_crop
 from memobert_plugin.features.speakers.face import Face
 from tests.features.speakers.drawings import EYE, LIPS, drawn_face, picture
 
@@ -87,3 +87,14 @@ def test_ferplus_pictures_are_cut_out_of_a_larger_picture_as_they_are(real_data:
             framings.append([*(middle - 60) / 240, np.hypot(across, down) / 240])
     assert len(framings) > 0.8 * len(pictures)
     np.testing.assert_allclose(np.median(framings, axis=0), (0.503, 0.584, 0.529), atol=0.02)
+
+
+@pytest.mark.parametrize("factor", range(1, 11))
+def test_blocks_are_averaged_to_the_last_bit_of_numpys_mean(factor: int) -> None:
+    rng = np.random.default_rng(factor)
+    for rows, columns in ((1, 1), (1, 7), (5, 1), (23, 31), (64, 64)):
+        grey = rng.uniform(0, 255, (rows * factor, columns * factor)).astype(np.float32)
+        plain = grey.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
+        means = _block_means(grey, factor)
+        assert means.dtype == np.float32
+        np.testing.assert_array_equal(means, plain)

@@ -215,7 +215,7 @@ def test_words_and_frames_speak_for_what_they_change(data_bin: Path, trained: Pa
     explained = explain(model.network, evidence)
     batch = model.network.batch([evidence], None)
     place = model.labels.index(explained.label.removeprefix("more "))
-    step = 1e-3
+    step = 1e-2
 
     def value(scale: float) -> float:
         handle = model.network.module.word_vectors().register_forward_hook(lambda _, __, output: output * scale)

@@ -38,7 +38,10 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: ``(O, I)``.
         bias: ``(O,)``.
     """
-    if not (weight.numel() >= _SMALLEST and onednn_is_quicker() and _is_plain(inputs, weight)):
+    # Asked first, so that a compiler looks no further.
+    if torch.compiler.is_compiling() or weight.numel() < _SMALLEST:
+        return functional.linear(inputs, weight, bias)
+    if not (onednn_is_quicker() and _is_plain(inputs, weight)):
         return functional.linear(inputs, weight, bias)
     multiplied = _Product.apply if torch.is_grad_enabled() else onednn_product
     rows: Tensor = multiplied(inputs.reshape(-1, inputs.shape[-1]), weight, bias)
@@ -77,13 +80,13 @@ def _amd_family() -> int:
 
 
 def _is_plain(inputs: Tensor, weight: Tensor) -> bool:
-    """Return whether these are numbers in memory that no compiler, exporter or lower precision waits for."""
+    """Return whether these are float32 numbers of this processor, which nobody asked for in lower precision."""
     return (
         inputs.dtype == weight.dtype == torch.float32
         and inputs.device.type == weight.device.type == "cpu"
         and inputs.numel() > 0
         and type(inputs) in (Tensor, nn.Parameter)
-        and not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+        and not torch.is_autocast_enabled("cpu")
     )
 
 

@@ -166,15 +166,17 @@ class _Narrowing:
         if after is not None:
             scale, shift = _scale_and_shift(after)
             bias, weight = bias * scale + shift, weight * scale.unsqueeze(1)
-        self.bias, self.weight = bias, weight.contiguous() if onednn_is_quicker() else weight.t().contiguous()
+        self.bias, self.weight = bias, weight.t().contiguous()
+        # For full parts only: oneDNN makes code for each number of rows, and keeps it.
+        self.transposed = weight.contiguous() if onednn_is_quicker() else None
 
     def __call__(self, rows: Tensor, scratch: Tensor, out: Tensor) -> None:
         """Map rows ``(M, C)`` to ``out`` ``(M, D)``; ``scratch`` has room for ``_ROWS`` rows."""
         for first in range(0, len(rows), _ROWS):
             part = rows[first : first + _ROWS]
             clamped = self.relu.clamp(part, _view(scratch, *part.shape))
-            if onednn_is_quicker():
-                out[first : first + _ROWS] = onednn_product(clamped, self.weight, self.bias)
+            if self.transposed is not None and len(part) == _ROWS:
+                out[first : first + _ROWS] = onednn_product(clamped, self.transposed, self.bias)
             else:
                 torch.addmm(self.bias, clamped, self.weight, out=out[first : first + _ROWS])
 

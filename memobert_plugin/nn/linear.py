@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from ..core.fairseq_quirks import limit_primitive_cache
+
 VARIABLE: Final = "MEMOBERT_ONEDNN"
 """Environment variable: 1 for products by oneDNN on any processor, 0 on none."""
 
@@ -62,9 +64,11 @@ def onednn_is_quicker() -> bool:
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     asked = os.environ.get(VARIABLE, "")
-    if asked in ("0", "1"):
-        return asked == "1"
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _amd_family() >= _ZEN_5
+    if asked not in ("0", "1"):
+        asked = str(int(torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _amd_family() >= _ZEN_5))
+    if asked == "1":
+        limit_primitive_cache()
+    return asked == "1"
 
 
 def _amd_family() -> int:

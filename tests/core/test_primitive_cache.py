@@ -8,13 +8,12 @@ import pytest
 
 from memobert_plugin.core.fairseq_quirks import limit_primitive_cache
 
-VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
-
-def test_a_training_keeps_few_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.parametrize("variable", ["ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"])
+def test_a_training_keeps_few_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.delenv(variable, raising=False)
     limit_primitive_cache()
-    assert int(os.environ[VARIABLE]) < 1024
-    monkeypatch.setenv(VARIABLE, "1000")
+    assert int(os.environ[variable]) < 1024
+    monkeypatch.setenv(variable, "1000")
     limit_primitive_cache()
-    assert os.environ[VARIABLE] == "1000"
+    assert os.environ[variable] == "1000"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,33 @@ def test_it_is_for_amd_from_zen_5_on(
     monkeypatch.setattr(module, "_amd_family", lambda: family)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert onednn_is_quicker() is quicker
+
+
+MANY_SHAPES = """
+import torch
+from memobert_plugin.nn.linear import linear
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+weight = torch.ones(500, 500)
+with torch.inference_mode():
+    linear(torch.ones(1500, 500), weight)
+    before = resident()
+    for rows in range(100, 1500):
+        linear(torch.ones(rows, 500), weight)
+print(resident() - before)
+"""
+
+
+@has_onednn
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_memory_does_not_grow_with_the_shapes_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(VARIABLE, "1")
+    done = subprocess.run([sys.executable, "-c", MANY_SHAPES], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 300, "MiB; some 400 are kept where nothing limits them"
 
 
 @has_onednn

@@ -40,7 +40,7 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and keep it if it is one of those."""
-        if any(part in str(function) for part in ("mm.", "conv")):
+        if any(part in str(function) for part in ("mm.", "conv", "_linear_pointwise")):
             self.calls.append(partial(function, *args, **(kwargs or {})))
         return function(*args, **(kwargs or {}))
 

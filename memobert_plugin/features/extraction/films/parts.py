@@ -110,13 +110,21 @@ def extract_part(
     began = perf_counter()
     front_end = build_front_end(options)
     front_end.stopwatch = Stopwatch()
+    done = 0.0
+
+    def reach(moment: float) -> None:
+        nonlocal done
+        before, done = done, min(max(done, moment - part.start), part.seconds)
+        advance(done - before)
+
     report = PartReport(part.film, part.index, part.seconds, len(part.lines) + len(part.dropped))
     try:
         with staged_folder(folder, PART_FILE, overwrite=True) as staging:
             sheet = Sheet(sheet_file(output, part)) if preview else None
-            _write_part(part, staging, front_end, report, sheet, advance)
+            _write_part(part, staging, front_end, report, sheet, reach)
     except (DefectiveClip, OutputBusy) as error:
         report.failure = str(error)
+    reach(part.start + part.seconds)
     report.stages, report.wall_seconds = dict(front_end.stopwatch.seconds), perf_counter() - began
     report_file = output / REPORTS / part.folder.with_suffix(".json")
     report_file.parent.mkdir(parents=True, exist_ok=True)
@@ -155,13 +163,13 @@ def _write_part(
     front_end: FrontEnd,
     report: PartReport,
     sheet: Sheet | None,
-    advance: Callable[[float], None],
+    reach: Callable[[float], None],
 ) -> None:
+    """Write the frames and tables of a part; ``reach`` is told up to which second of the film it is done."""
     dropped = list(part.dropped)
     reasons = Counter(each.reason for each in dropped)
     rows: list[ManifestRow] = []
     _start_modalities(folder, front_end)
-    reached = 60.0 * part.index
     for line, clip in zip(part.lines, front_end.film(part.path, part.lines) if part.lines else (), strict=True):
         with front_end.stopwatch.stage("writing"):
             if clip.dropped:
@@ -173,8 +181,7 @@ def _write_part(
                 _write_frames(folder, rows[-1].id, clip)
             if sheet is not None:
                 sheet.add(line, clip)
-        advance(line.end - reached)
-        reached = line.end
+        reach(line.end)
     dropped.sort(key=lambda each: each.line.number)
     report.kept, report.kept_seconds = len(rows), sum((row.end or 0.0) - (row.start or 0.0) for row in rows)
     report.dropped = dict(sorted(reasons.items()))

@@ -91,6 +91,8 @@ class FilmPart:
     film: str
     path: Path
     index: int
+    start: float
+    """Its beginning in the film, in seconds."""
     seconds: float
     """Of the film."""
     lines: tuple[Line, ...]
@@ -163,6 +165,7 @@ def parts_of(plan: FilmPlan, settings: PlanSettings, made_with: Mapping[str, Any
             film=plan.name,
             path=plan.path,
             index=index,
+            start=index * length,
             seconds=max(0.0, min(length, (plan.duration or float("inf")) - index * length)),
             lines=tuple(lines[index]),
             dropped=tuple(dropped[index]),

@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.features.extraction.clip import FrontEndOptions
 from memobert_plugin.features.extraction.films.job import FilmJob, Share, plan_job, run_job, summarize_job
 from memobert_plugin.features.extraction.films.merge import ValidSettings, merge_parts
+from memobert_plugin.features.extraction.films.parts import extract_part
 from memobert_plugin.features.extraction.films.plan import PlanSettings
 from memobert_plugin.features.media.movies import read_movies
 from memobert_plugin.features.media.streams import StreamChoice
@@ -97,6 +101,33 @@ def test_lines_become_utterances_or_have_a_reason(films: Path, tmp_path: Path) -
     assert "2  shorter than 1 s" in told
     assert "s of film per second" in told
     assert "decoding pictures" in told
+
+
+@pytest.mark.parametrize("part_minutes", [0.05, 0.1, 10.0])
+def test_progress_reaches_the_films_length_and_no_more(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_minutes: float
+) -> None:
+    totals: list[float] = []
+    steps: list[float] = []
+
+    @contextmanager
+    def progress(total: float, title: str, unit: str) -> Iterator[Callable[[float], None]]:
+        totals.append(total)
+        yield steps.append
+
+    monkeypatch.setattr("memobert_plugin.features.extraction.films.job.progress_of", progress)
+    extract(films, tmp_path / "out", part_minutes=part_minutes)
+    assert totals == [pytest.approx(18.0, abs=0.2)]
+    assert min(steps) >= 0 and max(steps) < 6.5
+    assert sum(steps) == pytest.approx(totals[0])
+
+
+def test_a_film_that_fails_counts_as_done(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = planned(films, tmp_path / "out")
+    steps: list[float] = []
+    for part in job.waiting:
+        extract_part(replace(part, path=tmp_path / "gone.mp4"), job.output, job.options, advance=steps.append)
+    assert sum(steps) == pytest.approx(sum(part.seconds for part in job.waiting))
 
 
 def test_a_second_run_does_nothing_and_other_options_are_refused(films: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ brings one more."""
 FULL: Final = "full"
 """The pre-training that leaves nothing out."""
 
-THRESHOLD: Final = 0.5
+LABEL_THRESHOLD: Final = 0.5
 """Of several labels at once, one is given from this probability on."""
 
 LAYER_NORM_EPS = 1e-12

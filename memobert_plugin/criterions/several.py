@@ -9,7 +9,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core.names import THRESHOLD
+from ..core.names import LABEL_THRESHOLD
 from ..evaluation.metrics.several import macro_f1, micro_f1
 from ..nn.heads import EMOTION_HEAD, upcast
 from .emotion import Decisions, TargetCriterion, derived, read_rows
@@ -29,7 +29,7 @@ class SeveralLabelsCriterion(TargetCriterion):
 
     def statistics(self, decisions: Decisions, sample: dict[str, Any]) -> dict[str, Tensor]:
         """Return counts ``(C, 3)``, see :mod:`memobert_plugin.evaluation.metrics.several`."""
-        truth, given = sample["target"] > 0.5, decisions.probabilities >= THRESHOLD
+        truth, given = sample["target"] > 0.5, decisions.probabilities >= LABEL_THRESHOLD
         both = [(truth & given).sum(dim=0), (~truth & given).sum(dim=0), (truth & ~given).sum(dim=0)]
         return {"label_counts": torch.stack(both, dim=1).double()}
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import UserError
-from ..core.names import CLASSES, DIMENSION_NAMES, DIMENSIONS, SEVERAL, THRESHOLD
+from ..core.names import CLASSES, DIMENSION_NAMES, DIMENSIONS, LABEL_THRESHOLD, SEVERAL
 from .votes import parse_labels
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class SeveralLabels(Target):
         """Return the labels, those given and all probabilities."""
         return {
             "label": [name for name, has in zip(self.names, truth, strict=True) if has],
-            "prediction": [name for name, share in zip(self.names, outputs, strict=True) if share >= THRESHOLD],
+            "prediction": [name for name, share in zip(self.names, outputs, strict=True) if share >= LABEL_THRESHOLD],
             "probabilities": dict(zip(self.names, outputs, strict=True)),
         }
 

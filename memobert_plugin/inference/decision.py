@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.names import CLASSES, DIMENSIONS, THRESHOLD
+from ..core.names import CLASSES, DIMENSIONS, LABEL_THRESHOLD
 from ..evaluation.metrics.calibration import SURE
 from ..pages.drawings import time_step
 from .prediction import Dimension, ModalityUse, Prediction
@@ -94,7 +94,7 @@ def in_words(description: ModelDescription, values: Mapping[str, float]) -> str:
         return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
     if description.target_kind == CLASSES:
         return max(values, key=lambda name: values[name])
-    return "; ".join(name for name, share in values.items() if share >= THRESHOLD) or "none of the labels"
+    return "; ".join(name for name, share in values.items() if share >= LABEL_THRESHOLD) or "none of the labels"
 
 
 def dimensions_of(description: ModelDescription, values: Mapping[str, float]) -> dict[str, Dimension]:
@@ -116,7 +116,7 @@ def _other_target(
     if description.target_kind == DIMENSIONS:
         answer["dimensions"] = dimensions_of(description, given)
     else:
-        labels = tuple(name for name, share in given.items() if share >= THRESHOLD)
+        labels = tuple(name for name, share in given.items() if share >= LABEL_THRESHOLD)
         answer |= {"probabilities": given, "labels": labels, "label": in_words(description, given)}
         answer["confidence"] = float(outputs.max())
     return Prediction(

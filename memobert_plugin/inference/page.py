@@ -13,7 +13,7 @@ import numpy as np
 from ..checkpoints.model_description import PROMPTED
 from ..core.errors import UserError
 from ..core.files import is_stream, replaced_when_complete
-from ..core.names import CLASSES, DIMENSIONS, SEVERAL, THRESHOLD
+from ..core.names import CLASSES, DIMENSIONS, LABEL_THRESHOLD, SEVERAL
 from ..pages.drawings import Tracks, emotion_colors
 from ..pages.template import load_template, media_address
 from .decision import model_notes
@@ -157,7 +157,7 @@ class Page:
                 low, high = (f"{limit:.2f}".rstrip("0").rstrip(".") for limit in target["ranges"][place])
                 tracks.values(name, "", row, addresses, (low, high))
             else:
-                tracks.values(name, "", row, addresses, ("0%", "100%"), THRESHOLD)
+                tracks.values(name, "", row, addresses, ("0%", "100%"), LABEL_THRESHOLD)
         return tracks.svg()
 
     def _explanations(self, answered: Sequence[Section]) -> list[tuple[str, str]]:
@@ -215,9 +215,8 @@ class Page:
                 "A bar fills its share of the range that the number has in the model's corpus, which stands beside it."
             )
             return [("numbers", f"{scale} How exact they are is not on this page: see the published numbers."), unsure]
-        each = (
-            f"Of each label by itself; they need not add up to 100 %. A label counts from {100 * THRESHOLD:.0f} % on."
-        )
+        counted = f"A label counts from {100 * LABEL_THRESHOLD:.0f} % on."
+        each = f"Of each label by itself; they need not add up to 100 %. {counted}"
         known = f"They were compared with {found.utterances} answers about other people." if found else NOT_COMPARED
         return [("probabilities", f"{each} {known} {published}"), unsure]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.names import CLASSES, DIMENSIONS, SAMPLE_RATE, THRESHOLD
+from ..core.names import CLASSES, DIMENSIONS, LABEL_THRESHOLD, SAMPLE_RATE
 from ..features.media.thumbnails import jpeg_address
 from ..pages.drawings import Tracks, emotion_colors, small_bar, small_bars, time_step
 from .decision import dimensions_of, in_words, named
@@ -168,7 +168,7 @@ def values_of(given: Mapping[str, float], description: ModelDescription) -> dict
     if description.target_kind == CLASSES:
         return values
     decided = {True: "yes", False: "no"}
-    return {name: (share, f"{value} ({decided[share >= THRESHOLD]})") for name, (share, value) in values.items()}
+    return {name: (share, f"{value} ({decided[share >= LABEL_THRESHOLD]})") for name, (share, value) in values.items()}
 
 
 def _bar(given: Mapping[str, float], description: ModelDescription, colors: Mapping[str, str]) -> Markup:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from ..core.fairseq_quirks import limit_primitive_cache
+from ..core.onednn import limit_primitive_cache
 
 VARIABLE: Final = "MEMOBERT_ONEDNN"
 """Environment variable: 1 for products by oneDNN on any processor, 0 on none."""
@@ -40,10 +40,9 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: ``(O, I)``.
         bias: ``(O,)``.
     """
-    # Asked first, so that a compiler looks no further.
-    if torch.compiler.is_compiling() or weight.numel() < _SMALLEST:
-        return functional.linear(inputs, weight, bias)
-    if not (onednn_is_quicker() and _is_plain(inputs, weight)):
+    # In this order, so that a compiler looks no further than at the first.
+    left_to_torch = torch.compiler.is_compiling() or weight.numel() < _SMALLEST or not onednn_is_quicker()
+    if left_to_torch or not _is_plain(inputs, weight):
         return functional.linear(inputs, weight, bias)
     multiplied = _Product.apply if torch.is_grad_enabled() else onednn_product
     rows: Tensor = multiplied(inputs.reshape(-1, inputs.shape[-1]), weight, bias)
@@ -63,12 +62,11 @@ def onednn_is_quicker() -> bool:
     """Return whether oneDNN multiplies float32 faster here than MKL; :data:`VARIABLE` overrules it."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
-    asked = os.environ.get(VARIABLE, "")
-    if asked not in ("0", "1"):
-        asked = str(int(torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _amd_family() >= _ZEN_5))
-    if asked == "1":
+    is_wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _amd_family() >= _ZEN_5
+    quicker = {"0": False, "1": True}.get(os.environ.get(VARIABLE, ""), is_wide)
+    if quicker:
         limit_primitive_cache()
-    return asked == "1"
+    return quicker
 
 
 def _amd_family() -> int:

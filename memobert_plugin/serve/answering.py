@@ -68,7 +68,7 @@ def answer_questions(settings: Settings, connection: Connection) -> None:
     """Load the model and answer questions until the connection ends; the target of the process."""
     own_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    from ..core.fairseq_quirks import limit_primitive_cache
+    from ..core.onednn import limit_primitive_cache
 
     limit_primitive_cache()
     if sys.platform == "linux" and not str(settings.model.get("device", "cpu")).startswith("cuda"):

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ..checkpoints.text_encoder import TextEncoder, read_text_encoder
 from ..core.errors import UserError, exits_in_one_line
-from ..core.fairseq_quirks import limit_primitive_cache, return_free_memory
+from ..core.fairseq_quirks import return_free_memory
+from ..core.onednn import limit_primitive_cache
 from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
 from ..data.frames import ExtractorInfo, otherwise_centered

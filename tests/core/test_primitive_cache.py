@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from memobert_plugin.core.fairseq_quirks import limit_primitive_cache
+from memobert_plugin.core.onednn import limit_primitive_cache
 
 
 @pytest.mark.parametrize("variable", ["ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"])

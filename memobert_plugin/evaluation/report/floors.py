@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import UserError
-from ...core.names import CLASSES, DIMENSIONS, FULL, MODALITY_CASES, SEVERAL, THRESHOLD
+from ...core.names import CLASSES, DIMENSIONS, FULL, LABEL_THRESHOLD, MODALITY_CASES, SEVERAL
 from ...data.corpus import Corpus
 from ...data.folds import choose_fold, folds_of, train_fraction
 from ...data.indexed import IndexedReader
@@ -293,7 +293,7 @@ class _Utterances:
         if self.run.target == DIMENSIONS:
             return float(np.mean(ccc(sums(truth, answers))))
         if self.run.target == SEVERAL:
-            return float(macro_f1(counts(truth > 0.5, answers >= THRESHOLD)))
+            return float(macro_f1(counts(truth > 0.5, answers >= LABEL_THRESHOLD)))
         return Scores.from_confusion(confusion(truth, answers, len(self.run.labels), outside=True)).uar
 
     def _features(self) -> dict[str, Any]:

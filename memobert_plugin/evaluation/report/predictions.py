@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...core.errors import UserError
 from ...core.files import regular
-from ...core.names import CLASSES, DIMENSIONS, SEVERAL, THRESHOLD, counted
+from ...core.names import CLASSES, DIMENSIONS, LABEL_THRESHOLD, SEVERAL, counted
 from ..metrics import dimensions, several
 from ..metrics.scores import Counts, confusion
 from .runs import EmotionRun
@@ -175,7 +175,7 @@ def _count_others(kind: str, lines: list[_Line], labels: tuple[str, ...], togeth
     own = [speaker == number for number in range(len(names))]
     whole = {}
     if kind == SEVERAL:
-        has, given = truth > 0.5, answers >= THRESHOLD
+        has, given = truth > 0.5, answers >= LABEL_THRESHOLD
         whole["map"] = several.mean_average_precision(has, answers)
         of_speakers = [several.counts(has[of], given[of]).astype(np.float64) for of in own]
     else:

@@ -192,6 +192,11 @@ def test_shipped_frames_equal_those_of_the_folder_they_were_converted_from() -> 
     np.testing.assert_array_equal(Whisper().encode(noise()), Whisper(Path(folder)).encode(noise()))
 
 
+def test_the_last_layer_of_the_shipped_encoder_comes_with_advice_to_read_another() -> None:
+    assert Whisper().remark == "the shipped encoder of tiny.en; --layer 3 tells more of emotions"
+    assert Whisper(layer=3).remark == "the shipped encoder of tiny.en"
+
+
 def test_a_model_of_shipped_frames_needs_no_weights() -> None:
     info = PooledEncoder(Whisper(layer=3)).info()
     rebuilt = PooledEncoder.from_info(info)

@@ -29,6 +29,7 @@ SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 _loudness = [USUAL]
+_names: dict[str, str] = {}
 
 _SURROUNDINGS = (*NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """Errors of the operating system for which neither the program nor its input is to blame."""
@@ -112,7 +113,18 @@ def _tell_cost() -> None:
 
 
 def _report(message: str) -> None:
-    print(f"{_name()}: {painted('error', 'red', sys.stderr)}: {message}", file=sys.stderr)
+    print(f"{_name()}: {painted('error', 'red', sys.stderr)}: {_with_names(message)}", file=sys.stderr)
+
+
+def call(path: str | os.PathLike[str], name: str) -> None:
+    """Have notes and errors of this process call a temporary file by a name that the user knows."""
+    _names[os.fspath(path)] = name
+
+
+def _with_names(message: str) -> str:
+    for path, name in _names.items():
+        message = message.replace(path, name)
+    return message
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -171,7 +183,7 @@ def say(*lines: str) -> None:
 def note(text: str) -> None:
     """Print a remark to standard error, unless -q was given."""
     if loudness() > QUIET:
-        print(f"{_name()}: {painted('note', 'cyan', sys.stderr)}: {text}", file=sys.stderr, flush=True)
+        print(f"{_name()}: {painted('note', 'cyan', sys.stderr)}: {_with_names(text)}", file=sys.stderr, flush=True)
 
 
 def detail(text: str) -> None:

@@ -27,6 +27,23 @@ def speak() -> None:
     detail("a detail")
 
 
+def test_notes_and_errors_call_a_temporary_file_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_names", {})
+    copy = tmp_path / "copy.tsv"
+    console.call(copy, "standard input")
+    note(f"{copy}: a remark")
+
+    def fails() -> None:
+        raise UserError(f"{copy}, row 3: a mistake")
+
+    with pytest.raises(SystemExit):
+        run_command(fails)
+    said = capsys.readouterr().err
+    assert "note: standard input: a remark\n" in said and "error: standard input, row 3: a mistake\n" in said
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

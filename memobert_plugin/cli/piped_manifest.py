@@ -10,8 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.console import call, note
-from ..core.errors import UserError
+from ..core.console import name_in_messages, note
 from ..data.manifest import FILE_ADDRESS, manifest_notes, read_manifest, write_manifest
 
 _NAME = "standard input"
@@ -34,15 +33,12 @@ def piped_manifest(path: Path) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     given, copy = folder / f"given{suffix}", folder / "standard-input.tsv"
     given.write_bytes(content)
-    call(given, _NAME)
-    call(copy, _NAME)
-    try:
-        for remark in manifest_notes(given):
-            note(remark)
-        rows = read_manifest(given)
-        write_manifest(copy, (replace(row, video=_absolute(row.video), audio=_absolute(row.audio)) for row in rows))
-    except UserError as error:
-        raise UserError(str(error).replace(str(given), _NAME)) from None
+    name_in_messages(given, _NAME)
+    name_in_messages(copy, _NAME)
+    for remark in manifest_notes(given):
+        note(remark)
+    rows = read_manifest(given)
+    write_manifest(copy, (replace(row, video=_absolute(row.video), audio=_absolute(row.audio)) for row in rows))
     return copy
 
 

@@ -116,8 +116,8 @@ def _report(message: str) -> None:
     print(f"{_name()}: {painted('error', 'red', sys.stderr)}: {_with_names(message)}", file=sys.stderr)
 
 
-def call(path: str | os.PathLike[str], name: str) -> None:
-    """Have notes and errors of this process call a temporary file by a name that the user knows."""
+def name_in_messages(path: str | os.PathLike[str], name: str) -> None:
+    """Have notes and reported errors of this process call a temporary file by a name that the user knows."""
     _names[os.fspath(path)] = name
 
 

@@ -18,6 +18,7 @@ from memobert_plugin import MEmoBERT
 from memobert_plugin.checkpoints.bundle import read_bundle, write_bundle
 from memobert_plugin.cli.predict import main
 from memobert_plugin.core import version
+from memobert_plugin.core.console import run_command
 from memobert_plugin.core.errors import Interrupted, UserError
 from memobert_plugin.data.frames import ExtractorInfo, frame_file, write_extractor_info, write_frames
 from memobert_plugin.data.manifest import ManifestRow, write_manifest
@@ -125,10 +126,13 @@ def test_a_manifest_may_come_by_a_pipe(
     assert said in capsys.readouterr().err
 
 
-def test_mistakes_in_a_manifest_by_a_pipe_are_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_in_a_manifest_by_a_pipe_are_named(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,start\na,soon\n")))
-    with pytest.raises(UserError, match=r"^standard input, row 2: start 'soon'"):
-        main(["--manifest", "-", "--model", str(bundle)])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(lambda: main(["--manifest", "-", "--model", str(bundle)]))
+    assert stopped.value.code == 2 and "error: standard input, row 2: start 'soon'" in capsys.readouterr().err
 
 
 def test_a_text_needs_no_clip(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

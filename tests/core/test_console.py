@@ -32,7 +32,7 @@ def test_notes_and_errors_call_a_temporary_file_by_its_name(
 ) -> None:
     monkeypatch.setattr(console, "_names", {})
     copy = tmp_path / "copy.tsv"
-    console.call(copy, "standard input")
+    console.name_in_messages(copy, "standard input")
     note(f"{copy}: a remark")
 
     def fails() -> None:

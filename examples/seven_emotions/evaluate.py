@@ -14,6 +14,7 @@ from seven_corpus import EMOTIONS, enlarged, pictures_by_emotion
 from memobert_plugin import MEmoBERT
 from memobert_plugin.core.console import run_command
 from memobert_plugin.corpora.meld import read_meld
+from memobert_plugin.data.manifest import read_manifest
 from memobert_plugin.evaluation.metrics.scores import Scores, confusion
 from memobert_plugin.features.denseface.encoder import DenseFace
 from memobert_plugin.features.denseface.pictures import ExpressionPictures
@@ -31,10 +32,18 @@ def report(name: str, labels: list[str], truth: list[str], found: list[str]) -> 
     print(f"{name}, {len(truth)} utterances: {listed}", flush=True)
 
 
+def normalized(text: str) -> str:
+    """Return a text's letters, in lower case."""
+    return "".join(letter for letter in text.lower() if letter.isalpha())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path, help="as run.sh writes it")
     parser.add_argument("--meld", type=Path, metavar="FOLDER", help="folder with dev_sent_emo.csv")
+    parser.add_argument(
+        "--known", type=Path, metavar="TSV", help="lines of this manifest are left out of a second count"
+    )
     parser.add_argument("--ferplus", type=Path, metavar="FOLDER", help="FER+, packed by the corpora command")
     parser.add_argument("--answers", type=Path, nargs="+", default=[], metavar="JSONL", help="of fairseq-validate")
     arguments = parser.parse_args()
@@ -51,7 +60,17 @@ def main() -> None:
         rows = [row for row in read_meld(arguments.meld).rows if row.split in ("dev", "valid") and row.text]
         truth = [MELD_LABELS.get(row.emotion, row.emotion) for row in rows]
         answers = model.predict([Utterance(text=row.text) for row in rows])
-        report("text alone, MELD dev", labels, truth, [answer.label for answer in answers])
+        found = [answer.label for answer in answers]
+        report("text alone, MELD dev", labels, truth, found)
+        if arguments.known:
+            trained_on = {normalized(row.text) for row in read_manifest(arguments.known)}
+            new = [number for number, row in enumerate(rows) if normalized(row.text) not in trained_on]
+            report(
+                "the same, lines that are not in training",
+                labels,
+                [truth[number] for number in new],
+                [found[number] for number in new],
+            )
     if arguments.ferplus:
         pictures = ExpressionPictures.read(arguments.ferplus)
         numbers = {emotion: pictures_by_emotion(pictures, tested=True)[emotion] for emotion in EMOTIONS}

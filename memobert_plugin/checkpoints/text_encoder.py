@@ -1,4 +1,5 @@
-"""Read a BERT that embeds text without being trained: a Hugging Face folder, or the file of ``memobert-import``."""
+"""Read a BERT that embeds text without being trained: a Hugging Face folder, the file of ``memobert-import``, or a
+checkpoint of a network that was trained from one."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.names import LAYER_NORM_EPS
-from ..nn.network import FINGERPRINT, dictionary_fingerprint
+from ..nn.network import FINGERPRINT, dictionary_fingerprint, weights_of_checkpoint, with_changes
 from ..nn.text_encoder import TextEncoderSizes
 from .bert import import_bert
 from .fairseq_checkpoint import read_plain_checkpoint
@@ -58,14 +59,15 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
 
 
 def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int, float]:
-    advice = "give a Hugging Face BERT folder, or the file that memobert-import bert wrote"
+    advice = "give a Hugging Face BERT folder, the file of memobert-import bert, or a checkpoint trained from it"
     if not path.is_file():
         raise UserError(f"--text-encoder {path}: no such file or folder; {advice}")
     content = read_plain_checkpoint(path)
     try:
-        weights, model = content["model"], content["cfg"]["model"]
+        model = content["cfg"]["model"]
         heads, epsilon = int(model["encoder_attention_heads"]), float(model.get("layer_norm_eps", LAYER_NORM_EPS))
-        found = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+        tensors = {name: value for name, value in content["model"].items() if isinstance(value, Tensor)}
+        found = with_changes(weights_of_checkpoint(tensors))
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(f"--text-encoder {path}: holds no BERT; {advice}") from None
     needed = (FINGERPRINT, "text_embedder.position.weight", "encoder.layers.0.ffn_in.weight")

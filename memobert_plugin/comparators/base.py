@@ -49,8 +49,8 @@ class ComparatorConfig(TextEncoderFlags, FairseqDataclass):
     text_encoder: str = field(
         default="",
         metadata={
-            "help": "read text as the last layer's states of this frozen BERT (a Hugging Face folder, or the file of "
-            "memobert-import bert) instead of learning word vectors"
+            "help": "read text as the last layer's states of this frozen BERT (a Hugging Face folder, the file of "
+            "memobert-import bert, or a checkpoint trained from it) instead of learning word vectors"
         },
     )
 

@@ -58,8 +58,8 @@ class MEmoBERTConfig(NetworkSizes, FairseqDataclass):
     text_encoder: str = field(
         default="",
         metadata={
-            "help": "embed text by the last layer of this frozen BERT: a Hugging Face folder, or the file of "
-            "memobert-import bert; give it in every training of such a model"
+            "help": "embed text by the last layer of this frozen BERT: a Hugging Face folder, the file of "
+            "memobert-import bert, or a checkpoint trained from it; give it in every training of such a model"
         },
     )
     tuned: TUNED = field(  # type: ignore[valid-type]

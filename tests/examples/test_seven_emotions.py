@@ -50,10 +50,24 @@ def test_a_single_face_shows_the_emotion_and_several_do_so_in_part(build: Module
     assert shares[number["neutral"]] == pytest.approx(0.45 * (0.7 + 0.3 / 7), abs=0.05)
 
 
-def test_lines_alone_are_as_frequent_as_they_are_written_and_come_once(build: ModuleType) -> None:
-    lines = {"neutral": [f"n{number}" for number in range(900)], "fear": [f"f{number}" for number in range(100)]}
-    rows = build.lines_alone(lines, 400, np.random.default_rng(0))
-    assert len({row.id for row in rows}) == len({row.text for row in rows}) == 400
+def test_lines_alone_are_as_frequent_as_in_dialogue_and_dialogue_comes_more_often(
+    build: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_text("neutral\nfear\nsurprise\n")
+    written = [f"{name}{number}\t{label}\ta" for label, name in enumerate("nfs") for number in range(300)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\tid\n" + "\n".join(written) + "\n")
+    spoken = [f"spoken{number},Neutral" for number in range(100)]
+    (tmp_path / "emorynlp_train_final.csv").write_text("Utterance,Emotion\n" + "\n".join(spoken) + "\n")
+    rows = build.lines_alone(tmp_path, tmp_path, 4000, np.random.default_rng(0))
+    assert len({row.id for row in rows}) == len(rows)
     assert all(row.split == "train" and not row.audio and not row.video for row in rows)
-    assert all(row.text in lines[row.emotion] for row in rows)
-    assert sum(row.emotion == "fear" for row in rows) / 400 == pytest.approx(0.1, abs=0.04)
+    counts = {emotion: sum(row.emotion == emotion for row in rows) for emotion in build.EMOTIONS}
+    total = sum(build.SPOKEN.values())
+    for emotion in ("neutral", "fear", "surprise"):
+        assert counts[emotion] == round(4000 * build.SPOKEN[emotion] / total)
+    of_dialogue = sum(row.text.startswith("spoken") for row in rows)
+    assert of_dialogue / counts["neutral"] == pytest.approx(
+        100 * build.DIALOGUE_WEIGHT / (100 * build.DIALOGUE_WEIGHT + 300), abs=0.01
+    )
+    times = [sum(row.text == f"f{number}" for row in rows) for number in range(300)]
+    assert max(times) - min(times) <= 1

@@ -105,6 +105,24 @@ def test_a_text_encoder_of_another_vocabulary_is_refused(folder: Path, tmp_path:
         TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(other), "--fold", "1")
 
 
+@pytest.mark.parametrize("changed", [(), ("--lora-rank", "2")])
+def test_a_network_trained_on_text_becomes_a_text_encoder(
+    folder: Path, tmp_path: Path, changed: tuple[str, ...]
+) -> None:
+    words = TrainingRun(folder / "expressions", "memobert_prompt", "--fold", "1", "--modalities", "l", *changed)
+    words.train(2)
+    checkpoint = words.save(tmp_path / "words.pt")
+    training = TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(checkpoint), *PROMPTED)
+    training.train(1)
+    words.model.eval()
+    pieces, none = torch.tensor([2, 6, 7, 3]), np.array([0])
+    frozen = training.model.text_embedder.encoder(pieces, np.array([4]))
+    with torch.no_grad():
+        trained, _ = words.model.hidden_states(pieces, np.array([4]), None, none, None, none)
+    # The frozen weights are rounded to half precision.
+    assert torch.allclose(frozen, trained, atol=5e-3)
+
+
 def test_a_checkpoint_without_text_encoder_is_not_taken_for_one(folder: Path, tmp_path: Path) -> None:
     plain = TrainingRun(folder / "expressions", "memobert_prompt", "--fold", "1")
     plain.train(1)

@@ -11,6 +11,7 @@ minilm=$(realpath "${5:?give the folder of MiniLM, a Hugging Face BERT}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=${6:-$here/work}
 held_out=Actor_13,Actor_14,Actor_15,Actor_16
+emotions=neutral,happiness,surprise,sadness,anger,disgust,fear
 words='neutral=neutral happiness=happy surprise=surprised sadness=sad anger=angry disgust=disgusted fear=afraid'
 mkdir -p "$work" && cd "$work"
 export OMP_NUM_THREADS=1
@@ -25,10 +26,11 @@ model_without() {
     [[ -f $1/data-bin/corpus.json ]] || memobert-binarize --manifest "$1/manifest.tsv" --visual "$1/visual" \
         --visual-input expressions --acoustic "$1/acoustic" --center-speakers --vocab "$minilm/vocab.txt" --output "$1/data-bin"
     fairseq-train "$1/data-bin" --user-dir "$(memobert-inspect --user-dir)" \
-        --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny --text-encoder "$minilm" \
+        --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny \
+        --text-encoder text/checkpoints/checkpoint_last.pt \
         --init-std 0.05 --position-init-std 0.01 --dropout 0.4 --attention-dropout 0.2 --standardize-frames \
         --frame-dropout 0.6 --modality-mixture --mixture-full-weight 2 --mix-streams --mask-words labels \
-        --verbalizer "$words" --labels neutral,happiness,surprise,sadness,anger,disgust,fear \
+        --verbalizer "$words" --labels "$emotions" \
         --max-acoustic-seconds 10 --max-visual-seconds 6 \
         --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
         --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 1680 --max-update 1600 \
@@ -37,6 +39,20 @@ model_without() {
 }
 
 set -x
+# The text encoder: MiniLM, trained to fill the prompt after lines of both corpora.
+[[ -f text/manifest.tsv ]] || python "$here/text_corpus.py" --goemotions "$goemotions" --emorynlp "$emorynlp" \
+    --output text/manifest.tsv
+[[ -f text/data-bin/corpus.json ]] || memobert-binarize --manifest text/manifest.tsv --vocab "$minilm/vocab.txt" \
+    --output text/data-bin
+[[ -f minilm.pt ]] || memobert-import bert "$minilm" --output minilm.pt
+fairseq-train text/data-bin --user-dir "$(memobert-inspect --user-dir)" \
+    --task memobert_prompt --criterion memobert_prompt --arch memobert_small --finetune-from-model minilm.pt \
+    --modalities l --mask-words labels --verbalizer "$words" --labels "$emotions" \
+    --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
+    --lr 1e-4 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1300 --max-update 1300 \
+    --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
+    --no-epoch-checkpoints --no-save-optimizer-state --save-dir text/checkpoints
+
 [[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
 model_without twin "$held_out"
 for case in lva l v a; do

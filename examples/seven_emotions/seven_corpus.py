@@ -199,6 +199,9 @@ def main() -> None:
             speaker = clip.speaker if 2 * copy <= arguments.copies else ""
             rows.append(replace(clip, id=f"{clip.id}_{copy}", speaker=speaker, text=text, split=split))
             shown.append(draw_faces(clip.emotion, faces[split], rng))
+    # A clip's copies follow each other: extraction then encodes each voice once.
+    order = sorted(range(len(rows)), key=lambda number: number % len(clips))
+    rows, shown = [rows[number] for number in order], [shown[number] for number in order]
     alone = lines_alone(arguments.goemotions, arguments.emorynlp, arguments.lines, rng)
     arguments.output.mkdir(parents=True, exist_ok=True)
     Reading([*rows, *alone], [], []).write(arguments.output / "manifest.tsv")

@@ -86,8 +86,8 @@ class AcousticJob(FrameJob):
         """Extract clips; worker processes read the sound and, for an encoder that is not batched, encode it too."""
         frozen = self.encoder.encoder
         if not frozen.batched:
-            wanted = (clip for clip in clips if clip.wanted)
-            yield from ordered_map(partial(_extract_alone, speech=self._speech, streams=self.streams), wanted, workers)
+            extract = partial(_extract_alike, speech=self._speech, streams=self.streams)
+            yield from chain.from_iterable(ordered_map(extract, _alike(clips), workers))
             return
         read = partial(_read, max_seconds=self.encoder.max_seconds, shortest=frozen.shortest, streams=self.streams)
         waveforms = ordered_map(read, chain.from_iterable(self.groups(clips)), workers)
@@ -104,17 +104,24 @@ def _extract_window(
     """Write the frames of a window, in a job on a cluster."""
     built = build_speech(speech) if isinstance(speech, SpeechOptions) else speech
     if not built.encoder.batched:
-        return [_extract_alone(clip, built, streams) for clip in clips if clip.wanted]
+        return [outcome for alike in _alike(clips) for outcome in _extract_alike(alike, built, streams)]
     waveforms = (_read(clip, built.max_seconds, built.encoder.shortest, streams) for clip in clips)
     return list(_encode_window(waveforms, built, batch_size))
 
 
-def _extract_alone(clip: Clip, speech: SpeechOptions | PooledEncoder, streams: StreamChoice) -> Outcome:
+def _alike(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    """Bring wanted clips that follow each other and are one stretch of one file together, to encode it once."""
+    wanted = (clip for clip in clips if clip.wanted)
+    return (list(alike) for _, alike in groupby(wanted, key=lambda clip: (clip.path, clip.start, clip.end)))
+
+
+def _extract_alike(clips: list[Clip], speech: SpeechOptions | PooledEncoder, streams: StreamChoice) -> list[Outcome]:
     built = build_speech(speech) if isinstance(speech, SpeechOptions) else speech
-    waveform = _read(clip, built.max_seconds, built.encoder.shortest, streams)
+    waveform = _read(clips[0], built.max_seconds, built.encoder.shortest, streams)
     if waveform.samples is None:
-        return Outcome(clip.utterance_id, failure=waveform.failure)
-    return _write(waveform, len(waveform.samples), built.encoder.encode(waveform.samples[None])[0], built)
+        return [Outcome(clip.utterance_id, failure=waveform.failure) for clip in clips]
+    frames = built.encoder.encode(waveform.samples[None])[0]
+    return [_write(replace(waveform, clip=clip), len(waveform.samples), frames, built) for clip in clips]
 
 
 def _encode_window(waveforms: Iterable[_Waveform], speech: PooledEncoder, batch_size: int) -> Iterator[Outcome]:

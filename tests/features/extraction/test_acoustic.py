@@ -102,6 +102,26 @@ def test_pooling_averages_consecutive_frames_and_the_rest(count: int, size: int)
     np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-7)
 
 
+class Alone(Wherever):
+    """The same, a clip at a time."""
+
+    batched = False
+
+
+def test_a_stretch_that_follows_itself_is_encoded_once(tmp_path: Path) -> None:
+    write_clips(tmp_path, [4000, 8000])
+    stretches = [("0.wav", None), ("0.wav", None), ("0.wav", 0.2), ("1.wav", None), ("none.wav", None), ("0.wav", None)]
+    rows = [ManifestRow(line=0, id=f"u{n}", audio=path, start=start) for n, (path, start) in enumerate(stretches)]
+    write_manifest(tmp_path / "m.tsv", rows)
+    encoder = Alone()
+    report = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder)
+    assert len(encoder.batches) == 4
+    assert (report.with_media, report.extracted, len(report.failures)) == (6, 5, 1)
+    np.testing.assert_array_equal(frames_of(tmp_path / "out", "u0"), frames_of(tmp_path / "out", "u1"))
+    np.testing.assert_array_equal(frames_of(tmp_path / "out", "u0"), frames_of(tmp_path / "out", "u5"))
+    assert len(frames_of(tmp_path / "out", "u2")) < len(frames_of(tmp_path / "out", "u0"))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_utterance_gets_its_file_whatever_the_workers(tmp_path: Path, workers: int) -> None:
     manifest = write_clips(tmp_path, [4000, 5000, 4000, 8000])

@@ -16,15 +16,16 @@ words='neutral=neutral happiness=happy surprise=surprised sadness=sad anger=angr
 mkdir -p "$work" && cd "$work"
 export OMP_NUM_THREADS=1
 
+# Both models have the same voices, whose frames are made once.
 # Makes the data-bin and trains in the folder $1, without the actors $2.
 model_without() {
     [[ -f $1/manifest.tsv ]] || python "$here/seven_corpus.py" --ravdess "$ravdess" --goemotions "$goemotions" \
         --emorynlp "$emorynlp" --ferplus ferplus --output "$1" --test-speakers "$2"
     # Layer 3 of 4 tells more of emotions than the last one; frames of 160 ms.
-    memobert-extract acoustic --manifest "$1/manifest.tsv" --output "$1/acoustic" --encoder whisper --layer 3 --pool 8 \
+    memobert-extract acoustic --manifest "$1/manifest.tsv" --output acoustic --encoder whisper --layer 3 --pool 8 \
         --workers 2
     [[ -f $1/data-bin/corpus.json ]] || memobert-binarize --manifest "$1/manifest.tsv" --visual "$1/visual" \
-        --visual-input expressions --acoustic "$1/acoustic" --center-speakers --vocab "$minilm/vocab.txt" --output "$1/data-bin"
+        --visual-input expressions --acoustic acoustic --center-speakers --vocab "$minilm/vocab.txt" --output "$1/data-bin"
     fairseq-train "$1/data-bin" --user-dir "$(memobert-inspect --user-dir)" \
         --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny \
         --text-encoder text/checkpoints/checkpoint_last.pt \
@@ -49,7 +50,7 @@ fairseq-train text/data-bin --user-dir "$(memobert-inspect --user-dir)" \
     --task memobert_prompt --criterion memobert_prompt --arch memobert_small --finetune-from-model minilm.pt \
     --modalities l --mask-words labels --verbalizer "$words" --labels "$emotions" \
     --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
-    --lr 1e-4 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1300 --max-update 1300 \
+    --lr 5e-5 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1300 --max-update 1300 \
     --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
     --no-epoch-checkpoints --no-save-optimizer-state --save-dir text/checkpoints
 

@@ -24,6 +24,8 @@ from ..media.streams import ANY_STREAMS, StreamChoice
 from .job import Clip, FrameJob, Outcome
 
 _BATCHES_PER_WINDOW: Final = 16
+_Stretch = tuple[Path, float | None, float | None]
+"""A file and the times between which it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,11 @@ def _extract_window(
 def _alike(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
     """Bring wanted clips that follow each other and are one stretch of one file together, to encode it once."""
     wanted = (clip for clip in clips if clip.wanted)
-    return (list(alike) for _, alike in groupby(wanted, key=lambda clip: (clip.path, clip.start, clip.end)))
+    return (list(alike) for _, alike in groupby(wanted, key=_stretch))
+
+
+def _stretch(clip: Clip) -> _Stretch:
+    return clip.path, clip.start, clip.end
 
 
 def _extract_alike(clips: list[Clip], speech: SpeechOptions | PooledEncoder, streams: StreamChoice) -> list[Outcome]:
@@ -125,22 +131,25 @@ def _extract_alike(clips: list[Clip], speech: SpeechOptions | PooledEncoder, str
 
 
 def _encode_window(waveforms: Iterable[_Waveform], speech: PooledEncoder, batch_size: int) -> Iterator[Outcome]:
-    """Encode clips of one length together; padding would change their frames."""
-    by_length: dict[int, list[tuple[_Waveform, np.ndarray]]] = defaultdict(list)
+    """Encode clips of one length together; padding would change their frames. One stretch of a file is encoded once."""
+    by_length: dict[int, dict[_Stretch, tuple[np.ndarray, list[_Waveform]]]] = defaultdict(dict)
     for waveform in waveforms:
         if waveform.samples is not None:
-            by_length[len(waveform.samples)].append((waveform, waveform.samples))
+            alike = by_length[len(waveform.samples)].setdefault(_stretch(waveform.clip), (waveform.samples, []))[1]
+            alike.append(waveform)
         elif waveform.clip.wanted:
             yield Outcome(waveform.clip.utterance_id, failure=waveform.failure)
     for of_one_length in by_length.values():
-        for first in range(0, len(of_one_length), batch_size):
-            batch = of_one_length[first : first + batch_size]
-            if not any(waveform.clip.wanted for waveform, _ in batch):
+        stretches = list(of_one_length.values())
+        for first in range(0, len(stretches), batch_size):
+            batch = stretches[first : first + batch_size]
+            if not any(waveform.clip.wanted for _, alike in batch for waveform in alike):
                 continue
-            encoded = speech.encoder.encode(np.stack([samples for _, samples in batch]))
-            for (waveform, samples), frames in zip(batch, encoded, strict=True):
-                if waveform.clip.wanted:
-                    yield _write(waveform, len(samples), frames, speech)
+            encoded = speech.encoder.encode(np.stack([samples for samples, _ in batch]))
+            for (samples, alike), frames in zip(batch, encoded, strict=True):
+                for waveform in alike:
+                    if waveform.clip.wanted:
+                        yield _write(waveform, len(samples), frames, speech)
 
 
 def _read(clip: Clip, max_seconds: float, shortest: int, streams: StreamChoice) -> _Waveform:

@@ -108,14 +108,17 @@ class Alone(Wherever):
     batched = False
 
 
-def test_a_stretch_that_follows_itself_is_encoded_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "encoded"), [(Alone, [1, 1, 1, 1]), (Wherever, [1, 1, 1])])
+def test_a_stretch_that_follows_itself_is_encoded_once(
+    tmp_path: Path, kind: type[Wherever], encoded: list[int]
+) -> None:
     write_clips(tmp_path, [4000, 8000])
     stretches = [("0.wav", None), ("0.wav", None), ("0.wav", 0.2), ("1.wav", None), ("none.wav", None), ("0.wav", None)]
     rows = [ManifestRow(line=0, id=f"u{n}", audio=path, start=start) for n, (path, start) in enumerate(stretches)]
     write_manifest(tmp_path / "m.tsv", rows)
-    encoder = Alone()
+    encoder = kind()
     report = extract_acoustic(tmp_path / "m.tsv", tmp_path / "out", encoder)
-    assert len(encoder.batches) == 4
+    assert encoder.batches == encoded
     assert (report.with_media, report.extracted, len(report.failures)) == (6, 5, 1)
     np.testing.assert_array_equal(frames_of(tmp_path / "out", "u0"), frames_of(tmp_path / "out", "u1"))
     np.testing.assert_array_equal(frames_of(tmp_path / "out", "u0"), frames_of(tmp_path / "out", "u5"))

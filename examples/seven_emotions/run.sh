@@ -36,7 +36,7 @@ model_without() {
         --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
         --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 1680 --max-update 1600 \
         --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
-        --no-epoch-checkpoints --no-save-optimizer-state --save-dir "$1/checkpoints"
+        --no-epoch-checkpoints --save-dir "$1/checkpoints"
 }
 
 set -x
@@ -52,7 +52,7 @@ fairseq-train text/data-bin --user-dir "$(memobert-inspect --user-dir)" \
     --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
     --lr 5e-5 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1300 --max-update 1300 \
     --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
-    --no-epoch-checkpoints --no-save-optimizer-state --save-dir text/checkpoints
+    --no-epoch-checkpoints --save-dir text/checkpoints
 
 [[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
 model_without twin "$held_out"

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.console import run_command
 from ..core.errors import UserError
@@ -80,15 +81,32 @@ def updates_of(path: Path) -> int:
     Raises:
         UserError: the file is not a fairseq checkpoint.
     """
-    import torch
-
-    allow_fairseq_arguments()
     try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        return int(content["optimizer_history"][-1]["num_updates"])
+        return int(_content(path)["optimizer_history"][-1]["num_updates"])
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         raise UserError(f"{path}: not a fairseq checkpoint ({reason}); move it elsewhere") from None
+
+
+def keeps_optimizer(path: Path) -> bool:
+    """Tell whether a checkpoint holds the optimiser's state, which ``--no-save-optimizer-state`` leaves out.
+
+    From one without it fairseq takes the weights, and begins again at update 0 without a message. Any other file counts
+    as having it: fairseq says what is wrong with it.
+    """
+    try:
+        content = _content(path)
+        return "optimizer_history" not in content or content.get("last_optimizer_state") is not None
+    except Exception:
+        return True
+
+
+def _content(path: Path) -> dict[str, Any]:
+    import torch
+
+    allow_fairseq_arguments()
+    content: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return content
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.last_checkpoint import settle_last_checkpoint
+from ..checkpoints.last_checkpoint import LAST, keeps_optimizer, settle_last_checkpoint
 from ..core.errors import UserError
 from ..core.files import replaced_when_complete
 from ..core.signals import STOP_MARK_VARIABLE, STOP_SIGNAL, passed_on_to_children, stop_requested
@@ -153,12 +153,17 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
         folder.stop_mark.unlink(missing_ok=True)
         updates = settle_last_checkpoint(_save_dir(command), folder.say) if is_training(command) else None
         needed = not _is_trained(command, updates)
+        if needed and updates is not None and not keeps_optimizer(_save_dir(command) / LAST):
+            folder.say(f"{LAST} is without the optimiser's state (--no-save-optimizer-state); training begins anew")
+            for checkpoint in _save_dir(command).glob("checkpoint*.pt"):
+                checkpoint.unlink()
+            updates = None
         tell_ranks(folder, options.key, needed)
         if needed:
             folder.say(" ".join(command[:2]) + f" … (command {number + 1} of {len(commands)})")
             exit_status = runner.run(command, folder.log)
             if stop_requested() and (exit_status or folder.stop_mark.exists()):
-                return _stopped(folder, updates), exit_status
+                return _stopped(folder, command, updates), exit_status
             if exit_status:
                 folder.say(f"{command[0]} ended with status {exit_status}")
                 return FAILED, exit_status
@@ -183,15 +188,18 @@ def _is_trained(command: Sequence[str], updates: int | None) -> bool:
     return updates is not None and end is not None and updates >= int(end)
 
 
-def _stopped(folder: RunFolder, updates: int | None) -> str:
-    """Note a stop; the run fails if it was stopped several times in a row without progress."""
+def _stopped(folder: RunFolder, command: Sequence[str], updates: int | None) -> str:
+    """Note a stop; the run fails if it was stopped several times in a row without progress that is kept."""
     reached = int(folder.stop_mark.read_text(encoding="utf-8")) if folder.stop_mark.exists() else 0
-    idle = 0 if reached > (updates or 0) else folder.read_state().idle_attempts + 1
+    goes_on = "--no-save-optimizer-state" not in command
+    idle = 0 if goes_on and reached > (updates or 0) else folder.read_state().idle_attempts + 1
     folder.change_state(idle_attempts=idle)
     if idle < _IDLE_ATTEMPTS:
-        folder.say("stopped on request; it goes on from here when it is started again")
+        place = "it goes on from here" if goes_on else "this training begins anew"
+        folder.say(f"stopped on request; {place} when it is started again")
         return STOPPED
-    folder.say(f"stopped {idle} times in a row before a single update; give it more time, then --retry-failed")
+    what = "before a single update" if goes_on else "before its end, and --no-save-optimizer-state keeps nothing"
+    folder.say(f"stopped {idle} times in a row {what}; give it more time, then --retry-failed")
     return FAILED
 
 

@@ -19,7 +19,7 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
-from ..checkpoints.last_checkpoint import LAST, is_whole
+from ..checkpoints.last_checkpoint import LAST, is_whole, keeps_optimizer
 from ..core.errors import UserError, as_disk_full
 from ..core.files import taken
 from ..core.signals import stop_mark
@@ -69,6 +69,11 @@ def check_save_folder(config: SaveFolderConfig) -> None:
             raise UserError(
                 f"{path}: damaged, probably by a full disk or the end of the process that wrote it; "
                 + (_REPAIR.format(folder) if by_default else "give another --restore-file")
+            )
+        if by_default and not keeps_optimizer(path):
+            raise UserError(
+                f"{path}: saved with --no-save-optimizer-state, so fairseq would take its weights and begin again at "
+                "update 0; delete it to train anew, or give another --save-dir and --finetune-from-model"
             )
     elif by_default and not config.no_last_checkpoints:
         others = sorted(other.name for other in folder.glob("checkpoint*.pt"))

@@ -127,9 +127,14 @@ def test_a_sweep_with_a_run_that_fails(tmp_path: Path, corpus: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_ended_sweep_goes_on_as_if_undisturbed(tmp_path: Path, corpus: Path, number: signal.Signals) -> None:
-    flags = {**OPTIMISER, "max_update": 200, "lr_scheduler": "fixed", "log_interval": 5, "dropout": 0.1}
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [(signal.SIGTERM, {}), (signal.SIGKILL, {}), (signal.SIGTERM, {"no_save_optimizer_state": True})],
+)
+def test_an_ended_sweep_goes_on_as_if_undisturbed(
+    tmp_path: Path, corpus: Path, number: signal.Signals, kept: dict[str, bool]
+) -> None:
+    flags = {**OPTIMISER, "max_update": 200, "lr_scheduler": "fixed", "log_interval": 5, "dropout": 0.1, **kept}
     pretraining = {"data": str(corpus), "speakers": "without_test_speaker", "flags": flags}
     plan = write_plan(tmp_path, plan_values(corpus, folds=[1], settings=["pretrain_prompt"], pretraining=pretraining))
     ended, whole = tmp_path / "ended", tmp_path / "whole"

@@ -109,6 +109,16 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
         check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
 
 
+def test_a_checkpoint_without_the_optimiser_is_not_begun_again_from_update_0(tmp_path: Path) -> None:
+    content = {"model": torch.zeros(4), "optimizer_history": [{"num_updates": 7}]}
+    torch.save(content, tmp_path / LAST)
+    with pytest.raises(UserError, match=r"begin again at update 0; delete it to train anew"):
+        check_save_folder(config(tmp_path))
+    check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
+    torch.save({**content, "last_optimizer_state": {"state": {}}}, tmp_path / LAST)
+    check_save_folder(config(tmp_path))
+
+
 def test_training_does_not_restart_where_only_the_last_checkpoint_is_missing(tmp_path: Path) -> None:
     check_save_folder(config(tmp_path))
     save(tmp_path / "checkpoint_1_4.pt")

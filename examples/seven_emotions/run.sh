@@ -26,7 +26,7 @@ model_without() {
         --workers 2
     [[ -f $1/data-bin/corpus.json ]] || memobert-binarize --manifest "$1/manifest.tsv" --visual "$1/visual" \
         --visual-input expressions --acoustic acoustic --center-speakers --vocab "$minilm/vocab.txt" --output "$1/data-bin"
-    fairseq-train "$1/data-bin" --user-dir "$(memobert-inspect --user-dir)" \
+    [[ -f $1/trained ]] || fairseq-train "$1/data-bin" --user-dir "$(memobert-inspect --user-dir)" \
         --task memobert_prompt --criterion memobert_prompt --arch memobert_tiny \
         --text-encoder text/checkpoints/checkpoint_last.pt \
         --init-std 0.05 --position-init-std 0.01 --dropout 0.4 --attention-dropout 0.2 --standardize-frames \
@@ -37,6 +37,7 @@ model_without() {
         --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 1680 --max-update 1600 \
         --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
         --no-epoch-checkpoints --save-dir "$1/checkpoints"
+    touch "$1/trained"
 }
 
 set -x
@@ -46,13 +47,15 @@ set -x
 [[ -f text/data-bin/corpus.json ]] || memobert-binarize --manifest text/manifest.tsv --vocab "$minilm/vocab.txt" \
     --output text/data-bin
 [[ -f minilm.pt ]] || memobert-import bert "$minilm" --output minilm.pt
-fairseq-train text/data-bin --user-dir "$(memobert-inspect --user-dir)" \
+# fairseq makes one more update where a training that has ended is started again.
+[[ -f text/trained ]] || fairseq-train text/data-bin --user-dir "$(memobert-inspect --user-dir)" \
     --task memobert_prompt --criterion memobert_prompt --arch memobert_small --finetune-from-model minilm.pt \
     --modalities l --mask-words labels --verbalizer "$words" --labels "$emotions" \
     --optimizer memobert_adamw --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 --clip-norm 5.0 \
     --lr 5e-5 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1300 --max-update 1300 \
     --batch-size 32 --seed 1 --cpu --num-workers 0 --log-format json --log-interval 50 --disable-validation \
     --no-epoch-checkpoints --save-dir text/checkpoints
+touch text/trained
 
 [[ -f ferplus/pictures.npz ]] || python -m memobert_plugin.corpora ferplus "$ferplus" --output ferplus --allow-other-counts
 model_without twin "$held_out"

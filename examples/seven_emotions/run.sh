@@ -16,8 +16,7 @@ words='neutral=neutral happiness=happy surprise=surprised sadness=sad anger=angr
 mkdir -p "$work" && cd "$work"
 export OMP_NUM_THREADS=1
 
-# Both models have the same voices, whose frames are made once.
-# Makes the data-bin and trains in the folder $1, without the actors $2.
+# Makes the data-bin and trains in the folder $1, without the actors $2. Frames of the voices serve both models.
 model_without() {
     [[ -f $1/manifest.tsv ]] || python "$here/seven_corpus.py" --ravdess "$ravdess" --goemotions "$goemotions" \
         --emorynlp "$emorynlp" --ferplus ferplus --output "$1" --test-speakers "$2"

@@ -43,9 +43,9 @@ EMORYNLP: Final = {"Neutral": "neutral", "Joyful": "happiness", "Sad": "sadness"
 SPOKEN: Final = {
     "neutral": 4710, "happiness": 1743, "surprise": 1205, "sadness": 683, "anger": 1109, "disgust": 271, "fear": 268,
 }  # fmt: skip
-"""How frequent emotions are in spoken dialogue: lines of MELD's training part (Poria et al. 2019). No line is read."""
+"""Lines of each emotion in MELD's training part (Poria et al. 2019), as in spoken dialogue. None of them is read."""
 DIALOGUE_WEIGHT: Final = 4.0
-"""How often a line of EmoryNLP, spoken dialogue, is drawn for one of GoEmotions, which people wrote."""
+"""Weight of a line of EmoryNLP, spoken dialogue, beside one of GoEmotions, which people wrote."""
 ONE_FACE: Final = 0.3
 """Probability of an utterance with a single face, which then shows the emotion."""
 FEWEST_FACES, MOST_FACES = 4, 24

@@ -33,6 +33,7 @@ class SaveFolderConfig(FairseqDataclass):
 
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
+    reset_optimizer: bool = II("checkpoint.reset_optimizer")
     no_save: bool = II("checkpoint.no_save")
     no_last_checkpoints: bool = II("checkpoint.no_last_checkpoints")
     save_interval_updates: int = II("checkpoint.save_interval_updates")
@@ -70,10 +71,10 @@ def check_save_folder(config: SaveFolderConfig) -> None:
                 f"{path}: damaged, probably by a full disk or the end of the process that wrote it; "
                 + (_REPAIR.format(folder) if by_default else "give another --restore-file")
             )
-        if by_default and not keeps_optimizer(path):
+        if by_default and not config.reset_optimizer and not keeps_optimizer(path):
             raise UserError(
                 f"{path}: saved with --no-save-optimizer-state, so fairseq would take its weights and begin again at "
-                "update 0; delete it to train anew, or give another --save-dir and --finetune-from-model"
+                "update 0; delete it to train anew, or give --reset-optimizer if that is wanted"
             )
     elif by_default and not config.no_last_checkpoints:
         others = sorted(other.name for other in folder.glob("checkpoint*.pt"))

@@ -23,6 +23,7 @@ def config(folder: Path, restore_file: str = LAST, no_save: bool = False, no_las
     return SaveFolderConfig(
         save_dir=str(folder),
         restore_file=restore_file,
+        reset_optimizer=False,
         no_save=no_save,
         no_last_checkpoints=no_last,
         save_interval_updates=0,
@@ -114,6 +115,7 @@ def test_a_checkpoint_without_the_optimiser_is_not_begun_again_from_update_0(tmp
     torch.save(content, tmp_path / LAST)
     with pytest.raises(UserError, match=r"begin again at update 0; delete it to train anew"):
         check_save_folder(config(tmp_path))
+    check_save_folder(replace(config(tmp_path), reset_optimizer=True))
     check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
     torch.save({**content, "last_optimizer_state": {"state": {}}}, tmp_path / LAST)
     check_save_folder(config(tmp_path))

@@ -1,4 +1,4 @@
-"""The other ranks of a job train when the first one says so, and tell it when they fail."""
+"""What a stopped run keeps, and what ranks tell each other: when to train, and that one failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
 from memobert_plugin.sweep.records import RunFolder
-from memobert_plugin.sweep.run_process import rank_failed_mark, tell_ranks, train_with_first_rank
+from memobert_plugin.sweep.run_process import RunOptions, carry_out, rank_failed_mark, tell_ranks, train_with_first_rank
 from tests.sweep.sweeps import script_run
 
 
@@ -47,3 +47,27 @@ def test_without_other_ranks_nothing_is_written(folder: RunFolder) -> None:
     folder.path.mkdir()
     tell_ranks(folder, "", train=True)
     assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("reached", "flags", "status", "why"),
+    [
+        (0, [], "failed", "5 times in a row before a single update"),
+        (7, [], "stopped", "it goes on from here"),
+        (7, ["--no-save-optimizer-state"], "failed", "5 times in a row before its end, and --no-save-optimizer-state"),
+    ],
+)
+def test_a_run_that_keeps_nothing_of_five_starts_fails(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, reached: int, flags: list[str], status: str, why: str
+) -> None:
+    code = f"import os, pathlib; pathlib.Path(os.environ[{STOP_MARK_VARIABLE!r}]).write_text('{reached}')"
+    description = script_run(folder.path.parent, "import/stopped", code).description
+    description["commands"][0].extend(flags)
+    folder.write_description(description)
+    for attempt in range(5):
+        assert folder.read_state().status == ("stopped" if attempt else "waiting")
+        asked = iter([False, True])
+        monkeypatch.setattr("memobert_plugin.sweep.run_process.stop_requested", lambda asked=asked: next(asked))
+        carry_out(folder, RunOptions())
+    assert folder.read_state().status == status
+    assert why in folder.last_lines(1)[0]

@@ -1,20 +1,41 @@
-"""Draws the lines of GoEmotions and EmoryNLP on which the shipped model's text encoder is trained."""
+"""Draws the lines of GoEmotions and EmoryNLP on which the shipped model's text encoder is trained.
+
+Or writes each of their training lines once, in random order, without those of another manifest.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from seven_corpus import lines_alone
+from seven_corpus import lines_alone, lines_by_emotion
 
 from memobert_plugin.core.console import run_command
 from memobert_plugin.corpora.reading import Reading
+from memobert_plugin.data.manifest import ManifestRow, read_manifest
+
+
+def lines_once(goemotions: Path, emorynlp: Path, rng: np.random.Generator) -> list[ManifestRow]:
+    """Return each training line of both corpora once, in random order."""
+    found = [
+        (emotion, text) for emotion, lines in lines_by_emotion(goemotions, emorynlp, "train").items() for text in lines
+    ]
+    return [
+        ManifestRow(line=0, id=f"line_{number:05d}", text=text, emotion=emotion, split="train")
+        for number, (emotion, text) in enumerate(found[place] for place in rng.permutation(len(found)))
+    ]
+
+
+def letters(text: str) -> str:
+    """Return a line's letters and digits, by which it is known again."""
+    return re.sub(r"\W", "", text.lower())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag, metavar, text in (
         ("--goemotions", "FOLDER", "folder of train.tsv and labels.txt"),
         ("--emorynlp", "FOLDER", "folder of emorynlp_train_final.csv"),
@@ -22,10 +43,18 @@ def main() -> None:
     ):
         parser.add_argument(flag, type=Path, required=True, metavar=metavar, help=text)
     parser.add_argument("--lines", type=int, default=41600, help="lines to draw (default: %(default)s)")
+    parser.add_argument("--once", action="store_true", help="write each line once, instead of with dialogue's shares")
+    parser.add_argument("--leave-out", type=Path, metavar="TSV", help="manifest whose lines are left out")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    rows = lines_alone(arguments.goemotions, arguments.emorynlp, arguments.lines, rng)
+    if arguments.once:
+        rows = lines_once(arguments.goemotions, arguments.emorynlp, rng)
+    else:
+        rows = lines_alone(arguments.goemotions, arguments.emorynlp, arguments.lines, rng)
+    if arguments.leave_out:
+        known = {letters(row.text) for row in read_manifest(arguments.leave_out)}
+        rows = [row for row in rows if letters(row.text) not in known]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Reading(rows, [], []).write(arguments.output)
     counts = ", ".join(f"{emotion} {count}" for emotion, count in Counter(row.emotion for row in rows).most_common())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from memobert_plugin.data.manifest import ManifestRow, read_manifest, write_manifest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "seven_emotions" / "seven_corpus.py"
 
@@ -71,3 +74,21 @@ def test_lines_alone_are_as_frequent_as_in_dialogue_and_dialogue_comes_more_ofte
     )
     times = [sum(row.text == f"f{number}" for row in rows) for number in range(300)]
     assert max(times) - min(times) <= 1
+
+
+def test_lines_come_once_without_those_of_another_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("neutral\nfear\n")
+    written = "text\tlabel\tid\nI wait\t0\ta\nRun!\t1\tb\nrun\t0\tc\nWell, hello.\t0\td\n"
+    (tmp_path / "train.tsv").write_text(written)
+    (tmp_path / "emorynlp_train_final.csv").write_text("Utterance,Emotion\nOh no!,Scared\n")
+    write_manifest(tmp_path / "known.tsv", [ManifestRow(0, "a", "", "", "test", "well hello")])
+    folder = str(tmp_path)
+    words = ["--goemotions", folder, "--emorynlp", folder, "--once", "--leave-out", str(tmp_path / "known.tsv")]
+    monkeypatch.setattr("sys.argv", ["text_corpus.py", *words, "--output", str(tmp_path / "once.tsv")])
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    runpy.run_path(str(SCRIPT.parent / "text_corpus.py"), run_name="text_corpus")["main"]()
+    lines = {(row.emotion, row.text) for row in read_manifest(tmp_path / "once.tsv")}
+    assert lines == {("neutral", "I wait"), ("fear", "Run!"), ("neutral", "run"), ("fear", "Oh no!")}
+    assert "4 lines, 4 different: " in capsys.readouterr().out

@@ -95,6 +95,14 @@ remove_broken_torchaudio() {
     fi
 }
 
+# Removes the stamps of another state or checkout: an environment holds one editable installation, now this one.
+forget_other_installations() {
+    local stamp
+    for stamp in "$VENV"/.installed-*; do
+        [[ ! -f $stamp || $(<"$stamp") == "$1" ]] || rm "$stamp"
+    done
+}
+
 set_up() {
     local extra=$1 stamp key included
     stamp=$VENV/.installed-$extra
@@ -114,6 +122,7 @@ set_up() {
         pip_install --constraint "$ROOT/constraints.txt" --editable "${ROOT}[$extra,fairseq]" ||
             fail "the installation failed (see above); run the script again to go on"
         remove_broken_torchaudio
+        forget_other_installations "$key"
         for included in "$@"; do
             echo "$key" >"$VENV/.installed-$included"
         done

@@ -171,9 +171,8 @@ def binarize(
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer).write(folder / META_FILE)
     skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
-    return BinarizeReport(
-        Path(output), survey.rows, counts, max_failed_share, skipped.first, skipped_file, survey.notes
-    )
+    summary = (max_failed_share, skipped.first, skipped_file, survey.notes)
+    return BinarizeReport(Path(output), survey.rows, counts, *summary)
 
 
 def _visual_info(folders: FeatureFolders) -> ExtractorInfo | None:

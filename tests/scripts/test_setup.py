@@ -1,4 +1,4 @@
-"""Setting up never empties an environment that belongs to another place."""
+"""Setting up never empties an environment of another place, and knows when another checkout has installed into one."""
 
 from __future__ import annotations
 
@@ -46,3 +46,23 @@ def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
     moved = other_environment(tmp_path / "shared").rename(tmp_path / ".venv")
     ended = make_environment(moved)
     assert f"would make -m venv --clear {moved}" in ended.stdout + ended.stderr
+
+
+def test_a_checkout_installs_again_where_another_one_has_installed_since(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/sh\necho Python 3.12.0\n")
+    python.chmod(0o755)
+    (tmp_path / ".installed-test").write_text("Python 3.12.0 /another/checkout 1 2\n")
+    code = "source scripts/setup.sh; make_environment() { :; }; pip_install() { :; }; "
+    for extra, said in (("plot", True), ("plot", False), ("video", True), ("plot", False)):
+        ended = subprocess.run(
+            ["bash", "-c", f"set -eu; {code} remove_broken_torchaudio() {{ :; }}; set_up {extra}"],
+            cwd=ROOT,
+            env={**os.environ, "VENV": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("setup: installing into" in ended.stderr) is said
+    assert {path.name for path in tmp_path.glob(".installed-*")} == {".installed-plot", ".installed-video"}

@@ -28,7 +28,7 @@ and a plan's names: bert_finetune, bert_prompt, pretrain_finetune, pretrain_prom
 
 All further flags go to fairseq-train and replace the preset's; docs/flags.md lists those of this package. Without them:
 the GPU if there is one, else the CPU and memobert_tiny; the architecture of --finetune-from-model; fold 1, or the
-manifest's own split where it has train and valid; checkpoints/SETTING/foldN. --dry-run prints the command only.
+manifest's own split where it has train, valid and test; checkpoints/SETTING/foldN. --dry-run prints the command only.
 
   memobert-train direct data-bin/x
   memobert-train direct data-bin/x --folds sessions --fold 3

@@ -127,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if updates is None
         else f"{LAST}: whole, {counted(updates, 'update')}"
     )
+    if updates is not None and not keeps_optimizer(folder / LAST):
+        print("it lacks the optimiser's state: no training goes on from it, one can begin anew (--reset-optimizer)")
     return 0
 
 

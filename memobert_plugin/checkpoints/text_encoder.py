@@ -11,7 +11,15 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.names import LAYER_NORM_EPS
-from ..nn.network import FINGERPRINT, dictionary_fingerprint, weights_of_checkpoint, with_changes
+from ..nn.embedders import PROMPT
+from ..nn.network import (
+    DIVERGED,
+    FINGERPRINT,
+    all_finite,
+    dictionary_fingerprint,
+    weights_of_checkpoint,
+    with_changes,
+)
 from ..nn.text_encoder import TextEncoderSizes
 from .bert import import_bert
 from .fairseq_checkpoint import read_plain_checkpoint
@@ -35,7 +43,7 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
     """Read a BERT whose dictionary has these symbols.
 
     Raises:
-        UserError: no BERT there, a damaged file, or another dictionary.
+        UserError: no BERT there, a damaged file, another dictionary, or values that half precision cannot hold.
     """
     if path.is_dir():
         imported = import_bert(path)
@@ -50,8 +58,11 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
     own = {}
     for name, value in weights.items():
         for prefix, renamed in (("text_embedder.", "embedder."), ("encoder.", "body.")):
-            if name.startswith(prefix):
-                own[renamed + name.removeprefix(prefix)] = value.half().float()
+            if name.startswith(prefix) and name != PROMPT:
+                rounded = value.half().float()
+                if not all_finite(rounded):
+                    raise UserError(f"--text-encoder {path}: {name} {DIVERGED}")
+                own[renamed + name.removeprefix(prefix)] = rounded
     layers = sum(name.endswith("attention_norm.weight") for name in own)
     positions, width = own["embedder.position.weight"].shape
     ffn = own["body.layers.0.ffn_in.weight"].shape[0]

@@ -177,7 +177,7 @@ def going_on(advice: str) -> Iterator[None]:
 def say(*lines: str) -> None:
     """Print lines about the work to standard output, unless -q was given."""
     if lines and loudness() > QUIET:
-        print("\n".join(lines), flush=True)
+        print(_with_names("\n".join(lines)), flush=True)
 
 
 def note(text: str) -> None:

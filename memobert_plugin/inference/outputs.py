@@ -185,8 +185,11 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
             line = json.loads(text)
             if "error" in line:
                 continue
-            if list(line.get("dimensions", line["probabilities"])) != list(labels):
-                raise UserError(f"{path}, row {number}: another model's answer; give another --output or --overwrite")
+            if sorted(line.get("dimensions", line["probabilities"])) != sorted(labels):
+                raise UserError(
+                    f"{path}, row {number}: an answer with other labels; give another --output, or --overwrite without "
+                    "--resume"
+                )
             found[_key(line["id"], line["start"], line["end"])] = line
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

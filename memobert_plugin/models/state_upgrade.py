@@ -43,6 +43,8 @@ class StagedModel(BaseFairseqModel):
     layer_norm_eps: float = LAYER_NORM_EPS
     prompt_starts_as: Sequence[int] = ()
     """Rows of the words whose vectors the learned vectors of a prompt start as."""
+    given_text_encoder: str = ""
+    """Where a frozen text encoder was read from; empty where a checkpoint is to bring its weights."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return torch's state dictionary with the fingerprint under a name that ``--store-ema`` passes over."""
@@ -68,6 +70,19 @@ class StagedModel(BaseFairseqModel):
         if PROMPT in own and PROMPT not in state_dict and WORDS in state_dict:
             state_dict[PROMPT] = state_dict[WORDS][list(self.prompt_starts_as)].clone()
         complete_state(state_dict, own)
+        if self.given_text_encoder:
+            self._refuse_other_text_encoder(state_dict, own)
+
+    @exits_in_one_line
+    def _refuse_other_text_encoder(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+        """Compare in the precision of this model, in which the given encoder's weights are by now."""
+        for name in (name for name in own if name.startswith(ENCODER_PREFIX)):
+            rounded = state[name].to(self.get_parameter(name).dtype).half()
+            if not torch.equal(rounded, own[name].half()):
+                raise UserError(
+                    f"--text-encoder {self.given_text_encoder}: not the frozen text encoder of the checkpoint, which "
+                    "would replace it; give the one of its training"
+                )
 
 
 def _fit_changes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -167,7 +167,7 @@ def _run_commands(folder: RunFolder, options: RunOptions) -> tuple[str, int | No
             if exit_status:
                 folder.say(f"{command[0]} ended with status {exit_status}")
                 return FAILED, exit_status
-        folder.change_state(finished_commands=number + 1)
+        folder.change_state(finished_commands=number + 1, idle_attempts=0)
     missing = [path for path in description.get("predictions", {}).values() if not (folder.path / path).is_file()]
     if missing:
         folder.say(f"{', '.join(missing)} was not written")

@@ -208,6 +208,7 @@ class CorpusTask(ResumableTask):
             refuse_other_centering(root.checkpoint, self.corpus().meta.acoustic_extractor)
         if encoder is not None:
             model.text_embedder.encoder.load_state_dict(dict(encoder.weights))
+            model.given_text_encoder = path
         if self.cfg.center_frames or self.cfg.standardize_frames:
             fit_embedders(
                 self.corpus(),

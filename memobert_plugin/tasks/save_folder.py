@@ -74,7 +74,7 @@ def check_save_folder(config: SaveFolderConfig) -> None:
         if by_default and not config.reset_optimizer and not keeps_optimizer(path):
             raise UserError(
                 f"{path}: saved with --no-save-optimizer-state, so fairseq would take its weights and begin again at "
-                "update 0; delete it to train anew, or give --reset-optimizer if that is wanted"
+                "update 0; delete the folder's checkpoints to train anew, or give --reset-optimizer if that is wanted"
             )
     elif by_default and not config.no_last_checkpoints:
         others = sorted(other.name for other in folder.glob("checkpoint*.pt"))

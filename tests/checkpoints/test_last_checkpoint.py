@@ -12,8 +12,9 @@ from memobert_plugin.core.errors import UserError
 
 
 def save(path: Path, updates: int) -> None:
-    content = {"optimizer_history": [{"num_updates": updates}], "model": {"weight": torch.full((500,), float(updates))}}
-    torch.save(content, path)
+    weights = {"weight": torch.full((500,), float(updates))}
+    history = [{"num_updates": updates}]
+    torch.save({"optimizer_history": history, "last_optimizer_state": {}, "model": weights}, path)
 
 
 def truncate(path: Path, share: float) -> None:

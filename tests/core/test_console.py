@@ -34,13 +34,16 @@ def test_notes_and_errors_call_a_temporary_file_by_its_name(
     copy = tmp_path / "copy.tsv"
     console.name_in_messages(copy, "standard input")
     note(f"{copy}: a remark")
+    console.say(f"{copy}: done")
 
     def fails() -> None:
         raise UserError(f"{copy}, row 3: a mistake")
 
     with pytest.raises(SystemExit):
         run_command(fails)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr()
+    said = printed.err
+    assert printed.out == "standard input: done\n"
     assert "note: standard input: a remark\n" in said and "error: standard input, row 3: a mistake\n" in said
 
 

@@ -89,6 +89,7 @@ def test_earlier_answers_are_kept_in_the_order_of_the_question(tmp_path: Path) -
     utterances.append(Utterance(name="c", text="x", start=4.0, end=5.0))
     answers = Answers(utterances, earlier_answers(path, LABELS))
     assert [one.name for one in answers.waiting] == ["a", "c"]  # c had failed
+    assert earlier_answers(path, LABELS[::-1]) == earlier_answers(path, LABELS)
     answers.add(answer("a", 0.0))
     assert [line["id"] for line in answers.lines()] == ["a", "b"]
 
@@ -98,7 +99,7 @@ def test_earlier_answers_are_kept_in_the_order_of_the_question(tmp_path: Path) -
     [
         ("no json\n", "holds no answers"),
         ("[1]\n", "holds no answers"),
-        (json.dumps(answer("a", 0.0) | {"probabilities": {"joy": 1.0}}) + "\n", "row 1: another model's answer"),
+        (json.dumps(answer("a", 0.0) | {"probabilities": {"joy": 1.0}}) + "\n", "row 1: an answer with other labels"),
     ],
 )
 def test_answers_of_something_else_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -71,3 +71,17 @@ def test_a_run_that_keeps_nothing_of_five_starts_fails(
         carry_out(folder, RunOptions())
     assert folder.read_state().status == status
     assert why in folder.last_lines(1)[0]
+
+
+def test_commands_that_end_between_stops_are_progress(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = f"import os, pathlib; pathlib.Path(os.environ[{STOP_MARK_VARIABLE!r}]).write_text('7')"
+    description = script_run(folder.path.parent, "import/stopped", code, commands=3).description
+    for command in description["commands"]:
+        command.append("--no-save-optimizer-state")
+    folder.write_description(description)
+    # Of each start: asked before a command, and after it.
+    for stops in ([False, True],) * 4 + ([False, False, False, True],) + ([False, True],) * 3:
+        asked = iter(stops)
+        monkeypatch.setattr("memobert_plugin.sweep.run_process.stop_requested", lambda asked=asked: next(asked))
+        carry_out(folder, RunOptions())
+    assert (folder.read_state().status, folder.read_state().idle_attempts) == ("stopped", 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,44 @@ def test_a_checkpoint_without_text_encoder_is_not_taken_for_one(folder: Path, tm
     start = plain.save(tmp_path / "plain.pt")
     with pytest.raises((SystemExit, UserError), match="no frozen text encoder"):
         run(folder, "memobert_prompt", *PROMPTED).trainer.load_checkpoint(str(start), reset_optimizer=True)
+
+
+def test_another_text_encoder_than_the_checkpoints_is_refused(folder: Path, tmp_path: Path) -> None:
+    training = run(folder, "memobert_prompt", *PROMPTED)
+    training.train(1)
+    start = training.save(tmp_path / "start.pt")
+    vocabulary = (folder / "vocab.txt").read_text().split("\n")[:-1]
+    config = bert_config(layers=2, hidden=24, heads=2, ffn=32, rows=len(vocabulary), positions=80)
+    further = random_bert(BertModel, config)
+    further.get_parameter("encoder.layer.1.output.dense.bias").data += 0.01
+    other = write_bert_folder(tmp_path / "other", further, vocabulary)
+    for encoder, refused in ((folder / "bert", False), (other, True)):
+        flags = ("--text-encoder", str(encoder), *RECIPE, *PROMPTED)
+        following = TrainingRun(folder / "expressions", "memobert_prompt", *flags)
+        with pytest.raises((SystemExit, UserError), match="not the frozen text encoder") if refused else nullcontext():
+            following.trainer.load_checkpoint(str(start), reset_optimizer=True)
+
+
+def test_a_network_with_learned_prompt_vectors_becomes_a_text_encoder(folder: Path, tmp_path: Path) -> None:
+    flags = ("--fold", "1", "--modalities", "l", "--soft-prompt-length", "2")
+    words = TrainingRun(folder / "expressions", "memobert_prompt", *flags)
+    words.train(1)
+    checkpoint = words.save(tmp_path / "words.pt")
+    training = TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(checkpoint), *PROMPTED)
+    training.train(1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_a_text_encoder_whose_weights_half_precision_cannot_hold_is_refused(
+    folder: Path, tmp_path: Path, value: float
+) -> None:
+    words = TrainingRun(folder / "expressions", "memobert_prompt", "--fold", "1", "--modalities", "l")
+    words.train(1)
+    with torch.no_grad():
+        words.model.text_embedder.position.weight[3, 1] = value
+    checkpoint = words.save(tmp_path / "words.pt")
+    with pytest.raises(SystemExit, match=r"words\.pt: text_embedder\.position\.weight holds NaN or infinite values"):
+        TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(checkpoint), *PROMPTED)
 
 
 FIRST_ALONE = (

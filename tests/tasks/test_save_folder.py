@@ -11,6 +11,7 @@ import pytest
 import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
+from memobert_plugin.checkpoints import last_checkpoint
 from memobert_plugin.checkpoints.last_checkpoint import LAST
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.signals import STOP_MARK_VARIABLE
@@ -110,12 +111,16 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
         check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
 
 
-def test_a_checkpoint_without_the_optimiser_is_not_begun_again_from_update_0(tmp_path: Path) -> None:
+def test_a_checkpoint_without_the_optimiser_is_not_begun_again_from_update_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = {"model": torch.zeros(4), "optimizer_history": [{"num_updates": 7}]}
     torch.save(content, tmp_path / LAST)
-    with pytest.raises(UserError, match=r"begin again at update 0; delete it to train anew"):
+    with pytest.raises(UserError, match=r"begin again at update 0; delete the folder's checkpoints"):
         check_save_folder(config(tmp_path))
     check_save_folder(replace(config(tmp_path), reset_optimizer=True))
+    assert last_checkpoint.main([str(tmp_path)]) == 0
+    assert "no training goes on from it" in capsys.readouterr().out
     check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
     torch.save({**content, "last_optimizer_state": {"state": {}}}, tmp_path / LAST)
     check_save_folder(config(tmp_path))

@@ -56,10 +56,17 @@ OTHERS_NEUTRAL: Final = 0.7
 FACES_PER_SECOND: Final = 10.0
 
 
+def needed(path: Path, corpus: str) -> Path:
+    """Return a corpus's file if it is there."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the folder of the tables of {corpus}")
+    return path
+
+
 def goemotions_lines(folder: Path, part: str) -> Iterator[tuple[str, str]]:
     """Yield (emotion, text) of the lines of one label among :data:`GOEMOTIONS`."""
-    names = (folder / "labels.txt").read_text(encoding="utf-8").split()
-    with open(folder / f"{part}.tsv", encoding="utf-8", newline="") as stream:
+    names = needed(folder / "labels.txt", "GoEmotions").read_text(encoding="utf-8").split()
+    with open(needed(folder / f"{part}.tsv", "GoEmotions"), encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
             if row["label"].isdecimal() and names[int(row["label"])] in GOEMOTIONS:
                 text = re.sub(r"\s+", " ", row["text"].replace("[NAME]", "").replace("[RELIGION]", ""))
@@ -68,7 +75,7 @@ def goemotions_lines(folder: Path, part: str) -> Iterator[tuple[str, str]]:
 
 def emorynlp_lines(folder: Path, part: str) -> Iterator[tuple[str, str]]:
     """Yield (emotion, text) of the lines of a label among :data:`EMORYNLP`."""
-    with open(folder / f"emorynlp_{part}_final.csv", encoding="utf-8", newline="") as stream:
+    with open(needed(folder / f"emorynlp_{part}_final.csv", "EmoryNLP"), encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             if row["Emotion"] in EMORYNLP:
                 yield EMORYNLP[row["Emotion"]], row["Utterance"]

@@ -24,6 +24,8 @@ from ..nn.text_encoder import TextEncoderSizes
 from .bert import import_bert
 from .fairseq_checkpoint import read_plain_checkpoint
 
+_ADVICE = "give a Hugging Face BERT folder, the file of memobert-import bert, or a checkpoint trained from it"
+
 
 @dataclass(frozen=True)
 class TextEncoder:
@@ -46,7 +48,10 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
         UserError: no BERT there, a damaged file, another dictionary, or values that half precision cannot hold.
     """
     if path.is_dir():
-        imported = import_bert(path)
+        try:
+            imported = import_bert(path)
+        except UserError as error:
+            raise UserError(f"--text-encoder {path}: holds no BERT ({error}); {_ADVICE}") from None
         weights, heads = imported.weights, imported.config.heads
         epsilon = imported.config.layer_norm_eps
     else:
@@ -70,9 +75,8 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
 
 
 def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int, float]:
-    advice = "give a Hugging Face BERT folder, the file of memobert-import bert, or a checkpoint trained from it"
     if not path.is_file():
-        raise UserError(f"--text-encoder {path}: no such file or folder; {advice}")
+        raise UserError(f"--text-encoder {path}: no such file or folder; {_ADVICE}")
     content = read_plain_checkpoint(path)
     try:
         model = content["cfg"]["model"]
@@ -80,8 +84,8 @@ def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int, float]:
         tensors = {name: value for name, value in content["model"].items() if isinstance(value, Tensor)}
         found = with_changes(weights_of_checkpoint(tensors))
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise UserError(f"--text-encoder {path}: holds no BERT; {advice}") from None
+        raise UserError(f"--text-encoder {path}: holds no BERT; {_ADVICE}") from None
     needed = (FINGERPRINT, "text_embedder.position.weight", "encoder.layers.0.ffn_in.weight")
     if any(name not in found for name in needed):
-        raise UserError(f"--text-encoder {path}: holds no BERT; {advice}")
+        raise UserError(f"--text-encoder {path}: holds no BERT; {_ADVICE}")
     return found, heads, epsilon

@@ -95,6 +95,9 @@ def test_text_is_read_by_a_frozen_encoder_whose_weights_go_with_the_checkpoint(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
+    with pytest.raises(SystemExit, match="not the frozen text encoder of the checkpoint"):
+        model.upgrade_state_dict(dict(state))
+    model.given_text_encoder = ""  # as where a checkpoint brings the weights
     model.upgrade_state_dict(state)
     model.load_state_dict(state, strict=True)
     torch.testing.assert_close(checks.logits(model, sample), expected)

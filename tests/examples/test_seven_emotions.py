@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.manifest import ManifestRow, read_manifest, write_manifest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "seven_emotions" / "seven_corpus.py"
@@ -92,3 +93,12 @@ def test_lines_come_once_without_those_of_another_manifest(
     lines = {(row.emotion, row.text) for row in read_manifest(tmp_path / "once.tsv")}
     assert lines == {("neutral", "I wait"), ("fear", "Run!"), ("neutral", "run"), ("fear", "Oh no!")}
     assert "4 lines, 4 different: " in capsys.readouterr().out
+
+
+def test_a_folder_of_another_corpus_is_named(build: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.txt: no such file; give the folder of the tables of GoEmotions"):
+        list(build.goemotions_lines(tmp_path, "train"))
+    with pytest.raises(
+        UserError, match=r"dev_final\.csv: no such file; give the folder of the tables of EmoryNLP"
+    ):
+        list(build.emorynlp_lines(tmp_path, "dev"))

@@ -148,6 +148,14 @@ def test_another_text_encoder_than_the_checkpoints_is_refused(folder: Path, tmp_
             following.trainer.load_checkpoint(str(start), reset_optimizer=True)
 
 
+def test_a_folder_without_bert_is_named_as_the_text_encoder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        SystemExit, match=r"--text-encoder .*: holds no BERT \(.*; give a Hugging Face BERT folder, the"
+    ):
+        TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(tmp_path), *PROMPTED)
+
+
 def test_a_network_with_learned_prompt_vectors_becomes_a_text_encoder(folder: Path, tmp_path: Path) -> None:
     flags = ("--fold", "1", "--modalities", "l", "--soft-prompt-length", "2")
     words = TrainingRun(folder / "expressions", "memobert_prompt", *flags)

@@ -44,7 +44,7 @@ class StagedModel(BaseFairseqModel):
     prompt_starts_as: Sequence[int] = ()
     """Rows of the words whose vectors the learned vectors of a prompt start as."""
     given_text_encoder: str = ""
-    """Where a frozen text encoder was read from; empty where a checkpoint is to bring its weights."""
+    """File or folder that a frozen text encoder was read from; empty where a checkpoint is to bring its weights."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return torch's state dictionary with the fingerprint under a name that ``--store-ema`` passes over."""

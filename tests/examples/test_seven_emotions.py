@@ -98,7 +98,5 @@ def test_lines_come_once_without_those_of_another_manifest(
 def test_a_folder_of_another_corpus_is_named(build: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"labels\.txt: no such file; give the folder of the tables of GoEmotions"):
         list(build.goemotions_lines(tmp_path, "train"))
-    with pytest.raises(
-        UserError, match=r"dev_final\.csv: no such file; give the folder of the tables of EmoryNLP"
-    ):
+    with pytest.raises(UserError, match=r"dev_final\.csv: no such file; give the folder of the tables of EmoryNLP"):
         list(build.emorynlp_lines(tmp_path, "dev"))

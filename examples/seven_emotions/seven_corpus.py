@@ -138,9 +138,14 @@ def lines_alone(goemotions: Path, emorynlp: Path, count: int, rng: np.random.Gen
         edges = np.cumsum([weight for _, weight in found])
         places = np.searchsorted(edges, (np.arange(wanted) + rng.random()) * (edges[-1] / wanted)) if wanted else []
         drawn += [(emotion, found[place][0]) for place in places]
+    return shuffled_rows(drawn, rng)
+
+
+def shuffled_rows(lines: Sequence[tuple[str, str]], rng: np.random.Generator) -> list[ManifestRow]:
+    """Return rows of text only to train on, in random order, from (emotion, text)."""
     return [
         ManifestRow(line=0, id=f"line_{number:05d}", text=text, emotion=emotion, split="train")
-        for number, (emotion, text) in enumerate(drawn[place] for place in rng.permutation(len(drawn)))
+        for number, (emotion, text) in enumerate(lines[place] for place in rng.permutation(len(lines)))
     ]
 
 

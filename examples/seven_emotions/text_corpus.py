@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from seven_corpus import lines_alone, lines_by_emotion
+from seven_corpus import lines_alone, lines_by_emotion, shuffled_rows
 
 from memobert_plugin.core.console import run_command
 from memobert_plugin.corpora.reading import Reading
@@ -20,13 +20,8 @@ from memobert_plugin.data.manifest import ManifestRow, read_manifest
 
 def lines_once(goemotions: Path, emorynlp: Path, rng: np.random.Generator) -> list[ManifestRow]:
     """Return each training line of both corpora once, in random order."""
-    found = [
-        (emotion, text) for emotion, lines in lines_by_emotion(goemotions, emorynlp, "train").items() for text in lines
-    ]
-    return [
-        ManifestRow(line=0, id=f"line_{number:05d}", text=text, emotion=emotion, split="train")
-        for number, (emotion, text) in enumerate(found[place] for place in rng.permutation(len(found)))
-    ]
+    lines = lines_by_emotion(goemotions, emorynlp, "train")
+    return shuffled_rows([(emotion, text) for emotion, texts in lines.items() for text in texts], rng)
 
 
 def letters(text: str) -> str:
@@ -42,8 +37,9 @@ def main() -> None:
         ("--output", "TSV", "manifest to write"),
     ):
         parser.add_argument(flag, type=Path, required=True, metavar=metavar, help=text)
-    parser.add_argument("--lines", type=int, default=41600, help="lines to draw (default: %(default)s)")
-    parser.add_argument("--once", action="store_true", help="write each line once, instead of with dialogue's shares")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--lines", type=int, default=41600, help="lines to draw (default: %(default)s)")
+    number.add_argument("--once", action="store_true", help="write each line once, instead of with dialogue's shares")
     parser.add_argument("--leave-out", type=Path, metavar="TSV", help="manifest whose lines are left out")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
     arguments = parser.parse_args()

@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else f"{LAST}: whole, {counted(updates, 'update')}"
     )
     if updates is not None and not keeps_optimizer(folder / LAST):
-        print("it lacks the optimiser's state: no training goes on from it, one can begin anew (--reset-optimizer)")
+        print("it lacks the optimiser's state: training cannot go on from it, but begin anew with --reset-optimizer")
     return 0
 
 

@@ -170,9 +170,8 @@ def binarize(
         _check_usable(manifest, folders, counts, skipped)
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer).write(folder / META_FILE)
-    skipped_file = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
-    summary = (max_failed_share, skipped.first, skipped_file, survey.notes)
-    return BinarizeReport(Path(output), survey.rows, counts, *summary)
+    listed = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
+    return BinarizeReport(Path(output), survey.rows, counts, max_failed_share, skipped.first, listed, survey.notes)
 
 
 def _visual_info(folders: FeatureFolders) -> ExtractorInfo | None:

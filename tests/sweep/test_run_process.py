@@ -1,4 +1,4 @@
-"""What a stopped run keeps, and what ranks tell each other: when to train, and that one failed."""
+"""A stopped run keeps its progress or fails; ranks tell each other when to train and when one has failed."""
 
 from __future__ import annotations
 

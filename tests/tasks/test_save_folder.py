@@ -120,7 +120,7 @@ def test_a_checkpoint_without_the_optimiser_is_not_begun_again_from_update_0(
         check_save_folder(config(tmp_path))
     check_save_folder(replace(config(tmp_path), reset_optimizer=True))
     assert last_checkpoint.main([str(tmp_path)]) == 0
-    assert "no training goes on from it" in capsys.readouterr().out
+    assert "training cannot go on from it" in capsys.readouterr().out
     check_save_folder(config(tmp_path / "elsewhere", restore_file=str(tmp_path / LAST)))
     torch.save({**content, "last_optimizer_state": {"state": {}}}, tmp_path / LAST)
     check_save_folder(config(tmp_path))

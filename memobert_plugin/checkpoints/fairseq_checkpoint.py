@@ -284,8 +284,12 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
-def read_plain_checkpoint(path: Path) -> dict[str, Any]:
+def read_plain_checkpoint(path: Path, advice: str = _ADVICE) -> dict[str, Any]:
     """Return the content of a checkpoint, which must be plain data and tensors: no code in it is run.
+
+    Args:
+        path: of the checkpoint.
+        advice: what the last words of an error advise.
 
     Raises:
         UserError: the file cannot be opened, is damaged or holds anything else.
@@ -296,13 +300,14 @@ def read_plain_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); {_ADVICE}") from None
+        raise UserError(f"{path}: cannot be opened ({error.strerror}); {advice}") from None
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: is damaged or holds more than plain data, and was not opened; {_ADVICE}") from None
+        raise UserError(f"{path}: is damaged or holds more than plain data, and was not opened; {advice}") from None
     except Exception as error:
-        raise UserError(f"{path}: is damaged ({str(error).partition(chr(10))[0]}); {_ADVICE}") from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path}: is damaged ({reason}); {advice}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: not a fairseq checkpoint; {_ADVICE}")
+        raise UserError(f"{path}: not a fairseq checkpoint; {advice}")
     return content
 
 

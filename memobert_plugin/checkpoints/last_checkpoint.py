@@ -60,7 +60,7 @@ def settle_last_checkpoint(folder: Path, say: Callable[[str], None]) -> int | No
         updates, newest = others[-1]
         with replaced_when_complete(last) as temporary:
             shutil.copyfile(newest, temporary)
-        say(f"training goes on from {newest.name} ({counted(updates, 'update')}), the newest whole checkpoint")
+        say(f"{LAST} is now a copy of {newest.name} ({counted(updates, 'update')}), the newest whole checkpoint")
     return updates_of(last)
 
 

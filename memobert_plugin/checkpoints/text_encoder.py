@@ -77,7 +77,10 @@ def read_text_encoder(path: Path, symbols: Sequence[str]) -> TextEncoder:
 def _of_checkpoint(path: Path) -> tuple[dict[str, Tensor], int, float]:
     if not path.is_file():
         raise UserError(f"--text-encoder {path}: no such file or folder; {_ADVICE}")
-    content = read_plain_checkpoint(path)
+    try:
+        content = read_plain_checkpoint(path, _ADVICE)
+    except UserError as error:
+        raise UserError(f"--text-encoder {error}") from None
     try:
         model = content["cfg"]["model"]
         heads, epsilon = int(model["encoder_attention_heads"]), float(model.get("layer_norm_eps", LAYER_NORM_EPS))

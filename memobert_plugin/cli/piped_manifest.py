@@ -31,15 +31,27 @@ def piped_manifest(path: Path) -> Path:
     suffix = ".jsonl" if header[:1] in (b"{", b"[") else ".tsv" if b"\t" in header else ".csv"
     folder = Path(tempfile.mkdtemp(prefix="memobert-manifest-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    given, copy = folder / f"given{suffix}", folder / "standard-input.tsv"
+    copied = suffix if suffix == ".jsonl" else ".tsv"
+    given, copy = folder / f"given{suffix}", folder / f"standard-input{copied}"
     given.write_bytes(content)
     name_in_messages(given, _NAME)
     name_in_messages(copy, _NAME)
     for remark in manifest_notes(given):
         note(remark)
-    rows = read_manifest(given)
-    write_manifest(copy, (replace(row, video=_absolute(row.video), audio=_absolute(row.audio)) for row in rows))
+    rows = [replace(row, video=_absolute(row.video), audio=_absolute(row.audio)) for row in read_manifest(given)]
+    write_manifest(copy, rows)
+    _place_at(copy, [row.line for row in rows])
     return copy
+
+
+def _place_at(manifest: Path, numbers: list[int]) -> None:
+    """Move the rows of a manifest to these lines, ascending, so that messages number them as they were given."""
+    written = manifest.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    header, rows = written[: len(written) - len(numbers)], written[len(written) - len(numbers) :]
+    lines = header + [""] * (numbers[-1] - len(header))
+    for number, row in zip(numbers, rows, strict=True):
+        lines[number - 1] = row
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _absolute(media: str) -> str:

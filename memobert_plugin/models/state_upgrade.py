@@ -30,6 +30,7 @@ from ..nn.text_encoder import ENCODER_PREFIX
 from ..objectives.base import OBJECTIVES
 
 WORDS = "text_embedder.word.weight"
+_TEXT_ENCODER_ADVICE = "give the --text-encoder of its training"
 logger = logging.getLogger(__name__)
 
 OPTIONAL_PARTS = ("visual_embedder.", "acoustic_embedder.", "pooler.", PROMPT)
@@ -81,7 +82,7 @@ class StagedModel(BaseFairseqModel):
             if not torch.equal(rounded, own[name].half()):
                 raise UserError(
                     f"--text-encoder {self.given_text_encoder}: not the frozen text encoder of the checkpoint, which "
-                    "would replace it; give the one of its training"
+                    f"would replace it; {_TEXT_ENCODER_ADVICE}"
                 )
 
 
@@ -124,7 +125,8 @@ def complete_state(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
             for name in given:
                 del state[name]
     _refuse_other_names(state, own)
-    for name, value in own.items():
+    # Another frozen encoder changes the shape of the projection behind it too: name the encoder first.
+    for name, value in sorted(own.items(), key=lambda item: not item[0].startswith(ENCODER_PREFIX)):
         if state[name].shape != value.shape:
             raise UserError(
                 f"checkpoint: {name} has shape {tuple(state[name].shape)}, this model needs {tuple(value.shape)}; "
@@ -167,8 +169,7 @@ def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
         raise UserError(
             "checkpoint: it has no frozen text encoder and this model has one; leave out --text-encoder"
             if encoded
-            else "checkpoint: it has a frozen text encoder and this model has none; give the --text-encoder of its "
-            "training"
+            else f"checkpoint: it has a frozen text encoder and this model has none; {_TEXT_ENCODER_ADVICE}"
         )
     if missing or foreign:
         what = [
@@ -176,10 +177,10 @@ def _refuse_other_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
             for names, word in ((missing, "missing"), (foreign, "unknown"))
             if names
         ]
-        raise UserError(
-            f"checkpoint: its parameters do not fit this architecture: {'; '.join(what)}; give the --arch it was made "
-            f"with"
-        )
+        advice = "give the --arch it was made with"
+        if all(name.startswith(ENCODER_PREFIX) for name in (*missing, *foreign)):
+            advice = _TEXT_ENCODER_ADVICE
+        raise UserError(f"checkpoint: its parameters do not fit this architecture: {'; '.join(what)}; {advice}")
 
 
 def _advice(name: str) -> str:
@@ -187,6 +188,8 @@ def _advice(name: str) -> str:
         if head_of(name) == EMOTION_HEAD:
             return "the checkpoint was finetuned on another number of emotions; start from the pre-trained one"
         return OBJECTIVES.get(head_of(name)).advice
+    if name.startswith(ENCODER_PREFIX):
+        return _TEXT_ENCODER_ADVICE
     for modality in ("visual", "acoustic"):
         if name.startswith(f"{modality}_embedder."):
             return f"extract the {modality} frames with the encoder the checkpoint was trained on"

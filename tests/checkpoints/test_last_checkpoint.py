@@ -50,7 +50,7 @@ def test_a_truncated_one_is_replaced_by_the_newest_whole_one(tmp_path: Path, sha
 def test_a_missing_last_one_is_noticed_where_there_are_others(tmp_path: Path) -> None:
     save(tmp_path / "checkpoint_best.pt", 4)
     updates, said = settle(tmp_path)
-    assert updates == 4 and "goes on from checkpoint_best.pt" in said[0]
+    assert updates == 4 and "copy of checkpoint_best.pt" in said[0]
 
 
 def test_a_damaged_best_one_is_moved_aside_and_nothing_whole_is_said(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_by_hand_it_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == [
         "no checkpoint: training starts from zero",
         "checkpoint_last.pt is damaged, probably written when the process was killed; now checkpoint_last.pt.damaged",
-        "training goes on from checkpoint_1_6.pt (6 updates), the newest whole checkpoint",
+        "checkpoint_last.pt is now a copy of checkpoint_1_6.pt (6 updates), the newest whole checkpoint",
         "checkpoint_last.pt: whole, 6 updates",
     ]
 

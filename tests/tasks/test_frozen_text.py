@@ -148,6 +148,29 @@ def test_another_text_encoder_than_the_checkpoints_is_refused(folder: Path, tmp_
             following.trainer.load_checkpoint(str(start), reset_optimizer=True)
 
 
+@pytest.mark.parametrize(("layers", "hidden"), [(2, 16), (1, 24), (3, 24)])
+def test_a_text_encoder_of_other_sizes_than_the_checkpoints_is_named(
+    folder: Path, tmp_path: Path, layers: int, hidden: int
+) -> None:
+    training = run(folder, "memobert_prompt", *PROMPTED)
+    training.train(1)
+    start = training.save(tmp_path / "start.pt")
+    vocabulary = (folder / "vocab.txt").read_text().split("\n")[:-1]
+    config = bert_config(layers=layers, hidden=hidden, heads=2, ffn=32, rows=len(vocabulary), positions=80)
+    other = write_bert_folder(tmp_path / "other", random_bert(BertModel, config), vocabulary)
+    flags = ("--text-encoder", str(other), *RECIPE, *PROMPTED)
+    following = TrainingRun(folder / "expressions", "memobert_prompt", *flags)
+    with pytest.raises((SystemExit, UserError), match="give the --text-encoder of its training"):
+        following.trainer.load_checkpoint(str(start), reset_optimizer=True)
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b""])
+def test_a_file_of_another_kind_is_named_as_the_text_encoder(folder: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file.pt").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"--text-encoder .*file\.pt: .*; give a Hugging Face BERT folder, the file"):
+        TrainingRun(folder / "expressions", "memobert_prompt", "--text-encoder", str(tmp_path / "file.pt"), *PROMPTED)
+
+
 def test_a_folder_without_bert_is_named_as_the_text_encoder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(

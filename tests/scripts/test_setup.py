@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,3 +67,19 @@ def test_a_checkout_installs_again_where_another_one_has_installed_since(tmp_pat
         )
         assert ("setup: installing into" in ended.stderr) is said
     assert {path.name for path in tmp_path.glob(".installed-*")} == {".installed-plot", ".installed-video"}
+
+
+def test_help_of_the_quickstart_needs_no_package_and_sets_nothing_up(tmp_path: Path) -> None:
+    bare = tmp_path / "python3.11"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    ended = subprocess.run(
+        ["bash", "scripts/quickstart.sh", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "VENV": str(tmp_path / "venv"), "PYTHON": str(bare)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--fresh" in ended.stdout and not ended.stderr
+    assert not (tmp_path / "venv").exists()

@@ -162,7 +162,7 @@ class _ClipReader:
         self._notes += [found.remark] if found.remark else []
         if found.subtitles is not None:
             rate = media_facts(film).picture_rate if "video" in media else None
-            return read_subtitles(found.subtitles, picture_rate=rate)
+            return read_subtitles(found.subtitles, picture_rate=rate, language=self._streams.language)
         if not self._options.embedded or "video" not in media:
             return None
         try:

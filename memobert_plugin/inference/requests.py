@@ -84,7 +84,7 @@ def of_subtitles(film: Path, subtitles: str, streams: StreamChoice = ANY_STREAMS
     if subtitles == EMBEDDED:
         found = embedded_subtitles(film, streams)
     else:
-        found = read_subtitles(Path(subtitles), picture_rate=rate)
+        found = read_subtitles(Path(subtitles), picture_rate=rate, language=streams.language)
     lines, dropped = usable_lines(found.lines, sound_seconds(film), LineRules(shortest=SHORTEST_WINDOW))
     if not lines:
         reason = dropped[0].reason if dropped else "no line"

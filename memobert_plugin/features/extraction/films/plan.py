@@ -276,7 +276,7 @@ def _subtitles(movie: Movie, facts: MediaFacts, settings: PlanSettings) -> Subti
                 if settings.transcribe is not None and settings.streams.subtitle_stream is None:
                     return None
                 raise
-    return read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate)
+    return read_subtitles(movie.subtitles, settings.encoding, facts.picture_rate, settings.streams.language)
 
 
 def _line_dict(line: Line) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..container import media_facts, opened, time_origin
 from ..streams import ANY_STREAMS, StreamChoice, StreamFacts, agreement, listed, numbered, purpose, wanted_language
 from .cues import Cue, Cues, from_subviewer, has_subrip_times, lines_of, parse_subrip, parse_webvtt
 from .lines import TOOL_MARK, Line
+from .sami import is_sami, parse_sami
 from .transcripts import is_json, is_table, looks_like_transcript, parse_json, parse_table
 
 SUBTITLE_SUFFIXES: Final = (
@@ -59,11 +60,13 @@ class Subtitles:
     """As the film marks the stream; empty for files."""
 
 
-def read_subtitles(path: Path, encoding: str | None = None, picture_rate: float | None = None) -> Subtitles:
+def read_subtitles(
+    path: Path, encoding: str | None = None, picture_rate: float | None = None, language: str | None = None
+) -> Subtitles:
     """Read a subtitle file or a transcript; the content decides which format it is.
 
-    SubRip, WebVTT, SubViewer, .sbv and transcripts (whisper and others) are read here; ASS, MicroDVD, MPL2, TMPlayer,
-    TTML and SAMI by pysubs2. Without ``encoding`` a byte-order mark decides, then UTF-8 is tried, then UTF-16 where
+    SubRip, WebVTT, SubViewer, .sbv, SAMI and transcripts (whisper and others) are read here; ASS, MicroDVD, MPL2,
+    TMPlayer and TTML by pysubs2. Without ``encoding`` a byte-order mark decides, then UTF-8 is tried, then UTF-16 where
     every second byte is zero; other files are taken for Windows-1252, and the remark says so. Comments and drawings are
     left out.
 
@@ -71,6 +74,7 @@ def read_subtitles(path: Path, encoding: str | None = None, picture_rate: float 
         path: the file.
         encoding: its encoding (None: found out).
         picture_rate: the film's pictures per second, for MicroDVD files that do not say theirs.
+        language: of SAMI files, which can hold several (None: English, else the first).
 
     Raises:
         DefectiveClip: the file cannot be read, is not in that encoding, or holds no line.
@@ -87,7 +91,7 @@ def read_subtitles(path: Path, encoding: str | None = None, picture_rate: float 
             raise DefectiveClip(f"{path}: {name} holds pictures of text; give subtitles as text, such as .srt")
     text, remark = _decoded(path, raw, encoding)
     try:
-        lines, guessed = _parsed(path, text.removeprefix("\ufeff"), picture_rate)
+        lines, guessed = _parsed(path, text.removeprefix("\ufeff"), picture_rate, language)
     except (ValueError, OverflowError, LookupError) as error:  # the last: pysubs2 on an empty colour
         if isinstance(error, DefectiveClip):
             raise
@@ -213,7 +217,7 @@ def _plain_lines(events: Iterable[object]) -> list[Line]:
     ]
 
 
-def _parsed(path: Path, text: str, picture_rate: float | None) -> tuple[list[Line], str]:
+def _parsed(path: Path, text: str, picture_rate: float | None, language: str | None) -> tuple[list[Line], str]:
     """Return lines and what had to be guessed; ``ValueError`` where it is no known format."""
     if is_json(text) and '"styles"' not in text[:4096]:  # pysubs2's own JSON begins with them
         return _finished(parse_json(text))
@@ -222,18 +226,20 @@ def _parsed(path: Path, text: str, picture_rate: float | None) -> tuple[list[Lin
     if "[Events]" in text and not text.startswith("WEBVTT"):
         return _with_pysubs2(path, text, None if "[V4 Styles]" in text else "ass", picture_rate)
     cues: Cues | None = None
+    remark = ""
     if re.match(r"WEBVTT(?:[ \t\r\n]|$)", text):
         cues = parse_webvtt(text)
     elif has_subrip_times(text):
         cues = parse_subrip(text)
     elif (converted := from_subviewer(text)) is not None:
         cues = parse_subrip(converted)
+    elif is_sami(text):
+        cues, remark = parse_sami(path, text, language)
     if cues is None:
         return _with_pysubs2(path, text, None, picture_rate)
     lines, guessed = _finished(lines_of(cues.cues))
-    if cues.unreadable:
-        guessed = "; ".join(filter(None, (guessed, f"{cues.unreadable} cues left out, whose times cannot be read")))
-    return lines, guessed
+    unreadable = f"{cues.unreadable} cues left out, whose times cannot be read" if cues.unreadable else ""
+    return lines, "; ".join(filter(None, (remark, guessed, unreadable)))
 
 
 def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: float | None) -> tuple[list[Line], str]:
@@ -247,8 +253,6 @@ def _with_pysubs2(path: Path, text: str, format_: str | None, picture_rate: floa
     except (pysubs2.exceptions.Pysubs2Error, SyntaxError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from None
     events = _plain_lines(found.events)
-    if found.format == "sami":  # which takes a line off the screen by an empty one
-        events = [line for line in events if line.text.strip()]
     lines, run_on = _finished(events, rolling=found.format not in ("ass", "ssa"))
     return lines, "; ".join(filter(None, (guessed, run_on)))
 

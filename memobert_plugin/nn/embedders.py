@@ -106,7 +106,8 @@ class FrameEmbedder(nn.Module):
         self, frames: Tensor, positions: Tensor, masked: Tensor | None, type_row: Tensor | None = None
     ) -> Tensor:
         """Return ``(n, D)`` for frames ``(n, F)`` of any float type, positions ``(n,)`` and rows to mask ``(m,)``."""
-        frames = self.standardized(frames.to(self.linear.weight.dtype))
+        # A network in half precision keeps its statistics in single precision.
+        frames = self.standardized(frames.to(self.mean.dtype)).to(self.linear.weight.dtype)
         if masked is not None:
             frames = frames.index_copy(0, masked, self.mask.expand(len(masked), -1))
         type_row = self.token_type.weight[0] if self.token_type is not None else type_row

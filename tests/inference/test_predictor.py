@@ -212,10 +212,12 @@ def test_other_precisions(bundle: Path, models: dict[str, MEmoBERT], dtype: Any,
         with pytest.raises(UserError, match="dtype float64"):
             MEmoBERT.from_pretrained(bundle, dtype=dtype)
         return
-    answer = MEmoBERT.from_pretrained(bundle, dtype=dtype).predict(text="we love it")
-    assert answer.probabilities == pytest.approx(
-        models["memobert_prompt"].predict(text="we love it").probabilities, abs=tolerance
-    )
+    model = MEmoBERT.from_pretrained(bundle, dtype=dtype)
+    faces, speech = (np.random.default_rng(0).normal(size=(9, dim)).astype(np.float32) for dim in (6, 5))
+    for streams in ({}, {"visual": faces, "acoustic": speech}):
+        given: dict[str, Any] = {"text": "we love it", **streams}
+        expected = models["memobert_prompt"].predict(**given).probabilities
+        assert model.predict(**given).probabilities == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("device", ["cuda", "abacus"])

@@ -247,6 +247,7 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
     splits: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     speakers: Counter[str] = Counter()
+    voted: set[str] = set()
     unspaced = 0
     kept: list[ManifestRow] = []
     for row in read_manifest(manifest):
@@ -258,10 +259,10 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         unspaced += has_long_run(row.text)
         speakers[row.speaker] += 1
         try:
-            parse_votes(row.votes)
+            voted.update(parse_votes(row.votes))
         except ValueError as error:
             raise UserError(f"{manifest}, line {row.line}: {error}") from None
-    emotion_names, emotion_notes = joined_labels(emotions)
+    emotion_names, emotion_notes = _emotion_names(emotions, voted)
     split_names, split_notes = joined_labels(splits, ("train", "valid", "test"))
     label_names, label_notes = joined_labels(labels)
     notes = manifest_notes(manifest)
@@ -288,6 +289,15 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         labels=label_names,
         notes=notes,
     )
+
+
+def _emotion_names(emotions: Mapping[str, int], voted: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Join the names of emotions and of votes as :func:`joined_labels` does; the emotions' spellings count."""
+    names, notes = joined_labels({**dict.fromkeys(voted, 0), **emotions})
+    if others := sorted({names[name] for name in voted} - {names[name] for name in emotions}):
+        listed = ", ".join(map(repr, others[:3])) + (" …" if len(others) > 3 else "")
+        notes.append(f"{listed}: there are votes for it, and no row has it")
+    return names, notes
 
 
 def _alike_speakers(speakers: Iterable[str]) -> str:

@@ -309,6 +309,23 @@ def test_other_targets_are_stored_beside_the_emotion(sources: Sources) -> None:
     assert not (report.output / "arousal.npy").exists() and not (report.output / "votes.npy").exists()
 
 
+def test_a_vote_is_for_the_emotion_of_its_name_whatever_its_spelling(sources: Sources) -> None:
+    votes = ["SAD=2 Happy=1", "happy=3", "", "Happy=1 frustrated=2", "", ""]
+    emotions = ["sad", "happy", "happy", "happy", "", "sad"]
+    sources.rows = [
+        dataclasses.replace(row, emotion=emotion, votes=given)
+        for row, emotion, given in zip(sources.rows, emotions, votes, strict=True)
+    ]
+    report = sources.binarize(modalities="")
+    corpus = Corpus(report.output)
+    assert sorted(corpus.meta.votes) == ["", "frustrated=2 happy=1", "happy=1 sad=2", "happy=3"]
+    assert [note.partition(": ")[2] for note in report.notes] == [
+        "emotion 'Happy' counted as 'happy': they differ in case or blanks only",
+        "emotion 'SAD' counted as 'sad': they differ in case or blanks only",
+        "emotion 'frustrated': there are votes for it, and no row has it",
+    ]
+
+
 def test_labels_that_other_marks_than_semicolons_separate_are_named(sources: Sources) -> None:
     sets = ["sad, happy", "happy|sad", "very sad;happy"]
     sources.rows = [dataclasses.replace(row, labels=labels) for row, labels in zip(sources.rows, sets, strict=False)]

@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..core.fairseq_quirks import require_fairseq
 
     require_fairseq("training")
+    from ..sweep.earlier_training import is_finished
+
     commands = training_commands(options, others)
     for command in commands:
         print(shlex.join(command), flush=True)
@@ -92,10 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return 0
     for command in commands[:-1]:
-        status = 0 if _is_finished(command) else subprocess.run(_program(command), check=False).returncode
+        status = 0 if is_finished(command) else subprocess.run(_program(command), check=False).returncode
         if status:
             return status
-    if _is_finished(commands[-1]):
+    if is_finished(commands[-1]):
         return 0
     sys.stdout.flush()
     program = _program(commands[-1])
@@ -159,35 +161,6 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         commands.append(["fairseq-train", options.data, *flag_arguments(first), *others])
         flags["finetune_from_model"] = folder / FIRST / PROTOCOLS[options.protocol or "strict"].checkpoint
     return [*commands, ["fairseq-train", options.data, *flag_arguments(flags), *others]]
-
-
-def _is_finished(training: Sequence[str]) -> bool:
-    """Tell whether a training has made all its updates, and say so; fairseq would make one more."""
-    from ..checkpoints.last_checkpoint import LAST, is_whole, updates_of
-    from ..sweep.commands import flag_value
-
-    folder, most = flag_value(training, "--save-dir"), flag_value(training, "--max-update")
-    last = Path(str(folder), LAST)
-    starts_otherwise = any(word.startswith(("--reset-", "--restore-file")) for word in training)
-    if folder is None or most is None or starts_otherwise or not last.is_file() or not is_whole(last):
-        return False
-    updates = updates_of(last)
-    if updates < int(most) or _learned_otherwise(training, last):
-        return False
-    print(f"finished earlier: {last} has {updates} of {most} updates; for more give a larger --max-update", flush=True)
-    return True
-
-
-def _learned_otherwise(training: Sequence[str], last: Path) -> bool:
-    """Tell whether a checkpoint learned other outputs than a training asks for; fairseq-train then says so."""
-    from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
-    from ..sweep.commands import flag_value
-
-    task = (read_plain_checkpoint(last).get("cfg") or {}).get("task") or {}
-    differ = any(
-        str(task.get(name) or "") != (flag_value(training, f"--{name}") or "") for name in ("labels", "dimensions")
-    )
-    return differ or bool(task.get("several_labels")) != ("--several-labels" in training)
 
 
 def test_command(training: Sequence[str]) -> list[str] | None:

@@ -64,7 +64,7 @@ def check_commands(plan: Path, runs: Iterable[Run]) -> None:
             key = (*of_start, *_without(command, (*_DIFFER, *_DIFFER_TOO, *drawn)))
             if key not in seen:
                 problem = ""
-                parsed = _parsed(command)
+                parsed = parsed_command(command)
                 if isinstance(parsed, str):
                     raise UserError(f"{plan}: {run.name}: {parsed}")
                 if bert is not None:
@@ -146,7 +146,7 @@ def _misfit(folder: Path, data: str, flags: argparse.Namespace) -> str:
     return ""
 
 
-def _parsed(command: Sequence[str]) -> argparse.Namespace | str:
+def parsed_command(command: Sequence[str]) -> argparse.Namespace | str:
     """Return a command's flags, or what fairseq's parser says of it where it does not take it."""
     # SLURM's jobs have a copy of the package; this process has imported the original.
     arguments = [*_without(command[1:], ("--user-dir",)), "--user-dir", str(_PACKAGE)]

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 REQUESTS = "stop_requests"
 _AT_ONCE = 1e-9
+_OF_SPEAKERS = ("fold", "folds", "protocol", "exclude_speakers")
+"""Flags that say on which speakers a training learns."""
 _OF_ONE_TASK = (
     "cross_entropy",  # fairseq's default
     "memobert_pretraining",
@@ -253,6 +255,31 @@ def refuse_other_outputs(checkpoint: DictConfig, outputs: Sequence[str], kind: s
         )
 
 
+def refuse_other_speakers(checkpoint: DictConfig, task: Any) -> None:
+    """Refuse to go on with a training on other speakers: it has learned from some that are tested now.
+
+    Args:
+        checkpoint: fairseq's configuration of checkpoints.
+        task: that of the task.
+
+    Raises:
+        UserError: the checkpoint that training goes on from was of another fold, or left out other speakers.
+    """
+    path = None if checkpoint.reset_optimizer else resumed_checkpoint(checkpoint)
+    before = (_content(path).get("cfg") or {}).get("task") or {} if path is not None else {}
+    for name in _OF_SPEAKERS:
+        asked = task.get(name)
+        if name in before and name in task and str(before[name] or "") != str(asked or ""):
+            # Another path may be that of a moved file of folds.
+            if name == "folds" and Path(str(before[name])).name == Path(str(asked)).name:
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{path}: it was trained with {flag} {before[name] or 'nothing'}, not {asked or 'nothing'}, and so on "
+                "other speakers; give the same flags, or another --save-dir"
+            )
+
+
 def refuse_other_centering(checkpoint: DictConfig, own: ExtractorInfo | None) -> None:
     """Refuse to begin with a network for frames less their speaker's mean on frames that are not, or the reverse.
 
@@ -304,6 +331,8 @@ class ResumableTask(FairseqTask):
                 refuse_without_average(root.checkpoint)
             if "checkpoint" in root and hasattr(self, "kind"):
                 refuse_other_outputs(root.checkpoint, self.labels, self.kind)
+            if "checkpoint" in root:
+                refuse_other_speakers(root.checkpoint, self.cfg)
         return super().build_model(cfg, from_checkpoint)
 
     @exits_in_one_line

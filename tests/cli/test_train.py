@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -19,7 +18,7 @@ pytest.importorskip("fairseq")
 from memobert_plugin.cli.train import main
 from memobert_plugin.core.errors import UserError
 from tests.data_bins import CorpusShape, make_data_bin, write_vocabulary
-from tests.host import ROOT, TrainingRun, run_commands
+from tests.host import ROOT, run_commands
 
 COMMAND = [sys.executable, "-c", "from memobert_plugin.cli.train import cli_main; cli_main()"]
 
@@ -105,32 +104,6 @@ def test_two_stages_are_two_commands(corpus: Path, capsys: pytest.CaptureFixture
 def test_mistakes_are_named_before_anything_starts(corpus: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         main([arguments[0], str(corpus), *arguments[1:]])
-
-
-def test_a_finished_training_is_not_trained_further(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def start(program: str, arguments: list[str]) -> None:
-        raise RuntimeError(arguments)
-
-    monkeypatch.setattr(os, "execv", start)
-    run = TrainingRun(corpus, "memobert_finetune", "--fold", "1")
-    run.train(3)
-    (tmp_path / "checkpoint_last.pt").write_bytes(run.save(tmp_path / "own.pt").read_bytes())
-    command = ["direct", str(corpus), "--cpu", "--save-dir", str(tmp_path), "--max-update"]
-    assert main([*command, "3"]) == 0
-    assert "checkpoint_last.pt has 3 of 3 updates" in capsys.readouterr().out
-    for more in (
-        ["4"],
-        ["3", "--reset-optimizer"],
-        ["3", "--restore-file", "other.pt"],
-        ["3", "--labels", "anger,sad"],
-    ):
-        with pytest.raises(RuntimeError):
-            main([*command, *more])
-    (tmp_path / "checkpoint_last.pt").write_bytes(b"cut off")
-    with pytest.raises(RuntimeError):
-        main([*command, "3"])
 
 
 def test_a_corpus_without_emotions_cannot_be_classified(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from memobert_plugin.tasks.resuming import (
     reports_saves,
 )
 from tests.data_bins import CorpusShape, make_data_bin
-from tests.host import Finished, run_commands, training_flags
+from tests.host import Finished, TrainingRun, run_commands, training_flags
 
 
 def task_with(folder: Path, keep: int = 0) -> ResumableTask:
@@ -214,3 +214,31 @@ def test_fairseq_stops_early_keeps_the_best_and_says_that_batches_changed(tmp_pa
         return
     kept = sorted(path.name for path in (tmp_path / "best").glob("checkpoint.best_num_updates_*.pt"))
     assert [float(re.findall(r"[\d.]+(?=\.pt)", name)[0]) // 1 for name in kept] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("task", "before", "after", "told"),
+    [
+        ("memobert_finetune", ("--fold", "1"), ("--fold", "2"), "--fold 1, not 2"),
+        ("memobert_prompt", ("--fold", "1"), ("--fold", "1", "--folds", "groups:3"), "--folds speakers, not groups:3"),
+        (
+            "memobert_finetune",
+            ("--fold", "1"),
+            ("--fold", "1", "--protocol", "all_but_one"),
+            "--protocol strict, not all_but_one",
+        ),
+        ("memobert_pretraining", ("--exclude-speakers", "spk0"), (), "--exclude-speakers spk0, not nothing"),
+    ],
+)
+def test_a_training_does_not_go_on_with_other_speakers(
+    tmp_path: Path, task: str, before: tuple[str, ...], after: tuple[str, ...], told: str
+) -> None:
+    data_bin = make_data_bin(tmp_path / "corpus", CorpusShape(speakers=3, utterances=4))
+    folder = ("--save-dir", str(tmp_path))
+    first = TrainingRun(data_bin, task, *folder, *before)
+    first.train(1)
+    first.save(tmp_path / "checkpoint_last.pt")
+    TrainingRun(data_bin, task, *folder, *before)
+    TrainingRun(data_bin, task, *folder, *after, "--reset-optimizer")
+    with pytest.raises(SystemExit, match=f"checkpoint_last.pt: it was trained with {told}, .* or another --save-dir"):
+        TrainingRun(data_bin, task, *folder, *after)

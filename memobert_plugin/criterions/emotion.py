@@ -223,7 +223,8 @@ class TrainingLoss:
             share = config.label_smoothing
             losses = (1 - share) * losses - share * log_probabilities.mean(dim=1)
         if config.focal_gamma:
-            losses = losses * (1 - chosen.exp()).clamp(min=0) ** config.focal_gamma
+            # At 0 the gradient of an exponent below 1 is infinite.
+            losses = losses * (1 - chosen.exp()).clamp(min=1e-7) ** config.focal_gamma
         if str(config.class_weights) == "balanced":
             losses = losses * self._class_weights(losses)[target]
         return losses.sum()
@@ -232,7 +233,7 @@ class TrainingLoss:
         """Return (C,) weights, whose mean over the training utterances is 1."""
         if self._weights is None:
             counts = torch.as_tensor(self._task.label_counts(), dtype=torch.float64)
-            self._weights = counts.sum() / (len(counts) * counts.clamp(min=1))
+            self._weights = counts.sum() / (counts.count_nonzero() * counts.clamp(min=1))
         self._weights = self._weights.to(like)
         return self._weights
 

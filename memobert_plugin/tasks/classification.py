@@ -287,10 +287,10 @@ class EmotionClassificationTask(CorpusTask):
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
 
     def label_counts(self) -> np.ndarray:
-        """Return how often each emotion occurs among the utterances of the training speakers, ``(C,)``."""
+        """Return how often each emotion occurs among the utterances that train, ``(C,)``."""
         corpus = self.fitting_corpus()
         target = self.target(corpus)
-        return np.bincount(target.strata(corpus, self._rows(corpus, "train", target)), minlength=len(self.labels))
+        return np.bincount(target.strata(corpus, self.rows_that_train(corpus, target)), minlength=len(self.labels))
 
     def target(self, corpus: Corpus) -> Target:
         """Return what is predicted of the utterances of a data-bin: one of the emotions."""

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.criterions.emotion import FinetuneCriterionConfig, TrainingLoss
+from memobert_plugin.criterions.emotion import FinetuneCriterionConfig, LossConfig, TrainingLoss
 from tests.data_bins import CorpusShape, make_data_bin
 from tests.host import TrainingRun
 
@@ -21,8 +21,8 @@ TARGET = torch.tensor([0, 1, 2, 3, 0, 0, 1])
 COUNTS = np.array([6, 3, 2, 1])
 
 
-def loss_of(**flags: Any) -> float:
-    task = SimpleNamespace(label_counts=lambda: COUNTS)
+def loss_of(counts: np.ndarray = COUNTS, **flags: Any) -> float:
+    task = SimpleNamespace(label_counts=lambda: counts)
     return float(TrainingLoss(FinetuneCriterionConfig(**flags), task)(LOGITS.log_softmax(1), TARGET))
 
 
@@ -40,6 +40,18 @@ def test_class_weights_are_inverse_frequencies_whose_mean_over_the_training_is_o
     assert float((weights * torch.tensor(COUNTS)).sum()) == pytest.approx(12)
     expected = functional.cross_entropy(LOGITS, TARGET, weight=weights, reduction="sum")
     assert loss_of(class_weights="balanced") == pytest.approx(float(expected))
+
+
+def test_emotions_that_no_training_utterance_has_do_not_change_the_weights_of_the_others() -> None:
+    without = loss_of(counts=np.array([6, 3, 2, 1, 0, 0]), class_weights="balanced")
+    assert without == pytest.approx(loss_of(class_weights="balanced"))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_the_focal_loss_has_a_gradient_where_an_answer_is_certain(gamma: float) -> None:
+    logits = torch.tensor([[30.0, 0.0, 0.0]], requires_grad=True)
+    TrainingLoss(LossConfig(focal_gamma=gamma), None)(logits.log_softmax(1), torch.tensor([0])).backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
 def test_the_focal_loss_weighs_down_what_is_known() -> None:

@@ -243,6 +243,10 @@ class SentencePieceTokenizer:
         shutil.copyfile(self._path, Path(folder, _MODEL))
         _write_settings(folder, {"kind": self.kind}, self.segmentation)
 
+    def model_bytes(self) -> bytes:
+        """Return the content of a ``.model`` file."""
+        return bytes(self._model.serialized_model_proto())
+
     def _starts_in(self, word: str, count: int) -> np.ndarray:
         """Return the word starts of a whitespace word's ``count`` pieces."""
         if count and has_unspaced_script(word):

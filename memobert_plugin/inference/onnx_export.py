@@ -6,6 +6,7 @@ put together inside, so that its inputs are the text's pieces and the frames alo
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import warnings
@@ -25,7 +26,7 @@ from ..core.files import replaced_when_complete
 from ..core.names import DIMENSIONS, MODALITY_CASES, SEVERAL
 from ..data.byte_level import ByteLevelTokenizer
 from ..data.prompts import ends_sentence
-from ..data.tokenizer import WordPieceTokenizer
+from ..data.tokenizer import SentencePieceTokenizer, WordPieceTokenizer
 from ..data.vocabulary import CLS, SEP, UNK
 from ..nn.embedders import FrameEmbedder
 from ..nn.heads import EMOTION_HEAD, WORD_HEAD, TiedHead
@@ -287,6 +288,8 @@ def _about(network: Network, license_text: str) -> dict[str, str]:
         cuts["lowercase"] = tokenizer._lowercase
     elif isinstance(tokenizer, ByteLevelTokenizer):
         cuts |= {"merges": tokenizer.vocabulary.merges, "prefix_space": tokenizer.vocabulary.prefix_space}
+    elif isinstance(tokenizer, SentencePieceTokenizer):
+        cuts["model"] = base64.b64encode(tokenizer.model_bytes()).decode("ascii")
     extractors = {
         name: None if info is None else info.to_dict()
         for name, info in (("visual", description.visual_extractor), ("acoustic", description.acoustic_extractor))

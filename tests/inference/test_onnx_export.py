@@ -20,7 +20,7 @@ from memobert_plugin.cli.export import main as export
 from memobert_plugin.core.errors import UserError
 from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.core.version import SHIPPED_MODEL
-from memobert_plugin.data.tokenizer import tokenizer_of
+from memobert_plugin.data.tokenizer import SentencePieceTokenizer, tokenizer_of, train_sentencepiece
 from memobert_plugin.evaluation.metrics.calibration import Calibration
 from memobert_plugin.inference import onnx_export
 from memobert_plugin.inference.network import Network, load_network
@@ -47,7 +47,9 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "numbers": ({"dimensions": True}, ("memobert_finetune", "--dimensions", "valence,arousal")),
     "several": ({"several": True}, ("memobert_finetune", "--several-labels")),
     "roberta": ({}, ("memobert_prompt", "--layer-norm-eps", "1e-5")),
+    "sentencepiece": ({}, ("memobert_prompt",)),
 }
+SENTENCES = ["it is so great, we love it", "this is what they said before", "naïve answers are never great"] * 40
 OTHER_TARGETS = ("numbers", "several")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx" / "predict.py"
 needs_shipped = pytest.mark.skipif(not (SHIPPED_MODEL / "config.json").is_file(), reason="no model is shipped here")
@@ -56,9 +58,11 @@ needs_shipped = pytest.mark.skipif(not (SHIPPED_MODEL / "config.json").is_file()
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    pieces = tokenizer_of(write_roberta_tokenizer(folder / "roberta_pieces"))
+    pieces = {"roberta": tokenizer_of(write_roberta_tokenizer(folder / "roberta_pieces"))}
+    train_sentencepiece(SENTENCES, 300, folder / "s.model", words=["anger", "happy", "neutral", "sad", "[MASK]"])
+    pieces["sentencepiece"] = SentencePieceTokenizer(folder / "s.model")
     for name, (sizes, (task, *flags)) in KINDS.items():
-        shape, tokenizer = CorpusShape(speakers=3, utterances=8, **sizes), pieces if name == "roberta" else None
+        shape, tokenizer = CorpusShape(speakers=3, utterances=8, **sizes), pieces.get(name)
         data_bin = make_data_bin(folder / f"{name}.corpus", shape, tokenizer=tokenizer)
         model = read_fairseq_checkpoint(trained_checkpoint(data_bin, task, folder / f"{name}.pt", *flags, updates=8))
         calibration = None if name in OTHER_TARGETS else CALIBRATION
@@ -175,10 +179,11 @@ def test_the_shipped_model_runs_without_this_package(tmp_path: Path, exports_onn
 
 
 @pytest.mark.slow
-def test_robertas_pieces_are_cut_without_this_package(
-    bundles: dict[str, Path], tmp_path: Path, exports_onnx: Any
+@pytest.mark.parametrize("kind", ["roberta", "sentencepiece"])
+def test_pieces_of_other_kinds_are_cut_without_this_package(
+    bundles: dict[str, Path], kind: str, tmp_path: Path, exports_onnx: Any
 ) -> None:
     path, text = tmp_path / "model.onnx", "it's so great, naïve!"
-    assert export([str(bundles["roberta"]), "--onnx", str(path)]) == 0
-    answer = MEmoBERT.from_pretrained(bundles["roberta"]).predict(text=text)
+    assert export([str(bundles[kind]), "--onnx", str(path)]) == 0
+    answer = MEmoBERT.from_pretrained(bundles[kind]).predict(text=text)
     assert answer_without_this_package(path, text) == pytest.approx(dict(answer.probabilities), abs=2e-3)

@@ -143,6 +143,7 @@ def _first_object(path: Path) -> dict[str, Any]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    from ..data.binarize import joined_labels
     from ..data.manifest import manifest_notes, read_manifest
 
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("emotion", "split", "speaker")}
@@ -153,12 +154,19 @@ def _manifest(path: Path) -> dict[str, Any]:
         for name, of_name in counts.items():
             of_name[getattr(row, name)] += 1
         filled.update(name for name in ("text", "video", "audio", "end") if getattr(row, name))
+    notes = [note.removeprefix(f"{path}: ") for note in manifest_notes(path)]
+    for name in ("emotion", "split"):
+        joined, remarks = joined_labels(counts[name], ("train", "valid", "test") if name == "split" else ())
+        notes += [f"{name} {remark}" for remark in remarks]
+        given, counts[name] = counts[name], Counter()
+        for spelling, count in given.items():
+            counts[name][joined[spelling]] += count
     return {
         "kind": "a manifest",
         "utterances": rows,
         "with": dict(filled),
         **{f"{name}s": _most(of_name) for name, of_name in counts.items()},
-        "notes": [note.removeprefix(f"{path}: ") for note in manifest_notes(path)],
+        "notes": notes,
     }
 
 

@@ -106,9 +106,14 @@ def submit_array(
         with executor.batch():
             return [executor.submit(function, *arguments) for arguments in calls]
     except Exception as error:  # submitit's own errors and whatever sbatch says
-        raise UserError(f"sbatch: {' '.join(str(error).split())}; correct the {source}") from None
+        said = " ".join(str(error).split())
+        down = any(words in said for words in _UNANSWERED)
+        advice = "start the same command again when the controller answers (sinfo)" if down else f"correct the {source}"
+        raise UserError(f"sbatch: {said}; {advice}") from None
 
 
+_UNANSWERED: Final = ("Unable to contact slurm controller", "Socket timed out")
+"""Words of sbatch where the controller, and no option, is the reason."""
 _FORWARD_WARNING: Final = """\
 srun() {
   local srun_pid= asked=

@@ -156,9 +156,11 @@ class Reading:
 
     def summary(self) -> str:
         """Return one line with the numbers of utterances, speakers, emotions and splits."""
-        parts = [
-            f"{counted(len(self.rows), 'utterance')} of {counted(len({row.speaker for row in self.rows}), 'speaker')}"
-        ]
+        speakers = {row.speaker for row in self.rows} - {""}
+        nameless = sum(not row.speaker for row in self.rows)
+        parts = [f"{counted(len(self.rows), 'utterance')} of {counted(len(speakers), 'speaker')}"]
+        if nameless:
+            parts.append(f"{nameless} without a speaker")
         parts.append(f"emotions: {_counted(Counter(row.emotion for row in self.rows))}")
         splits = Counter(row.split for row in self.rows if row.split)
         if splits:

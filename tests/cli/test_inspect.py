@@ -165,6 +165,19 @@ def test_a_manifest_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ]
 
 
+def test_spellings_of_a_manifest_are_joined_as_binarize_joins_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,emotion,split\na,Happy,train\nb,happy,Train\nc,happy ,train\n")
+    assert said(path, capsys)[2:] == [
+        "emotions: Happy 3",
+        "splits: train 3",
+        "notes: emotion 'happy', 'happy ' counted as 'Happy': they differ in case or blanks only, "
+        "split 'Train' counted as 'train': they differ in case or blanks only",
+    ]
+
+
 def test_frames_and_their_folder_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_extractor_info(tmp_path, ExtractorInfo("logmel", {"pool": 6}, frame_rate=16.5))
     write_frames(tmp_path / "a.npz", np.ones((3, 4), np.float32))

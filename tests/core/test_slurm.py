@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +53,30 @@ class Cluster:
             result=lambda: function(*call),
             cancel=lambda check: self.cancelled.append(name),
         )
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("sbatch: error: invalid partition specified: x", "correct the --slurm flags"),
+        ("Unable to contact slurm controller (connect failure)", "when the controller answers"),
+        ("Socket timed out on send/recv operation", "when the controller answers"),
+    ],
+)
+def test_what_sbatch_says_is_followed_by_what_helps(
+    said: str, advice: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Executor:
+        def __init__(self, folder: Path) -> None: ...
+
+        def update_parameters(self, **parameters: Any) -> None: ...
+
+        def batch(self) -> Any:
+            raise RuntimeError(said)
+
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(SlurmExecutor=Executor))
+    with pytest.raises(UserError, match=f"^sbatch: {re.escape(said)}; .*{advice}"):
+        module.submit_array(abs, [(1,)], TWO, tmp_path, name="x")
 
 
 def test_every_item_once_in_jobs_of_about_equal_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

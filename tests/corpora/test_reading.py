@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from memobert_plugin.core.errors import UserError
-from memobert_plugin.corpora.reading import files_below, one_line, read_text
+from memobert_plugin.corpora.reading import Reading, files_below, one_line, read_text
+from memobert_plugin.data.manifest import ManifestRow
 
 
 def test_files_come_shallow_first_without_what_a_system_adds(tmp_path: Path) -> None:
@@ -35,3 +36,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_one_line_comes_out_of_any_text() -> None:
     assert one_line(" It\x92s\tlate\u2028\r\n now \x81") == "It’s late now"
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said"),
+    [
+        (("a", "a", "b"), "3 utterances of 2 speakers; emotions: "),
+        (("a", "", "b"), "3 utterances of 2 speakers; 1 without a speaker; emotions: "),
+        (("", ""), "2 utterances of 0 speakers; 2 without a speaker; emotions: "),
+    ],
+)
+def test_no_speaker_is_counted_where_none_is_named(speakers: tuple[str, ...], said: str) -> None:
+    rows = [ManifestRow(0, f"u{number}", speaker=name, emotion="sad") for number, name in enumerate(speakers)]
+    assert Reading(rows, [], []).summary().startswith(said)

@@ -62,7 +62,7 @@ def test_the_focal_loss_weighs_down_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"), [({"label_smoothing": 1.0}, "below 1"), ({"focal_gamma": -1}, "0 or more")]
 )
-def test_values_out_of_range_are_refused(flags: dict[str, float], message: str) -> None:
+def test_values_out_of_range_are_refused(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         loss_of(**flags)
 

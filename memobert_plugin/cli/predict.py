@@ -90,7 +90,9 @@ def _add_texts_and_times(what: argparse._MutuallyExclusiveGroup) -> None:
         help="cut the one film into the lines of .srt, .ass, .vtt …, of its own subtitles (the word embedded), or into "
         "those that --transcribe hears (the word transcribed)",
     )
-    what.add_argument("--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of about this length")
+    what.add_argument(
+        "--every", type=float, metavar="SECONDS", help="cut the one clip into stretches of about this length"
+    )
     what.add_argument(
         "--live",
         metavar="SOURCE",

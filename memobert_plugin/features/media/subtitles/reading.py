@@ -20,6 +20,7 @@ from .cues import Cue, Cues, from_subviewer, has_subrip_times, lines_of, parse_s
 from .lines import TOOL_MARK, Line
 from .sami import is_sami, parse_sami
 from .transcripts import is_json, is_table, looks_like_transcript, parse_json, parse_table
+from .ttml import is_ttml, plain_ttml
 
 SUBTITLE_SUFFIXES: Final = (
     ".srt", ".ass", ".ssa", ".vtt", ".sub", ".sbv", ".ttml", ".dfxp", ".smi", ".sami", ".json", ".tsv",
@@ -236,7 +237,7 @@ def _parsed(path: Path, text: str, picture_rate: float | None, language: str | N
     elif is_sami(text):
         cues, remark = parse_sami(path, text, language)
     if cues is None:
-        return _with_pysubs2(path, text, None, picture_rate)
+        return _with_pysubs2(path, plain_ttml(text) if is_ttml(text) else text, None, picture_rate)
     lines, guessed = _finished(lines_of(cues.cues))
     unreadable = f"{cues.unreadable} cues left out, whose times cannot be read" if cues.unreadable else ""
     return lines, "; ".join(filter(None, (remark, guessed, unreadable)))

@@ -96,6 +96,10 @@ class Training(Protocol):
     """False in validation."""
 
     @property
+    def first_update(self) -> int:
+        """Return the first update since the start or the resume: 0 in a new training."""
+
+    @property
     def network(self) -> MEmoBERTNetwork:
         """Return the network as it is now."""
 
@@ -103,7 +107,10 @@ class Training(Protocol):
         """Yield batches of about a thousand training utterances, always the same."""
 
     def remember(self, name: str, state: Mapping[str, Tensor]) -> None:
-        """Keep tensors beside the checkpoints; what was kept for an earlier name of the objective may go."""
+        """Keep tensors beside the checkpoints, under a name that ends in a number.
+
+        What was kept under the name with other numbers goes once no checkpoint needs it.
+        """
 
     def recall(self, name: str) -> dict[str, Tensor] | None:
         """Return what was kept under a name; None where nothing was."""

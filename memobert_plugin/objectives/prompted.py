@@ -282,7 +282,7 @@ class CoPrompting(PromptedObjective):
         """Make the network of this moment the teacher, at the start of a round.
 
         The teacher is kept in the folder of checkpoints, so that a training that resumes within a round goes on with
-        it.
+        it. One that was kept after the checkpoint belongs to another course of the training, and is made anew.
         """
         number = training.update // self.settings.co_prompting_updates
         if self._teacher is not None and (number == self._round or not training.trains):
@@ -290,36 +290,32 @@ class CoPrompting(PromptedObjective):
         self._round, self._known = number, {}
         # Statistics of frames and the frozen encoder never change: the network's own serve.
         self._teacher = frozen_copy(training.network)
-        state = training.recall(f"{self.name}-{number}") if training.trains else None
         named = self._teacher.named_parameters()
         learned = {name: value for name, value in named if not name.startswith(ENCODER_PREFIX)}
-        if state is not None:
+        state = training.recall(f"{self.name}-{number}") if training.trains else None
+        recalled = state is not None and _UPDATE in state and int(state[_UPDATE]) < training.first_update
+        if recalled and state is not None:
+            self._shares = state[_SHARES].to(next(iter(learned.values())).device)
             for name, value in learned.items():
                 value.copy_(state[name])
-        elif training.trains:
-            training.remember(f"{self.name}-{number}", learned)
         with torch.no_grad():
             evidence = [self._evidence(batch) for batch in training.sampled_batches()]
         answers = torch.cat([of_batch for of_batch, _ in evidence])
         streams = torch.cat([of_batch for _, of_batch in evidence])
         shares = self._shares_at_start(answers, streams, training) if self._given is None else self._given.to(answers)
         self._log_prior = prior_of_shares(answers, streams, shares)
+        if training.trains and not recalled:
+            update = torch.tensor(training.update)
+            training.remember(f"{self.name}-{number}", {**learned, _SHARES: shares, _UPDATE: update})
 
     def _shares_at_start(self, answers: Tensor, streams: Tensor, training: Training) -> Tensor:
-        """Return how often each emotion was the answer before the first round, which is kept beside the teacher."""
+        """Return how often each emotion was the answer before the first round."""
         if self._shares is not None:
             return self._shares
-        name = f"{self.name}_shares-0"
-        kept = training.recall(name) if training.trains else None
-        if kept is not None:
-            shares = kept["shares"].to(answers)
-        else:
-            shares = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).clamp(min=RAREST)
-            shares = shares / shares.sum()
+        shares = (answers / streams.clamp(min=1)).softmax(dim=-1).mean(dim=0).clamp(min=RAREST)
+        shares = shares / shares.sum()
         if training.trains:
             self._shares = shares
-            if kept is None:
-                training.remember(name, {"shares": shares})
         return shares
 
     def _evidence(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -349,6 +345,8 @@ class CoPrompting(PromptedObjective):
 
 
 _MOST_KNOWN = 1 << 17
+_SHARES, _UPDATE = "(shares)", "(update)"
+"""Kept beside the teacher's parameters, under names that no parameter has."""
 
 
 @OBJECTIVES.register("prompted_similarity")

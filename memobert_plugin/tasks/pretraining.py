@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Optional, get_type_hints
 
@@ -133,6 +134,7 @@ class MEmoBERTPretrainingTask(CorpusTask):
     """
 
     cfg: PretrainingConfig
+    first_update: int | None = None
 
     @classmethod
     @exits_in_one_line
@@ -320,6 +322,8 @@ class MEmoBERTPretrainingTask(CorpusTask):
         **kwargs: Any,
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Mask for the update's objective, which all ranks and micro-batches share, then step as fairseq does."""
+        if self.first_update is None:
+            self.first_update = update_num
         if update_num < self.cfg.first_updates:
             objective = self.cfg.first_objective
         else:
@@ -363,6 +367,14 @@ class MEmoBERTPretrainingTask(CorpusTask):
 _SAMPLED_UTTERANCES, _SAMPLED_AT_A_TIME = 1024, 64
 
 
+def _modified(path: Path) -> float:
+    """Return when a file was written; 0 where another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 @dataclass
 class _Training:
     """The training as objectives see it (:class:`memobert_plugin.objectives.base.Training`)."""
@@ -371,6 +383,10 @@ class _Training:
     model: nn.Module
     update: int
     trains: bool
+
+    @property
+    def first_update(self) -> int:
+        return self.task.first_update or 0
 
     @property
     def network(self) -> MEmoBERTNetwork:
@@ -394,8 +410,11 @@ class _Training:
         folder.mkdir(parents=True, exist_ok=True)
         with replaced_when_complete(folder / f"{name}.pt") as temporary:
             torch.save(dict(state), temporary)
-        for earlier in folder.glob(f"{name.rpartition('-')[0]}-*.pt"):
-            if earlier.name != f"{name}.pt":
+        # A training that was killed resumes at its newest checkpoint, which needs what was kept before it.
+        newest = max((_modified(path) for path in folder.glob("checkpoint*.pt")), default=0.0)
+        kept = sorted(folder.glob(f"{name.rpartition('-')[0]}-*.pt"), key=_modified)
+        for earlier, following in pairwise(kept):
+            if _modified(following) < newest:
                 earlier.unlink(missing_ok=True)
 
     def recall(self, name: str) -> dict[str, Tensor] | None:

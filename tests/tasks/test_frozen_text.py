@@ -212,17 +212,28 @@ PRETRAINED = (
 )  # fmt: skip
 
 
-def test_a_pretraining_that_resumes_within_a_round_goes_on_with_its_teacher(folder: Path, tmp_path: Path) -> None:
-    def pretraining() -> TrainingRun:
-        found = run(folder, "memobert_pretraining", *PRETRAINED, "--save-dir", str(tmp_path / "saved"))
-        found.task.cfg.no_save = False  # the teacher is kept beside the checkpoints
-        return found
+def co_prompting(folder: Path, saved: Path, restored: Path | None = None) -> TrainingRun:
+    found = run(folder, "memobert_pretraining", *PRETRAINED, "--save-dir", str(saved))
+    found.task.cfg.no_save = False  # the teacher is kept beside the checkpoints
+    if restored is not None:
+        found.trainer.load_checkpoint(str(restored))
+        found.task.first_update = found.trainer.get_num_updates()
+    return found
 
-    first = pretraining()
+
+def teacher(host: TrainingRun) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in host.task.objectives["co_prompting"]._teacher.named_parameters()}
+
+
+def is_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_pretraining_that_resumes_within_a_round_goes_on_with_its_teacher(folder: Path, tmp_path: Path) -> None:
+    first = co_prompting(folder, tmp_path / "saved")
     first.train(6)
     first.save(tmp_path / "six.pt")
-    second = pretraining()
-    second.trainer.load_checkpoint(str(tmp_path / "six.pt"))
+    second = co_prompting(folder, tmp_path / "saved", tmp_path / "six.pt")
     assert second.trainer.get_num_updates() == 6
     taught, teaching = (host.task.objectives["co_prompting"] for host in (first, second))
     teaching.prepare(_Training(second.task, second.model, 6, trains=True))
@@ -233,7 +244,48 @@ def test_a_pretraining_that_resumes_within_a_round_goes_on_with_its_teacher(fold
     assert any(not torch.equal(now[name], value) for name, value in kept.items() if name in now)
     assert torch.equal(taught._shares, teaching._shares)
     assert torch.allclose(taught._log_prior, teaching._log_prior)
-    assert [path.name for path in (tmp_path / "saved").glob("co_prompting-*.pt")] == ["co_prompting-1.pt"]
+
+
+def test_a_new_pretraining_does_not_take_the_teacher_of_another_in_its_folder(folder: Path, tmp_path: Path) -> None:
+    earlier = co_prompting(folder, tmp_path)
+    earlier.train(2)
+    with torch.no_grad():
+        for value in earlier.model.parameters():
+            value.add_(0.1)
+    earlier.train(3)  # a round of a teacher that the next training does not have
+    following = co_prompting(folder, tmp_path)
+    following.train(5)
+    own = co_prompting(folder, tmp_path / "own")
+    own.train(5)
+    assert is_same(teacher(following), teacher(own))
+    assert not is_same(teacher(following), teacher(earlier))
+
+
+def test_a_pretraining_killed_after_a_round_began_resumes_with_the_teacher_before(folder: Path, tmp_path: Path) -> None:
+    killed = co_prompting(folder, tmp_path)
+    killed.train(6)
+    saved = killed.save(tmp_path / "checkpoint_last.pt")
+    before = teacher(killed)
+    killed.train(3)  # into the next round, without a checkpoint of it
+    after = teacher(killed)
+    resumed = co_prompting(folder, tmp_path, saved)
+    resumed.train(1)
+    assert is_same(teacher(resumed), before)
+    with torch.no_grad():
+        for value in resumed.model.parameters():
+            if value.requires_grad:
+                value.add_(0.1)  # such as with another learning rate
+    resumed.train(2)
+    assert not is_same(teacher(resumed), after)
+    assert {path.name for path in tmp_path.glob("co_prompting-*.pt")} >= {"co_prompting-1.pt", "co_prompting-2.pt"}
+
+
+def test_the_teachers_of_rounds_before_the_newest_checkpoint_are_removed(folder: Path, tmp_path: Path) -> None:
+    training = co_prompting(folder, tmp_path)
+    training.train(9)
+    training.save(tmp_path / "checkpoint_last.pt")
+    training.train(4)
+    assert {path.name for path in tmp_path.glob("co_prompting-*.pt")} == {"co_prompting-2.pt", "co_prompting-3.pt"}
 
 
 def test_every_prompted_objective_lowers_its_own_loss(folder: Path) -> None:

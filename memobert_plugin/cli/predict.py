@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ..inference.requests import Request
 
 EPILOG = """\
-JSON lines have one object per utterance: id, start, end, text, text_source (typed, subtitles, manifest or
+JSON lines have one object per utterance: id, file, start, end, text, text_source (typed, subtitles, manifest or
 transcribed), transcript (the recogniser, its language and how sure it was), label, confidence, unsure (true where the
 right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
 modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
-failed it has id and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces and
+failed it has id, file and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces and
 voice; subtitles show the answer, the streams it was read from, and the words. The exit status is 1 if any clip failed,
 2 if the command could not run.
 
@@ -184,8 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = _model(options, streams)
     detail(f"{options.model}\n{model}")
     earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
-    if Answers(request.utterances, earlier).waiting:
+    if waiting := Answers(request.utterances, earlier).waiting:
         request = _with_voices(request, model, options)
+    if options.resume and (kept := len(request.utterances) - len(waiting)):
+        rest = counted(len(waiting), "answer") + (" follows" if len(waiting) == 1 else " follow")
+        note(f"{counted(kept, 'answer')} kept from {_lines_file(options)}; {rest if waiting else 'nothing is left'}")
     page = _page(options, model, request) if explained else None
     answers = Answers(request.utterances, earlier)
     outcomes = run(

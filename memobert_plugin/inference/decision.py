@@ -134,6 +134,7 @@ def _what_was_read(
     utterance = evidence.utterance
     return {
         "name": utterance.title,
+        "file": utterance.file,
         "modalities": {
             name: _use(evidence, description, letter, without.get(letter)) for letter, name in MODALITY_NAMES.items()
         },

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..core.errors import UserError, pip_install
 from ..core.files import replaced_when_complete
 from ..core.names import counted
+from ..data.manifest import TRANSCRIBED
 from ..pages.drawings import emotion_colors, rgb_of
 from .prediction import UNITS, bars
 
@@ -66,7 +67,7 @@ def write_answers(path: Path, lines: Sequence[Line], labels: Sequence[str]) -> N
 
 def _write_table(stream: IO[str], lines: Sequence[Line], labels: Sequence[str], delimiter: str) -> None:
     """Write a row for each utterance: a column for every emotion's probability and for every stream that was read."""
-    columns = ["id", "start", "end", "text", "text_source", "label", "confidence", "unsure"]
+    columns = ["id", "file", "start", "end", "text", "text_source", "label", "confidence", "unsure"]
     numbers = any("dimensions" in line for line in lines)
     columns += [label if numbers else f"p_{label}" for label in labels]
     columns += ["word", *STREAMS.values(), "not_read", "notes", "error"]
@@ -138,8 +139,8 @@ def _plain(text: str, suffix: str) -> str:
     return text.replace("-->", "->")
 
 
-Key = tuple[str, float | None, float | None]
-"""Name, beginning and end of an utterance."""
+Key = tuple[str, str, float | None, float | None, str]
+"""Name, file, beginning, end and given words of an utterance."""
 
 
 class Answers:
@@ -151,7 +152,7 @@ class Answers:
     """
 
     def __init__(self, utterances: Sequence[Utterance], earlier: Mapping[Key, dict[str, Any]]) -> None:
-        self._keys = [_key(one.title, one.start, one.end) for one in utterances]
+        self._keys = [_key(one.title, one.file, one.start, one.end, one.text, one.text_source) for one in utterances]
         self._lines = {key: earlier[key] for key in self._keys if key in earlier}
         self.waiting = [one for one, key in zip(utterances, self._keys, strict=True) if key not in self._lines]
         self._new: list[dict[str, Any]] = []
@@ -167,8 +168,9 @@ class Answers:
         return [line for line in found if line is not None]
 
 
-def _key(title: str, start: float | None, end: float | None) -> Key:
-    return title, start, end
+def _key(title: str, file: str, start: float | None, end: float | None, text: str, text_source: str) -> Key:
+    """Return what tells utterances apart; words that a recogniser heard belong to the answer."""
+    return title, file, start, end, "" if text_source == TRANSCRIBED else text
 
 
 def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[str, Any]]:
@@ -181,7 +183,8 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
         return {}
     found: dict[Key, dict[str, Any]] = {}
     try:
-        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        # Words may hold separators at which splitlines() would cut.
+        for number, text in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
             line = json.loads(text)
             if "error" in line:
                 continue
@@ -190,7 +193,8 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
                     f"{path}, row {number}: an answer with other labels; give another --output, or --overwrite without "
                     "--resume"
                 )
-            found[_key(line["id"], line["start"], line["end"])] = line
+            given = (line["id"], line.get("file") or "", line["start"], line["end"])
+            found[_key(*given, line["text"], line["text_source"] or "")] = line
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

@@ -114,6 +114,7 @@ class Prediction:
         end: end of the utterance in its file, in seconds.
         word: the most likely word of the whole vocabulary at the mask (prompted models).
         notes: remarks to read before relying on the answer.
+        file: the clip as given, or the sound file; empty for text, a waveform or ready frames.
         labels: of a model that gives several labels at once, those with a probability of 0.5 at least; ``label`` is all
             of them, ``probabilities`` do not add up to 1, and ``confidence`` is the largest of them. None for others.
         dimensions: of a model that predicts numbers, each with its range; ``label`` is empty then, and there are no
@@ -136,6 +137,7 @@ class Prediction:
     asked: Asked | None = field(default=None, compare=False)
     labels: tuple[str, ...] | None = None
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
+    file: str = ""
 
     @property
     def headline(self) -> str:
@@ -209,6 +211,7 @@ class Prediction:
         """Return plain values for a JSON line."""
         return {
             "id": self.name,
+            "file": self.file or None,
             "start": self.start,
             "end": self.end,
             "text": self.text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -59,6 +60,8 @@ def of_clips(clips: Iterable[Path], text: str = "") -> Request:
         UserError: a folder without media, or one text for several clips.
     """
     utterances = [Utterance(path, text, name=name) for clip in clips for path, name in _files(clip)]
+    names = Counter(one.title for one in utterances)
+    utterances = [replace(one, name=one.file) if names[one.title] > 1 else one for one in utterances]
     if text and len(utterances) > 1:
         raise UserError(f"--text: one text for {len(utterances)} clips; give a --manifest with a text for each")
     if not utterances and text:
@@ -159,7 +162,7 @@ def of_windows(clip: Path, seconds: float, streams: StreamChoice = ANY_STREAMS) 
 
     Args:
         clip: the film or sound file.
-        seconds: length of a stretch.
+        seconds: length of a stretch; no stretch becomes shorter than :data:`SHORTEST_WINDOW`.
         streams: the film's streams that the user asked for; the voice is that of this sound.
 
     Raises:
@@ -171,7 +174,8 @@ def of_windows(clip: Path, seconds: float, streams: StreamChoice = ANY_STREAMS) 
     if lasts is None:
         raise UserError(f"{clip}: does not say how long it is; --every needs that")
     count = max(1, int(lasts // seconds) + (lasts % seconds >= SHORTEST_WINDOW))
-    bounds = [0.0, *_at_pauses(clip, [index * seconds for index in range(1, count)], seconds, streams), lasts]
+    ends = [index * seconds for index in range(1, count)]
+    bounds = [0.0, *_unless_too_short(ends, _at_pauses(clip, ends, seconds, streams), lasts), lasts]
     utterances = [
         Utterance(clip, start=start, end=end, name=f"{clip.name} {_clock(start)}") for start, end in pairwise(bounds)
     ]
@@ -194,6 +198,15 @@ def _at_pauses(clip: Path, ends: list[float], seconds: float, streams: StreamCho
     except DefectiveClip:  # Without sound, or with defective sound, the ends stay where they are.
         return ends
     return moved
+
+
+def _unless_too_short(ends: list[float], moved: list[float], lasts: float) -> list[float]:
+    """Return the moved ends, but an end as it was where a stretch beside it would become too short."""
+    kept = [0.0]
+    for at, (end, other) in enumerate(zip(ends, moved, strict=True)):
+        following = ends[at + 1] if at + 1 < len(ends) else lasts
+        kept.append(other if min(other - kept[-1], following - other) >= SHORTEST_WINDOW else end)
+    return kept[1:]
 
 
 def of_manifest(manifest: Path, visual: Path | None = None, acoustic: Path | None = None) -> Request:
@@ -278,7 +291,14 @@ class Outcome:
         if self.prediction is not None:
             return self.prediction.to_dict()
         one = self.utterance
-        return {"id": one.title, "start": one.start, "end": one.end, "text": one.text, "error": self.error}
+        return {
+            "id": one.title,
+            "file": one.file or None,
+            "start": one.start,
+            "end": one.end,
+            "text": one.text,
+            "error": self.error,
+        }
 
 
 class Answering(Protocol):

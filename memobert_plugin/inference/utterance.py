@@ -37,7 +37,7 @@ class Utterance:
         end: end of the utterance (None: the file's end).
         region: the half of the picture to look at, ``left`` or ``right`` (None: all of it).
         sound: a file whose sound is read instead of the clip's, at the same times.
-        waveform: samples (N,), used instead of the file's sound.
+        waveform: samples (N,) of these times alone, used instead of the file's sound.
         sampling_rate: samples of ``waveform`` per second.
         visual: ready face frames (T, V), used instead of the file's faces.
         expression: their expression distributions (T, K), shown on the page.
@@ -76,6 +76,11 @@ class Utterance:
         """Return whether there may be sound: a waveform, or a file other than pictures."""
         file = self.sound or self.clip
         return self.waveform is not None or (file is not None and not is_pictures(file))
+
+    @property
+    def file(self) -> str:
+        """Return the path of the clip, else of the sound file; empty without a file."""
+        return str(self.clip or self.sound or "")
 
     @property
     def title(self) -> str:
@@ -231,11 +236,22 @@ def one_utterance(
         return replace(clip, text=text) if text else clip
     if clip is not None and not isinstance(clip, (str, os.PathLike, np.ndarray)):
         raise UserError(f"a clip cannot be {type(clip).__name__}; give a path, a waveform or an Utterance")
-    waveform = clip if isinstance(clip, np.ndarray) else None
+    waveform = _between(clip, start, end, sampling_rate) if isinstance(clip, np.ndarray) else None
     path = None if clip is None or isinstance(clip, np.ndarray) else Path(clip)
     return Utterance(
         path, text, start, end, waveform=waveform, sampling_rate=sampling_rate, visual=visual, acoustic=acoustic
     )
+
+
+def _between(waveform: np.ndarray, start: float | None, end: float | None, rate: int) -> np.ndarray:
+    """Return the samples of some seconds of a waveform (N,)."""
+    if start is None and end is None:
+        return waveform
+    first, lasts = start or 0.0, len(waveform) / rate if rate > 0 else 0.0
+    last = lasts if end is None else min(end, lasts)
+    if not 0 <= first < last:
+        raise UserError(f"start {first:g}, end {last:g}: give seconds within the waveform, which lasts {lasts:g} s")
+    return waveform[round(first * rate) : round(last * rate)]
 
 
 def modality_letters(given: str) -> str:

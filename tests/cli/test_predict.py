@@ -336,7 +336,7 @@ def test_folders_are_walked_to_any_depth(bundle: Path, clips: Path, tmp_path: Pa
 
 
 def test_an_interruption_keeps_what_is_done_and_says_how_to_go_on(
-    bundle: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("c.wav", "d.wav"):
         soundfile.write(clips / name, tone(1.0), 16_000)
@@ -358,6 +358,9 @@ def test_an_interruption_keeps_what_is_done_and_says_how_to_go_on(
     assert names == ["a.wav", "b.wav", "c.wav", "c.wav", "d.wav"]
     assert [line["id"] for line in lines_of(output)] == ["a.wav", "b.wav", "c.wav", "d.wav"]
     assert (tmp_path / "out.csv").read_text().count("\n") == 5
+    capsys.readouterr()
+    assert main([*given, "--resume"]) == 0
+    assert "4 answers kept from" in (told := capsys.readouterr().err) and "nothing is left" in told
 
 
 def test_subtitles_and_overlay_need_times(bundle: Path, clips: Path, tmp_path: Path) -> None:

@@ -27,7 +27,15 @@ def answer(name: str, start: float, text: str = "stop it", anger: float = 0.75, 
     }
     shares = {"anger": anger, "calm": 1 - anger}
     label = "anger" if anger > 0.5 else "calm"
-    line = {"id": name, "start": start, "end": start + 1.5, "text": text, "text_source": "typed", "label": label}
+    line = {
+        "id": name,
+        "file": None,
+        "start": start,
+        "end": start + 1.5,
+        "text": text,
+        "text_source": "typed",
+        "label": label,
+    }
     line |= {"confidence": shares[label], "unsure": False, "probabilities": shares, "word": "angry"}
     return {**line, "modalities": uses, "notes": ["loud", "short"], **more}
 
@@ -83,15 +91,34 @@ def test_subtitles_show_label_streams_and_words_at_their_times(tmp_path: Path, s
 def test_earlier_answers_are_kept_in_the_order_of_the_question(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     write_answers(path, LINES[1:], LABELS)
-    utterances = [
-        Utterance(name=name, text="x", start=start, end=start + 1.5) for name, start in (("a", 0.0), ("b", 2.0))
-    ]
-    utterances.append(Utterance(name="c", text="x", start=4.0, end=5.0))
+    times = (("a", 0.0, "x"), ("b", 2.0, LINES[1]["text"]))
+    utterances = [Utterance(name=name, text=text, start=start, end=start + 1.5) for name, start, text in times]
+    utterances.append(Utterance(name="c", start=4.0, end=5.0))
     answers = Answers(utterances, earlier_answers(path, LABELS))
     assert [one.name for one in answers.waiting] == ["a", "c"]  # c had failed
     assert earlier_answers(path, LABELS[::-1]) == earlier_answers(path, LABELS)
     answers.add(answer("a", 0.0))
     assert [line["id"] for line in answers.lines()] == ["a", "b"]
+
+
+def test_an_earlier_answer_about_another_file_or_other_words_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    kept = answer("x.wav", 0.0, "stop it", file="one/x.wav")
+    heard = answer("y.wav", 0.0, "what was heard", file="y.wav", text_source="transcribed")
+    write_answers(path, [kept, heard], LABELS)
+    asked = [
+        Utterance(Path("one/x.wav"), "stop it", 0.0, 1.5),
+        Utterance(Path("two/x.wav"), "stop it", 0.0, 1.5),
+        Utterance(Path("one/x.wav"), "go on", 0.0, 1.5),
+        Utterance(Path("y.wav"), "", 0.0, 1.5),  # its words are heard anew, and would be the same
+    ]
+    assert Answers(asked, earlier_answers(path, LABELS)).waiting == asked[1:3]
+
+
+def test_answers_whose_words_hold_unusual_line_separators_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    write_answers(path, [answer("a", 0.0, "stop\u2028it\u0085now"), answer("b", 2.0)], LABELS)
+    assert len(earlier_answers(path, LABELS)) == 2
 
 
 @pytest.mark.parametrize(

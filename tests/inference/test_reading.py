@@ -70,6 +70,17 @@ def test_a_sound_file_a_waveform_and_its_frames_are_one(clip_model: MEmoBERT, wa
     assert from_file.modalities["visual"].reason == "a sound file has no faces"
 
 
+def test_a_waveform_is_cut_at_the_given_times(clip_model: MEmoBERT) -> None:
+    samples = burst()
+    lasts = len(samples) / 16_000
+    part = clip_model.predict(samples, "stop it", start=0.5, end=lasts - 0.25)
+    cut = clip_model.predict(samples[8000:-4000], "stop it")
+    assert part.probabilities == cut.probabilities and part.modalities == cut.modalities
+    assert (part.start, part.end) == (0.5, lasts - 0.25)
+    with pytest.raises(UserError, match=r"start 9, end .*: give seconds within the waveform, which lasts"):
+        clip_model.predict(samples, "stop it", start=9.0)
+
+
 def centered_model(bundle: Path, folder: Path) -> tuple[MEmoBERT, np.ndarray]:
     """The model, as if it had been trained on frames less their speaker's mean; and the mean of the average speaker."""
     model = read_bundle(bundle)

@@ -22,6 +22,16 @@ def test_a_folder_is_its_films_and_sounds_in_natural_order(tmp_path: Path) -> No
     assert [one.title for one in of_clips([tmp_path]).utterances] == ["a.mp4", "b9.wav", "b10.wav"]
 
 
+def test_files_of_one_name_are_named_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        Path(folder, "x.wav").touch()
+    asked = of_clips([Path("one/x.wav"), Path("two/x.wav"), Path("two")]).utterances
+    assert [one.title for one in asked] == ["one/x.wav", "two/x.wav", "two/x.wav"]
+    assert [one.title for one in of_clips([Path("one/x.wav")]).utterances] == ["x.wav"]
+
+
 def test_a_folder_of_pictures_is_one_clip(tmp_path: Path) -> None:
     (tmp_path / "1.png").touch()
     assert [one.clip for one in of_clips([tmp_path]).utterances] == [tmp_path]
@@ -119,6 +129,14 @@ def test_stretches_end_in_a_pause_of_the_voice_nearby(tmp_path: Path) -> None:
     ends = [one.end for one in of_windows(tmp_path / "clip.wav", 2.0).utterances]
     assert ends == pytest.approx([2.3, 4.0, 6.0], abs=0.05)
     assert ends == [round(end or 0.0, 3) for end in ends]
+
+
+def test_no_stretch_becomes_too_short_by_a_pause(tmp_path: Path) -> None:
+    samples = tone(2.5)
+    samples[round(2.25 * 16_000) : round(2.4 * 16_000)] = 0.0
+    soundfile.write(tmp_path / "clip.wav", samples, 16_000)
+    ends = [one.end for one in of_windows(tmp_path / "clip.wav", 2.0).utterances]
+    assert ends == pytest.approx([2.0, 2.5])
 
 
 def test_stretches_end_in_a_pause_of_the_sound_that_was_asked_for(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ JSON lines have one object per utterance: id, file, start, end, text, text_sourc
 transcribed), transcript (the recogniser, its language and how sure it was), label, confidence, unsure (true where the
 right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
 modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
-failed it has id, file and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces and
-voice; subtitles show the answer, the streams it was read from, and the words. The exit status is 1 if any clip failed,
-2 if the command could not run.
+failed it has id, file and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces
+and voice; subtitles show the answer, the streams it was read from, and the words. The exit status is 1 if any clip
+failed, 2 if the command could not run.
 
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.

@@ -181,8 +181,8 @@ class MEmoBERT:
             leave_out: also answer without each modality in turn, and note streams that contradict each other.
             batch_size: utterances at a time.
             utterance: further parts of the utterance: ``start`` and ``end`` in the file or waveform in seconds,
-                ``sampling_rate`` of a waveform (default 16 000), and ready frames of the model's encoders, ``visual`` (T, V) and
-                ``acoustic`` (A, D).
+                ``sampling_rate`` of a waveform (default 16 000), and ready frames of the model's encoders, ``visual``
+                (T, V) and ``acoustic`` (A, D).
 
         Returns:
             A :class:`~memobert_plugin.inference.prediction.Prediction`, or for a list of clips a

@@ -183,7 +183,7 @@ class Desk:
         self.limits = limits
         self.max_seconds = settings.max_seconds
         self._answerers = [Answerer(settings, target) for _ in range(workers)]
-        self._queue: asyncio.Queue[Job] = asyncio.Queue()
+        self._submitted = asyncio.Semaphore(0)
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._taken = 0
@@ -228,7 +228,7 @@ class Desk:
         Raises:
             Busy: none is free.
         """
-        if self._taken + self._queue.qsize() >= self.limits.queue:
+        if self._taken + len(self._waiting()) >= self.limits.queue:
             raise Busy
         assert self._folder is not None
         self._taken += 1
@@ -244,7 +244,7 @@ class Desk:
         """Queue a question, within its :meth:`place`."""
         job = Job(secrets.token_urlsafe(16), question)
         self._jobs[job.key] = job
-        self._queue.put_nowait(job)
+        self._submitted.release()
         return job
 
     def find(self, key: str) -> Job | None:
@@ -253,8 +253,12 @@ class Desk:
 
     def position(self, job: Job) -> int:
         """Return the number of jobs that are answered before this one."""
-        waiting = [one for one in self._jobs.values() if one.state == WAITING]
+        waiting = self._waiting()
         return waiting.index(job) if job in waiting else 0
+
+    def _waiting(self) -> list[Job]:
+        """Return the jobs that nobody works on yet, the oldest first."""
+        return [one for one in self._jobs.values() if one.state == WAITING]
 
     def drop(self, job: Job) -> None:
         """Stop a job, and forget it with its files."""
@@ -266,18 +270,23 @@ class Desk:
             shutil.rmtree(job.question.folder, ignore_errors=True)
 
     async def _serve(self, answerer: Answerer) -> None:
+        is_ready = True
         while True:
-            job = await self._queue.get()
-            if job.stopped:
+            await self._submitted.acquire()
+            job = next(iter(self._waiting()), None)
+            if job is None:  # it was withdrawn
                 continue
             job.state = WORKING
             try:
+                if not is_ready:
+                    await answerer.restart()
+                is_ready = False
                 await answerer.work(job, self.limits.seconds)
+                is_ready = True
             except (OSError, UserError) as error:  # the process could not be written to or replaced
                 note(str(error))
                 if not job.ended.is_set():
                     job.end(500, "the server failed to answer; its log says why")
-                await answerer.restart()
             if job.stopped:
                 self.drop(job)
             self._forget_oldest()

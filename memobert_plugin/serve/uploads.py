@@ -217,7 +217,10 @@ def _plain_fields(content: bytes, *, is_json: bool) -> dict[str, str]:
         raise Refused(400, "not JSON") from None
     if not isinstance(found, dict):
         raise Refused(422, "send a JSON object")
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
+    given = {name: value for name, value in found.items() if value is not None}
+    if any(isinstance(value, (dict, list)) for value in given.values()):
+        raise Refused(422, "each field: a text, a number or null")
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
 
 
 def _question(folder: Path, fields: Mapping[str, str], upload: tuple[Path, str] | None) -> Question:

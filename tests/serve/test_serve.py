@@ -29,7 +29,7 @@ from memobert_plugin.core.errors import DefectiveClip, UserError
 from memobert_plugin.serve import answering
 from memobert_plugin.serve.answering import Question, Settings, messages
 from memobert_plugin.serve.app import build_app
-from memobert_plugin.serve.desk import Desk, Limits
+from memobert_plugin.serve.desk import Answerer, Desk, Limits
 from memobert_plugin.serve.guard import CONTENT_POLICY
 from tests.films import tone, write_film
 from tests.serve.answerers import CLIP, EMOTIONS, OWN, SLOW, STEPS, error_of, pretend
@@ -153,6 +153,38 @@ def test_a_full_queue_is_refused_until_there_is_room(client: TestClient) -> None
     assert client.delete(last).status_code == 204
     error_of(client.get(last), 404)
     followed(client, jobs[0].json()["job"])
+    assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+def test_questions_that_were_withdrawn_make_room(client: TestClient) -> None:
+    working = client.post("/jobs", data={"text": "slow"}).json()["job"]
+    while client.get(working).json()["state"] == "waiting":
+        time.sleep(0.02)
+    for _ in range(2):
+        waiting = [client.post("/jobs", data={"text": "hello"}) for _ in range(3)]
+        assert [job.status_code for job in waiting] == [202] * 3
+        for job in waiting:
+            assert client.delete(job.json()["job"]).status_code == 204
+    last = client.post("/jobs", data={"text": "hello"}).json()["job"]
+    client.delete(working)
+    assert followed(client, last)["state"] == "done"
+
+
+def test_a_process_that_could_not_be_replaced_is_replaced_for_the_next_question(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, tries = Answerer.start, 0
+
+    async def failing(self: Answerer) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise UserError("no memory is left")
+        await start(self)
+
+    monkeypatch.setattr(Answerer, "start", failing)
+    assert error_of(client.post("/predict", data={"text": "die"}), 422) == "the file cannot be read"
+    assert "its log says why" in error_of(client.post("/predict", data={"text": "hello"}), 500)
     assert client.post("/predict", data={"text": "hello"}).status_code == 200
 
 

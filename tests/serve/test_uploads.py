@@ -99,6 +99,8 @@ def test_wrong_questions_are_refused_in_one_line(
         (b"{", "application/json", 400),
         (b"[" * 50_000, "application/json", 400),
         (b"[]", "application/json", 422),
+        (b'{"text": null}', "application/json", 422),
+        (b'{"text": ["hello"]}', "application/json", 422),
         (b"\xff\xfe", "application/json", 400),
         (b"GIF89a", "image/gif", 415),
         (b"", "text/html", 415),
@@ -110,6 +112,11 @@ def test_malformed_bodies_are_refused_and_nothing_is_logged(
     error_of(client.post("/predict", content=content, headers={"content-type": kind}), status)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert client.post("/predict", data={"text": "hello"}).status_code == 200
+
+
+def test_null_leaves_a_field_out(client: TestClient) -> None:
+    sent = {"text": "hello", "every": None, "modalities": None, "page": None}
+    assert client.post("/predict", json=sent).json()["answers"][0]["text"] == "hello"
 
 
 def test_the_rest_of_a_refused_body_is_read_unless_it_has_no_end(tmp_path: Path) -> None:

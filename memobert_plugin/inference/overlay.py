@@ -228,7 +228,9 @@ class _Painter:
         panel = Image.new("RGBA", (wide, tall), (0, 0, 0, round(255 * _PANEL_SHARE)))
         draw = ImageDraw.Draw(panel)
         left, top = size // 2, size // 4
-        title = "no answer here" if line is None else f"{line['label']}{' (unsure)' if line['unsure'] else ''}"
+        title = "no answer here"
+        if line is not None:  # of numbers, which have no label, the bars tell all
+            title = " ".join(filter(None, [line["label"], "(unsure)" if line["unsure"] else ""]))
         draw.text((left, top), title, (255, 255, 255), font)
         filled = {} if line is None else bars(line)
         for place, label in enumerate(self._labels, start=1):

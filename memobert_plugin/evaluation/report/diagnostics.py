@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -83,7 +82,7 @@ def gap_table(results: Sequence[Result], runs: Sequence[EmotionRun], provenance:
         values = {"selected_uar": 100 * valid, "tested_uar": 100 * tested, "gap": 100 * (valid - tested)}
         records.append({**provenance.record(result), **values})
         chosen.append(result)
-    if not rows or provenance.selected_on_test or all(math.isnan(float(row[1])) for row in rows):
+    if not rows or provenance.selected_on_test:
         return None
     notes = (
         f"UAR in per cent, {GAP_NOTE}",

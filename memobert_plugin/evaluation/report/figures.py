@@ -109,7 +109,7 @@ def finish(figure: Figure, stem: str, title: str, caption: str) -> Picture:
     return Picture(stem, title, caption, files["png"], files["svg"])
 
 
-BAND = "95 % intervals by bootstrap over the test speakers"
+BAND = "95 % intervals by bootstrap over the test {}s"
 HOLLOW = " Hollow markers rest on a part of the folds or seeds."
 
 
@@ -163,7 +163,7 @@ def fraction_figure(
         axes.set_ylabel(score.axis)
         axes.grid(alpha=0.3)
         _legend(axes, list(series))
-        caption = f"Lines: mean over folds, then seeds; bands: {BAND}.{_hollow(series)}"
+        caption = f"Lines: mean over folds, then seeds; bands: {BAND.format(provenance.unit)}.{_hollow(series)}"
         title = provenance.title(f"{score.title} by share of the training data")
         return finish(figure, "figure3_train_fraction", title, caption)
 
@@ -197,7 +197,7 @@ def modality_figure(
         axes.set_ylabel(score.axis)
         axes.grid(alpha=0.3, axis="y")
         _legend(axes, list(series), lines=False)
-        caption = f"Markers: mean over folds, then seeds; bars: {BAND}.{_hollow(series)}"
+        caption = f"Markers: mean over folds, then seeds; bars: {BAND.format(provenance.unit)}.{_hollow(series)}"
         rows = [result for line in series.values() for result in line]
         return finish(figure, "modality_cases", provenance.title(f"{score.title} by modality case", rows), caption)
 

@@ -59,6 +59,8 @@ def _note(kind: str) -> str:
 
 
 _MOST_PIECES = 60
+_STRETCH = 1 << 15
+"""Elements."""
 _PENALTIES = (0.01, 0.1, 1.0)
 """scikit-learn's C, or one over its alpha; the middle one where a fold has no validation."""
 
@@ -68,7 +70,7 @@ Answers = npt.NDArray[Any]
 
 
 def write_floors(runs: Sequence[EmotionRun], folder: Path) -> list[str]:
-    """Write the floors of these runs as run folders, those that are there already left alone.
+    """Write the floors of these runs as run folders; those that are there already for the same features stay.
 
     Args:
         runs: of one report.
@@ -86,9 +88,11 @@ def write_floors(runs: Sequence[EmotionRun], folder: Path) -> list[str]:
     for run in runs:
         if run.condition.ablation == FULL and not run.condition.setting.startswith(FLOOR):
             by_corpus.setdefault((*run.shared.values(), run.data, run.leave_out), []).append(run)
+    written: dict[str, tuple[str, str]] = {}
     for alike in by_corpus.values():
         try:
-            _write_alike(alike, folder)
+            if remark := _write_alike(alike, folder, written):
+                remarks.append(remark)
         except UserError as error:
             remarks.append(f"no floors: {error}")
     return list(dict.fromkeys(remarks))
@@ -105,10 +109,17 @@ def floors_of(runs: Sequence[EmotionRun], folder: Path) -> list[EmotionRun]:
     return [replace(run, budget=beside[place(run)].budget) for run in found if place(run) in beside]
 
 
-def _write_alike(runs: Sequence[EmotionRun], folder: Path) -> None:
+def _write_alike(runs: Sequence[EmotionRun], folder: Path, written: dict[str, tuple[str, str]]) -> str:
+    """Write the floors of runs on one data-bin; return a remark where those of another one stand for them.
+
+    Args:
+        runs: alike but for setting, share, fold and seed.
+        folder: to write to.
+        written: features and data-bin of the floors of this report by their folder, filled here.
+    """
     first = runs[0]
     if not first.data:
-        return  # predictions without runs beside them
+        return ""  # predictions without runs beside them
     if not Path(first.data).is_dir():
         raise UserError(f"{first.data}: the data-bin is not there any more")
     corpus = Corpus(first.data)
@@ -118,6 +129,10 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path) -> None:
     fractions = sorted({run.condition.train_fraction for run in runs})
     case = min((run.condition.train_modalities for run in runs), key=MODALITY_CASES.index)
     key = hashlib.sha256(repr([*first.shared.values(), first.leave_out]).encode()).hexdigest()[:12]
+    features = features_digest(corpus)
+    known, at = written.setdefault(key, (features, first.data))
+    if known != features:
+        return f"floors: fitted on the frames and words of {at} alone; {first.data} has others"
     for fraction in fractions:
         at_share = [run for run in runs if run.condition.train_fraction == fraction]
         for fold in sorted({run.fold for run in at_share}):
@@ -129,16 +144,41 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path) -> None:
                     name: Path(folder, key, name, f"fraction{100 * fraction:g}", f"fold{fold:02d}", f"seed{seed}")
                     for name in utterances.systems
                 }
-                if all((place / "run.json").is_file() for place in places.values()):
+                if all(_features_of(place) == features for place in places.values()):
                     continue
                 # All of the training data: nothing but chance depends on the seed.
                 found = dict(utterances.answers(fold, fraction, seed, whole))
                 whole = found if fraction == 1 else {}
                 for name, place in places.items():
                     changes = {"seed": seed, "fold": fold, "test_speaker": "", "train_modalities": case}
+                    changes["features"] = features
                     lines = utterances.lines(fold, found[name])
                     title, note = floor_titles(first.target)[name], _note(first.target)
                     write_run_folder(place, template, name, title, note, changes, case, lines)
+    return ""
+
+
+def features_digest(corpus: Corpus) -> str:
+    """Return a digest of a data-bin's words and frames: of all lengths, and of 64 stretches of each stream."""
+    digest = hashlib.sha256()
+    for reader in (corpus.text, corpus.visual, corpus.acoustic):
+        if reader is None:
+            digest.update(b"none")
+            continue
+        digest.update(np.ascontiguousarray(reader.sizes).tobytes())
+        last = max(0, len(reader.data) - _STRETCH)
+        for begin in np.unique(np.linspace(0, last, 64).astype(np.int64)).tolist():
+            digest.update(reader.data[begin : begin + _STRETCH].tobytes())
+    return digest.hexdigest()
+
+
+def _features_of(place: Path) -> str | None:
+    """Return the digest of the features that a floor was fitted on; None without a floor."""
+    try:
+        features: str | None = json.loads((place / "run.json").read_text(encoding="utf-8")).get("features")
+    except (OSError, ValueError):
+        return None
+    return features
 
 
 def write_run_folder(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ Named = tuple[str, Path]
 GIVEN = "given_"
 """Settings that are files of predictions begin with it."""
 _PREFIXES = ("p_", "prob_", "probability_", "")
+_ROUNDED = 0.02
+"""Probabilities that were rounded add up to 1 within this."""
 _WITHOUT_RUNS: Mapping[str, Any] = {
     "format": 1,
     "kind": "emotion",
@@ -73,25 +76,24 @@ def read_sources(sources: Sequence[Named], folder: Path) -> tuple[list[EmotionRu
         (files if path.is_file() else folders).setdefault(name, []).append(path)
     for name in sorted(folders, key=bool):  # those without a name first
         runs, others = find_runs(folders[name])
-        emotion += [_named(run, name) if name else run for run in runs]
+        emotion += [_named(run, name) if len(folders) > 1 or name else run for run in runs]
         pretraining += others
-    known = _known_utterances(emotion)
+    has_runs = bool(emotion)
     for name, paths in files.items():
-        lines = [line for path in paths for line in _lines(path, known)]
+        known = _known_utterances(emotion)
+        lines = [line for path in paths for line in _lines(path, known, only_known=has_runs)]
         emotion += _runs_of(name, paths, lines, emotion, folder)
     return emotion, pretraining
 
 
 def _named(run: EmotionRun, name: str) -> EmotionRun:
     condition = run.condition
+    if name:
+        title = f"{condition.title} [{name}]"
+        condition = replace(condition, setting=f"{condition.setting}@{name}", title=title)
     # Budgets of two sweeps need not be equal; the report lists them.
     own = {key.removeprefix("budget."): value for key, value in run.budget.items()}
-    return replace(
-        run,
-        condition=replace(condition, setting=f"{condition.setting}@{name}", title=f"{condition.title} [{name}]"),
-        budget={},
-        own_budget={**own, **run.own_budget},
-    )
+    return replace(run, condition=condition, budget={}, own_budget={**own, **run.own_budget})
 
 
 def _known_utterances(runs: Sequence[EmotionRun]) -> dict[str, Mapping[str, Any]]:
@@ -108,14 +110,23 @@ def _known_utterances(runs: Sequence[EmotionRun]) -> dict[str, Mapping[str, Any]
     return known
 
 
-def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield lines with id, speaker, fold, label and prediction; what a file lacks comes from the runs."""
-    for place, given in read_rows(path):
+def _lines(path: Path, known: Mapping[str, Mapping[str, Any]], *, only_known: bool) -> Iterator[dict[str, Any]]:
+    """Yield lines with id, speaker, fold, label and prediction; what a file lacks comes from the runs.
+
+    Args:
+        path: of the file.
+        known: utterances that others tested, by id.
+        only_known: pass over the others.
+    """
+    rows = list(read_rows(path))
+    true = (one.get("label", one.get("emotion")) for one in (*(row for _, row in rows), *known.values()))
+    labels = {label for label in true if isinstance(label, str)}
+    for place, given in rows:
         identity = str(given.get("id") or given.get("key") or given.get("utterance") or "")
         if not identity:
             raise UserError(f"{place}: no id; every prediction names its utterance")
         beside = known.get(identity, {})
-        if known and not beside:
+        if only_known and not beside:
             continue  # an emotion that the runs leave out, or an utterance that they do not test
         given, own = _as_prediction(given), given
         label = given.get("label", given.get("emotion", beside.get("label")))
@@ -127,9 +138,12 @@ def _lines(path: Path, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
         line = {
             "id": identity,
             "speaker": str(given.get("speaker") or beside.get("speaker") or ""),
-            "fold": int(beside.get("fold", 0) or _number(place, given.get("fold"))),
-            **(_answer(place, given, label) if isinstance(label, (Mapping, list)) else _emotion(place, given, label)),
+            "fold": int(beside["fold"]) if beside else _number(place, given.get("fold")),
         }
+        if isinstance(label, (Mapping, list)):
+            line |= _answer(place, given, label)
+        else:
+            line |= _emotion(place, given, label, labels)
         yield {**line, **({"part": beside["part"]} if beside.get("part") else {})}
 
 
@@ -142,9 +156,9 @@ def _as_prediction(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "prediction": numbers or given.get("label")}
 
 
-def _emotion(place: str, given: Mapping[str, Any], label: object) -> dict[str, str]:
+def _emotion(place: str, given: Mapping[str, Any], label: object, labels: Collection[str]) -> dict[str, str]:
     """Return label and prediction of one emotion of several."""
-    shares = _shares(given, label)
+    shares = {} if given.get("prediction") else _shares(place, given, label, labels)
     prediction = given.get("prediction") or (max(shares, key=lambda name: shares[name]) if shares else None)
     if not label or not prediction:
         raise UserError(f"{place}: needs label, and prediction or probabilities (a column for each label)")
@@ -177,21 +191,34 @@ def _number(place: str, fold: object) -> int:
         raise UserError(f"{place}: fold {fold!r}; give a number") from None
 
 
-def _shares(given: Mapping[str, Any], label: object) -> dict[str, float]:
-    """Return the probabilities of a line: a mapping, or columns of which one has the label's name."""
+def _shares(place: str, given: Mapping[str, Any], label: object, labels: Collection[str]) -> dict[str, float]:
+    """Return the probabilities of a line: a mapping, or columns of which one has the label's name.
+
+    Columns without a prefix are probabilities where they are called as a label, so that a duration is none.
+
+    Raises:
+        UserError: such columns do not add up to 1, and others may belong to them.
+    """
     if isinstance(given.get("probabilities"), Mapping):
         return {str(name): float(share) for name, share in given["probabilities"].items()}
+    prefix = next((one for one in _PREFIXES if f"{one}{label}" in given), None)
+    if prefix is None:
+        return {}
     shares = {}
-    for prefix in _PREFIXES:
-        if f"{prefix}{label}" in given:
-            for name, share in given.items():
-                try:
-                    if name.startswith(prefix):
-                        shares[name.removeprefix(prefix)] = float(share)
-                except (TypeError, ValueError):
-                    continue
-            return {name: share for name, share in shares.items() if name not in ("fold", "seed", "start", "end")}
-    return shares
+    for name, share in given.items():
+        with contextlib.suppress(TypeError, ValueError):
+            if name.startswith(prefix):
+                shares[name.removeprefix(prefix)] = float(share)
+    if prefix:
+        return shares
+    named = {name: share for name, share in shares.items() if name in labels}
+    others = shares.keys() - named.keys() - {"fold", "seed", "start", "end"}
+    if others and abs(sum(named.values()) - 1) > _ROUNDED:
+        raise UserError(
+            f"{place}: {', '.join(sorted(others))}: no label of any utterance, and the labels' columns do not add up "
+            f"to 1; call every probability p_LABEL, as in p_{label}"
+        )
+    return named
 
 
 _MEANING = {CLASSES: "one emotion of several", DIMENSIONS: "numbers", SEVERAL: "several labels at once"}
@@ -248,8 +275,12 @@ def _runs_of(
         seeds = sorted({run.seed for run in runs})
         case = largest.condition.train_modalities
         note = f"{name}: predictions from a file, the same for every seed." if len(seeds) > 1 else ""
-    if not runs and not all(line["speaker"] for line in lines):
-        lines = [{**line, "speaker": line["speaker"] or "all"} for line in lines]
+    if not all(line["speaker"] for line in lines):
+        note = f"{note} {name}: names no speakers; all utterances of a fold count as one speaker's.".strip()
+        several = len({line["fold"] for line in lines}) > 1
+        lines = [
+            {**line, "speaker": line["speaker"] or (f"fold {line['fold']}" if several else "all")} for line in lines
+        ]
     setting = GIVEN + "".join(letter if letter.isalnum() else "_" for letter in name.lower())
     for fold in sorted({line["fold"] for line in lines}):
         of_fold = [line for line in lines if line["fold"] == fold]

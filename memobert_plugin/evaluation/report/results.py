@@ -367,10 +367,14 @@ def comparisons(pairs: Sequence[tuple[Result, Result]], metric: Metric) -> list[
     shared = [(first, second, common) for first, second, common in shared if common]
     counts = [(first.counts(common), second.counts(common)) for first, second, common in shared]
     tests = [permutation_test(*of_both, metric) for of_both in counts]
-    corrected = holm([test.p for test in tests])
-    if counts and sum(fold.shape[1] for fold in counts[0][0]) < 2:  # nothing can be swapped: no test
-        tests = [replace(test, p=math.nan, smallest_p=math.nan) for test in tests]
-        corrected = [math.nan] * len(tests)
+    # With a single speaker nothing can be swapped: there is no test, and Holm's correction does not count it.
+    swapped = [sum(fold.shape[1] for fold in first) > 1 for first, _ in counts]
+    tests = [
+        test if can_be else replace(test, p=math.nan, smallest_p=math.nan)
+        for test, can_be in zip(tests, swapped, strict=True)
+    ]
+    found = iter(holm([test.p for test, can_be in zip(tests, swapped, strict=True) if can_be]))
+    corrected = [next(found) if can_be else math.nan for can_be in swapped]
     return [
         Comparison(*three, of_both, test, p_holm)
         for three, of_both, test, p_holm in zip(shared, counts, tests, corrected, strict=True)

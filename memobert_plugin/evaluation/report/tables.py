@@ -270,15 +270,16 @@ def _tests_table(
 
 
 def _power_note(smallest: Sequence[float], unit: str) -> list[str]:
-    best = min(smallest) * len(smallest)
-    if math.isnan(best):
-        return [f"{UNDEFINED}: there is no test with a single test {unit}."]
+    there = [one for one in smallest if not math.isnan(one)]
+    notes = [] if len(there) == len(smallest) else [f"{UNDEFINED}: there is no test with a single test {unit}."]
+    best = min(there, default=0.0) * len(there)
     if best <= 0.05:
-        return []
-    comparisons = counted(len(smallest), "comparison")
+        return notes
+    comparisons = counted(len(there), "comparison")
     return [
+        *notes,
         f"With so few {unit}s and {comparisons} the smallest corrected p that could come out is "
-        f"{_p_value(min(1.0, best))}: this table cannot show any difference to be significant at 0.05."
+        f"{_p_value(min(1.0, best))}: this table cannot show any difference to be significant at 0.05.",
     ]
 
 

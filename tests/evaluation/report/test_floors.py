@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,31 @@ def test_floors_stand_in_every_table_and_are_kept(data_bin: Path, tmp_path: Path
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert "confusion" in (tmp_path / "report" / "index.html").read_text()
     assert list(table(tmp_path / "report", "confusion")) == ["direct"]
+
+
+def test_floors_are_fitted_again_when_the_frames_have_changed(data_bin: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(data_bin, tmp_path / "data-bin"))
+    sweep = write_sweep(tmp_path / "runs", copied)
+    before = report(tmp_path / "report", sweep)
+    frames = np.fromfile(copied / "acoustic.bin", np.float16)
+    np.random.default_rng(1).standard_normal(len(frames)).astype(np.float16).tofile(copied / "acoustic.bin")
+    after = report(tmp_path / "report", sweep)
+    assert float(after["floor_acoustic"]["uar"]) < float(before["floor_acoustic"]["uar"]) - 20
+    assert after["floor_visual"] == before["floor_visual"]
+
+
+def test_floors_of_two_makings_of_the_frames_are_those_of_the_first(
+    data_bin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(data_bin, tmp_path / "other"))
+    size = (other / "acoustic.bin").stat().st_size
+    (other / "acoustic.bin").write_bytes(bytes(size))
+    first = write_sweep(tmp_path / "a", data_bin)
+    second = write_sweep(tmp_path / "b", other, budget={"lr": 1})
+    alone = report(tmp_path / "alone", first)
+    both = report(tmp_path / "both", first, f"zeros={second}")
+    assert {name: both[name]["uar"] for name in alone} == {name: row["uar"] for name, row in alone.items()}
+    assert f"{other} has others" in capsys.readouterr().err
 
 
 def test_a_floor_is_fitted_without_the_speakers_that_it_tests(data_bin: Path, tmp_path: Path) -> None:
@@ -148,6 +174,38 @@ def test_answers_of_memobert_predict_are_no_truth(data_bin: Path, tmp_path: Path
     assert rows["given_answers"]["uar"] == rows["direct"]["uar"] != "100.00"
     with pytest.raises(UserError, match="an answer of memobert predict, whose label is no truth"):
         main([str(other), "--out", str(tmp_path / "alone")])
+
+
+def test_numbers_beside_columns_of_probabilities_are_no_emotions(tmp_path: Path) -> None:
+    path = tmp_path / "durations.csv"
+    path.write_text("id,label,duration,anger,sad\na,anger,2.5,0.9,0.1\nb,sad,4.1,0.2,0.8\nc,sad,3.0,0.7,0.3\n")
+    rows = report(tmp_path / "report", path, flags=("--no-pictures", "--no-floors"))
+    assert float(rows["given_durations"]["wa"]) == pytest.approx(100 * 2 / 3, abs=0.01)
+    path.write_text("id,label,happy,anger,sad\na,anger,0.8,0.1,0.1\nb,sad,0.1,0.1,0.8\n")
+    with pytest.raises(UserError, match=r"happy: no label of any utterance.*call every probability p_LABEL, as in p_"):
+        main([str(path), "--out", str(tmp_path / "other")])
+
+
+def test_predictions_without_speakers_have_one_for_each_fold(tmp_path: Path) -> None:
+    path = tmp_path / "folds.csv"
+    lines = [f"u{number},sad,{'sad' if number % 4 else 'anger'},{number % 3}" for number in range(24)]
+    path.write_text("\n".join(["id,label,prediction,fold", *lines]) + "\n")
+    rows = report(tmp_path / "report", path, flags=("--no-pictures", "--no-floors"))
+    assert (rows["given_folds"]["folds"], rows["given_folds"]["speakers"]) == ("3", "3")
+    assert "names no speakers" in (tmp_path / "report" / "table2_settings.md").read_text()
+
+
+def test_predictions_for_a_split_are_compared_with_its_runs(data_bin: Path, tmp_path: Path) -> None:
+    lines = [
+        {"id": f"u{number}", "speaker": f"s{number % 6}", "fold": 0, "label": LABELS[number % 4]}
+        for number in range(48)
+    ]
+    run = write_run(tmp_path / "runs", "direct", 0, 1, test_speaker="")
+    write_lines(run / "predictions" / "test-lva.jsonl", [{**line, "prediction": line["label"]} for line in lines])
+    other = tmp_path / "other.csv"
+    other.write_text("id,prediction\n" + "".join(f"{line['id']},{LABELS[0]}\n" for line in lines))
+    rows = report(tmp_path / "report", tmp_path / "runs", other, flags=("--no-pictures", "--no-floors"))
+    assert (rows["direct"]["uar"], rows["given_other"]["uar"]) == ("100.0", "25.0")
 
 
 def test_predictions_of_one_label_are_refused(tmp_path: Path) -> None:

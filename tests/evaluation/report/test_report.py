@@ -103,6 +103,19 @@ def test_paired_tests_agree_with_scipy(sweep: Path, report: dict[str, str]) -> N
     assert "cannot show any difference to be significant" in report["table2_tests.md"]
 
 
+def test_a_pair_with_one_common_speaker_takes_no_test_from_the_others(tmp_path: Path) -> None:
+    write_grid(tmp_path, ("direct", "pretrain_prompt"), FOLDS, (1,))
+    whole = records(files_of(tmp_path)["table2_tests.csv"])
+    write_grid(tmp_path, ("bert_finetune",), FOLDS[:1], (1,))
+    report = files_of(tmp_path, partial=True)
+    rows = {(row["first"], row["second"]): row for row in records(report["table2_tests.csv"])}
+    assert len(rows) == 3
+    pair = rows["pretrain_prompt", "direct"]
+    assert (pair["p"], pair["p_holm"]) == (whole[0]["p"], whole[0]["p_holm"])
+    assert rows["pretrain_prompt", "bert_finetune"]["p"] in ("", "nan")
+    assert "there is no test with a single test speaker" in report["table2_tests.md"]
+
+
 def test_table_3_compares_the_full_model_with_each_ablation(sweep: Path, report: dict[str, str]) -> None:
     rows = {row["ablation"]: row for row in records(report["table3_ablations.csv"])}
     assert list(rows) == ["full", "no_acoustic", "no_visual"]

@@ -154,7 +154,8 @@ def training_commands(options: argparse.Namespace, others: Sequence[str]) -> lis
         flags |= shortened(flags, options.max_update)
     folder = Path(options.save_dir) if options.save_dir else folder
     flags |= {"unlabelled": options.unlabelled, "finetune_from_model": options.finetune_from_model, "save_dir": folder}
-    flags = _without_given(flags, others)
+    given = {} if options.max_update is None else {"max_update": options.max_update}
+    flags = _without_given(flags, others) | given
     commands = []
     if setting is not None and setting.first is not None:
         first = {**flags, **setting.first, "save_dir": folder / FIRST}

@@ -265,10 +265,15 @@ class SweepFolder:
             if folder.submitted_job() in queued or folder.is_owned():
                 continue
             state = folder.read_state()
-            if state.status != DONE:
+            if state.status != DONE or self._was_moved(run):
                 folder.write_description(run.description)
             if not state.attempts:
                 folder.change_state(status=WAITING)
+
+    def _was_moved(self, run: Run) -> bool:
+        """Tell whether a run's description names an earlier place of this folder."""
+        folder = self.run(run.name)
+        return folder.is_described() and bool(_moves(folder.read_description(), folder))
 
     def _write(self, plan: Path) -> None:
         content = {
@@ -300,7 +305,8 @@ def _has_other_values(folder: RunFolder, run: Run, queued: Collection[str]) -> b
     state = folder.read_state()
     if not state.attempts or not folder.is_described():
         return False
-    differing = _differences(_identity(folder.read_description()), _identity(json.loads(json.dumps(run.description))))
+    before, planned = folder.read_description(), _identity(json.loads(json.dumps(run.description)))
+    differing = _differences(_as_moved(_identity(before), planned, _moves(before, folder)), planned)
     if not differing:
         return False
     if state.status == FAILED and folder.saved_nothing() and folder.submitted_job() not in queued:
@@ -319,6 +325,40 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
         skipped |= {place + 1 for place in skipped}
         commands.append(_in_order([word for place, word in enumerate(command) if place not in skipped]))
     return {**description, "commands": commands, "setting_title": None, "setting_note": None}
+
+
+Move = tuple[str, str]
+"""A folder's earlier path and its present one."""
+
+
+def _moves(description: Mapping[str, Any], folder: RunFolder) -> list[Move]:
+    """Return the folders that were moved since a run was described: the sweep's, and the one that it was moved within.
+
+    A project of plan, data-bins and sweep may be moved as a whole, or the sweep alone.
+    """
+    name = str(description["name"])
+    words = (word for command in description["commands"] for word in command)
+    place = next((word.partition(f"/{name}/")[0] for word in words if f"/{name}/" in word), None)
+    present = str(folder.path).removesuffix(f"/{name}")
+    if place is None or place == present:
+        return []
+    earlier, now = Path(place), Path(present)
+    moves = [(place, present)]
+    while earlier.name and earlier.name == now.name:
+        earlier, now = earlier.parent, now.parent
+    return [*moves, (str(earlier), str(now))]
+
+
+def _as_moved(known: Any, planned: Any, moves: Sequence[Move]) -> Any:
+    """Return a description in which paths are the planned ones where nothing but a move tells them apart."""
+    if isinstance(known, str) and isinstance(planned, str):
+        moved = any(known.replace(f"{earlier}/", f"{now}/") == planned for earlier, now in moves)
+        return planned if moved else known
+    if isinstance(known, Mapping) and isinstance(planned, Mapping):
+        return {key: _as_moved(value, planned.get(key), moves) for key, value in known.items()}
+    if isinstance(known, list) and isinstance(planned, list) and len(known) == len(planned):
+        return [_as_moved(*pair, moves) for pair in zip(known, planned, strict=True)]
+    return known
 
 
 def _in_order(words: Sequence[str]) -> list[str]:

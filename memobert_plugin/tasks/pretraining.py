@@ -289,6 +289,11 @@ class MEmoBERTPretrainingTask(CorpusTask):
             raise UserError(f"{corpus.path}: the split column has no 'train'")
         return np.flatnonzero(self._of_split(corpus, "train")(slice(None)))
 
+    @cached_property
+    def _all_speakers(self) -> list[str]:
+        """Return the speakers of all shards, each once."""
+        return list(dict.fromkeys(name for path in utils.split_paths(self.cfg.data) for name in Corpus(path).speakers))
+
     def _drops_frames(self, sample: dict[str, Any]) -> bool:
         """Spare objectives whose targets are frames: they hide some themselves."""
         return self.objectives[sample["objective"]].modality == "text"
@@ -297,13 +302,13 @@ class MEmoBERTPretrainingTask(CorpusTask):
         """Return what tells, ``(n,)`` bool, which utterances of a block are of a split and of no excluded speaker."""
         code = corpus.splits.index(split)
         excluded = [name.strip() for name in self.cfg.exclude_speakers.split(",") if name.strip()]
-        unknown = [name for name in excluded if name not in corpus.speakers]
-        if unknown:
+        if unknown := [name for name in excluded if name not in corpus.speakers and name not in self._all_speakers]:
+            known = self._all_speakers
             raise UserError(
-                f"--exclude-speakers: {corpus.path} has no speaker {', '.join(unknown)}; "
-                f"it has {', '.join(corpus.speakers[:20])}{', …' if len(corpus.speakers) > 20 else ''}"
+                f"--exclude-speakers: {self.cfg.data} has no speaker {', '.join(unknown)}; "
+                f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}"
             )
-        codes = [corpus.speakers.index(name) for name in excluded]
+        codes = [corpus.speakers.index(name) for name in excluded if name in corpus.speakers]
 
         def of_split(block: slice) -> np.ndarray:
             found = corpus.split[block] == code

@@ -390,6 +390,8 @@ class UtteranceDataset(FairseqDataset):
     def _measured(self, special: int) -> tuple[npt.NDArray[np.integer], dict[str, tuple[int, int]]]:
         """Return the size of each item, and for each stream all its frames (or pieces) and those beyond the limit.
 
+        Streams that are never shown take no place; mixed ones may come from the utterance with the most.
+
         Args:
             special: pieces of every text that are not the utterance's.
         """
@@ -397,6 +399,11 @@ class UtteranceDataset(FairseqDataset):
         sizes: npt.NDArray[np.integer] = np.full(len(self.rows), special, np.uint16 if fits else np.int64)
         total, read = np.zeros(3, np.int64), np.zeros(3, np.int64)
         stand_ins = self._can_have_stand_ins()
+        is_shown = [letter in self.modalities.case for letter in "lva"]
+        longest = np.zeros(3, np.int64)
+        if self.modalities.mix_streams and len(self.rows):
+            longest[1:] = [taken(self.corpus.lengths[name], self.rows).max() for name in ("visual", "acoustic")]
+        longest = np.minimum(longest, self._limits[:, 0])
         for block in blocks(len(self.rows)):
             rows, of_block = self.rows[block], sizes[block]
             for stream, lengths in enumerate(self.corpus.lengths.values()):
@@ -405,7 +412,8 @@ class UtteranceDataset(FairseqDataset):
                 total[stream] += whole.sum(dtype=np.int64)
                 read[stream] += shown.sum(dtype=np.int64)
                 stand_in = (whole == 0) & stand_ins[stream]
-                np.add(of_block, shown + stand_in, out=of_block, casting="unsafe")
+                if is_shown[stream]:
+                    np.add(of_block, np.maximum(shown + stand_in, longest[stream]), out=of_block, casting="unsafe")
         counted = zip(self.corpus.lengths, total.tolist(), (total - read).tolist(), strict=True)
         return sizes, {stream: (all_of_it, beyond) for stream, all_of_it, beyond in counted}
 

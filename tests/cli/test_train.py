@@ -72,6 +72,13 @@ def test_folds_of_groups_begin_with_the_first(corpus: Path, capsys: pytest.Captu
     assert (value(command, "--folds"), value(command, "--fold")) == ("groups:3", "1")
 
 
+def test_epochs_and_updates_that_are_both_given_both_count(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [command] = printed(capsys, "pretrain", corpus, "--cpu", "--max-epoch", "5", "--max-update", "60")
+    assert (value(command, "--max-update"), value(command, "--max-epoch")) == ("60", "5")
+    [command] = printed(capsys, "pretrain", corpus, "--cpu", "--max-epoch", "5")
+    assert "--max-update" not in command
+
+
 def test_fewer_updates_shorten_the_schedule(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [command] = printed(capsys, "pretrain", corpus, "--cpu", "--max-update", "60")
     assert value(command, "--max-update") == value(command, "--total-num-update") == "60"

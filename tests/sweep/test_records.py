@@ -78,6 +78,38 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [grown])
 
 
+def in_place(run: Run, project: Path, sweep: Path, lr: str = "1") -> Run:
+    """The run as a plan in a project's folder describes it."""
+    commands = [["fairseq-train", f"{project}/data-bin", "--lr", lr, "--save-dir", f"{sweep}/{run.name}/checkpoints"]]
+    return replace(
+        run, description={**run.description, "commands": commands, "corpus": {"path": f"{project}/data-bin"}}
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_sweep_that_was_moved_goes_on(tmp_path: Path, plan: Path, run: Run, whole: bool) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    sweep = SweepFolder(before / "runs" / "x")
+    sweep.path.mkdir(parents=True)
+    with sweep.launched(plan):
+        sweep.prepare(plan, [in_place(run, before, sweep.path)])
+        sweep.run(run.name).change_state(status="done", attempts=1)
+    if whole:
+        before.rename(after)
+        moved, project = SweepFolder(after / "runs" / "x"), after
+    else:
+        moved, project = SweepFolder(sweep.path.rename(tmp_path / "x")), before
+    with moved.launched(plan):
+        with pytest.raises(UserError, match="--lr 1, now 2"):
+            moved.prepare(plan, [in_place(run, project, moved.path, lr="2")])
+        with pytest.raises(UserError, match=r"before/data-bin, now .*elsewhere/data-bin"):
+            moved.prepare(plan, [in_place(run, tmp_path / "elsewhere", moved.path)])
+        now = in_place(run, project, moved.path)
+        moved.prepare(plan, [now])
+    assert moved.run(run.name).read_description() == json.loads(json.dumps(now.description))
+    assert moved.run(run.name).read_state().status == "done"
+
+
 def test_a_plan_may_name_flags_in_another_order(tmp_path: Path, plan: Path, run: Run) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     with sweep.launched(plan):

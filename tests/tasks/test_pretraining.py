@@ -305,6 +305,16 @@ def test_long_texts_are_dropped_and_frames_cut(data_bin: Path, caplog: pytest.Lo
     run.train(3)
 
 
+def test_a_speaker_of_one_shard_alone_can_be_left_out(data_bin: Path, text_bin: Path) -> None:
+    run = run_of(f"{data_bin}:{text_bin}", "--exclude-speakers", "spk2")
+    for epoch, speakers in ((1, {"spk0", "spk1"}), (2, {"spk0", "spk1"})):
+        run.task.load_dataset("train", epoch=epoch)
+        dataset = run.task.dataset("train")
+        assert {dataset.corpus.speakers[code] for code in dataset.corpus.speaker[dataset.rows]} == speakers
+    with pytest.raises(SystemExit, match=r"no speaker spk9; it has spk0, spk1, spk2"):
+        run_of(f"{data_bin}:{text_bin}", "--exclude-speakers", "spk9").task.load_dataset("train")
+
+
 def test_shards_take_turns_even_when_one_has_no_frames(data_bin: Path, text_bin: Path) -> None:
     run = run_of(f"{data_bin}:{text_bin}")
     seen = Seen(run)

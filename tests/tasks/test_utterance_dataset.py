@@ -76,6 +76,13 @@ def test_limits_cut_from_the_end_and_sizes_know_it(corpus: Corpus) -> None:
     assert np.array_equal(alone.flatten(), corpus.visual.view(row)[: 5 * alone.shape[1]])
 
 
+@pytest.mark.parametrize("case", MODALITY_CASES)
+def test_streams_that_are_not_shown_take_no_place(corpus: Corpus, case: str) -> None:
+    dataset = dataset_of(corpus, Limits(5, 6, 7), modalities=Modalities(case))
+    lengths = batch_lengths(dataset.collater(range(len(dataset))))
+    assert dataset.sizes.tolist() == np.sum(list(lengths.values()), axis=0).tolist()
+
+
 def test_a_prompt_is_never_cut_and_no_utterance_is_larger_than_its_size(corpus: Corpus) -> None:
     prompt = PromptPieces([7, 8, 4, 5], mask_offset=2)
     dataset = dataset_of(corpus, Limits(3, 0, 0), prompt=prompt)
@@ -254,6 +261,16 @@ def test_mixed_streams_come_from_utterances_of_the_same_emotion(corpus: Corpus) 
                 assert of and of <= same
                 seen |= {(int(row), other) for other in of}
     assert len(seen) > 3 * len(rows)
+
+
+def test_no_utterance_of_mixed_streams_is_larger_than_its_size(corpus: Corpus) -> None:
+    emotions = np.array([*range(len(corpus.meta.labels)), -1])
+    modalities = Modalities(mix_streams=True)
+    dataset = dataset_of(corpus, Limits(30, 9, 1000), modalities=modalities, target=OneEmotion((), emotions))
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        lengths = batch_lengths(dataset.collater(range(len(dataset))))
+        assert (np.sum(list(lengths.values()), axis=0) <= dataset.sizes).all()
 
 
 def test_all_modalities_are_drawn_as_often_as_their_weight_says(corpus: Corpus) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from .collector import own_process
 from .errors import NO_ROOM, Interrupted, UserError
@@ -142,6 +142,10 @@ class CommandParser(argparse.ArgumentParser):
         add("--version", action=_Version, nargs=0, help="print the version and the licences of code and weights")
         add("-q", "--quiet", action=_Loudness, nargs=0, const=QUIET, help="print results and errors only")
         add("-v", "--verbose", action=_Loudness, nargs=0, const=VERBOSE, help="print more about the work")
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line; the usage of a command with many flags hides it."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
 
 class _Loudness(argparse.Action):

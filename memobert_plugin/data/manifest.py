@@ -48,6 +48,18 @@ FURTHER = (REGION, TEXT_SOURCE, PART, VOTES, LABELS, *DIMENSION_NAMES)
 """Columns that are written if any row has them."""
 KNOWN = (*COLUMNS, *FURTHER)
 
+_MEANT = {
+    **dict.fromkeys(("file", "path", "filename", "file_name", "filepath", "clip", "media"), "audio or video"),
+    **dict.fromkeys(("wav", "sound", "wav_path", "audio_path", "audio_file"), "audio"),
+    **dict.fromkeys(("film", "mp4", "video_path", "video_file"), "video"),
+    **dict.fromkeys(("label", "class", "target", "category"), "emotion"),
+    **dict.fromkeys(("transcript", "transcription", "sentence", "words", "utterance"), "text"),
+    **dict.fromkeys(("actor", "subject", "speaker_id", "spk"), "speaker"),
+    **dict.fromkeys(("begin", "onset", "start_time"), "start"),
+    **dict.fromkeys(("offset", "stop", "end_time"), "end"),
+    **dict.fromkeys(("subset", "set", "partition"), "split"),
+}
+"""Columns as other projects call them."""
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _LINES_FOR_NOTES = 100
@@ -150,8 +162,11 @@ def manifest_notes(path: str | os.PathLike[str]) -> list[str]:
     unused = [name for name in names if name.strip() and _column(name) not in KNOWN]
     if not unused:
         return []
-    near = {name: difflib.get_close_matches(_column(name), KNOWN, n=1, cutoff=0.75) for name in unused}
-    listed = ", ".join(f"{name} (did you mean {close[0]}?)" if close else name for name, close in near.items())
+    near = {
+        name: _MEANT.get(_column(name)) or next(iter(difflib.get_close_matches(_column(name), KNOWN, 1, 0.75)), "")
+        for name in unused
+    }
+    listed = ", ".join(f"{name} (did you mean {close}?)" if close else name for name, close in near.items())
     return [f"{path}: columns that are not used: {listed}"]
 
 

@@ -215,7 +215,9 @@ class FaceReader:
         self.front_end.faces.start(path)
         found = self.front_end.faces.faces(0.0, picture.rgb)
         if not found:
-            raise DefectiveClip("no face was found; a picture of a face alone is read from a folder of such")
+            raise DefectiveClip(
+                "no face was found; give a folder of pictures to have each of them read as a face that was cut out"
+            )
         largest = max(found, key=lambda face: face.size)
         remark = f"several faces: of {len(found)} that were seen, the largest was read" if len(found) > 1 else ""
         return aligned_crop(picture.rgb, largest)[None], remark

@@ -257,7 +257,9 @@ class MEmoBERTPretrainingTask(CorpusTask):
         corpus = self.fitting_corpus(epoch if training else 1)
         if split not in corpus.splits:
             raise UserError(
-                f"{corpus.path}: the split column has no '{split}' (it has: {', '.join(corpus.splits) or 'nothing'})"
+                f"{corpus.path}: the split column has no '{split}' (it has: "
+                f"{', '.join(filter(None, corpus.splits)) or 'nothing'}); memobert-extract film --valid-share 0.05 and "
+                "the corpus readers write it, and memobert-binarize takes it over"
             )
         of_split, dropped = self._of_split(corpus, split), 0
 

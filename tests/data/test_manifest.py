@@ -126,7 +126,7 @@ def test_json_lines_and_arrays_are_read(tmp_path: Path) -> None:
             ManifestRow(0, "7", text="two lines", start=0.5, end=2.0),
             ManifestRow(0, "b"),
         ]
-        assert manifest_notes(path) == [f"{path}: columns that are not used: wav"]
+        assert manifest_notes(path) == [f"{path}: columns that are not used: wav (did you mean audio?)"]
 
 
 def test_a_misspelt_column_is_named_with_the_likely_one(tmp_path: Path) -> None:
@@ -134,6 +134,13 @@ def test_a_misspelt_column_is_named_with_the_likely_one(tmp_path: Path) -> None:
     path.write_text("id,speakr,emotions,x\na,1,sad,2\n")
     [note] = manifest_notes(path)
     assert note.endswith("not used: speakr (did you mean speaker?), emotions (did you mean emotion?), x")
+
+
+def test_columns_that_others_call_otherwise_are_known_by_their_meaning(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("id,file,Label,transcript,actor\nx,a.wav,sad,so,1\n")
+    (said,) = manifest_notes(tmp_path / "m.csv")
+    for name, meant in (("file", "audio or video"), ("Label", "emotion"), ("transcript", "text"), ("actor", "speaker")):
+        assert f"{name} (did you mean {meant}?)" in said
 
 
 @pytest.mark.parametrize(

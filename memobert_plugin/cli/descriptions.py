@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import html
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import DefectiveClip, UserError, pip_install
+from ..core.errors import DefectiveClip, UserError
 from ..core.files import regular
+from .model_descriptions import bundle_folder, checkpoint_file, onnx_file, safetensors_file
 
 _MANIFESTS = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".txt")
 _CHECKPOINTS = (".pt", ".pth", ".bin")
@@ -67,7 +67,7 @@ def _folder_kind(path: Path) -> Describer | None:
     if (path / "corpus.json").exists():
         return None
     kinds: dict[Describer, tuple[str, ...]] = {
-        _bundle: ("config.json", "model.safetensors", "tokenizer"),
+        bundle_folder: ("config.json", "model.safetensors", "tokenizer"),
         _sweep: ("sweep.json",),
         _run: ("run.json",),
         _extracted_films: ("extraction.json", "manifest.tsv"),
@@ -94,9 +94,9 @@ def _file_kind(path: Path) -> Describer | None:
     suffix = path.suffix.lower()
     by_suffix: dict[Describer, tuple[str, ...]] = {
         _frames: (".npz",),
-        _checkpoint: _CHECKPOINTS,
-        _safetensors: (".safetensors",),
-        _onnx: (".onnx",),
+        checkpoint_file: _CHECKPOINTS,
+        safetensors_file: (".safetensors",),
+        onnx_file: (".onnx",),
         _plan: (".yaml", ".yml"),
         _page: (".html", ".htm"),
         _media: (*FILM_SUFFIXES, *SOUND_SUFFIXES),
@@ -256,42 +256,6 @@ def _subtitles(path: Path) -> dict[str, Any]:
     return {"kind": "subtitles or a transcript", **lines, **times, "notes": notes}
 
 
-def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            sizes = [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
-            remarks = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: no safetensors file ({' '.join(str(error).split())}); fetch it again") from None
-    return {"kind": "weights", "tensors": len(sizes), "parameters": sum(sizes), "remarks": remarks}
-
-
-def _onnx(path: Path) -> dict[str, Any]:
-    try:
-        import onnx
-    except ImportError:
-        raise UserError(f"{path}: onnx is not installed; {pip_install('onnx')}") from None
-    try:
-        model = onnx.load(str(regular(path)))
-    except Exception as error:  # the protobuf library's own
-        raise UserError(f"{path}: no ONNX model ({' '.join(str(error).split())[:100]}); export it again") from None
-    remarks = {one.key: one.value for one in model.metadata_props}
-    return {
-        "kind": "an ONNX model",
-        "inputs": {one.name: _dimensions(one) for one in model.graph.input},
-        "outputs": {one.name: _dimensions(one) for one in model.graph.output},
-        "parameters": sum(math.prod(one.dims) for one in model.graph.initializer),
-        **{name: text for name, text in remarks.items() if len(text) < 200},
-    }
-
-
-def _dimensions(value: Any) -> str:
-    shape = value.type.tensor_type.shape.dim
-    return f"({', '.join(one.dim_param or str(one.dim_value) for one in shape)})"
-
-
 def _plan(path: Path) -> dict[str, Any]:
     from ..core.fairseq_quirks import require_fairseq
 
@@ -426,27 +390,6 @@ def _frame_folder(path: Path) -> dict[str, Any]:
 
     facts = read_extractor_info(path).facts()
     return {"kind": "a folder of frames", "utterances": sum(1 for _ in path.glob("*.npz")), "extractor": facts}
-
-
-def _bundle(path: Path) -> dict[str, Any]:
-    from ..checkpoints.bundle import read_bundle
-
-    return {"kind": "a bundle of memobert-export", **_model(read_bundle(path).description.to_dict())}
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    from ..checkpoints.fairseq_checkpoint import describe_checkpoint
-
-    return describe_checkpoint(path)
-
-
-def _model(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a model's description that are there, ``kind`` as ``trained_for``."""
-    known = {name: value for name, value in description.items() if value not in (None, "", [], {}, 0)}
-    makers = {name: known[name] for name in ("visual_extractor", "acoustic_extractor") if name in known}
-    centered = {"speaker_mean": "subtracted"} if "speaker_mean" in makers.get("acoustic_extractor", {}) else {}
-    known |= {name: maker["name"] for name, maker in makers.items()}
-    return {"trained_for": known.pop("kind"), **known, **centered}
 
 
 def _most(counts: Counter[str]) -> dict[str, int]:

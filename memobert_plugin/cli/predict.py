@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.collector import starting_up
 from ..core.console import QUIET, CommandParser, detail, loudness, note, run_command, say, tracked
 from ..core.errors import Interrupted, UserError
-from ..core.files import is_standard_output, is_stream, messages_kept_apart, refuse_existing_file, refuse_input
+from ..core.files import is_standard_output, messages_kept_apart
 from ..core.flags import add_flags, options_from
 from ..core.names import counted
-from ..core.version import license_of, shipped_model
+from ..core.version import license_of
 from ..data.manifest import TRANSCRIBED
 from ..features.media.streams import StreamChoice, wanted_language
 from .extract_flags import add_transcribe_flag
+from .predict_checks import LIVE_WINDOW, lines_file, refuse_wrong
 
 if TYPE_CHECKING:
     from ..inference.page import Page
@@ -40,9 +41,6 @@ failed, 2 if the command could not run.
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
 """
-LIVE_WINDOW = 4
-"""Seconds."""
-DETECTORS = ("litert", "mediapipe")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -160,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(argv)
     _read_standard_input(options)
-    _refuse_wrong(options)
+    refuse_wrong(options)
     from ..core.errors import DefectiveClip
     from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
     from ..inference.overlay import check_overlay
@@ -183,12 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with starting_up():
         model = _model(options, streams)
     detail(f"{options.model}\n{model}")
-    earlier = earlier_answers(_lines_file(options), model.labels) if options.resume else {}
+    earlier = earlier_answers(lines_file(options), model.labels) if options.resume else {}
     if waiting := Answers(request.utterances, earlier).waiting:
         request = _with_voices(request, model, options)
-    if options.resume and (kept := len(request.utterances) - len(waiting)):
-        rest = counted(len(waiting), "answer") + (" follows" if len(waiting) == 1 else " follow")
-        note(f"{counted(kept, 'answer')} kept from {_lines_file(options)}; {rest if waiting else 'nothing is left'}")
+    _say_what_is_kept(options, len(request.utterances) - len(waiting), len(waiting))
     page = _page(options, model, request) if explained else None
     answers = Answers(request.utterances, earlier)
     outcomes = run(
@@ -218,6 +214,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if interrupted:
         raise Interrupted(_way_on(options, len(lines), len(request.utterances)))
     return int(any("error" in line for line in lines))
+
+
+def _say_what_is_kept(options: argparse.Namespace, kept: int, waiting: int) -> None:
+    if not kept:
+        return
+    rest = f"{counted(waiting, 'answer')} to come" if waiting else "nothing is left"
+    note(f"{counted(kept, 'answer')} kept from {lines_file(options)}; {rest}")
 
 
 def _with_voices(request: Request, model: MEmoBERT, options: argparse.Namespace) -> Request:
@@ -315,14 +318,8 @@ def _follow(options: argparse.Namespace, streams: StreamChoice) -> int:
     return 0
 
 
-def _lines_file(options: argparse.Namespace) -> Path | None:
-    """Return the first output that holds JSON lines in a file of its own."""
-    tables = (".csv", ".tsv", ".srt", ".vtt", ".ass")
-    return next((path for path in options.output if path.suffix.lower() not in tables and not is_stream(path)), None)
-
-
 def _way_on(options: argparse.Namespace, done: int, asked: int) -> str:
-    kept = _lines_file(options)
+    kept = lines_file(options)
     if kept is None:
         return f"{done} of {asked} are answered; with --output answers.jsonl they are kept, and --resume goes on"
     return f"{done} of {asked} are answered and in {kept}; start the same command with --resume to go on"
@@ -331,82 +328,6 @@ def _way_on(options: argparse.Namespace, done: int, asked: int) -> str:
 def cli_main() -> None:
     """Run the command and leave the process."""
     run_command(main)
-
-
-def _refuse_wrong(options: argparse.Namespace) -> None:
-    """Refuse mistakes before anything is imported, and take the shipped model where none is named."""
-    if options.subtitle_stream is not None:
-        if options.subtitles not in (None, "embedded") or options.text or options.every or options.manifest:
-            raise UserError("--subtitle-stream: cuts one film by a stream inside it; leave the other cuts out")
-        options.subtitles = "embedded"
-    if options.manifest is not None and options.clips:
-        raise UserError("--manifest: names the clips itself; leave the others out")
-    if options.manifest is None and not options.clips and not options.text and options.live is None:
-        raise UserError("no clip given; name films, sound files or folders, or give --manifest or --text")
-    if options.same_speaker and (options.manifest is not None or options.live is not None):
-        raise UserError("--same-speaker: belongs to clips; a --manifest names its speakers, and --live is one clip")
-    if options.manifest is None and (options.visual or options.acoustic):
-        raise UserError("--visual, --acoustic: belong to the rows of a --manifest; name it")
-    for flag in ("subtitles", "every"):
-        if getattr(options, flag) is not None and not _is_one_film(options.clips):
-            raise UserError(f"--{flag}: cuts one file; name exactly one film or sound file")
-    if options.subtitles == TRANSCRIBED and options.transcribe is None:
-        raise UserError("--subtitles transcribed: needs --transcribe FOLDER, the recogniser")
-    if options.every is not None and not 0.5 <= options.every <= 60.0:
-        raise UserError(f"--every {options.every:g}: give 0.5 to 60 seconds")
-    if str(options.faces) in DETECTORS and not options.faces.exists():
-        raise UserError(f"--faces {options.faces}: takes a tracker's file or folder; without it faces are detected")
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: give a number from 1 on")
-    _refuse_wrong_outputs(options)
-    if options.live is None and options.window is not None:
-        raise UserError("--window: belongs to --live; leave it out")
-    if options.live is not None:
-        options.window = LIVE_WINDOW if options.window is None else options.window
-        table = any(path.suffix.lower() in (".csv", ".tsv") for path in options.output)
-        if options.clips or options.report or options.overlay or options.resume or len(options.output) > 1 or table:
-            raise UserError("--live: takes one --output of JSON lines and no clips; leave the others out")
-        if options.faces is not None:
-            raise UserError("--faces: a tracker's file belongs to a film that has ended; leave it out with --live")
-        if not 1 <= options.window <= 60:
-            raise UserError(f"--window {options.window}: give 1 to 60 seconds")
-    if options.model is None:
-        options.model = shipped_model()
-
-
-def _is_one_film(clips: Sequence[Path]) -> bool:
-    from ..inference.faces import is_pictures
-
-    return len(clips) == 1 and not is_pictures(clips[0])
-
-
-def _refuse_wrong_outputs(options: argparse.Namespace) -> None:
-    """Refuse outputs that cannot be written, that stand twice, or that would replace a file."""
-    from ..features.media.container import FILM_SUFFIXES
-    from ..features.media.sound import SOUND_SUFFIXES
-
-    texts = [*(("--output", path) for path in options.output), ("--json", options.json), ("--report", options.report)]
-    for flag, path in texts:
-        if path is not None and Path(path).suffix.lower() in (*FILM_SUFFIXES, *SOUND_SUFFIXES):
-            raise UserError(f"{flag} {path}: is the file to write, and no film; name the clips before the flag")
-    if options.json is not None:
-        options.output.append(Path(options.json))
-    outputs = [*options.output, *(path for path in (options.report, options.overlay) if path is not None)]
-    places = [str(path) if is_stream(path) else os.path.realpath(path) for path in outputs]
-    if twice := [path for path, place in zip(outputs, places, strict=True) if places.count(place) > 1]:
-        raise UserError(f"--output, --report, --overlay: two of them are {twice[0]}; name two files")
-    cut = options.every is not None or options.subtitles is not None
-    timed = [path for path in outputs if path == options.overlay or path.suffix.lower() in (".srt", ".vtt", ".ass")]
-    if timed and not cut:
-        raise UserError(f"{timed[0]}: needs times; add --every 4, --subtitles FILE or --subtitles embedded")
-    if options.resume and (options.report is not None or _lines_file(options) is None):
-        raise UserError("--resume: goes on with the JSON lines of --output, without --report; name that file")
-    read = [options.manifest, options.subtitles, options.live, options.model, options.faces]
-    for path in outputs:
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise UserError(f"{path}: is a folder, or its folder does not exist; name a file")
-        refuse_input(path, *options.clips, *read)
-        refuse_existing_file(path, options.overwrite or options.resume)
 
 
 def _read_standard_input(options: argparse.Namespace) -> None:

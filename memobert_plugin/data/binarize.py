@@ -80,8 +80,7 @@ def _dim(array: np.ndarray | None, known: int | None) -> int | None:
     return array.shape[1] if known is None and array is not None else known
 
 
-SKIPPED_FILE = "skipped.tsv"
-_SHOWN_DEFECTS = 5
+SKIPPED_FILE, _SHOWN_DEFECTS = "skipped.tsv", 5
 _MOST_KEPT = 20_000
 """Rows up to which a manifest stays in memory (15 MB) between its two readings."""
 

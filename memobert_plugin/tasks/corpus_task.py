@@ -32,8 +32,9 @@ from ..data.vocabulary import SPECIALS
 from .epochs import Rows
 from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
-from .resuming import ResumableTask, fairseq_configuration, refuse_other_centering
+from .resuming import ResumableTask, fairseq_configuration
 from .save_folder import SaveFolderConfig
+from .starting_checkpoint import refuse_other_centering
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)

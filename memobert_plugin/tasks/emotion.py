@@ -30,8 +30,9 @@ from ..evaluation.metrics.several import mean_average_precision
 from ..nn.embedders import prompt_rows
 from ..nn.network import MEmoBERTNetwork, frozen_copy
 from .classification import EmotionClassificationConfig, EmotionClassificationTask
+from .dialogues import in_dialogues
 from .resuming import fairseq_configuration
-from .utterance_dataset import Modalities, UtteranceDataset, in_dialogues, rows_to_train_on
+from .utterance_dataset import Modalities, UtteranceDataset, rows_to_train_on
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
-from ..core.errors import UserError
 from ..core.names import MODALITY_CASES
 from ..core.rng import Stream, integers
 from ..data.batches import (
@@ -32,6 +31,7 @@ from ..data.corpus import Corpus
 from ..data.indexed import IndexedReader, blocks, taken
 from ..data.prompts import PromptPieces
 from ..data.targets import Target
+from .dialogues import Dialogues
 from .epochs import Batches, Rows, cut, halved, joined, shuffled
 
 logger = logging.getLogger(__name__)
@@ -75,43 +75,6 @@ class Modalities:
         drawn = integers(self.seed, epoch, Stream.MODALITY_MIXTURE, uids, 0, len(cases))
         kept = wanted & shows[:, drawn]
         return np.where(kept.any(axis=0), kept, wanted)
-
-
-@dataclass(frozen=True)
-class Dialogues:
-    """Items of a dataset as dialogues: a batch holds whole ones, their utterances in the order in which they are said.
-
-    Attributes:
-        items: of each dialogue, in order.
-        read: (items,) bool, False for utterances that are context only.
-    """
-
-    items: Sequence[npt.NDArray[np.int64]]
-    read: npt.NDArray[np.bool_]
-
-
-def in_dialogues(corpus: Corpus, rows: np.ndarray, context: np.ndarray) -> tuple[npt.NDArray[np.int64], Dialogues]:
-    """Return the rows of all dialogues with one of ``rows``, ordered, and these dialogues.
-
-    Args:
-        corpus: the open data-bin.
-        rows: utterances that are read.
-        context: further utterances that may be seen.
-
-    Raises:
-        UserError: the data-bin does not say which utterances follow each other.
-    """
-    if corpus.order is None or (corpus.order[0][rows] < 0).any():
-        raise UserError(
-            f"--dialogues: {corpus.path} does not say which utterances follow each other; give its manifest start and "
-            "video or audio (files of whole dialogues), and binarize it with this version"
-        )
-    dialogue, start = corpus.order
-    seen = np.union1d(rows, context)
-    seen = seen[np.isin(dialogue[seen], dialogue[rows])]
-    ordered = seen[np.lexsort((seen, start[seen], dialogue[seen]))].astype(np.int64)
-    ends = np.flatnonzero(np.diff(dialogue[ordered])) + 1
-    return ordered, Dialogues(np.split(np.arange(len(ordered)), ends), np.isin(ordered, rows))
 
 
 def rows_to_train_on(corpus: Corpus, tested: Collection[str]) -> npt.NDArray[np.int64]:

@@ -21,7 +21,8 @@ from memobert_plugin.core.names import MODALITY_CASES
 from memobert_plugin.data.batches import Limits
 from memobert_plugin.data.corpus import Corpus
 from memobert_plugin.data.targets import OneEmotion
-from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset, in_dialogues
+from memobert_plugin.tasks.dialogues import in_dialogues
+from memobert_plugin.tasks.utterance_dataset import Modalities, UtteranceDataset
 from tests.comparators import checks
 from tests.data_bins import make_data_bin
 

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 _ACOUSTIC = """\
 Write one .npz of acoustic frames per utterance, extractor.json and, where audio cannot be used, failed.tsv. Finished
-utterances are skipped: to go on with a run that was stopped, start it again.
+utterances are skipped, unless their row names another file or other times than before (sources.tsv): to go on with a
+run that was stopped, start it again.
 """
 _VISUAL = """\
 Write one .npz of visual frames and expression distributions per utterance whose speaker's face is seen,
 extractor.json, dropped.tsv with the utterances without such a face, and failed.tsv where films cannot be used. The
 manifest's start and end cut clips from long films; its region ('left', 'right') chooses half of the picture. Finished
-utterances are skipped: to go on with a run that was stopped, start it again.
+utterances are skipped, unless their row names another file, other times or another region than before (sources.tsv): to
+go on with a run that was stopped, start it again.
 """
 
 
@@ -170,7 +172,8 @@ def summarize(job: FrameJob, report: Report, output: Path, wall_seconds: float) 
 def _counts(job: FrameJob, report: Report) -> str:
     utterances = report.with_media + report.without_media
     without = f"{report.without_media} without {job.medium}"
-    return f"{counted(utterances, 'utterance')}, {without}, {report.finished_before} finished before"
+    changed = f", {len(report.changed)} with another file, other times or region than before" if report.changed else ""
+    return f"{counted(utterances, 'utterance')}, {without}, {report.finished_before} finished before{changed}"
 
 
 def cli_main() -> None:

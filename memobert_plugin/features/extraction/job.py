@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar, Final
 
 from ...core.console import tracked
 from ...core.errors import UserError
+from ...core.files import replaced_when_complete
 from ...core.processes import ordered_map
 from ...core.slurm import SlurmResources, slurm_map
 from ...data.frames import ExtractorInfo, frame_file
@@ -28,6 +29,8 @@ from .frame_folder import (
 )
 
 DROPPED: Final = "dropped.tsv"
+SOURCES: Final = "sources.tsv"
+"""Names the file and the times that each utterance's frames come from."""
 
 _HEADER: Final = "id\treason"
 _VARYING: Final = re.compile(r"\d+(?:\.\d+)?")
@@ -76,6 +79,8 @@ class Report:
     without_media: int = 0
     finished_before: int = 0
     """Including utterances that an earlier run dropped."""
+    changed: list[str] = field(default_factory=list)
+    """Utterances whose row names another file, other times or another region than when they were finished."""
     extracted: int = 0
     dropped: dict[str, str] = field(default_factory=dict)
     """Reasons by utterance id, also of earlier runs."""
@@ -146,7 +151,8 @@ def survey(
             report.without_media += not job.media(row)
             yield row
 
-    for clip in _clips(manifest, counted_rows(), output, job, report.dropped, overwrite=overwrite):
+    changed = [] if overwrite else report.changed
+    for clip in _clips(manifest, counted_rows(), output, job, report.dropped, overwrite=overwrite, changed=changed):
         report.with_media += 1
         report.finished_before += not clip.wanted
         if look_for_files and clip.wanted and not clip.path.is_file():
@@ -169,7 +175,8 @@ def extract(
 
     ``extractor.json`` goes beside them, and where there are any, ``dropped.tsv`` with the utterances left out and
     ``failed.tsv`` with those whose file cannot be used. Neither of these keeps frames of an earlier run. Finished
-    utterances are left as they are unless ``overwrite``; failures are tried again. A run that was killed and started
+    utterances are left as they are unless ``overwrite``, or their row names another file, other times or another
+    region than before (``sources.tsv``); failures are tried again. A run that was killed and started
     again writes the same bytes as one that was not.
 
     Raises:
@@ -177,6 +184,10 @@ def extract(
     """
     report = survey(manifest, output, job, overwrite=overwrite)
     with frames_are_written(output, job.info(), overwrite=overwrite, streams=job.streams):
+        for utterance_id in report.changed:
+            frame_file(output, utterance_id).unlink(missing_ok=True)
+            report.dropped.pop(utterance_id, None)
+        _write_sources(output, manifest, job)
         clips = _clips(manifest, read_manifest(manifest), output, job, report.dropped, overwrite=overwrite)
         outcomes: Iterator[Outcome]
         if slurm:
@@ -227,14 +238,50 @@ def _clips(
     dropped: dict[str, str],
     *,
     overwrite: bool,
+    changed: list[str] | None = None,
 ) -> Iterator[Clip]:
+    """Yield the clips of rows with media; ids of finished ones whose source has changed since go into ``changed``."""
     finished = set() if overwrite else finished_files(output)
+    sources = {} if changed is None else _read_sources(output / SOURCES)
     left_out = frozenset(dropped)  # the caller adds to it while clips are drawn
     for index, row in enumerate(row for row in rows if job.media(row)):
         target = frame_file(output, row.id)
         wanted = target.name not in finished and row.id not in left_out
+        if changed is not None and not wanted and sources.get(row.id, source := _source(row, job)) != source:
+            changed.append(row.id)
+            wanted = True
         path = media_path(manifest, job.media(row))
         yield Clip(row.id, path, row.start, row.end, row.region, target, index, wanted)
+
+
+def _source(row: ManifestRow, job: FrameJob) -> str:
+    """Return what a row's frames come from; folders are left out, so that media may be moved."""
+    name = " ".join(PurePath(job.media(row)).name.split())
+    times = ("" if time is None else f"{time:.3f}" for time in (row.start, row.end))
+    return "\t".join((name, *times, row.region))
+
+
+def _read_sources(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[1:-1]
+    except OSError:
+        return {}
+    return {utterance_id: source for utterance_id, _, source in (line.partition("\t") for line in lines)}
+
+
+def _write_sources(output: Path, manifest: Path, job: FrameJob) -> None:
+    """Write the sources of a manifest's utterances, and after them those that are known of others."""
+    others = _read_sources(output / SOURCES)
+    with (
+        replaced_when_complete(output / SOURCES) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="replace") as stream,
+    ):
+        stream.write("id\tfile\tstart\tend\tregion\n")
+        for row in read_manifest(manifest):
+            if job.media(row):
+                stream.write(f"{row.id}\t{_source(row, job)}\n")
+                others.pop(row.id, None)
+        stream.writelines(f"{utterance_id}\t{source}\n" for utterance_id, source in others.items())
 
 
 def _read_dropped(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,40 @@ def test_a_finished_run_reads_and_encodes_nothing(tmp_path: Path) -> None:
     again = Wherever()
     report = extract_acoustic(manifest, tmp_path / "out", again)
     assert (report.finished_before, report.extracted, report.failures, again.batches) == (2, 0, [], [])
+
+
+def test_rows_that_name_other_files_or_times_are_extracted_again(tmp_path: Path) -> None:
+    manifest = write_clips(tmp_path, [3200] * 6)
+    extract_acoustic(manifest, tmp_path / "out", Wherever())
+    before = contents(tmp_path / "out")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in tmp_path.glob("*.wav"):
+        path.rename(moved / path.name)
+    rows = [ManifestRow(0, f"u{number}", audio=f"moved/{number}.wav") for number in range(6)]
+    rows[1] = replace(rows[1], audio="moved/5.wav")
+    rows[2] = replace(rows[2], start=0.05, end=0.15)
+    write_manifest(manifest, rows)
+    seen = survey(manifest, tmp_path / "out", job(Wherever()))
+    assert (seen.changed, seen.finished_before) == (["u1", "u2"], 4)
+    assert contents(tmp_path / "out") == before
+    report = extract_acoustic(manifest, tmp_path / "out", Wherever())
+    assert (report.extracted, report.finished_before) == (2, 4)
+    assert frames_of(tmp_path / "out", "u1")[:, 0].tolist() == frames_of(tmp_path / "out", "u5")[:, 0].tolist()
+    assert len(frames_of(tmp_path / "out", "u2")) < len(frames_of(tmp_path / "out", "u3"))
+    after = contents(tmp_path / "out")
+    assert {name for name in after if after[name] != before[name]} == {
+        "sources.tsv", *(frame_file(Path(), name).name for name in ("u1", "u2"))
+    }  # fmt: skip
+    assert extract_acoustic(manifest, tmp_path / "out", Wherever()).extracted == 0
+
+
+def test_frames_of_an_earlier_version_without_sources_are_kept(tmp_path: Path) -> None:
+    manifest = write_clips(tmp_path, [3200] * 2)
+    extract_acoustic(manifest, tmp_path / "out", Wherever())
+    (tmp_path / "out" / "sources.tsv").unlink()
+    write_manifest(manifest, [ManifestRow(0, "u0", audio="1.wav")])
+    assert extract_acoustic(manifest, tmp_path / "out", Wherever()).extracted == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -143,6 +143,8 @@ brings one more."""
 
 FULL: Final = "full"
 """The pre-training that leaves nothing out."""
+FEATURES: Final = "features"
+"""Digests of the data-bins' words and frames in a run's description."""
 
 LABEL_THRESHOLD: Final = 0.5
 """Of several labels at once, one is given from this probability on."""

@@ -196,6 +196,8 @@ class CorpusMeta:
             raise UserError(f"{path}: incomplete; write the data-bin again with memobert-binarize") from None
 
 
+_STRETCH = 1 << 15
+"""Elements of each stretch that a digest of frames reads."""
 _ADDED: dict[str, Callable[[], Any]] = {"parts": list, "votes": list, "label_sets": list, "dimensions": dict}
 """Keys that earlier versions do not know, left out where they are empty."""
 
@@ -318,6 +320,19 @@ class Corpus:
         further = [*(["labels"] if self.meta.label_sets else []), *self.meta.dimensions]
         for name in ("uid", "emotion", "speaker", *further):
             digest.update((self.path / f"{name}.npy").read_bytes())
+        return digest.hexdigest()
+
+    def features_sha256(self) -> str:
+        """Return a digest of words and frames: of all their lengths, and of 64 stretches of each stream."""
+        digest = hashlib.sha256()
+        for reader in (self.text, self.visual, self.acoustic):
+            if reader is None:
+                digest.update(b"none")
+                continue
+            digest.update(np.ascontiguousarray(reader.sizes).tobytes())
+            last = max(0, len(reader.data) - _STRETCH)
+            for begin in np.unique(np.linspace(0, last, 64).astype(np.int64)).tolist():
+                digest.update(reader.data[begin : begin + _STRETCH].tobytes())
         return digest.hexdigest()
 
     def load_tokenizer(self) -> Tokenizer:

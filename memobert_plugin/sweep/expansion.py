@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.names import CLASSES, FULL, PROTOCOLS, SELECTED_BY, Setting
+from ..core.names import CLASSES, FEATURES, FULL, PROTOCOLS, SELECTED_BY, Setting
 from ..data.corpus import Corpus
 from ..data.folds import GROUPS, SESSIONS, SPEAKERS, choose_fold, folds_of, natural_order
 from ..data.targets import target_of
@@ -47,12 +48,14 @@ class EmotionCorpus:
         labels: the emotions that are classified.
         sha256: of ids, emotions and speakers, so that results of different corpora are never mixed.
         folds: the plan's.
+        features: digest of words and frames, so that runs before and after a change of them are never mixed.
         utterances: labelled ones, of all folds.
         dialogues: the data-bin says of all labelled utterances which follow each other.
     """
 
     labels: tuple[str, ...]
     sha256: str
+    features: str
     folds: tuple[TestPart, ...]
     utterances: int
     dialogues: bool
@@ -88,7 +91,7 @@ def read_emotion_corpus(
     labelled = target.known(corpus, np.arange(len(corpus)))
     dialogues = corpus.order is not None and bool((corpus.order[0][labelled] >= 0).all())
     parts = tuple(_test_parts(corpus, labelled, protocol, folds, folding))
-    return EmotionCorpus(chosen, corpus.sha256(), parts, int(labelled.sum()), dialogues)
+    return EmotionCorpus(chosen, corpus.sha256(), corpus.features_sha256(), parts, int(labelled.sum()), dialogues)
 
 
 def read_speakers(paths: Sequence[Path]) -> frozenset[str]:
@@ -235,6 +238,7 @@ class Expansion:
             else CHOSEN_BY_LABELS.format(title=setting.title),
             "ablation": ablation,
             "corpus": {"path": str(plan.corpus), "name": plan.corpus_name, "sha256": self.corpus.sha256},
+            FEATURES: [self.corpus.features],
             **identity,
             "labels": list(self.corpus.labels),
             "protocol": plan.protocol,
@@ -341,9 +345,15 @@ class Expansion:
             "speakers": pretraining.speakers,
             "excluded_speaker": excluded,
             "data": [str(path) for path in pretraining.data],
+            FEATURES: self._pretraining_features,
             **({"chosen": dict(chosen)} if chosen else {}),
         }
         return self._run(name, "pretraining", imported, [command], details)
+
+    @cached_property
+    def _pretraining_features(self) -> list[str]:
+        assert self.plan.pretraining is not None
+        return [Corpus(path).features_sha256() for path in self.plan.pretraining.data]
 
     def _number_of(self, chosen: Mapping[str, Any], ablation: str) -> str:
         """Return the end of the name of a pre-training that is one of several: its number, from 1."""

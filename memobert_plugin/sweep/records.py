@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ..core.errors import UserError, room_is_needed
 from ..core.files import replaced_when_complete, taken
+from ..core.names import FEATURES
 from ..core.version import VERSION
 from .expansion import Run
 
@@ -381,6 +382,8 @@ def _differences(known: Mapping[str, Any], planned: Mapping[str, Any]) -> list[s
         pairs = zip(known["commands"], planned["commands"], strict=False)
         words = [_first_difference(*pair) for pair in pairs if pair[0] != pair[1]] or ["other commands"]
         return words
+    if FEATURES in known and known[FEATURES] != planned.get(FEATURES):
+        return ["words or frames of its data-bin, which were made anew since"]
     return [
         f"{key}: {known.get(key)!r}, now {planned.get(key)!r}"
         for key in known

@@ -78,6 +78,19 @@ def test_a_run_that_was_started_is_never_given_other_values(tmp_path: Path, plan
             sweep.prepare(plan, [grown])
 
 
+def test_runs_before_and_after_a_change_of_the_frames_are_not_mixed(tmp_path: Path, plan: Path, run: Run) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    before, after, unknown = (
+        replace(run, description={**run.description, **more}) for more in ({"features": ["a"]}, {"features": ["b"]}, {})
+    )
+    with sweep.launched(plan):
+        sweep.prepare(plan, [unknown])
+        sweep.run(run.name).change_state(status="stopped", attempts=1)
+        sweep.prepare(plan, [before])  # an earlier version did not note them
+        with pytest.raises(UserError, match=r"other values than the plan's \(words or frames of its data-bin, which"):
+            sweep.prepare(plan, [after])
+
+
 def in_place(run: Run, project: Path, sweep: Path, lr: str = "1") -> Run:
     """The run as a plan in a project's folder describes it."""
     commands = [["fairseq-train", f"{project}/data-bin", "--lr", lr, "--save-dir", f"{sweep}/{run.name}/checkpoints"]]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import UserError
-from ...core.names import CLASSES, DIMENSIONS, FULL, LABEL_THRESHOLD, MODALITY_CASES, SEVERAL
+from ...core.names import CLASSES, DIMENSIONS, FEATURES, FULL, LABEL_THRESHOLD, MODALITY_CASES, SEVERAL
 from ...data.corpus import Corpus
 from ...data.folds import choose_fold, folds_of, train_fraction
 from ...data.indexed import IndexedReader
@@ -59,8 +59,6 @@ def _note(kind: str) -> str:
 
 
 _MOST_PIECES = 60
-_STRETCH = 1 << 15
-"""Elements."""
 _PENALTIES = (0.01, 0.1, 1.0)
 """scikit-learn's C, or one over its alpha; the middle one where a fold has no validation."""
 
@@ -129,7 +127,9 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path, written: dict[str, tu
     fractions = sorted({run.condition.train_fraction for run in runs})
     case = min((run.condition.train_modalities for run in runs), key=MODALITY_CASES.index)
     key = hashlib.sha256(repr([*first.shared.values(), first.leave_out]).encode()).hexdigest()[:12]
-    features = features_digest(corpus)
+    features = corpus.features_sha256()
+    if _features_of(first.folder) not in (None, [features]):
+        raise UserError(f"{first.data}: its words or frames have changed since the runs")
     known, at = written.setdefault(key, (features, first.data))
     if known != features:
         return f"floors: fitted on the frames and words of {at} alone; {first.data} has others"
@@ -144,38 +144,24 @@ def _write_alike(runs: Sequence[EmotionRun], folder: Path, written: dict[str, tu
                     name: Path(folder, key, name, f"fraction{100 * fraction:g}", f"fold{fold:02d}", f"seed{seed}")
                     for name in utterances.systems
                 }
-                if all(_features_of(place) == features for place in places.values()):
+                if all(_features_of(place) == [features] for place in places.values()):
                     continue
                 # All of the training data: nothing but chance depends on the seed.
                 found = dict(utterances.answers(fold, fraction, seed, whole))
                 whole = found if fraction == 1 else {}
                 for name, place in places.items():
                     changes = {"seed": seed, "fold": fold, "test_speaker": "", "train_modalities": case}
-                    changes["features"] = features
+                    changes[FEATURES] = [features]
                     lines = utterances.lines(fold, found[name])
                     title, note = floor_titles(first.target)[name], _note(first.target)
                     write_run_folder(place, template, name, title, note, changes, case, lines)
     return ""
 
 
-def features_digest(corpus: Corpus) -> str:
-    """Return a digest of a data-bin's words and frames: of all lengths, and of 64 stretches of each stream."""
-    digest = hashlib.sha256()
-    for reader in (corpus.text, corpus.visual, corpus.acoustic):
-        if reader is None:
-            digest.update(b"none")
-            continue
-        digest.update(np.ascontiguousarray(reader.sizes).tobytes())
-        last = max(0, len(reader.data) - _STRETCH)
-        for begin in np.unique(np.linspace(0, last, 64).astype(np.int64)).tolist():
-            digest.update(reader.data[begin : begin + _STRETCH].tobytes())
-    return digest.hexdigest()
-
-
-def _features_of(place: Path) -> str | None:
-    """Return the digest of the features that a floor was fitted on; None without a floor."""
+def _features_of(place: Path) -> list[str] | None:
+    """Return the digest of the features that a run or floor was fitted on; None where there is none."""
     try:
-        features: str | None = json.loads((place / "run.json").read_text(encoding="utf-8")).get("features")
+        features: list[str] | None = json.loads((place / "run.json").read_text(encoding="utf-8")).get(FEATURES)
     except (OSError, ValueError):
         return None
     return features

@@ -84,6 +84,16 @@ def test_floors_are_fitted_again_when_the_frames_have_changed(data_bin: Path, tm
     assert after["floor_visual"] == before["floor_visual"]
 
 
+def test_runs_on_frames_that_have_changed_since_get_no_floors(
+    data_bin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = write_sweep(tmp_path / "a", data_bin, features=[Corpus(data_bin).features_sha256()])
+    assert "floor_all" in report(tmp_path / "report", known)
+    other = write_sweep(tmp_path / "b", data_bin, features=["of other frames"])
+    assert list(report(tmp_path / "other", other)) == ["direct"]
+    assert "its words or frames have changed since the runs" in capsys.readouterr().err
+
+
 def test_floors_of_two_makings_of_the_frames_are_those_of_the_first(
     data_bin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

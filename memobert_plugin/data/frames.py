@@ -151,6 +151,31 @@ def otherwise_centered(info: ExtractorInfo | None, read: Mapping[str, Any] | Non
     return "it reads speech frames less their speaker's mean, the data-bin's are not; binarize with --center-speakers"
 
 
+_OF_READING = frozenset({"faces", "choice", "voice", "speaker", "max_seconds", "pool"})
+"""Options that say which media are read; the rate tells of the pooling."""
+
+
+def made_otherwise(found: ExtractorInfo | None, read: ExtractorInfo | None) -> str:
+    """Return how some frames differ in their making from those that a model reads; empty where nothing known differs.
+
+    Other faces or lengths of the media that are read count as the same making.
+
+    Args:
+        found: of the frames.
+        read: of the frames that the model was trained on.
+    """
+    if found is None or read is None or ExtractorInfo().name in (found.name, read.name):
+        return ""
+    pairs = [
+        (what, getattr(found, what), getattr(read, what)) for what in ("name", "weights_sha256", "frame_rate", "dim")
+    ]
+    pairs = [(what, own, models) for what, own, models in pairs if None not in (own, models)]
+    if found.name == read.name:
+        common = sorted((found.options.keys() & read.options.keys()) - _OF_READING)
+        pairs += [(what, found.options[what], read.options[what]) for what in common]
+    return "; ".join(f"{what} {own}, not {models}" for what, own, models in pairs if own != models)
+
+
 def visual_frames(frames: Frames, visual_input: str) -> np.ndarray:
     """Return the frames (T, D) that a network reads of a face encoder's.
 

@@ -16,7 +16,7 @@ from ..core.errors import DefectiveClip, UserError
 from ..core.files import is_stream
 from ..core.names import counted
 from ..data.folds import natural_order
-from ..data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
+from ..data.frames import ExtractorInfo, frame_file, made_otherwise, read_extractor_info, read_frames
 from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds
@@ -258,10 +258,8 @@ def refuse_other_frames(flag: str, folder: Path, trained: ExtractorInfo | None) 
     if not folder.is_dir():
         raise UserError(f"{flag} {folder}: no such folder; give one with a file of frames for each utterance")
     found, known = read_extractor_info(folder), trained or ExtractorInfo()
-    for what in ("name", "weights_sha256", "frame_rate", "dim"):
-        own, models = getattr(found, what), getattr(known, what)
-        if own != models and None not in (own, models):
-            raise UserError(f"{flag} {folder}: its frames have {what} {own}, the model was trained on {models}")
+    if different := made_otherwise(found, trained):
+        raise UserError(f"{flag} {folder}: has other frames than the model was trained on ({different})")
     if found.is_centered and not known.is_centered:
         raise UserError(f"{flag} {folder}: its frames are less their speaker's mean, the model reads them as they are")
 

@@ -25,7 +25,7 @@ from ..core.fairseq_quirks import return_free_memory
 from ..core.onednn import limit_primitive_cache
 from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo, otherwise_centered
+from ..data.frames import ExtractorInfo, made_otherwise, otherwise_centered
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, limit_in_frames
 from ..data.tokenizer import read_tokenizer_files, to_plain
 from ..data.vocabulary import SPECIALS
@@ -34,7 +34,7 @@ from .frame_statistics import fit_embedders
 from .nonfinite_updates import MicroBatch, NonfiniteUpdates
 from .resuming import ResumableTask, fairseq_configuration
 from .save_folder import SaveFolderConfig
-from .starting_checkpoint import refuse_other_centering
+from .starting_checkpoint import refuse_other_frames
 from .utterance_dataset import UtteranceDataset
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class CorpusTask(ResumableTask):
         super().__init__(cfg, **kwargs)
         self._corpora: dict[str, Corpus] = {}
         self._dictionary: Dictionary | None = None
+        self._warned: set[tuple[Path, str]] = set()
         self.state.add_factory("symbols", lambda: list(self.corpus().symbols))
         self.state.add_factory("visual_dim", lambda: self.corpus().meta.visual_dim or 0)
         self.state.add_factory("acoustic_dim", lambda: self.corpus().meta.acoustic_dim or 0)
@@ -206,7 +207,7 @@ class CorpusTask(ResumableTask):
             return model
         root = fairseq_configuration(self.cfg)
         if "checkpoint" in root:
-            refuse_other_centering(root.checkpoint, self.corpus().meta.acoustic_extractor)
+            refuse_other_frames(root.checkpoint, self.corpus().meta.extractors)
         if encoder is not None:
             model.text_embedder.encoder.load_state_dict(dict(encoder.weights))
             model.given_text_encoder = path
@@ -317,6 +318,12 @@ class CorpusTask(ResumableTask):
             )
         if reason := otherwise_centered(corpus.meta.acoustic_extractor, self.state.origins["acoustic"] or None):
             raise UserError(f"{corpus.path}: does not fit the model: {reason}")
+        for stream, info in corpus.meta.extractors.items():
+            known = self.state.origins[stream]
+            read = ExtractorInfo.from_dict("the checkpoint", known) if known else None
+            if (different := made_otherwise(info, read)) and (corpus.path, stream) not in self._warned:
+                self._warned.add((corpus.path, stream))
+                logger.warning("%s: its %s frames are not made as the model's (%s)", corpus.path, stream, different)
         return corpus
 
     def get_batch_iterator(self, dataset: UtteranceDataset, **kwargs: Any) -> EpochBatchIterator:

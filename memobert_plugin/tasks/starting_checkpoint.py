@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
 from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError
 from ..core.names import CLASSES, DIMENSIONS, SEVERAL
-from ..data.frames import ExtractorInfo, otherwise_centered
+from ..data.frames import ExtractorInfo, made_otherwise, otherwise_centered
+
+logger = logging.getLogger(__name__)
 
 _OF_SPEAKERS = ("fold", "folds", "protocol", "exclude_speakers")
 """Flags that say on which speakers a training learns."""
@@ -126,21 +129,29 @@ def refuse_other_speakers(checkpoint: DictConfig, task: Any) -> None:
             )
 
 
-def refuse_other_centering(checkpoint: DictConfig, own: ExtractorInfo | None) -> None:
+def refuse_other_frames(checkpoint: DictConfig, own: Mapping[str, ExtractorInfo | None]) -> None:
     """Refuse to begin with a network for frames less their speaker's mean on frames that are not, or the reverse.
+
+    Frames that were made otherwise in another way are named in the log.
 
     Args:
         checkpoint: fairseq's configuration of checkpoints.
-        own: the maker of the data-bin's speech frames; None without any.
+        own: the makers of the data-bin's frames by stream; None for a stream that it lacks.
 
     Raises:
         UserError: the checkpoint that training starts from read the other kind.
     """
     start = resumed_checkpoint(checkpoint) or Path(checkpoint.finetune_from_model or "")
-    state = _content(start).get("task_state") if own is not None and start.is_file() else None
-    before = ((state or {}).get("origins") or {}).get("acoustic")
-    if reason := otherwise_centered(own, before):
+    state = _content(start).get("task_state") if any(own.values()) and start.is_file() else None
+    before = (state or {}).get("origins") or {}
+    if reason := otherwise_centered(own.get("acoustic"), before.get("acoustic")):
         raise UserError(f"{start}: {reason}")
+    for stream, info in own.items():
+        read = ExtractorInfo.from_dict(str(start), before[stream]) if before.get(stream) else None
+        if different := made_otherwise(info, read):
+            logger.warning(
+                "%s: trained on %s frames of another making than the data-bin's (%s)", start, stream, different
+            )
 
 
 def _described(outputs: Sequence[str], kind: str) -> str:

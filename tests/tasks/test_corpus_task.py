@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,28 @@ def test_frames_that_are_centered_on_their_speakers_and_frames_that_are_not_do_n
     task = TrainingRun(centered, "memobert_pretraining").task
     with pytest.raises(UserError, match="does not fit the model: it reads speech frames less their speaker's mean"):
         task.refuse_unfit(Corpus(data_bin))
+
+
+def test_a_data_bin_whose_frames_were_made_otherwise_is_named_once(
+    data_bin: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = TrainingRun(data_bin, "memobert_pretraining")
+    run.train(1)
+    start = run.save(tmp_path / "start.pt")
+    other = Path(shutil.copytree(data_bin, tmp_path / "other"))
+    meta = json.loads((other / "corpus.json").read_text())
+    meta["acoustic_extractor"]["weights_sha256"] = "of another encoder"
+    meta["acoustic_extractor"]["frame_rate"] *= 2
+    (other / "corpus.json").write_text(json.dumps(meta))
+    for folder, times in ((data_bin, 0), (other, 1)):
+        caplog.clear()
+        TrainingRun(folder, "memobert_prompt", "--fold", "1", "--finetune-from-model", str(start))
+        told = "start.pt: trained on acoustic frames of another making than the data-bin's (frame_rate"
+        assert caplog.text.count(told) == times
+    task = TrainingRun(f"{data_bin}:{other}", "memobert_pretraining").task
+    for epoch in (1, 2, 3, 4):
+        task.load_dataset("train", epoch=epoch)
+    assert caplog.text.count("other: its acoustic frames are not made as the model's (frame_rate") == 1
 
 
 def test_models_without_these_projections_and_corpora_without_a_modality_are_left_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from memobert_plugin.core.errors import UserError
 from memobert_plugin.data.frames import ExtractorInfo
 from memobert_plugin.tasks.starting_checkpoint import (
     refuse_no_checkpoint,
-    refuse_other_centering,
+    refuse_other_frames,
     refuse_without_average,
 )
 from tests.data_bins import CorpusShape, make_data_bin
@@ -51,12 +51,12 @@ def test_a_start_of_any_format_says_whether_its_voices_are_centered(tmp_path: Pa
     for zipped in (True, False):
         origins = {"acoustic": own.to_dict()}
         torch.save({"task_state": {"origins": origins}}, path, _use_new_zipfile_serialization=zipped)
-        refuse_other_centering(checkpoint, own)
+        refuse_other_frames(checkpoint, {"acoustic": own})
         with pytest.raises(UserError, match=r"start\.pt: it reads speech frames less their speaker's mean"):
-            refuse_other_centering(checkpoint, ExtractorInfo("made"))
+            refuse_other_frames(checkpoint, {"acoustic": ExtractorInfo("made")})
     path.write_bytes(b"junk")
     with pytest.raises(UserError, match=r"start\.pt: is damaged"):
-        refuse_other_centering(checkpoint, own)
+        refuse_other_frames(checkpoint, {"acoustic": own})
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_faces_found_by_jobs_are_those_found_here(tmp_path: Path) -> None:
     assert "submitted 7 jobs" in said["jobs"]
     for name in said:
         assert "7 utterances, 0 without a film, 0 finished before; 6 extracted" in said[name]
-    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 8
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 9
 
 
 @pytest.mark.slow
@@ -319,4 +319,4 @@ def test_sound_encoded_by_jobs_of_a_cluster_is_that_encoded_here(tmp_path: Path)
     assert "submitted 4 jobs" in said["jobs"]
     for name in said:
         assert "200 utterances, 0 without audio, 0 finished before; 198 extracted" in said[name]
-    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 200
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "jobs") and len(files_in(tmp_path / "here")) == 201

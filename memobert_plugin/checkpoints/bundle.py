@@ -191,6 +191,14 @@ def read_bundle(folder: Path) -> TrainedModel:
     return TrainedModel(folder, description, weights, read_tokenizer_files(folder / TOKENIZER))
 
 
+def model_digest(path: Path) -> str:
+    """Return twelve digits by which the answers of models are told apart: of a checkpoint, or of what a bundle says.
+
+    A bundle's configuration holds the digest of its weights.
+    """
+    return sha256_of(path / CONFIGURATION if path.is_dir() else path)[:12]
+
+
 def read_configuration(folder: Path) -> dict[str, Any]:
     """Read a bundle's JSON and check its outermost form.
 

@@ -14,7 +14,8 @@ from ..core.errors import UserError
 from ..core.fairseq_quirks import allow_fairseq_arguments
 from ..core.files import regular
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo, otherwise_centered, says_centered
+from ..data.frame_making import otherwise_centered, says_centered
+from ..data.frames import ExtractorInfo
 from ..data.limits import limit_in_frames
 from ..data.prompts import PAPER_TEMPLATE, Template, Verbalizer
 from ..data.tokenizer import from_plain, read_tokenizer_files

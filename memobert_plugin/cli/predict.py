@@ -33,10 +33,10 @@ EPILOG = """\
 JSON lines have one object per utterance: id, file, start, end, text, text_source (typed, subtitles, manifest or
 transcribed), transcript (the recogniser, its language and how sure it was), label, confidence, unsure (true where the
 right answer would be less than 60 % likely), probabilities, word (the most likely word at the prompt's mask),
-modalities (for each, the number of frames that were read, or the reason why none were) and notes. For a clip that
-failed it has id, file and error. Tables have a column p_EMOTION for every emotion, and the frames read of words, faces
-and voice; subtitles show the answer, the streams it was read from, and the words. The exit status is 1 if any clip
-failed, 2 if the command could not run.
+modalities (for each, the number of frames that were read, or the reason why none were), notes, and model (digits that
+tell models apart). For a clip that failed it has id, file and error. Tables have a column p_EMOTION for every emotion,
+and the frames read of words, faces and voice; subtitles show the answer, the streams it was read from, and the words.
+The exit status is 1 if any clip failed, 2 if the command could not run.
 
 An answer is the emotion that the model finds most likely, of those it knows. It says nothing certain about what a
 person feels.
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     _read_standard_input(options)
     refuse_wrong(options)
-    from ..core.errors import DefectiveClip
+    from ..checkpoints.bundle import model_digest
     from ..inference.outputs import Answers, as_text, earlier_answers, write_answers
     from ..inference.overlay import check_overlay
     from ..inference.requests import run
@@ -169,10 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted_language(streams.language)
     if options.live is not None:
         return _follow(options, streams)
-    try:
-        request = _request(options, streams)
-    except DefectiveClip as defect:
-        raise UserError(str(defect)) from None
+    request = _request(options, streams)
     for remark in request.remarks:
         note(remark)
     if options.overlay is not None:
@@ -181,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with starting_up():
         model = _model(options, streams)
     detail(f"{options.model}\n{model}")
-    earlier = earlier_answers(lines_file(options), model.labels) if options.resume else {}
+    digest = model_digest(options.model)
+    earlier = earlier_answers(lines_file(options), model.labels, digest) if options.resume else {}
     if waiting := Answers(request.utterances, earlier).waiting:
         request = _with_voices(request, model, options)
     _say_what_is_kept(options, len(request.utterances) - len(waiting), len(waiting))
@@ -199,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for outcome in outcomes:
             if page is not None:
                 page.add(outcome)
-            answers.add(outcome.to_dict())
+            answers.add({**outcome.to_dict(), "model": digest})
             detail(outcome.error or str(outcome.prediction))
     except KeyboardInterrupt:
         interrupted = True
@@ -346,6 +344,20 @@ def _read_standard_input(options: argparse.Namespace) -> None:
 
 
 def _request(options: argparse.Namespace, streams: StreamChoice) -> Request:
+    """Return the utterances that are asked about.
+
+    Raises:
+        UserError: the flags do not go together, or the film to cut cannot be read.
+    """
+    from ..core.errors import DefectiveClip
+
+    try:
+        return _utterances(options, streams)
+    except DefectiveClip as defect:
+        raise UserError(str(defect)) from None
+
+
+def _utterances(options: argparse.Namespace, streams: StreamChoice) -> Request:
     from ..inference.requests import (
         EMBEDDED,
         of_clips,

@@ -173,11 +173,19 @@ def _key(title: str, file: str, start: float | None, end: float | None, text: st
     return title, file, start, end, "" if text_source == TRANSCRIBED else text
 
 
-def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[str, Any]]:
+_NOT_THESE = "give another --output, or --overwrite without --resume"
+
+
+def earlier_answers(path: Path | None, labels: Sequence[str], model: str = "") -> dict[Key, dict[str, Any]]:
     """Return the answers of an earlier run in a file of JSON lines; failed clips are left out, to be tried again.
 
+    Args:
+        path: of the file; None or no file gives no answers.
+        labels: the emotions that the model tells apart.
+        model: its digest; answers that name none, of an earlier version, are taken.
+
     Raises:
-        UserError: a file of another kind, or answers of a model with other labels.
+        UserError: a file of another kind, or answers of another model or one with other labels.
     """
     if path is None or not path.is_file():
         return {}
@@ -189,10 +197,9 @@ def earlier_answers(path: Path | None, labels: Sequence[str]) -> dict[Key, dict[
             if "error" in line:
                 continue
             if sorted(line.get("dimensions", line["probabilities"])) != sorted(labels):
-                raise UserError(
-                    f"{path}, row {number}: an answer with other labels; give another --output, or --overwrite without "
-                    "--resume"
-                )
+                raise UserError(f"{path}, row {number}: an answer with other labels; {_NOT_THESE}")
+            if model and line.get("model", model) != model:
+                raise UserError(f"{path}, row {number}: an answer of another model; {_NOT_THESE}")
             given = (line["id"], line.get("file") or "", line["start"], line["end"])
             found[_key(*given, line["text"], line["text_source"] or "")] = line
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,7 +16,8 @@ from ..core.errors import DefectiveClip, UserError
 from ..core.files import is_stream
 from ..core.names import counted
 from ..data.folds import natural_order
-from ..data.frames import ExtractorInfo, frame_file, made_otherwise, read_extractor_info, read_frames
+from ..data.frame_making import made_otherwise
+from ..data.frames import ExtractorInfo, frame_file, read_extractor_info, read_frames
 from ..data.manifest import TRANSCRIBED, manifest_notes, media_path, read_manifest
 from ..features.media.container import FILM_SUFFIXES, media_facts
 from ..features.media.sound import SOUND_SUFFIXES, sound_seconds

@@ -18,7 +18,7 @@ from ..checkpoints.starting_point import model_settings
 from ..core.errors import UserError
 from ..core.fairseq_quirks import quiet_fairseq
 from ..data.corpus import Corpus, CorpusMeta
-from ..data.frames import otherwise_centered
+from ..data.frame_making import otherwise_centered
 from ..data.prompts import Template, Verbalizer
 from ..nn.network import ARCHITECTURES, NetworkSizes
 from .commands import flag_value

@@ -25,7 +25,8 @@ from ..core.fairseq_quirks import return_free_memory
 from ..core.onednn import limit_primitive_cache
 from ..data.batches import Limits, without_some_frames
 from ..data.corpus import TOKENIZER_FOLDER, Corpus
-from ..data.frames import ExtractorInfo, made_otherwise, otherwise_centered
+from ..data.frame_making import made_otherwise, otherwise_centered
+from ..data.frames import ExtractorInfo
 from ..data.limits import DEFAULT_FRAMES, describe_beyond, limit_in_frames
 from ..data.tokenizer import read_tokenizer_files, to_plain
 from ..data.vocabulary import SPECIALS

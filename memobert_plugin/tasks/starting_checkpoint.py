@@ -15,7 +15,8 @@ from ..checkpoints.fairseq_checkpoint import read_plain_checkpoint
 from ..checkpoints.last_checkpoint import LAST
 from ..core.errors import UserError
 from ..core.names import CLASSES, DIMENSIONS, SEVERAL
-from ..data.frames import ExtractorInfo, made_otherwise, otherwise_centered
+from ..data.frame_making import made_otherwise, otherwise_centered
+from ..data.frames import ExtractorInfo
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from memobert_plugin.data.frames import (
     ExtractorInfo,
     _stored_matrices,
     frame_file,
-    made_otherwise,
     read_extractor_info,
     read_frames,
     read_half_frames,
@@ -228,16 +227,6 @@ def test_an_extractor_may_be_unknown_or_described_in_part(tmp_path: Path) -> Non
     assert read_extractor_info(tmp_path) == ExtractorInfo(name="unknown")
     (tmp_path / "extractor.json").write_text('{"name": "mine", "frame_rate": 25}')
     assert read_extractor_info(tmp_path) == ExtractorInfo("mine", frame_rate=25)
-
-
-def test_frames_of_another_making_are_told_from_those_of_other_media() -> None:
-    made = ExtractorInfo("whisper", {"layer": None, "pool": 8, "max_seconds": 10}, "a", 6.25, 384)
-    same = ExtractorInfo("whisper", {"layer": None, "pool": 4, "max_seconds": 60, "faces": {"name": "x"}}, "a", 6.25)
-    assert made_otherwise(made, same) == made_otherwise(None, made) == made_otherwise(made, None) == ""
-    assert made_otherwise(made, ExtractorInfo()) == made_otherwise(ExtractorInfo(), made) == ""
-    third = ExtractorInfo("whisper", {"layer": 3}, "b", 12.5, 384)
-    assert made_otherwise(third, made) == "weights_sha256 b, not a; frame_rate 12.5, not 6.25; layer 3, not None"
-    assert made_otherwise(ExtractorInfo("logmel", {"layer": 1}), made) == "name logmel, not whisper"
 
 
 @pytest.mark.parametrize(

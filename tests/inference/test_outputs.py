@@ -127,10 +127,11 @@ def test_answers_whose_words_hold_unusual_line_separators_are_kept(tmp_path: Pat
         ("no json\n", "holds no answers"),
         ("[1]\n", "holds no answers"),
         (json.dumps(answer("a", 0.0) | {"probabilities": {"joy": 1.0}}) + "\n", "row 1: an answer with other labels"),
+        (json.dumps(answer("a", 0.0) | {"model": "of another"}) + "\n", "row 1: an answer of another model"),
     ],
 )
 def test_answers_of_something_else_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text(content)
     with pytest.raises(UserError, match=message):
-        earlier_answers(path, LABELS)
+        earlier_answers(path, LABELS, "this one")

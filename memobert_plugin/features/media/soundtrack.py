@@ -44,12 +44,15 @@ _PLANES: Final = 8
 
 _WEIGHTS: Final = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
 _OTHER_WEIGHT: Final = 0.5
+_CANCELLED: Final = 1e-3
+"""Energy of the mean of two channels over that of the louder one: 30 dB below it nearly all is lost."""
 
 
 def mix_down(samples: np.ndarray, places: tuple[str, ...]) -> np.ndarray:
     """Mix channels to one.
 
-    One channel stays as it is and two are averaged. More are weighted as ITU-R BS.775 does it, divided by the sum of
+    One channel stays as it is and two are averaged, but where they cancel each other (a microphone of the wrong
+    polarity) the first is taken. More are weighted as ITU-R BS.775 does it, divided by the sum of
     the weights: front centre 1, front left and right 0.71, low-frequency effects 0, all others 0.5; dialogue is in the
     centre. Where the file does not say which channel is which (a microphone array in a plain WAV), they are averaged.
 
@@ -63,8 +66,12 @@ def mix_down(samples: np.ndarray, places: tuple[str, ...]) -> np.ndarray:
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0]
+    if channels == 2:
+        mean = samples.mean(axis=1, dtype=np.float32)
+        loudest = max(float(np.vdot(channel, channel)) for channel in samples.T)
+        return samples[:, 0].copy() if float(np.vdot(mean, mean)) < _CANCELLED * loudest else mean
     weights = [_WEIGHTS.get(place, _OTHER_WEIGHT) for place in places]
-    if channels == 2 or len(places) != channels or "NONE" in places or not any(weights):
+    if len(places) != channels or "NONE" in places or not any(weights):
         return samples.mean(axis=1, dtype=np.float32)
     mixed = np.zeros(len(samples), np.float32)
     for channel, weight in enumerate(weights):

@@ -159,6 +159,18 @@ def test_channels_are_mixed_alike_by_both_libraries(tmp_path: Path, format_: str
     np.testing.assert_allclose(one, other, atol=1e-5 if format_ == "OGG" else 0.0)
 
 
+def test_two_channels_that_cancel_each_other_are_one(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    voice = tone(2.0, SAMPLE_RATE)
+    soundfile.write(tmp_path / "inverted.wav", np.stack([voice, -voice], axis=1), SAMPLE_RATE)
+    (tmp_path / "inverted.mov").write_bytes((tmp_path / "inverted.wav").read_bytes())
+    soundfile.write(tmp_path / "mono.wav", voice, SAMPLE_RATE)
+    for name in ("inverted.wav", "inverted.mov"):
+        np.testing.assert_array_equal(read_clip(tmp_path / name), read_clip(tmp_path / "mono.wav"))
+    soundfile.write(tmp_path / "right.wav", np.stack([np.zeros_like(voice), voice], axis=1), SAMPLE_RATE)
+    np.testing.assert_allclose(read_clip(tmp_path / "right.wav"), read_clip(tmp_path / "mono.wav") / 2, atol=1e-4)
+
+
 def test_the_centre_of_a_surround_file_counts_most_and_low_frequency_effects_do_not_count(tmp_path: Path) -> None:
     silent = np.zeros((8_000, 6), np.float32)
     levels = []

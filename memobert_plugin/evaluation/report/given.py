@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...core.console import name_in_messages
 from ...core.errors import UserError
 from ...core.files import read_rows
 from ...core.names import CLASSES, DIMENSIONS, FULL, SEVERAL
@@ -282,6 +283,7 @@ def _runs_of(
             {**line, "speaker": line["speaker"] or (f"fold {line['fold']}" if several else "all")} for line in lines
         ]
     setting = GIVEN + "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+    name_in_messages(f"{folder / setting}/", f"{paths[0]}/")
     for fold in sorted({line["fold"] for line in lines}):
         of_fold = [line for line in lines if line["fold"] == fold]
         for seed in seeds:

@@ -143,8 +143,8 @@ def _first_object(path: Path) -> dict[str, Any]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    from ..data.binarize import joined_labels
     from ..data.manifest import manifest_notes, read_manifest
+    from ..data.spellings import joined_labels
 
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("emotion", "split", "speaker")}
     filled: Counter[str] = Counter()

@@ -20,10 +20,12 @@ from ..core.files import refuse_existing, staged_folder
 from ..core.names import counted
 from .corpus import COUNTS, META_FILE, TOKENIZER_FOLDER, CorpusMeta
 from .corpus_writer import CorpusWriter
+from .extraction_lists import unfinished_extraction
 from .frames import FERPLUS_CLASSES, ExtractorInfo, described_visual_input, frame_file, read_extractor_info
 from .manifest import ManifestRow, manifest_notes, read_manifest
 from .prepare import FeatureFolders, PreparedUtterance, prepare_rows
 from .speakers import speaker_means
+from .spellings import alike_speakers, emotion_names, joined_labels
 from .tokenizer import Tokenizer
 from .votes import parse_labels, parse_votes, renamed_votes
 from .words import has_long_run
@@ -130,8 +132,8 @@ def binarize(
     """Write the data-bin ``output`` from a manifest and folders of frames.
 
     A defective utterance is left out, listed in ``skipped.tsv`` and counted. An utterance without a file of frames
-    lacks that modality only. Labels that differ in case or blanks only are one label (see :func:`joined_labels`). Any
-    number of workers gives the same bytes.
+    lacks that modality only; a note tells of an extraction that has not finished. Labels that differ in case or blanks
+    only are one label (see :func:`.joined_labels`). Any number of workers gives the same bytes.
 
     Args:
         manifest: see :mod:`memobert_plugin.data.manifest`.
@@ -167,6 +169,8 @@ def binarize(
             shown = tracked(prepared, survey.rows, "binarize", shown=progress)
             counts = _write_utterances(shown, agreement, skipped, writer)
         _check_usable(manifest, folders, counts, skipped)
+        for frames in filter(None, (folders.visual, folders.acoustic)):
+            survey.notes.extend(unfinished_extraction(frames, survey.read_again()))
         if writer is not None:
             _meta(counts, tokenizer, agreement, writer).write(folder / META_FILE)
     listed = Path(output, SKIPPED_FILE) if skipped.count and not dry_run else None
@@ -261,7 +265,7 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
             voted.update(parse_votes(row.votes))
         except ValueError as error:
             raise UserError(f"{manifest}, line {row.line}: {error}") from None
-    emotion_names, emotion_notes = _emotion_names(emotions, voted)
+    emotions_by_name, emotion_notes = emotion_names(emotions, voted)
     split_names, split_notes = joined_labels(splits, ("train", "valid", "test"))
     label_names, label_notes = joined_labels(labels)
     notes = manifest_notes(manifest)
@@ -271,7 +275,7 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         notes.append(f"{manifest}: labels {listed} count as one each; separate labels by semicolons")
     notes += [f"{manifest}: emotion {note}" for note in emotion_notes]
     notes += [f"{manifest}: split {note}" for note in split_notes]
-    if alike := _alike_speakers(speakers):
+    if alike := alike_speakers(speakers):
         notes.append(f"{manifest}: speakers {alike} differ in case or blanks only, and count as several")
     if unspaced and tokenizer.segmentation == "bert":
         notes.append(
@@ -283,29 +287,11 @@ def _surveyed(manifest: str | os.PathLike[str], tokenizer: Tokenizer) -> _Survey
         rows=emotions.total(),
         kept=kept if len(kept) <= _MOST_KEPT else (),
         without_speaker=speakers[""],
-        emotions=emotion_names,
+        emotions=emotions_by_name,
         splits=split_names,
         labels=label_names,
         notes=notes,
     )
-
-
-def _emotion_names(emotions: Mapping[str, int], voted: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Join the names of emotions and of votes as :func:`joined_labels` does; the emotions' spellings count."""
-    names, notes = joined_labels({**dict.fromkeys(voted, 0), **emotions})
-    if others := sorted({names[name] for name in voted} - {names[name] for name in emotions}):
-        listed = ", ".join(map(repr, others[:3])) + (" …" if len(others) > 3 else "")
-        notes.append(f"{listed}: there are votes for it, and no row has it")
-    return names, notes
-
-
-def _alike_speakers(speakers: Iterable[str]) -> str:
-    """Return the first groups of speakers whose names differ in case or blanks only: each may be one person."""
-    alike: dict[str, list[str]] = {}
-    for name in sorted(speakers):
-        alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
-    groups = [", ".join(map(repr, names[:3])) for names in alike.values() if len(names) > 1]
-    return "; ".join(groups[:3]) + (" …" if len(groups) > 3 else "")
 
 
 def _write_utterances(
@@ -326,31 +312,6 @@ def _write_utterances(
             writer.add(utterance, _duration(utterance, agreement))
     counts["skipped"] = skipped.count
     return counts
-
-
-def joined_labels(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> tuple[dict[str, str], list[str]]:
-    """Join names that differ in case or blanks only, such as ``Happy`` and ``happy``.
-
-    Args:
-        counts: utterances by name; the empty name is none.
-        fixed: names that are kept as they are here.
-
-    Returns:
-        The joined name of every name (one of ``fixed``, else its most frequent spelling without outer blanks), and a
-        note for each that changed.
-    """
-    spellings: dict[str, list[str]] = {}
-    for name in sorted(counts, key=lambda name: (name not in fixed, -counts[name], name)):
-        spellings.setdefault(" ".join(name.split()).casefold(), []).append(name)
-    joined: dict[str, str] = {}
-    notes = []
-    for key, same in spellings.items():
-        kept = key if key in fixed else " ".join(same[0].split())
-        joined.update(dict.fromkeys(same, kept))
-        others = [repr(name) for name in same if name != kept and name.strip()]
-        if others:
-            notes.append(f"{', '.join(others)} counted as {kept!r}: they differ in case or blanks only")
-    return joined, notes
 
 
 class _SkippedFile:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from ...core.errors import UserError, room_is_needed
 from ...core.files import replaced_when_complete, taken
+from ...data.extraction_lists import FAILED, REASONS_HEADER
 from ...data.frames import ExtractorInfo, read_extractor_info, write_extractor_info
 from ...data.manifest import read_manifest
 from ..media.streams import ANY_STREAMS, StreamChoice, respelled
 
-FAILURES_NAME: Final = "failed.tsv"
 STREAMS_NAME: Final = "streams.json"
 _LOCK_NAME: Final = ".lock"
 _TEMPORARY_PREFIX: Final = ".writing-"
@@ -124,7 +124,7 @@ def in_manifest_order(reasons: Sequence[tuple[str, str]], manifest: Path) -> lis
 
 def write_failures(folder: Path, failures: Sequence[tuple[str, str]]) -> None:
     """Write ``failed.tsv``, or remove an old one when nothing failed."""
-    write_reasons(folder / FAILURES_NAME, failures)
+    write_reasons(folder / FAILED, failures)
 
 
 def write_reasons(path: Path, reasons: Sequence[tuple[str, str]]) -> None:
@@ -135,7 +135,7 @@ def write_reasons(path: Path, reasons: Sequence[tuple[str, str]]) -> None:
     # Reasons name files, and names of files need be neither one line nor UTF-8.
     with replaced_when_complete(path) as temporary:
         lines = (f"{' '.join(name.split())}\t{' '.join(reason.split())}\n" for name, reason in reasons)
-        temporary.write_text("id\treason\n" + "".join(lines), encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(f"{REASONS_HEADER}\n" + "".join(lines), encoding="utf-8", errors="backslashreplace")
 
 
 def _differences(found: ExtractorInfo, wanted: ExtractorInfo) -> str:

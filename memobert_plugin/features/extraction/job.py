@@ -16,6 +16,7 @@ from ...core.errors import UserError
 from ...core.files import replaced_when_complete
 from ...core.processes import ordered_map
 from ...core.slurm import SlurmResources, slurm_map
+from ...data.extraction_lists import DROPPED, SOURCES, SOURCES_HEADER, listed
 from ...data.frames import ExtractorInfo, frame_file
 from ...data.manifest import ManifestRow, media_path, read_manifest
 from ..media.streams import ANY_STREAMS, StreamChoice
@@ -28,11 +29,6 @@ from .frame_folder import (
     write_reasons,
 )
 
-DROPPED: Final = "dropped.tsv"
-SOURCES: Final = "sources.tsv"
-"""Names the file and the times that each utterance's frames come from."""
-
-_HEADER: Final = "id\treason"
 _VARYING: Final = re.compile(r"\d+(?:\.\d+)?")
 _REMARKS_KEPT: Final = 100
 
@@ -144,7 +140,7 @@ def survey(
     """
     if not overwrite:
         refuse_other_extractor(output, job.info(), job.streams)
-    report = Report(dropped={} if overwrite else _read_dropped(output / DROPPED))
+    report = Report(dropped={} if overwrite else listed(output / DROPPED))
 
     def counted_rows() -> Iterator[ManifestRow]:
         for row in read_manifest(manifest):
@@ -242,7 +238,7 @@ def _clips(
 ) -> Iterator[Clip]:
     """Yield the clips of rows with media; ids of finished ones whose source has changed since go into ``changed``."""
     finished = set() if overwrite else finished_files(output)
-    sources = {} if changed is None else _read_sources(output / SOURCES)
+    sources = {} if changed is None else listed(output / SOURCES)
     left_out = frozenset(dropped)  # the caller adds to it while clips are drawn
     for index, row in enumerate(row for row in rows if job.media(row)):
         target = frame_file(output, row.id)
@@ -261,37 +257,19 @@ def _source(row: ManifestRow, job: FrameJob) -> str:
     return "\t".join((name, *times, row.region))
 
 
-def _read_sources(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[1:-1]
-    except OSError:
-        return {}
-    return {utterance_id: source for utterance_id, _, source in (line.partition("\t") for line in lines)}
-
-
 def _write_sources(output: Path, manifest: Path, job: FrameJob) -> None:
     """Write the sources of a manifest's utterances, and after them those that are known of others."""
-    others = _read_sources(output / SOURCES)
+    others = listed(output / SOURCES)
     with (
         replaced_when_complete(output / SOURCES) as temporary,
         open(temporary, "w", encoding="utf-8", errors="replace") as stream,
     ):
-        stream.write("id\tfile\tstart\tend\tregion\n")
+        stream.write(f"{SOURCES_HEADER}\n")
         for row in read_manifest(manifest):
             if job.media(row):
                 stream.write(f"{row.id}\t{_source(row, job)}\n")
                 others.pop(row.id, None)
         stream.writelines(f"{utterance_id}\t{source}\n" for utterance_id, source in others.items())
-
-
-def _read_dropped(path: Path) -> dict[str, str]:
-    """Read the reasons that earlier runs noted, without a last line that a kill cut off."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except OSError:
-        return {}
-    pairs = [line.partition("\t") for line in lines if line != _HEADER]
-    return {utterance_id: reason for utterance_id, tab, reason in pairs if tab}
 
 
 def _write_dropped(output: Path, manifest: Path, report: Report) -> None:

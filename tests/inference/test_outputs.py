@@ -27,7 +27,7 @@ def answer(name: str, start: float, text: str = "stop it", anger: float = 0.75, 
     }
     shares = {"anger": anger, "calm": 1 - anger}
     label = "anger" if anger > 0.5 else "calm"
-    line = {
+    line: dict[str, Any] = {
         "id": name,
         "file": None,
         "start": start,

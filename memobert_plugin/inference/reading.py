@@ -38,7 +38,7 @@ from .faces import (
     stills,
 )
 from .speech import MOST_TRANSCRIBED, SpeechReader, WordReader, file_facts
-from .unlike_training import clipped, unlike_photographs, unlike_speech, unlike_words
+from .unlike_training import unlike_level, unlike_photographs, unlike_speech, unlike_words
 from .utterance import PLAIN_NAMES, Evidence, Preview, Utterance, modality_letters
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class ClipReader:
         heard = samples[: round(covered_seconds(evidence.acoustic_times, limit) * SAMPLE_RATE)]
         if note := unlike_speech(heard, preview.voiced or ()):
             evidence = evidence.noted(note, unlike="a")
-        return evidence.noted(note) if (note := clipped(heard)) else evidence
+        return evidence.noted(note) if (note := unlike_level(heard)) else evidence
 
     def _with_acoustic(self, evidence: Evidence, frames: np.ndarray) -> Evidence:
         """Add speech frames (A, D), less the mean of the speaker or of the average one if the model reads them so."""

@@ -15,7 +15,7 @@ from memobert_plugin.data.tokenizer import Tokenizer, WordPieceTokenizer
 from memobert_plugin.inference import reading
 from memobert_plugin.inference.unlike_training import (
     _COMMON,
-    clipped,
+    unlike_level,
     unlike_photographs,
     unlike_speech,
     unlike_words,
@@ -99,10 +99,11 @@ def test_speech_in_less_than_a_tenth_is_noted() -> None:
     assert unlike_speech(samples, ((3.9, 9.0),)).startswith("hardly any speech was found: 0.1 of 4.0 s")
 
 
-def test_clipping_is_noted() -> None:
+def test_clipped_and_very_faint_sound_is_noted() -> None:
     loud = tone(1.0, level=0.98)
-    assert clipped(loud) == clipped(np.zeros(0, np.float32)) == ""
-    assert clipped(np.clip(4 * loud, -1, 1)) == "the sound is clipped: 84% of it is at full scale"
+    assert unlike_level(loud) == unlike_level(0.01 * loud) == ""
+    assert unlike_level(np.clip(4 * loud, -1, 1)) == "the sound is clipped: 84% of it is at full scale"
+    assert unlike_level(0.003 * loud) == "the sound is very faint: its loudest moment has 0.29% of full scale"
 
 
 def photograph(rng: np.random.Generator) -> np.ndarray:

@@ -92,11 +92,16 @@ def make_inputs(folder: Path, films: Path | None) -> tuple[list[Path], dict[Path
 
 
 def expected_answers(clips: list[Path], folder: Path) -> dict[Path, list[dict[str, Any]]]:
-    """Return what memobert-predict writes for each clip; a clip without an answer is left out."""
+    """Return what memobert-predict writes for each clip, named as the server names it; clips without answer are left
+    out.
+    """
     output = folder / "expected.jsonl"
     command = [sys.executable, "-m", "memobert_plugin", "predict", *map(str, clips), "--output", str(output)]
     subprocess.run([*command, "--batch-size", "1"], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
     lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    for clip, line in zip(clips, lines, strict=True):
+        line["file"] = clip.name
+        line.pop("model", None)
     return {clip: [line] for clip, line in zip(clips, lines, strict=True) if "error" not in line}
 
 
